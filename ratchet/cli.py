@@ -1,0 +1,49 @@
+"""The `ratchet` command: every group of commands in one program, and one place where errors become exit codes."""
+
+import importlib
+import sys
+
+import typer
+from typer.core import TyperGroup
+
+from ratchet import __version__
+from ratchet.commands.output import print_error
+from ratchet.core.errors import RatchetError
+
+_EPILOG = (
+    "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 data rejected · 4 policy or task file wrong · "
+    "5 settings wrong · 6 somebody was first · 7 not found · 8 a server is unavailable"
+)
+app = typer.Typer(
+    name="ratchet",
+    help="Continuous training for labelled data: models only move forward.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    cls=TyperGroup,
+    pretty_exceptions_enable=False,
+)
+
+_MODULES = ("stack", "labels", "run", "pipelines", "sensor", "models", "rollout", "demo")
+"""Each is `ratchet.commands.<name>` with a function `add_to(app)`."""
+
+
+@app.callback(invoke_without_command=True)
+def root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+for _name in _MODULES:
+    importlib.import_module(f"ratchet.commands.{_name}").add_to(app)
+
+
+def main() -> None:
+    """Entry point: an expected error is one line on stderr and its exit code; Ctrl-C is 130."""
+    try:
+        app()
+    except RatchetError as error:
+        print_error(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

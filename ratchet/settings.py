@@ -1,0 +1,150 @@
+"""Endpoints and credentials: the only module that reads the environment.
+
+Values come from `RATCHET_*` variables, else from the profile file (`.ratchet/profile.env`, written by `ratchet up`;
+elsewhere named by `RATCHET_PROFILE`). A profile changes endpoints, never code. Unknown names are refused.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from ratchet.core.errors import SettingsError
+
+PREFIX = "RATCHET_"
+PROFILE_VARIABLE = "RATCHET_PROFILE"
+STATE_DIR_VARIABLE = "RATCHET_STATE_DIR"
+
+
+class Settings(BaseModel):
+    """Where everything is. The defaults of the endpoints are empty: `require` says what to do about it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state_dir: Path = Path(".ratchet")
+    """Where the embedded stack keeps its data, logs and generated credentials."""
+    configs_dir: Path = Path("configs")
+    """Folder of `tasks/*.yaml` and `policies/*.yaml`."""
+    namespace: str = "default"
+    """Kubernetes namespace of the InferenceServices and of the pipelines."""
+
+    s3_endpoint: str = ""
+    s3_access_key: str = ""
+    s3_secret_key: SecretStr = SecretStr("")
+    s3_region: str = "us-east-1"
+    labels_bucket: str = "labels"
+    models_bucket: str = "models"
+    ratchet_bucket: str = "ratchet"
+    dvc_bucket: str = "dvc"
+
+    dataset_repo: str = ""
+    """URL or path of the git repository of dataset versions."""
+    kfp_endpoint: str = ""
+    kubernetes_endpoint: str = ""
+    kubernetes_token: SecretStr = SecretStr("")
+    mlflow_endpoint: str = ""
+    gateway_endpoint: str = ""
+    """Where user requests enter."""
+    traffic_stats: Literal["envoy"] = "envoy"
+    """Where traffic numbers come from."""
+    envoy_admin_endpoint: str = ""
+    sensor_endpoint: str = ""
+    sensor_interval_s: float = Field(2.0, gt=0)
+    """How long the sensor waits between two looks at the label bucket."""
+
+    def require(self, *names: str) -> None:
+        """Raise SettingsError for the first of these settings that has no value."""
+        for name in names:
+            value = getattr(self, name)
+            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            if not text:
+                raise SettingsError(
+                    f"{variable_of(name)} is not set. Start the embedded stack with `ratchet up`, "
+                    f"or name a profile of your cluster in {PROFILE_VARIABLE} (see configs/profiles/cluster.env)."
+                )
+
+    def as_env(self) -> dict[str, str]:
+        """Every setting as the variable that sets it: what a profile file or a Kubernetes Secret holds."""
+        return {
+            variable_of(name): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            for name, value in self
+        }
+
+
+def variable_of(name: str) -> str:
+    return PREFIX + name.upper()
+
+
+def variable_names() -> tuple[str, ...]:
+    """The names of all settings, as variables, in order."""
+    return tuple(variable_of(name) for name in Settings.model_fields)
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """The settings of this process. SettingsError names the variable that is unknown or malformed."""
+    profile = _profile_path()
+    from_file = parse_profile(profile.read_text(), where=str(profile)) if profile.is_file() else {}
+    from_env = {key: value for key, value in os.environ.items() if key.startswith(PREFIX) and key != PROFILE_VARIABLE}
+    return settings_of({**from_file, **from_env})
+
+
+def settings_of(variables: dict[str, str]) -> Settings:
+    """Settings from `RATCHET_*` names and values alone; nothing else is read."""
+    known = set(variable_names())
+    for name in variables:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise SettingsError(f"{name} is not a setting.{hint} `ratchet doctor` lists them all.")
+    values = {name.removeprefix(PREFIX).lower(): value for name, value in variables.items()}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = variable_of(str(first["loc"][0]))
+        raise SettingsError(f"{name}: {first['msg']}. Correct it in the environment or in the profile file.") from None
+
+
+def parse_profile(text: str, *, where: str) -> dict[str, str]:
+    """`NAME=value` lines; blank lines and `#` comments are skipped."""
+    variables = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, separator, value = line.partition("=")
+        if not separator:
+            raise SettingsError(f"{where}, line {number}: expected NAME=value, found {line!r}.")
+        variables[name.strip()] = value.strip()
+    return variables
+
+
+def state_dir_from_env() -> Path:
+    """The state folder before there is any profile: `ratchet up` needs it to write one."""
+    return Path(os.environ.get(STATE_DIR_VARIABLE, ".ratchet"))
+
+
+def _profile_path() -> Path:
+    return Path(os.environ.get(PROFILE_VARIABLE) or state_dir_from_env() / "profile.env")
+
+
+def child_env(extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a process that we start: ours, without settings and credentials that are not its own.
+
+    PYTHONDONTWRITEBYTECODE is dropped because imports take five times as long without `.pyc` files.
+    """
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_NOT_INHERITED) and name != "PYTHONDONTWRITEBYTECODE"
+    }
+    path = os.pathsep.join(filter(None, (str(Path(sys.executable).parent), inherited.get("PATH", ""))))
+    return {**inherited, "PATH": path, **extra}
+
+
+_NOT_INHERITED = (PREFIX, "AWS_", "MLFLOW_", "_MLFLOW_")

@@ -1,0 +1,141 @@
+"""Which adapter stands behind which port, given the settings. Imported by components, sensors and the command line.
+
+Adapters are imported where they are built: a step pays for its own technology only.
+"""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from ratchet.core import ports
+from ratchet.core.digest import digest_of
+from ratchet.core.errors import PolicyError
+from ratchet.settings import Settings, load_settings
+from ratchet.tasks.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Model = TypeVar("Model", bound=BaseModel)
+POLICY_NAMES = ("trigger", "quality", "drift", "evaluation", "rollout")
+
+
+def settings() -> Settings:
+    return load_settings()
+
+
+def task_names() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in (settings().configs_dir / "tasks").glob("*.yaml")))
+
+
+@lru_cache
+def task_spec(task: str) -> TaskSpec:
+    """The task of that name; PolicyError when there is none, or its file is wrong."""
+    path = settings().configs_dir / "tasks" / f"{task}.yaml"
+    if task not in task_names():
+        raise PolicyError(f"There is no task {task!r} in {path.parent}; known: {', '.join(task_names()) or 'none'}.")
+    spec = _load_model(path, TaskSpec)
+    if spec.name != task:
+        raise PolicyError(f"{path}: name is {spec.name!r}; it must be the file's name, {task!r}.")
+    return spec
+
+
+def policy(task: str, name: str, kind: type[Model]) -> Model:
+    """A task's policy, for example `policy("digits", "rollout", RolloutPolicy)`."""
+    return _load_model(_policy_path(task_spec(task), name), kind)
+
+
+def policy_digest(task: str) -> str:
+    """The digest of the task and of all its policies: part of every run key."""
+    spec = task_spec(task)
+    policies = {name: _load_yaml(_policy_path(spec, name)) for name in POLICY_NAMES}
+    return digest_of({"task": spec.model_dump(mode="json"), "policies": policies})
+
+
+@lru_cache
+def object_store() -> ports.ObjectStore:
+    from ratchet.adapters.s3 import S3ObjectStore
+
+    return S3ObjectStore.of(settings())
+
+
+@lru_cache
+def label_store() -> ports.LabelStore:
+    from ratchet.adapters.s3_labels import S3LabelStore
+
+    return S3LabelStore(object_store(), bucket=settings().labels_bucket)
+
+
+@lru_cache
+def dataset_store() -> ports.DatasetStore:
+    from ratchet.adapters.dvc import DvcDatasetStore
+
+    return DvcDatasetStore.of(settings(), object_store())
+
+
+@lru_cache
+def ledger() -> ports.Ledger:
+    from ratchet.adapters.s3_ledger import S3Ledger
+
+    return S3Ledger(object_store(), bucket=settings().ratchet_bucket)
+
+
+@lru_cache
+def registry() -> ports.Registry:
+    from ratchet.adapters.mlflow import MlflowRegistry
+
+    return MlflowRegistry.of(settings())
+
+
+@lru_cache
+def pipelines() -> ports.Pipelines:
+    from ratchet.adapters.kfp import KfpPipelines
+
+    return KfpPipelines.of(settings())
+
+
+@lru_cache
+def inference_services() -> ports.InferenceServices:
+    from ratchet.adapters.kserve import KServeInferenceServices
+
+    return KServeInferenceServices.of(settings())
+
+
+@lru_cache
+def traffic_stats() -> ports.TrafficStats:
+    from ratchet.adapters.envoy import EnvoyTrafficStats
+
+    return EnvoyTrafficStats.of(settings())
+
+
+@lru_cache
+def trainer() -> ports.Trainer:
+    from ratchet.adapters.torchrun import TorchrunTrainer
+
+    return TorchrunTrainer()
+
+
+def _policy_path(spec: TaskSpec, name: str) -> "Path":
+    return settings().configs_dir / "policies" / spec.policies.get(name, f"{name}.yaml")
+
+
+def _load_model(path: "Path", kind: type[Model]) -> Model:
+    try:
+        return kind.model_validate(_load_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise PolicyError(
+            f"{path}: {field}: {first['msg']}. Correct the file; {kind.__name__} lists its fields."
+        ) from None
+
+
+def _load_yaml(path: "Path") -> object:
+    try:
+        return yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise PolicyError(f"{path} is not there. Add it, or point RATCHET_CONFIGS_DIR to the right folder.") from None
+    except yaml.YAMLError as error:
+        raise PolicyError(f"{path} is not YAML: {error}") from None
