@@ -33,6 +33,9 @@ class Settings(BaseModel):
     namespace: str = "default"
     """Kubernetes namespace of the InferenceServices and of the pipelines."""
 
+    git_commit: str = ""
+    """Commit of the code that trains: goes into every model's lineage. Images are built with it set."""
+
     s3_endpoint: str = ""
     s3_access_key: str = ""
     s3_secret_key: SecretStr = SecretStr("")
@@ -90,8 +93,17 @@ def load_settings() -> Settings:
     """The settings of this process. SettingsError names the variable that is unknown or malformed."""
     profile = _profile_path()
     from_file = parse_profile(profile.read_text(), where=str(profile)) if profile.is_file() else {}
-    from_env = {key: value for key, value in os.environ.items() if key.startswith(PREFIX) and key != PROFILE_VARIABLE}
-    return settings_of({**from_file, **from_env})
+    return settings_of({**from_file, **_variables_of_env()})
+
+
+def settings_from_env() -> Settings:
+    """What the environment alone says, without any profile: `ratchet up` writes the profile, it does not read one."""
+    return settings_of(_variables_of_env())
+
+
+def variables_set_in_env() -> tuple[str, ...]:
+    """The names of the settings that the environment overrides."""
+    return tuple(_variables_of_env())
 
 
 def settings_of(variables: dict[str, str]) -> Settings:
@@ -129,6 +141,10 @@ def state_dir_from_env() -> Path:
     return Path(os.environ.get(STATE_DIR_VARIABLE, ".ratchet"))
 
 
+def _variables_of_env() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key.startswith(PREFIX) and key != PROFILE_VARIABLE}
+
+
 def _profile_path() -> Path:
     return Path(os.environ.get(PROFILE_VARIABLE) or state_dir_from_env() / "profile.env")
 
@@ -145,6 +161,11 @@ def child_env(extra: Mapping[str, str]) -> dict[str, str]:
     }
     path = os.pathsep.join(filter(None, (str(Path(sys.executable).parent), inherited.get("PATH", ""))))
     return {**inherited, "PATH": path, **extra}
+
+
+def set_process_env(variables: Mapping[str, str]) -> None:
+    """Set variables of this process, for libraries that take a limit from the environment alone (MLflow's retries)."""
+    os.environ.update(variables)
 
 
 _NOT_INHERITED = (PREFIX, "AWS_", "MLFLOW_", "_MLFLOW_")

@@ -1,15 +1,22 @@
 """How every command speaks: data on stdout (a table, or JSON with --json), progress and errors on stderr."""
 
 import json
+import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-stdout = Console(highlight=False, soft_wrap=True)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+_WIDTH_OF_A_FILE = 160
+"""Columns where there is no terminal to fit: a pipe or a log."""
+stdout = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else _WIDTH_OF_A_FILE)
+
+_ISO_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?(Z|\+00:00)")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 TaskOption = Annotated[str, typer.Option("--task", "-t", help="Name of the task, as in configs/tasks/<task>.yaml.")]
@@ -31,10 +38,26 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, columns: Iterable[str], as_
     table = Table(box=None, header_style="bold", pad_edge=False)
     names = list(columns)
     for name in names:
-        table.add_column(name.replace("_", " "))
+        table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
-        table.add_row(*(("" if row.get(name) is None else str(row.get(name))) for name in names))
+        table.add_row(*(cell_of(row.get(name)) for name in names))
     stdout.print(table)
+
+
+def cell_of(value: Any) -> Text:
+    """What people read in a table: times in UTC to the second, fractions to three digits, nothing for None.
+
+    Text, so that brackets in a value are no markup; a Text is taken as it is.
+    """
+    if isinstance(value, Text):
+        return value
+    return Text("" if value is None else _words_of(value))
+
+
+def _words_of(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".")
+    return _ISO_TIME.sub(r"\1 \2", str(value))
 
 
 def print_error(message: str) -> None:

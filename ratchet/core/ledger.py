@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-LedgerKind = Literal["promoted", "rolled_back"]
+LedgerKind = Literal["promoted", "rolled_back", "withdrawn"]
 
 
 class ModelRef(BaseModel):
@@ -31,7 +31,8 @@ class LedgerEntry(BaseModel):
     task: str
     kind: LedgerKind
     model: ModelRef
-    """promoted: the new champion. rolled_back: the model that is refused from now on."""
+    """promoted: the new champion. rolled_back: the model that is refused from now on. withdrawn: a model that got no
+    verdict (too little traffic, a run that died): closed, not refused; `version` is "" where nobody knows it."""
     champion: ModelRef | None
     """Who serves after this entry; None when nobody does."""
     reason: str

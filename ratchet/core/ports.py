@@ -1,36 +1,57 @@
 """What the deeds need from the outside world, as Protocols. Adapters implement them, fakes too."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from ratchet.core.dataset import DatasetShard, Manifest
+from ratchet.core.dataset import DataFile, Manifest
 from ratchet.core.labels import LabelShard
 from ratchet.core.ledger import LedgerEntry, ModelRef
+
+
+class StoredObject(BaseModel):
+    """One object, as a listing shows it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    uri: str
+    size_bytes: int
+    etag: str
+    last_modified_at: datetime
 
 
 class ObjectStore(Protocol):
     """Objects of an S3 bucket, by `s3://bucket/key` URI. Raises NotFound, Conflict, Unavailable, SettingsError."""
 
     def put(self, uri: str, data: bytes, *, metadata: Mapping[str, str] | None = None) -> None: ...
-    def put_if_absent(self, uri: str, data: bytes) -> None:
+    def put_if_absent(self, uri: str, data: bytes, *, metadata: Mapping[str, str] | None = None) -> None:
         """Raises Conflict when the object is there already."""
 
     def fetch(self, uri: str) -> bytes: ...
+    def fetch_metadata(self, uri: str) -> Mapping[str, str]:
+        """The user metadata given with `put`; names in lower case."""
+
     def exists(self, uri: str) -> bool: ...
     def list_uris(self, prefix_uri: str, *, start_after: str = "") -> Iterator[str]:
-        """URIs under a prefix in key order; `start_after` is a URI of the same bucket."""
+        """URIs that begin with a prefix, in key order; `start_after` is a URI of the same bucket."""
+
+    def list_objects(self, prefix_uri: str, *, start_after: str = "") -> Iterator[StoredObject]:
+        """Like `list_uris`, with what the listing knows of each object."""
 
     def put_directory(self, path: Path, uri: str) -> None: ...
-    def fetch_directory(self, uri: str, path: Path) -> None: ...
-    def delete(self, uri: str) -> None: ...
+    def fetch_directory(self, uri: str, path: Path) -> None:
+        """Every object under `uri/`, as files under `path`; NotFound when there is none."""
+
+    def delete(self, uri: str) -> None:
+        """Nothing happens when the object is not there."""
 
 
 class LabelStore(Protocol):
-    def list_shards(self, task: str, *, after: str = "") -> Sequence[LabelShard]:
-        """Shards of a task whose key sorts after `after`, in key order: O(new)."""
+    def list_shards(self, task: str, *, after: str = "", settled: Collection[str] = ()) -> Sequence[LabelShard]:
+        """Shards of a task whose key sorts after `after` and is not `settled`, in key order: O(new)."""
 
     def fetch_shard(self, key: str) -> bytes: ...
     def put_shard(self, task: str, data: bytes, *, num_labels: int) -> str:
@@ -42,8 +63,8 @@ class DatasetStore(Protocol):
         """Tags `<task>/v<n>`, oldest first."""
 
     def fetch_manifest(self, version: str) -> Manifest: ...
-    def fetch_shard(self, shard: DatasetShard) -> bytes:
-        """The Parquet bytes, checked against the shard's sha256."""
+    def fetch_shard(self, shard: DataFile) -> bytes:
+        """The Parquet bytes, checked against the file's sha256."""
 
     def commit_version(self, manifest: Manifest, new_shards: Mapping[str, bytes]) -> None:
         """Push blobs, then commit and tag; Conflict when the tag is there already. `new_shards`: path to bytes."""
@@ -55,14 +76,33 @@ class Ledger(Protocol):
         """Compare-and-swap on `entry.seq`; Conflict when that place is taken."""
 
 
+class ModelVersion(BaseModel):
+    """One version of a registered model."""
+
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+    version: str
+    uri: str
+    tags: Mapping[str, str] = {}
+    metrics: Mapping[str, float] = {}
+    registered_at: datetime
+
+
 class Registry(Protocol):
     def register(self, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
         """A new version of the registered model `task`; gives its number. The same uri twice gives the same version."""
 
-    def set_alias(self, task: str, alias: str, version: str) -> None: ...
-    def remove_alias(self, task: str, alias: str) -> None: ...
+    def set_alias(self, task: str, alias: str, version: str) -> None:
+        """Raises NotFound when there is no such version."""
+
+    def remove_alias(self, task: str, alias: str) -> None:
+        """Nothing happens when the alias is not set."""
+
     def fetch_aliases(self, task: str) -> Mapping[str, str]:
-        """Alias to version."""
+        """Alias to version; empty when nothing was registered."""
+
+    def list_versions(self, task: str) -> Sequence[ModelVersion]:
+        """Every version, oldest first; empty when nothing was registered."""
 
 
 class RunState(BaseModel):
@@ -73,21 +113,109 @@ class RunState(BaseModel):
     run_id: str
     name: str
     state: str
-    """PENDING RUNNING SUCCEEDED SKIPPED FAILED CANCELING CANCELED PAUSED."""
+    """PENDING RUNNING SUCCEEDED SKIPPED FAILED CANCELING CANCELED PAUSED. A run that was terminated is CANCELED."""
     error: str = ""
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
 
     @property
     def is_finished(self) -> bool:
         return self.state in {"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"}
 
 
-class Pipelines(Protocol):
-    def submit(self, pipeline: str, *, run_name: str, experiment: str, parameters: Mapping[str, Any]) -> str:
-        """Start the newest published version of a pipeline; gives the run id."""
+class RunTask(BaseModel):
+    """One task of a run; a group (condition, loop, exit handler) is a task that others have as their parent."""
 
-    def find_runs(self, run_name: str) -> Sequence[RunState]: ...
+    model_config = ConfigDict(frozen=True)
+
+    task_id: str
+    name: str
+    state: str
+    parent_id: str = ""
+    log_node: str = ""
+    """What the server calls the place of its log; "" when it has none."""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: str = ""
+
+
+class Pipelines(Protocol):
+    """Runs of published pipelines. Raises NotFound, Unavailable, SettingsError, DataRejected."""
+
+    def submit(
+        self,
+        pipeline: str,
+        *,
+        run_name: str,
+        experiment: str,
+        parameters: Mapping[str, Any],
+        start_within_s: float | None = None,
+    ) -> str:
+        """Start the newest published version of a pipeline; gives the run id.
+
+        Unavailable when looking things up takes over `start_within_s`: then nothing was started.
+        """
+
+    def find_runs(self, run_name: str) -> Sequence[RunState]:
+        """Every run of that display name, archived ones too, oldest first."""
+
     def list_unfinished(self, experiment: str) -> Sequence[RunState]: ...
+    def list_runs(self, *, experiment: str | None = None, limit: int = 20) -> Sequence[RunState]:
+        """Newest first, of one experiment or of all."""
+
     def fetch_run(self, run_id: str) -> RunState: ...
+    def fetch_tasks(self, run_id: str) -> Sequence[RunTask]:
+        """The tasks of a run, in the order in which they started."""
+
+    def fetch_log(self, run_id: str, task: RunTask) -> str: ...
+    def terminate(self, run_id: str) -> None:
+        """Ask a run to stop; one that has ended stays as it is."""
+
+
+class PipelineVersion(BaseModel):
+    """One uploaded version of a pipeline."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pipeline: str
+    pipeline_id: str
+    version_id: str
+    name: str
+    created_at: datetime | None = None
+
+
+class Schedule(BaseModel):
+    """A recurring run: a pipeline that starts by the clock."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schedule_id: str
+    name: str
+    cron: str
+    is_enabled: bool
+    created_at: datetime | None = None
+
+
+class PipelineCatalog(Protocol):
+    """Published pipelines and what starts them by the clock. Raises what Pipelines raises."""
+
+    def list_versions(self, pipeline: str) -> Sequence[PipelineVersion]:
+        """Newest first; empty when there is no such pipeline."""
+
+    def list_pipelines(self) -> Sequence[PipelineVersion]:
+        """The newest version of each."""
+
+    def fetch_spec(self, version: PipelineVersion) -> Mapping[str, Any]:
+        """The compiled pipeline as the server keeps it."""
+
+    def upload(self, pipeline: str, path: Path, *, version_name: str) -> PipelineVersion:
+        """A new version of a pipeline, which is made when it is not there. Conflict when the version is."""
+
+    def list_schedules(self) -> Sequence[Schedule]: ...
+    def create_schedule(self, pipeline: str, *, name: str, cron: str, parameters: Mapping[str, Any]) -> Schedule:
+        """Run the newest version by a six-field cron; missed slots are not made up for."""
+
+    def delete_schedule(self, schedule_id: str) -> None: ...
 
 
 class ServiceState(BaseModel):
@@ -109,6 +237,9 @@ class ServiceState(BaseModel):
     """Revision to per cent, as routed now."""
     message: str = ""
     """Why it is not ready."""
+    is_latest_ready: bool | None = None
+    """Whether the latest created revision answers now (condition LatestDeploymentReady); `latest_ready_revision` only
+    says that it once did. None when the server does not tell."""
 
     @property
     def canary_revision(self) -> str:
@@ -148,18 +279,30 @@ class Trainer(Protocol):
         """Run a distributed training to its end; Unavailable with the log's tail when it fails."""
 
 
+class ModelProbe(Protocol):
+    def fetch_answers(self, model_path: Path, features: Sequence[Sequence[float]]) -> Sequence[str]:
+        """The class of each row of raw features, answered by a real model server; DataRejected when it cannot."""
+
+
 __all__ = [
     "DatasetStore",
     "InferenceServices",
     "LabelStore",
     "Ledger",
+    "ModelProbe",
     "ModelRef",
+    "ModelVersion",
     "ObjectStore",
+    "PipelineCatalog",
+    "PipelineVersion",
     "Pipelines",
     "Registry",
     "RevisionCounts",
     "RunState",
+    "RunTask",
+    "Schedule",
     "ServiceState",
+    "StoredObject",
     "TrafficStats",
     "Trainer",
 ]

@@ -1,0 +1,63 @@
+# `make` alone prints the targets.
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Without .pyc files the imports of torch, mlflow and others take five times as long.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+
+##@ Use
+.PHONY: demo up down
+demo: $(STAMP) ## the whole loop on real data, in four acts (about 4 minutes)
+	@$(BIN)/ratchet demo
+
+up: $(STAMP) ## start the embedded stack
+	@$(BIN)/ratchet up
+
+down: $(STAMP) ## stop the embedded stack; data stays in .ratchet/
+	@$(BIN)/ratchet down
+
+##@ Develop
+.PHONY: setup test lint types compile compile-check check
+setup: $(STAMP) ## create .venv and install the locked requirements
+
+test: $(STAMP) ## all tests, on real servers
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP) ## style, formatting, import rules, types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy .
+
+types: $(STAMP) ## types only
+	@$(BIN)/mypy .
+
+compile: $(STAMP) ## compile the pipelines to pipelines/compiled/
+	@$(BIN)/ratchet pipelines compile
+
+compile-check: $(STAMP) ## fail when pipelines/compiled/ is stale
+	@$(BIN)/ratchet pipelines compile --check
+
+check: lint compile-check test ## everything that CI checks
+
+##@ Clean
+.PHONY: clean
+clean: ## stop the stack and remove .venv and .ratchet
+	@if [ -x $(BIN)/ratchet ]; then $(BIN)/ratchet down; fi
+	@rm -rf $(VENV) .ratchet build *.egg-info
+
+.PHONY: help
+help: ## print this
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# One environment for everything. Done once: again only when the lock or the project's metadata changes.
+$(STAMP): requirements.lock pyproject.toml
+	@echo "Setting up $(VENV) (once; a few minutes) …"
+	@test -x $(BIN)/python || python3 -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || true
+	@touch $(STAMP)

@@ -1,0 +1,5 @@
+"""`python -m ratchet` is the command `ratchet`."""
+
+from ratchet.cli import main
+
+main()

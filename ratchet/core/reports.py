@@ -1,0 +1,51 @@
+"""A verdict as a page for people: self-contained HTML, all text escaped. Pure."""
+
+from html import escape
+
+from ratchet.core.verdict import Reason, Verdict
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1a1a1a }
+h1 { font-size: 1.4rem } .verdict { font-weight: 600 } table { border-collapse: collapse; width: 100% }
+th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top }
+td.number { font-variant-numeric: tabular-nums; white-space: nowrap }
+.held { color: #0a7a33 } .failed { color: #b3261e } pre { background: #f6f6f6; padding: .8rem; overflow: auto }
+"""
+
+
+def render_verdict(verdict: Verdict, *, title: str, figure_svg: str = "") -> str:
+    """One HTML page: the verdict, every check with its number and its limit, what was judged.
+
+    figure_svg: a picture to show above the table; trusted markup, made by us.
+    """
+    rows = "\n".join(_render_reason(reason) for reason in verdict.reasons)
+    inputs = "\n".join(
+        f"<tr><td>{escape(str(name))}</td><td>{escape(str(value))}</td></tr>" for name, value in verdict.inputs.items()
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style></head><body>
+<h1>{escape(title)}</h1>
+<p>Verdict of {escape(verdict.kind)}: <span class="verdict">{escape(verdict.verdict)}</span></p>
+<p>{escape(verdict.summary())}</p>
+{figure_svg}
+<table><thead><tr><th></th><th>check</th><th>value</th><th>limit</th><th>in words</th></tr></thead>
+<tbody>{rows}</tbody></table>
+<h2>What was judged</h2>
+<table><tbody>{inputs}</tbody></table>
+</body></html>
+"""
+
+
+def _render_reason(reason: Reason) -> str:
+    mark, kind = ("✓", "held") if reason.passed else ("✗", "failed")
+    return (
+        f'<tr class="{kind}"><td>{mark}</td><td>{escape(reason.check)}</td>'
+        f'<td class="number">{_number(reason.value)}</td><td class="number">{_number(reason.limit)}</td>'
+        f"<td>{escape(reason.text)}</td></tr>"
+    )
+
+
+def _number(value: float | str | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
