@@ -1,0 +1,53 @@
+"""The credentials of one stack: made once, kept in its state folder, shown to nobody."""
+
+import secrets
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from embedded.layout import write_private
+from ratchet.core.errors import SettingsError
+
+
+def _token() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def _access_key() -> str:
+    return secrets.token_hex(10).upper()
+
+
+class S3Credential(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    access_key: str = Field(default_factory=_access_key)
+    secret_key: str = Field(default_factory=_token, repr=False)
+
+
+class Credentials(BaseModel):
+    """Who may do what. The object store has one identity for us, and one for MLflow that sees its bucket alone."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stack_id: str = Field(default_factory=lambda: secrets.token_hex(16))
+    """Not a secret: it marks the processes of this stack."""
+    s3: S3Credential = Field(default_factory=S3Credential, repr=False)
+    mlflow_s3: S3Credential = Field(default_factory=S3Credential, repr=False)
+    weed_signing_keys: tuple[str, str, str, str] = Field(
+        default_factory=lambda: (_token(), _token(), _token(), _token()), repr=False
+    )
+    kubernetes_token: str = Field(default_factory=_token, repr=False)
+
+
+def load_or_make_credentials(path: Path) -> Credentials:
+    """The credentials in that file; the first time they are made. Data in the object store outlives them."""
+    if path.is_file():
+        try:
+            return Credentials.model_validate_json(path.read_text())
+        except ValidationError:
+            raise SettingsError(
+                f"{path} is damaged. Put back a copy, or remove it: the next `ratchet up` makes new ones; data stays."
+            ) from None
+    made = Credentials()
+    write_private(path, made.model_dump_json())
+    return made

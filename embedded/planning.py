@@ -1,0 +1,172 @@
+"""From settings, ports and credentials to the servers of a stack. Pure: nothing is started or written here."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from embedded import gateway, object_store, tracking
+from embedded.credentials import Credentials
+from embedded.layout import Layout
+from embedded.ports import StackPorts
+from embedded.services import ReadyCheck, Service, StackPlan
+from ratchet.settings import PROFILE_VARIABLE, Settings
+
+CONTROL_PLANE, SENSOR = "control_plane", "sensor"
+_RUNTIMES_DIR = Path(__file__).parents[1] / "deploy" / "base"
+"""The serving runtimes that a cluster gets too."""
+ALL_SERVICES = (object_store.NAME, tracking.NAME, gateway.NAME, CONTROL_PLANE, SENSOR)
+
+
+class Site(BaseModel):
+    """What one stack is made of, before its servers are described."""
+
+    model_config = ConfigDict(frozen=True)
+
+    layout: Layout
+    project_dir: Path
+    """Where the user's code is: `configs/`, tasks of their own."""
+    ports: StackPorts
+    credentials: Credentials
+    socket_dir: Path
+    """A path short enough for unix sockets."""
+    services: tuple[str, ...] = ALL_SERVICES
+
+    @property
+    def admin_socket(self) -> Path:
+        """Of Envoy."""
+        return self.socket_dir / "admin.sock"
+
+    def url_of(self, service: str) -> str:
+        """Empty when this stack does not have that server."""
+        port_names = {object_store.NAME: "s3", tracking.NAME: "mlflow"}
+        port = getattr(self.ports, port_names.get(service, service))
+        return f"http://127.0.0.1:{port}" if service in self.services else ""
+
+
+def plan_settings(base: Settings, site: Site) -> Settings:
+    """`base` with the endpoints and credentials of this stack: what its profile and its secret `ratchet` hold."""
+    layout, credentials = site.layout, site.credentials
+    return base.model_copy(
+        update={
+            "state_dir": layout.state_dir,
+            "configs_dir": site.project_dir / base.configs_dir,
+            "s3_endpoint": site.url_of(object_store.NAME),
+            "s3_access_key": credentials.s3.access_key,
+            "s3_secret_key": SecretStr(credentials.s3.secret_key),
+            "dataset_repo": str(layout.dataset_repo),
+            "kfp_endpoint": site.url_of(CONTROL_PLANE),
+            "kubernetes_endpoint": site.url_of(CONTROL_PLANE),
+            "kubernetes_token": SecretStr(credentials.kubernetes_token),
+            "mlflow_endpoint": site.url_of(tracking.NAME),
+            "gateway_endpoint": site.url_of(gateway.NAME),
+            "envoy_admin_endpoint": f"unix://{site.admin_socket}" if gateway.NAME in site.services else "",
+            "sensor_endpoint": site.url_of(SENSOR),
+        }
+    )
+
+
+def plan_stack(settings: Settings, site: Site) -> StackPlan:
+    """The servers of this stack, and where they will be."""
+    layout = site.layout
+    services = (
+        object_store.object_store_service(layout, ports=site.ports),
+        tracking.tracking_service(layout, ports=site.ports, credentials=site.credentials, s3_region=settings.s3_region),
+        gateway.gateway_service(layout, ports=site.ports, admin_socket=site.admin_socket),
+        _control_plane_service(site),
+        _sensor_service(site),
+    )
+    return StackPlan(
+        stack_id=site.credentials.stack_id,
+        report=layout.report,
+        lock=layout.supervisor_lock,
+        endpoints=endpoints_of(settings),
+        services=tuple(_keep_known(service, site.services) for service in services if service.name in site.services),
+    )
+
+
+def buckets_of(settings: Settings) -> tuple[str, ...]:
+    named = (settings.labels_bucket, settings.models_bucket, settings.ratchet_bucket, settings.dvc_bucket)
+    return tuple(dict.fromkeys((*named, object_store.MLFLOW_BUCKET)))
+
+
+def endpoints_of(settings: Settings) -> dict[str, str]:
+    """By the names that `ratchet status` uses."""
+    return {
+        "kfp": settings.kfp_endpoint,
+        "kubernetes": settings.kubernetes_endpoint,
+        "mlflow": settings.mlflow_endpoint,
+        "s3": settings.s3_endpoint,
+        "gateway": settings.gateway_endpoint,
+        "sensor": settings.sensor_endpoint,
+    }
+
+
+def render_kubeconfig(settings: Settings) -> str:
+    """For `kubectl` and the Kubernetes clients."""
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "embedded", "cluster": {"server": settings.kubernetes_endpoint}}],
+        "users": [{"name": "ratchet", "user": {"token": settings.kubernetes_token.get_secret_value()}}],
+        "contexts": [
+            {
+                "name": "embedded",
+                "context": {"cluster": "embedded", "user": "ratchet", "namespace": settings.namespace},
+            }
+        ],
+        "current-context": "embedded",
+    }
+    return yaml.safe_dump(config, sort_keys=False)
+
+
+def render_profile(settings: Settings) -> str:
+    lines = (f"{name}={value}" for name, value in settings.as_env().items())
+    return "\n".join(
+        ("# Written by `ratchet up` at every start; edits are lost. Variables of the environment win.", *lines, "")
+    )
+
+
+def _keep_known(service: Service, names: Sequence[str]) -> Service:
+    """Without dependencies on servers that this stack does not have."""
+    return service.model_copy(update={"depends_on": tuple(name for name in service.depends_on if name in names)})
+
+
+def _control_plane_service(site: Site) -> Service:
+    layout = site.layout
+    options = {
+        "port": site.ports.control_plane,
+        "data-dir": layout.control_plane,
+        "secrets-dir": layout.secrets,
+        "xds-dir": layout.xds,
+        "gateway-url": f"http://127.0.0.1:{site.ports.gateway}",
+        "runtimes-dir": _RUNTIMES_DIR,
+        "project-dir": site.project_dir,
+        "token-file": layout.token,
+    }
+    arguments = (text for name, value in options.items() for text in (f"--{name}", str(value)))
+    return Service(
+        name=CONTROL_PLANE,
+        command=(sys.executable, "-m", "embedded.control_plane", *arguments),
+        cwd=site.project_dir,
+        port=site.ports.control_plane,
+        log=layout.log_of(CONTROL_PLANE),
+        ready=ReadyCheck(port=site.ports.control_plane, path="/healthz", within_s=60),
+        depends_on=(object_store.NAME,),
+        stop_grace_s=20,
+    )
+
+
+def _sensor_service(site: Site) -> Service:
+    return Service(
+        name=SENSOR,
+        command=(sys.executable, "-m", "sensors.label_sensor", "--port", str(site.ports.sensor)),
+        env={PROFILE_VARIABLE: str(site.layout.profile)},
+        cwd=site.project_dir,
+        port=site.ports.sensor,
+        log=site.layout.log_of(SENSOR),
+        ready=ReadyCheck(port=site.ports.sensor, path="/healthz", within_s=60),
+        depends_on=(object_store.NAME, CONTROL_PLANE),
+    )

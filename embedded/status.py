@@ -1,0 +1,81 @@
+"""How the stack is doing now: what the supervisor wrote down, checked against the living servers."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from embedded.layout import Layout
+from embedded.probes import why_not_ready
+from embedded.processes import ProcessStat, family_of, list_processes
+from embedded.services import ServiceReport
+from embedded.stack import read_report
+
+_PROBE_S = 3.0
+_MIB = 1024 * 1024
+
+
+class ServiceStatus(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    state: str
+    """A supervisor's state, or "unresponsive": the process lives, and does not answer."""
+    pid: int | None
+    port: int
+    restarts: int
+    num_processes: int
+    rss_mib: int
+    """Resident memory of the server and all below it. Pages that they share count each time."""
+    log: Path
+    detail: str
+
+
+class StackStatus(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    endpoints: dict[str, str]
+    services: tuple[ServiceStatus, ...]
+    supervisor_pid: int
+    rss_mib: int
+    """Of all servers and the supervisor."""
+
+    @property
+    def is_ready(self) -> bool:
+        return all(service.state == "ready" for service in self.services)
+
+
+def look_at_stack(layout: Layout) -> StackStatus | None:
+    """None when it does not run."""
+    report = read_report(layout)
+    if report is None:
+        return None
+    processes = list(list_processes())
+    with ThreadPoolExecutor() as pool:
+        services = tuple(pool.map(lambda service: _status_of(service, processes), report.services))
+    return StackStatus(
+        endpoints=report.endpoints,
+        services=services,
+        supervisor_pid=report.supervisor.pid,
+        rss_mib=_resident_mib(family_of(report.supervisor.pid, processes)),
+    )
+
+
+def _status_of(report: ServiceReport, processes: list[ProcessStat]) -> ServiceStatus:
+    problem = why_not_ready(report.ready, timeout_s=_PROBE_S) if report.state == "ready" else ""
+    family = family_of(report.pid, processes) if report.pid else []
+    return ServiceStatus(
+        name=report.name,
+        state="unresponsive" if problem else report.state,
+        pid=report.pid,
+        port=report.port,
+        restarts=report.restarts,
+        num_processes=len(family),
+        rss_mib=_resident_mib(family),
+        log=report.log,
+        detail=problem or report.detail,
+    )
+
+
+def _resident_mib(family: list[ProcessStat]) -> int:
+    return sum(stat.resident_bytes for stat in family) // _MIB

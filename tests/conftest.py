@@ -1,0 +1,44 @@
+"""Fixtures that all tests share: real servers, started once a session, in a state folder of their own."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from embedded.object_store import NAME as OBJECT_STORE
+from embedded.stack import layout_of, start_stack, stop_stack
+from ratchet.settings import Settings, child_env, parse_profile, settings_of
+
+PROJECT_DIR = Path(__file__).parent.parent
+
+
+def settings_in(state_dir: Path) -> Settings:
+    """The settings that `ratchet up` wrote into this state folder."""
+    profile = state_dir / "profile.env"
+    return settings_of(parse_profile(profile.read_text(), where=str(profile)))
+
+
+@pytest.fixture(scope="session")
+def s3_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A real object store with the usual buckets; it dies with the tests, however they end."""
+    base = Settings(state_dir=tmp_path_factory.mktemp("s3") / "state")
+    start_stack(base, project_dir=PROJECT_DIR, services=(OBJECT_STORE,), is_detached=False)
+    yield settings_in(base.state_dir)
+    stop_stack(layout_of(base))
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """The complete embedded stack, started and stopped by the commands that a user types.
+
+    A command of a test sees it with `child_env(settings.as_env())`.
+    """
+    state_dir = tmp_path_factory.mktemp("stack") / "state"
+    env = child_env({"RATCHET_STATE_DIR": str(state_dir)})
+    ratchet = Path(sys.executable).with_name("ratchet")
+    up = subprocess.run([ratchet, "up"], env=env, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=200)
+    assert up.returncode == 0, f"`ratchet up` failed:\n{up.stderr}"
+    yield settings_in(state_dir)
+    subprocess.run([ratchet, "down"], env=env, cwd=PROJECT_DIR, check=True, capture_output=True, timeout=120)
