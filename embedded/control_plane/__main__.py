@@ -1,0 +1,58 @@
+"""`python -m embedded.control_plane`: serve the KFP and the Kubernetes API on 127.0.0.1 until SIGTERM."""
+
+import argparse
+import logging
+from pathlib import Path
+
+import uvicorn
+
+from embedded.control_plane.app import create_app
+from embedded.control_plane.config import ControlPlaneConfig
+
+_GRACE_S = 3
+
+
+def parse_arguments(argv: list[str] | None = None) -> ControlPlaneConfig:
+    parser = argparse.ArgumentParser(
+        prog="python -m embedded.control_plane",
+        description="Kubeflow Pipelines v2beta1 and KServe InferenceServices on one machine, on 127.0.0.1 only.",
+        epilog="example: python -m embedded.control_plane --port 8888 --data-dir .ratchet/control_plane "
+        "--secrets-dir .ratchet/secrets --xds-dir .ratchet/gateway/xds --gateway-url http://127.0.0.1:8080 "
+        "--runtimes-dir deploy/base --project-dir . --token-file .ratchet/control_plane/token",
+    )
+    parser.add_argument("--port", type=int, required=True, help="port of both APIs")
+    parser.add_argument("--data-dir", type=Path, required=True, help="database, artifacts and logs")
+    parser.add_argument("--secrets-dir", type=Path, required=True, help="<secret>/<key> files")
+    parser.add_argument("--xds-dir", type=Path, required=True, help="where the gateway reads its routes")
+    parser.add_argument("--gateway-url", required=True, help="where user requests enter")
+    parser.add_argument("--runtimes-dir", type=Path, required=True, help="folder of ServingRuntime manifests")
+    parser.add_argument("--project-dir", type=Path, required=True, help="on PYTHONPATH of each task")
+    parser.add_argument("--token-file", type=Path, required=True, help="bearer token of the Kubernetes API")
+    given = parser.parse_args(argv)
+    return ControlPlaneConfig(
+        port=given.port,
+        data_dir=given.data_dir.absolute(),
+        secrets_dir=given.secrets_dir.absolute(),
+        xds_dir=given.xds_dir.absolute(),
+        gateway_url=given.gateway_url,
+        runtimes_dir=given.runtimes_dir.absolute(),
+        project_dir=given.project_dir.absolute(),
+        token=given.token_file.read_text().strip(),
+    )
+
+
+def main() -> None:
+    config = parse_arguments()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    uvicorn.run(
+        create_app(config),
+        host="127.0.0.1",
+        port=config.port,
+        access_log=False,
+        log_level="info",
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The control plane as one ASGI application: the KFP API with its engine, and the Kubernetes API for serving."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from embedded.control_plane.config import ControlPlaneConfig
+from embedded.control_plane.engine.engine import Engine
+from embedded.control_plane.engine.leaf import Folders
+from embedded.control_plane.engine.loading import MAX_BYTES
+from embedded.control_plane.kfp_api import router_of
+from embedded.control_plane.kfp_errors import answer_errors, error_answer
+from embedded.control_plane.kfp_schedule import Schedule
+from embedded.control_plane.serving import ServingSide
+from embedded.control_plane.store import Store
+
+_LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
+_MAX_BODY_BYTES = MAX_BYTES + 64 * 1024
+
+
+def create_app(config: ControlPlaneConfig) -> FastAPI:
+    """Open the store and wire both sides. What runs starts and stops with the application's lifespan."""
+    store = Store(config.data_dir / "pipelines.db")
+    folders = Folders(
+        data_dir=config.data_dir,
+        secrets_dir=config.secrets_dir,
+        project_dir=config.project_dir,
+        engine_id=_engine_id(config),
+    )
+    engine = Engine(store, folders)
+    schedule = Schedule(store, engine)
+    serving = ServingSide(config)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        engine.start()
+        schedule.start()
+        await serving.start()
+        try:
+            yield
+        finally:
+            schedule.stop()
+            await serving.stop()
+            engine.stop()
+            store.close()
+
+    app = FastAPI(title="Ratchet control plane", lifespan=lifespan)
+
+    @app.get("/healthz", tags=["health"])
+    def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    answer_errors(app)
+    app.include_router(router_of(store, engine, folders))
+    app.include_router(serving.router())
+    app.add_middleware(LoopbackOnly)
+    return app
+
+
+class LoopbackOnly:
+    """Refuses what a web page could send here through a person's browser: foreign hosts, foreign origins, huge bodies.
+
+    The KFP API asks for no credentials, and whoever may upload a pipeline may run code.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            if refusal := _refusal_of(headers):
+                await error_answer(*refusal)(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
+def _refusal_of(headers: dict[str, str]) -> tuple[int, int, str] | None:
+    """Status, code and message, or None when the request may pass."""
+    for name in ("host", "origin"):
+        value = headers.get(name)
+        address = value if name == "origin" else f"//{value}"
+        if value is not None and urlsplit(address).hostname not in _LOOPBACK:
+            return 403, 7, f"{name} {value!r} is not this machine. Use http://127.0.0.1."
+    length = headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > _MAX_BODY_BYTES:
+        return 413, 3, f"The request has {length} bytes; the limit is {_MAX_BODY_BYTES}."
+    return None
+
+
+def _engine_id(config: ControlPlaneConfig) -> str:
+    """Names this data folder for ever, so that a restarted server knows the processes of the one before."""
+    path = config.data_dir / "engine_id"
+    if not path.exists():
+        config.data_dir.mkdir(parents=True, exist_ok=True)
+        path.write_text(uuid.uuid4().hex)
+    return path.read_text().strip()

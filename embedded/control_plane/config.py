@@ -1,0 +1,28 @@
+"""What the control plane is told when it starts; nothing else configures it."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ControlPlaneConfig(BaseModel):
+    """Ports, folders and the token. Every path is absolute."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    port: int = Field(gt=0, lt=65536)
+    """Port on 127.0.0.1 of both APIs."""
+    data_dir: Path
+    """Database, artifacts and logs of the pipelines."""
+    secrets_dir: Path
+    """`<secret>/<key>` files: what Kubernetes Secrets and ConfigMaps are on one machine."""
+    xds_dir: Path
+    """Where the serving side writes `cds.json` and `rds.json` for the gateway."""
+    gateway_url: str
+    """Where user requests enter, for the URLs in InferenceService status."""
+    runtimes_dir: Path
+    """Folder of ServingRuntime manifests."""
+    project_dir: Path
+    """Put on PYTHONPATH of each task, so that the modules of the user's project import."""
+    token: str
+    """Bearer token of the Kubernetes API. The KFP API asks for none: it listens on loopback only."""

@@ -1,0 +1,131 @@
+"""Six-field cron expressions as Kubeflow's scheduler reads them: `second minute hour day month weekday`.
+
+Source: robfig/cron v1. Also `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly` and `@every 1h30m`. Times are UTC.
+Weekdays count from 0 = Sunday; when both day and weekday are restricted, either may match. Five fields are refused: the
+real parser would take them for six with the last left out, and run at other times than the author meant.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ratchet.core.errors import DataRejected
+
+_FIELDS = (("second", 0, 59), ("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 6))
+_MONTHS = {
+    name: number
+    for number, name in enumerate(
+        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1
+    )
+}
+_WEEKDAYS = {name: number for number, name in enumerate(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])}
+_SHORTHANDS = {
+    "@yearly": "0 0 0 1 1 *",
+    "@annually": "0 0 0 1 1 *",
+    "@monthly": "0 0 0 1 * *",
+    "@weekly": "0 0 0 * * 0",
+    "@daily": "0 0 0 * * *",
+    "@midnight": "0 0 0 * * *",
+    "@hourly": "0 0 * * * *",
+}
+_EVERY = re.compile(r"@every (?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_HORIZON = timedelta(days=5 * 366)
+"""29 February comes at least once in eight years around 2100, but robfig/cron gives up after five as well."""
+
+
+@dataclass(frozen=True)
+class Cron:
+    """Parsed. `every_s` > 0 means an interval; the fields are empty then."""
+
+    fields: tuple[frozenset[int], ...] = ()
+    is_any_day: bool = False
+    """Day or weekday is `*` or `?`, so that both must match instead of either."""
+    every_s: int = 0
+
+    def next_after(self, moment: datetime) -> datetime | None:
+        """The first time after `moment` (aware), to the second; None when there is none within five years."""
+        assert moment.tzinfo is not None, "a schedule needs an aware time"
+        start = moment.astimezone(UTC).replace(microsecond=0)
+        if self.every_s:
+            return start + timedelta(seconds=self.every_s)
+        return next(self._times_from(start + timedelta(seconds=1)), None)
+
+    def _times_from(self, moment: datetime) -> Iterator[datetime]:
+        seconds, minutes, hours, _, months, _ = self.fields
+        end = moment + _HORIZON
+        while moment < end:
+            if moment.month not in months or not self._is_day(moment):
+                moment = moment.replace(hour=0, minute=0, second=0) + timedelta(days=1)
+            elif moment.hour not in hours:
+                moment = moment.replace(minute=0, second=0) + timedelta(hours=1)
+            elif moment.minute not in minutes:
+                moment = moment.replace(second=0) + timedelta(minutes=1)
+            elif moment.second not in seconds:
+                moment += timedelta(seconds=1)
+            else:
+                yield moment
+                moment += timedelta(seconds=1)
+
+    def _is_day(self, moment: datetime) -> bool:
+        in_days = moment.day in self.fields[3]
+        in_weekdays = moment.isoweekday() % 7 in self.fields[5]
+        return in_days and in_weekdays if self.is_any_day else in_days or in_weekdays
+
+
+def parse_cron(text: str) -> Cron:
+    """DataRejected says what is wrong, and for five fields what the six would be."""
+    expression = _SHORTHANDS.get(text.strip(), text.strip())
+    if expression.startswith("@"):
+        return Cron(every_s=_parse_every(expression))
+    parts = expression.split()
+    if len(parts) == 5:
+        raise DataRejected(
+            f"cron {text!r} has five fields; Kubeflow reads six, seconds first. You mean '0 {' '.join(parts)}'."
+        )
+    if len(parts) != 6:
+        raise DataRejected(
+            f"cron {text!r} has {len(parts)} fields; expected six: second minute hour day month weekday."
+        )
+    fields = tuple(
+        _parse_field(part, name=name, low=low, high=high)
+        for part, (name, low, high) in zip(parts, _FIELDS, strict=True)
+    )
+    return Cron(fields=fields, is_any_day=any(parts[i][0] in "*?" for i in (3, 5)))
+
+
+def _parse_every(expression: str) -> int:
+    match = _EVERY.fullmatch(expression)
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    total_s = hours * 3600 + minutes * 60 + seconds
+    if total_s <= 0:
+        raise DataRejected(f"cron {expression!r} is not known. Write '@every 1h30m', '@daily', or six fields.")
+    return total_s
+
+
+def _parse_field(text: str, *, name: str, low: int, high: int) -> frozenset[int]:
+    parts = text.split(",")
+    return frozenset(value for part in parts for value in _parse_range(part, name=name, low=low, high=high))
+
+
+def _parse_range(part: str, *, name: str, low: int, high: int) -> range:
+    span, has_step, step = part.partition("/")
+    if span in ("*", "?"):
+        first, last = low, high
+    else:
+        start, has_end, end = span.partition("-")
+        first = _number_of(start, name)
+        last = _number_of(end, name) if has_end else (high if has_step else first)
+    stride = _number_of(step, name) if has_step else 1
+    if not low <= first <= last <= high or stride < 1:
+        raise DataRejected(f"cron: {part!r} is not a {name}; expected {low} to {high}.")
+    return range(first, last + 1, stride)
+
+
+def _number_of(text: str, name: str) -> int:
+    names = {"month": _MONTHS, "weekday": _WEEKDAYS}.get(name, {})
+    if text.lower() in names:
+        return names[text.lower()]
+    if not text.isascii() or not text.isdigit():
+        raise DataRejected(f"cron: {text!r} is not a {name}.")
+    return int(text)

@@ -1,0 +1,408 @@
+"""The engine: one thread that decides, a pool of threads that each wait for one process.
+
+The deciding thread owns all live state. It takes one event at a time (submitted, ended, terminate, timer), writes what
+follows from it to the store, and only then acts: whatever is in the store is what happens after a crash, too. Processes
+carry a mark; a reaper kills them when this process dies, and `start` does so again before anything is run anew.
+"""
+
+import heapq
+import itertools
+import logging
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+from embedded.control_plane.engine import family
+from embedded.control_plane.engine.cache import fingerprint_of, is_intact
+from embedded.control_plane.engine.executor_io import imported_artifact
+from embedded.control_plane.engine.leaf import Folders, LeafAttempt, LeafResult, job_of, run_leaf, write_notes
+from embedded.control_plane.engine.loading import load_pipeline
+from embedded.control_plane.engine.plan import TERMINATED, retry_delay_s
+from embedded.control_plane.engine.records import ROOT, RunRequest, TaskKind, TaskRecord, TaskState
+from embedded.control_plane.engine.retry import is_exit_work, paths_to_forget
+from embedded.control_plane.engine.spec import Component, Container, Pipeline, Task
+from embedded.control_plane.engine.task_process import Ending, TaskExit, TaskProcess
+from embedded.control_plane.engine.values import Values
+from embedded.control_plane.engine.walk import Begin, End, Step, Walk
+from embedded.control_plane.store import Store
+from ratchet.core.errors import DataRejected
+
+log = logging.getLogger(__name__)
+
+_STOP_GRACE_S = 5.0
+_LONGEST_SLEEP_S = 3600.0
+
+
+@dataclass
+class LiveRun:
+    """A run that is not over. Only the deciding thread touches it."""
+
+    request: RunRequest
+    pipeline: Pipeline
+    job: dict[str, str]
+    records: dict[str, TaskRecord] = field(default_factory=dict)
+    processes: dict[str, "tuple[TaskProcess, Future[None]]"] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        return self.request.run_id
+
+    def walk(self) -> Walk:
+        return Walk(self.pipeline.spec, self.records, self.job, is_canceling=self.request.is_canceling)
+
+    def task_of(self, path: str) -> tuple[Task, Component]:
+        task = self.walk().task_at(path)
+        return task, self.pipeline.spec.component_of(task)
+
+
+class Engine:
+    """Runs pipelines. `submit` and the others may be called from any thread, and return at once."""
+
+    def __init__(self, store: Store, folders: Folders, *, num_workers: int | None = None) -> None:
+        self._store = store
+        self._folders = folders
+        self._pool = ThreadPoolExecutor(num_workers or 2 * (os.cpu_count() or 1), thread_name_prefix="task")
+        self._inbox: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue()
+        self._timers: list[tuple[float, int, str, Callable[[], None]]] = []
+        self._sequence = itertools.count()
+        self._live: dict[str, LiveRun] = {}
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._decide_for_ever, name="engine", daemon=True)
+        self._reaper: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Kill what an earlier process of ours left running, and go on with every run that is not over."""
+        family.stop_marked(f"{self._folders.engine_id}:", grace_s=0)
+        self._folders.clear_scratch()
+        self._reaper = subprocess.Popen(
+            [sys.executable, "-S", "-E", str(Path(family.__file__)), f"{self._folders.engine_id}:"],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        for run_id in self._store.unfinished_runs():
+            self.submit(run_id)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End all processes; their tasks stay open in the store, and the next start runs them again."""
+        self._is_stopping = True
+        self._inbox.put(None)
+        self._thread.join(timeout=_STOP_GRACE_S)
+        for live in list(self._live.values()):
+            for process, future in list(live.processes.values()):
+                future.cancel()
+                process.stop(grace_s=_STOP_GRACE_S)
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._reaper and self._reaper.stdin:
+            self._reaper.stdin.close()
+            self._reaper.wait(timeout=_STOP_GRACE_S)
+
+    def submit(self, run_id: str) -> None:
+        """Start a run that is in the store, or go on with it."""
+        self._tell(run_id, partial(self._open, run_id))
+
+    def terminate(self, run_id: str) -> None:
+        """Stop the run's tasks. Exit tasks still run; a second call stops those as well."""
+        self._tell(run_id, partial(self._terminate, run_id))
+
+    def retry(self, run_id: str) -> None:
+        """Run what did not succeed of a run that is over, and what waits for it."""
+        self._tell(run_id, partial(self._retry, run_id))
+
+    def forget(self, run_id: str) -> None:
+        """Stop the run at once, without its exit tasks: it was deleted."""
+        self._tell(run_id, partial(self._forget, run_id))
+
+    def _tell(self, run_id: str, action: Callable[[], None]) -> None:
+        self._inbox.put((run_id, action))
+
+    def _tell_later(self, run_id: str, action: Callable[[], None], *, delay_s: float) -> None:
+        heapq.heappush(self._timers, (time.monotonic() + delay_s, next(self._sequence), run_id, action))
+
+    def _decide_for_ever(self) -> None:
+        while True:
+            try:
+                event = self._inbox.get(timeout=self._sleep_s())
+            except queue.Empty:
+                event = None
+                if not self._timers or self._timers[0][0] > time.monotonic():
+                    continue
+                _, _, run_id, action = heapq.heappop(self._timers)
+                event = (run_id, action)
+            if event is None or self._is_stopping:
+                return
+            self._decide(*event)
+
+    def _sleep_s(self) -> float:
+        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else _LONGEST_SLEEP_S
+
+    def _decide(self, run_id: str, action: Callable[[], None]) -> None:
+        """A fault of ours ends the run it concerns, never the engine."""
+        try:
+            action()
+        except DataRejected as error:
+            self._give_up(run_id, str(error))
+        except Exception as error:
+            log.exception("run %s: the engine failed", run_id)
+            self._give_up(run_id, f"the engine failed: {type(error).__name__}: {error}. Its log has more.")
+
+    def _give_up(self, run_id: str, message: str) -> None:
+        self._forget(run_id)
+        self._store.set_run_state(run_id, "FAILED", at=_wire_time(_now()), error=message, finished=True)
+
+    def _open(self, run_id: str) -> None:
+        if run_id in self._live:
+            return
+        request = self._store.request_of(run_id)
+        pipeline = load_pipeline(self._store.get_spec(request.spec_digest))
+        live = LiveRun(request, pipeline, job_of(request, self._folders, pipeline), self._store.records_of(run_id))
+        self._live[run_id] = live
+        if ROOT not in live.records:
+            self._put(live, _root_record(request))
+        self._store.set_run_state(run_id, "RUNNING", at=_wire_time(_now()))
+        for record in [r for r in live.records.values() if r.kind.is_leaf and not r.state.is_final]:
+            self._resume(live, record)
+        self._advance(live)
+
+    def _resume(self, live: LiveRun, record: TaskRecord) -> None:
+        """A leaf that was open when the last process died: its own process is dead by now, so run it again."""
+        if live.request.is_canceling and not is_exit_work(live.walk(), record.path):
+            self._end(live, record, TaskState.CANCELED, error=TERMINATED)
+        elif record.retry_at:
+            self._arm_retry(live, record, record.retry_at)
+        else:
+            self._launch(live, record)
+
+    def _terminate(self, run_id: str) -> None:
+        live = self._live.get(run_id)
+        if live is None:
+            return
+        spare_exit_tasks = not live.request.is_canceling
+        live.request = live.request.model_copy(update={"is_canceling": True})
+        walk = live.walk()
+        for record in [r for r in live.records.values() if r.kind.is_leaf and not r.state.is_final]:
+            if spare_exit_tasks and is_exit_work(walk, record.path):
+                continue
+            process, future = live.processes.get(record.path, (None, None))
+            if process is not None and future is not None and not future.cancel():
+                process.stop()
+                continue
+            live.processes.pop(record.path, None)
+            self._end(live, record, TaskState.CANCELED, error=TERMINATED)
+        self._advance(live)
+
+    def _retry(self, run_id: str) -> None:
+        request = self._store.request_of(run_id)
+        pipeline = load_pipeline(self._store.get_spec(request.spec_digest))
+        records = self._store.records_of(run_id)
+        forgotten = paths_to_forget(Walk(pipeline.spec, records, {}))
+        with self._store.transaction():
+            self._store.remove_tasks(run_id, forgotten)
+            self._store.put_task(run_id, _root_record(request))
+        self._open(run_id)
+
+    def _forget(self, run_id: str) -> None:
+        live = self._live.pop(run_id, None)
+        for process, future in live.processes.values() if live else ():
+            future.cancel()
+            process.stop()
+
+    def _advance(self, live: LiveRun) -> None:
+        """Take every step that is open, until the run waits for processes, or is over."""
+        while steps := list(live.walk().steps()):
+            with self._store.transaction():
+                for step in steps:
+                    self._take(live, step)
+        root = live.records[ROOT]
+        if root.state.is_final and live.run_id in self._live:
+            del self._live[live.run_id]
+            self._finish(live, root)
+
+    def _finish(self, live: LiveRun, root: TaskRecord) -> None:
+        state = "SUCCEEDED" if root.state is TaskState.SUCCEEDED else "FAILED"
+        error = "terminated" if live.request.is_canceling and state == "FAILED" else root.error
+        self._store.set_run_state(live.run_id, state, at=_wire_time(_now()), error=error, finished=True)
+
+    def _take(self, live: LiveRun, step: Step) -> None:
+        begin = step if isinstance(step, Begin) else step.begin
+        if begin is not None:
+            self._put(live, _record_of(begin))
+        record = live.records[step.path]
+        if isinstance(step, End):
+            self._end(live, record, step.state, outputs=step.outputs, error=step.error)
+        elif record.kind.is_leaf:
+            self._launch(live, record)
+
+    def _launch(self, live: LiveRun, record: TaskRecord) -> None:
+        task, component = live.task_of(record.path)
+        executor = live.pipeline.spec.deployment_spec.executors[component.executor_label or ""]
+        if executor.importer:
+            self._import(live, record, component)
+        elif executor.container and not self._take_from_cache(live, record, task, component, executor.container):
+            leaf = LeafAttempt(
+                run_id=live.run_id,
+                path=record.path,
+                name=record.name,
+                attempt=record.attempt,
+                pipeline=live.pipeline,
+                component=component,
+                inputs=record.inputs,
+                job=live.job,
+            )
+            process = TaskProcess()
+            live.processes[record.path] = (process, self._pool.submit(self._work, leaf, process))
+
+    def _work(self, leaf: LeafAttempt, process: TaskProcess) -> None:
+        """In a thread of the pool, from before the process starts until after it has ended."""
+        if self._is_stopping:
+            return
+        self._tell(leaf.run_id, partial(self._on_started, leaf, process))
+        try:
+            result = run_leaf(leaf, process, self._folders)
+        except Exception as error:
+            log.exception("run %s, task %s: the engine failed", leaf.run_id, leaf.path)
+            result = LeafResult(TaskExit.failure(f"the engine failed: {type(error).__name__}: {error}"))
+        self._tell(leaf.run_id, partial(self._on_ended, leaf, process, result))
+
+    def _record_in_hand(self, leaf: LeafAttempt, process: TaskProcess) -> tuple[LiveRun, TaskRecord] | None:
+        """None when the news is of a process that nobody waits for any more."""
+        live = self._live.get(leaf.run_id)
+        if live is None or live.processes.get(leaf.path, (None, None))[0] is not process:
+            return None
+        return live, live.records[leaf.path]
+
+    def _on_started(self, leaf: LeafAttempt, process: TaskProcess) -> None:
+        if found := self._record_in_hand(leaf, process):
+            live, record = found
+            started_at = record.started_at or _now()
+            self._put(live, record.model_copy(update={"state": TaskState.RUNNING, "started_at": started_at}))
+
+    def _on_ended(self, leaf: LeafAttempt, process: TaskProcess, result: LeafResult) -> None:
+        found = self._record_in_hand(leaf, process)
+        if found is None:
+            return
+        live, record = found
+        del live.processes[leaf.path]
+        if result.exit.is_success:
+            self._succeed(live, record, result.outputs)
+        elif result.exit.ending is Ending.STOPPED:
+            self._end(live, record, TaskState.CANCELED, error=TERMINATED)
+        else:
+            self._fail_or_retry(live, record, result.exit.message)
+        self._advance(live)
+
+    def _succeed(self, live: LiveRun, record: TaskRecord, outputs: Values) -> None:
+        task, component = live.task_of(record.path)
+        container = live.pipeline.spec.deployment_spec.executors[component.executor_label or ""].container
+        with self._store.transaction():
+            if task.caching_options.enable_cache and container:
+                fingerprint = fingerprint_of(task, component, container, record.inputs)
+                self._store.put_cached(live.pipeline.name, fingerprint, outputs)
+            self._end(live, record, TaskState.SUCCEEDED, outputs=outputs)
+
+    def _fail_or_retry(self, live: LiveRun, record: TaskRecord, message: str) -> None:
+        task, _ = live.task_of(record.path)
+        elapsed_s = (_now() - (record.started_at or record.created_at)).total_seconds()
+        delay_s = retry_delay_s(task.retry_policy, attempt=record.attempt, elapsed_s=elapsed_s)
+        if delay_s is None or live.request.is_canceling:
+            self._end(live, record, TaskState.FAILED, error=message)
+            return
+        retry_at = _now() + timedelta(seconds=delay_s)
+        waiting = {"state": TaskState.PENDING, "attempt": record.attempt + 1, "retry_at": retry_at, "error": message}
+        self._put(live, record.model_copy(update=waiting))
+        self._arm_retry(live, live.records[record.path], retry_at)
+
+    def _arm_retry(self, live: LiveRun, record: TaskRecord, retry_at: datetime) -> None:
+        delay_s = max(0.0, (retry_at - _now()).total_seconds())
+        action = partial(self._retry_leaf, live, record.path, record.attempt)
+        self._tell_later(live.run_id, action, delay_s=delay_s)
+
+    def _retry_leaf(self, live: LiveRun, path: str, attempt: int) -> None:
+        record = live.records[path]
+        is_current = self._live.get(live.run_id) is live and record.attempt == attempt
+        if is_current and record.retry_at and not record.state.is_final:
+            self._put(live, record.model_copy(update={"retry_at": None, "error": ""}))
+            self._launch(live, live.records[path])
+            self._advance(live)
+
+    def _import(self, live: LiveRun, record: TaskRecord, component: Component) -> None:
+        importer = live.pipeline.spec.deployment_spec.executors[component.executor_label or ""].importer
+        assert importer is not None, f"{record.path} is not an importer"
+        try:
+            artifact = imported_artifact(importer, record.inputs, job={**live.job, "pipeline_task_name": record.name})
+        except DataRejected as error:
+            self._end(live, record, TaskState.FAILED, error=str(error))
+            return
+        key = next(iter(component.output_definitions.artifacts), "artifact")
+        self._end(live, record, TaskState.SUCCEEDED, outputs=Values(artifacts={key: (artifact,)}))
+
+    def _take_from_cache(
+        self, live: LiveRun, record: TaskRecord, task: Task, component: Component, container: Container
+    ) -> bool:
+        if not task.caching_options.enable_cache:
+            return False
+        fingerprint = fingerprint_of(task, component, container, record.inputs)
+        outputs = self._store.find_cached(live.pipeline.name, fingerprint)
+        if outputs is None or not is_intact(outputs):
+            return False
+        log_path = self._folders.log_of(live.run_id, record.path, record.attempt)
+        write_notes(log_path, ["the outputs were taken from the cache; nothing ran."])
+        self._end(live, record.model_copy(update={"is_cached": True}), TaskState.SUCCEEDED, outputs=outputs)
+        return True
+
+    def _end(
+        self, live: LiveRun, record: TaskRecord, state: TaskState, *, outputs: Values | None = None, error: str = ""
+    ) -> None:
+        now = _now()
+        started_at = record.started_at or (None if state is TaskState.SKIPPED else now)
+        ended = {"state": state, "error": error, "started_at": started_at, "finished_at": now, "retry_at": None}
+        self._put(live, record.model_copy(update={**ended, "outputs": outputs or Values()}))
+
+    def _put(self, live: LiveRun, record: TaskRecord) -> None:
+        live.records[record.path] = record
+        self._store.put_task(live.run_id, record)
+
+
+def _record_of(begin: Begin) -> TaskRecord:
+    now = _now()
+    return TaskRecord(
+        path=begin.path,
+        name=begin.name,
+        display_name=begin.display_name,
+        kind=begin.kind,
+        state=TaskState.PENDING if begin.kind.is_leaf else TaskState.RUNNING,
+        inputs=begin.inputs,
+        num_items=begin.num_items,
+        created_at=now,
+        started_at=None if begin.kind.is_leaf else now,
+    )
+
+
+def _root_record(request: RunRequest) -> TaskRecord:
+    return TaskRecord(
+        path=ROOT,
+        name="root",
+        display_name=request.display_name,
+        kind=TaskKind.DAG,
+        state=TaskState.RUNNING,
+        inputs=Values(parameters=request.arguments),
+        created_at=request.created_at,
+        started_at=_now(),
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _wire_time(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%S.%fZ}"

@@ -1,0 +1,112 @@
+"""The `ExecutorInput` that a task reads, and the outputs that it left behind."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from embedded.control_plane.engine.placeholders import fill_text
+from embedded.control_plane.engine.spec import Component, Importer, ParameterDefinition, ParameterType
+from embedded.control_plane.engine.values import Artifact, Values, conform, plain_of
+from ratchet.core.errors import DataRejected
+
+OUTPUT_FILE = "executor_output.json"
+_LOCAL_SCHEME = "file://"
+
+
+def executor_input_of(component: Component, inputs: Values, *, folder: Path) -> dict[str, Any]:
+    """What `{{$}}` stands for. Outputs are to be written under `folder`, one path each."""
+    outputs = component.output_definitions
+    return {
+        "inputs": {
+            "parameterValues": {key: plain_of(value) for key, value in inputs.parameters.items() if value is not None},
+            "artifacts": {
+                key: {"artifacts": [artifact.as_wire() for artifact in artifacts]}
+                for key, artifacts in inputs.artifacts.items()
+            },
+        },
+        "outputs": {
+            "parameters": {key: {"outputFile": str(folder / key)} for key in outputs.parameters},
+            "artifacts": {key: {"artifacts": [_blank(key, component, folder).as_wire()]} for key in outputs.artifacts},
+            "outputFile": str(folder / OUTPUT_FILE),
+        },
+    }
+
+
+def collect_outputs(component: Component, *, folder: Path) -> Values:
+    """The outputs that a successful task wrote. DataRejected when one cannot be read, or has the wrong type."""
+    written = _executor_output(folder / OUTPUT_FILE)
+    parameters = {}
+    for key, definition in component.output_definitions.parameters.items():
+        if key in written.get("parameterValues", {}):
+            value = written["parameterValues"][key]
+            parameters[key] = conform(value, definition, where=f"output {key!r}")
+        elif (folder / key).is_file():
+            parameters[key] = _from_file(folder / key, definition, key=key)
+    artifacts = {
+        key: (_completed(_blank(key, component, folder), written.get("artifacts", {}).get(key, {})),)
+        for key in component.output_definitions.artifacts
+    }
+    return Values(parameters=parameters, artifacts=artifacts)
+
+
+def imported_artifact(
+    importer: Importer, inputs: Values, *, job: Mapping[str, str], name: str = "artifact"
+) -> Artifact:
+    """What an importer task gives. Unless it re-imports, the same address is the same artifact to the cache."""
+    uri = importer.artifact_uri.constant
+    if uri is None:
+        uri = inputs.parameters.get(importer.artifact_uri.runtime_parameter or "")
+    if not isinstance(uri, str) or not uri:
+        raise DataRejected("the importer has no artifact URI: the parameter that names it is empty.")
+    uri = uri.removeprefix(_LOCAL_SCHEME)
+    if "://" in uri:
+        raise DataRejected(f"{uri}: this backend imports local files only. Download it first, and import its path.")
+    context = {"inputs": {"parameterValues": inputs.parameters, "artifacts": {}}, "outputs": {}}
+    metadata = _filled(plain_of(importer.metadata), context, job)
+    kind = importer.type_schema.model_dump(by_alias=True, exclude_defaults=True)
+    identity = json.dumps([uri, kind, metadata], sort_keys=True)
+    artifact_id = uuid.uuid4() if importer.reimport else uuid.uuid5(uuid.NAMESPACE_URL, identity)
+    return Artifact(id=str(artifact_id), name=name, type=kind, uri=uri, metadata=metadata)
+
+
+def _filled(value: Any, context: Mapping[str, Any], job: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return fill_text(value, executor_input=context, job=job)
+    if isinstance(value, dict):
+        return {_filled(key, context, job): _filled(inner, context, job) for key, inner in value.items()}
+    return [_filled(inner, context, job) for inner in value] if isinstance(value, list) else value
+
+
+def _blank(key: str, component: Component, folder: Path) -> Artifact:
+    definition = component.output_definitions.artifacts[key]
+    kind = definition.artifact_type.model_dump(by_alias=True, exclude_defaults=True)
+    metadata = plain_of(definition.metadata)
+    return Artifact(id=str(uuid.uuid4()), name=key, type=kind, uri=str(folder / key), metadata=metadata)
+
+
+def _completed(blank: Artifact, written: Mapping[str, Any]) -> Artifact:
+    got = (written.get("artifacts") or [{}])[0]
+    return blank.model_copy(
+        update={
+            "uri": got.get("custom_path") or got.get("uri") or blank.uri,
+            "metadata": {**blank.metadata, **(got.get("metadata") or {})},
+        }
+    )
+
+
+def _executor_output(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise DataRejected(f"{OUTPUT_FILE} is not JSON: {error}. The component must not write to it.") from None
+
+
+def _from_file(path: Path, definition: ParameterDefinition, *, key: str) -> Any:
+    text = path.read_text()
+    if definition.parameter_type is not ParameterType.STRING:
+        text = text.strip()
+    return conform(text, definition, where=f"output {key!r}", parse_text=True)

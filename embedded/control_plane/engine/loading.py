@@ -1,0 +1,75 @@
+"""From an uploaded file, or a request, to a checked pipeline. What we cannot honour is refused by its name."""
+
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from embedded.control_plane.engine.spec import Pipeline, PipelineSpec, PlatformSpec
+from embedded.control_plane.engine.support import check_supported
+from ratchet.core.errors import DataRejected
+
+MAX_BYTES = 8 * 1024 * 1024
+"""The largest pipeline we read; kfp's own samples stay under 0.2 MiB."""
+_MAX_NODES = 500_000
+"""YAML aliases can make a small file enormous ("billion laughs"): count before anything copies the tree."""
+Model = TypeVar("Model", bound=BaseModel)
+_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def parse_upload(raw: bytes) -> dict[str, Any]:
+    """The wire form of an uploaded YAML file: one document, or `{"pipeline_spec", "platform_spec"}` of two."""
+    if len(raw) > MAX_BYTES:
+        raise DataRejected(f"The file has {len(raw)} bytes; the limit is {MAX_BYTES}. Upload a compiled pipeline.")
+    try:
+        documents = [document for document in yaml.load_all(raw, Loader=_YAML_LOADER) if document]
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise DataRejected(f"The file is not YAML: {error}. Upload what kfp's compiler wrote.") from None
+    if not documents or len(documents) > 2 or not all(isinstance(document, dict) for document in documents):
+        raise DataRejected(
+            f"The file holds {len(documents)} YAML documents; expected a compiled pipeline, "
+            "optionally followed by its platform configuration."
+        )
+    _check_size(documents)
+    if len(documents) == 1:
+        return documents[0]
+    return {"pipeline_spec": documents[0], "platform_spec": documents[1]}
+
+
+def load_pipeline(wire: Any) -> Pipeline:
+    """The typed pipeline of a wire form. DataRejected names the field or construct that is unknown or unsupported."""
+    if not isinstance(wire, dict):
+        raise DataRejected("pipeline_spec must be an object: send the compiled pipeline.")
+    _check_size([wire])
+    has_platform = "pipeline_spec" in wire
+    spec = _validated(PipelineSpec, wire["pipeline_spec"] if has_platform else wire, where="pipeline")
+    platform = _validated(PlatformSpec, wire.get("platform_spec") or {} if has_platform else {}, where="platform_spec")
+    pipeline = Pipeline(spec=spec, platform=platform)
+    check_supported(pipeline)
+    return pipeline
+
+
+def _validated(kind: type[Model], value: Any, *, where: str) -> Model:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise DataRejected(
+                f"{where}: {path} is not supported by this backend. Remove it, or run this pipeline on a cluster."
+            ) from None
+        raise DataRejected(f"{where}: {path}: {first['msg']}. Compile the pipeline with kfp 2.16.") from None
+
+
+def _check_size(tree: list[Any]) -> None:
+    todo, num_nodes = list(tree), 0
+    while todo:
+        node = todo.pop()
+        num_nodes += 1
+        if num_nodes > _MAX_NODES:
+            raise DataRejected(f"The pipeline has more than {_MAX_NODES} values. Split it, or remove its YAML aliases.")
+        if isinstance(node, dict):
+            todo.extend(node.values())
+        elif isinstance(node, list):
+            todo.extend(node)

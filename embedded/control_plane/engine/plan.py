@@ -1,0 +1,100 @@
+"""Which tasks of one DAG, or iterations of one loop, may start, are skipped, or end it. Pure; states in, decision out.
+
+The rules are the real backend's. A task starts when all that it waits for have succeeded; when one has not, it is
+skipped, and so are those that wait for it. Exit tasks and tasks that ignore failures start when all that they wait for
+have ended, however they ended. A group has failed when anything in it failed, even if an exit task ran after it: no run
+is green over a red task. When the run is being terminated nothing new starts but the exit tasks of handlers that had
+begun.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from embedded.control_plane.engine.records import TaskState
+from embedded.control_plane.engine.spec import Dag, RetryPolicy, Task
+
+TERMINATED = "the run was terminated"
+
+
+@dataclass(frozen=True)
+class DagDecision:
+    start: tuple[str, ...] = ()
+    skip: Mapping[str, str] = field(default_factory=dict)
+    """Task to reason."""
+    final_state: TaskState | None = None
+
+
+@dataclass(frozen=True)
+class LoopDecision:
+    start: tuple[int, ...] = ()
+    final_state: TaskState | None = None
+
+
+def decide_dag(dag: Dag, states: Mapping[str, TaskState], *, is_canceling: bool) -> DagDecision:
+    """What happens next in a DAG. states: of the tasks that have begun or ended; the others are absent."""
+    start, skip = [], {}
+    for name, task in dag.tasks.items():
+        if name in states:
+            continue
+        verdict = _decide_task(task, states, is_canceling=is_canceling)
+        if verdict is True:
+            start.append(name)
+        elif isinstance(verdict, str):
+            skip[name] = verdict
+    is_over = len(states) == len(dag.tasks) and all(state.is_final for state in states.values())
+    final_state = _group_state(states.values(), is_canceling=is_canceling) if is_over else None
+    return DagDecision(start=tuple(start), skip=skip, final_state=final_state)
+
+
+def decide_loop(
+    states: Mapping[int, TaskState], *, num_items: int, parallelism_limit: int, is_canceling: bool
+) -> LoopDecision:
+    """Which iterations start now. states: of those begun. parallelism_limit: 0 = all at once."""
+    num_running = sum(not state.is_final for state in states.values())
+    if num_running == 0 and (len(states) == num_items or is_canceling):
+        is_cut_short = is_canceling and len(states) < num_items
+        return LoopDecision(final_state=_group_state(states.values(), is_canceling=is_cut_short))
+    if is_canceling:
+        return LoopDecision()
+    waiting = [index for index in range(num_items) if index not in states]
+    num_free = (parallelism_limit or num_items) - num_running
+    return LoopDecision(start=tuple(waiting[: max(0, num_free)]))
+
+
+def retry_delay_s(policy: RetryPolicy, *, attempt: int, elapsed_s: float) -> float | None:
+    """Seconds until the next attempt, or None when the task has failed for good.
+
+    attempt: the one that failed, from 0. elapsed_s: since the first attempt began; together with the delay it must stay
+    within backoffMaxDuration (Argo Workflows, retryStrategy.backoff.maxDuration).
+    """
+    if attempt >= policy.max_retry_count:
+        return None
+    delay_s = policy.backoff_s * policy.backoff_factor**attempt
+    if policy.backoff_s_max and elapsed_s + delay_s > policy.backoff_s_max:
+        return None
+    return delay_s
+
+
+def _decide_task(task: Task, states: Mapping[str, TaskState], *, is_canceling: bool) -> bool | str:
+    """True: start. False: wait. Text: skip, and why."""
+    if is_canceling and not task.is_exit_task:
+        return TERMINATED
+    upstream = {name: states.get(name) for name in sorted(task.upstream)}
+    if any(state is None or not state.is_final for state in upstream.values()):
+        return False
+    if task.runs_after_failure:
+        never_began = is_canceling and all(state is TaskState.SKIPPED for state in upstream.values())
+        return TERMINATED if never_began else True
+    for name, state in upstream.items():
+        if state is not None and state is not TaskState.SUCCEEDED:
+            return f"{name}, which it waits for, is {state.value}"
+    return True
+
+
+def _group_state(states: Iterable[TaskState], *, is_canceling: bool) -> TaskState:
+    seen = set(states)
+    if TaskState.FAILED in seen:
+        return TaskState.FAILED
+    if TaskState.CANCELED in seen or (is_canceling and (not seen or TaskState.SKIPPED in seen)):
+        return TaskState.CANCELED
+    return TaskState.SUCCEEDED

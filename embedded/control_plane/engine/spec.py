@@ -1,0 +1,391 @@
+"""The compiled pipeline (pipeline_spec 2.1.0) as typed, frozen values.
+
+Field by field what kfp's `pipeline_spec.proto` says; a field that is not here is refused by its name, so that nothing
+in a pipeline is ever ignored in silence. `support.py` refuses what is known but cannot be honoured.
+"""
+
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.\-]{0,199}$")]
+"""Names of tasks, outputs, components and executors become parts of paths: no slash, no leading dot."""
+
+
+class SpecModel(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+
+class ParameterType(StrEnum):
+    NUMBER_DOUBLE = "NUMBER_DOUBLE"
+    NUMBER_INTEGER = "NUMBER_INTEGER"
+    STRING = "STRING"
+    BOOLEAN = "BOOLEAN"
+    LIST = "LIST"
+    STRUCT = "STRUCT"
+    TASK_FINAL_STATUS = "TASK_FINAL_STATUS"
+
+
+class ArtifactType(SpecModel):
+    schema_title: str = ""
+    schema_uri: str = ""
+    instance_schema: str = ""
+    schema_version: str = ""
+
+
+class ArtifactDefinition(SpecModel):
+    artifact_type: ArtifactType = ArtifactType()
+    is_artifact_list: bool = False
+    is_optional: bool = False
+    description: str = ""
+    metadata: dict[str, Any] = {}
+
+
+class ParameterDefinition(SpecModel):
+    parameter_type: ParameterType
+    default_value: Any = None
+    is_optional: bool = False
+    description: str = ""
+    literals: tuple[Any, ...] = ()
+    """When not empty: the only values allowed."""
+
+
+class Definitions(SpecModel):
+    parameters: dict[Name, ParameterDefinition] = {}
+    artifacts: dict[Name, ArtifactDefinition] = {}
+
+
+class ParameterSelector(SpecModel):
+    producer_subtask: str
+    output_parameter_key: str
+
+
+class ArtifactSelector(SpecModel):
+    producer_subtask: str
+    output_artifact_key: str
+
+
+class OneOf(SpecModel):
+    parameter_selectors: tuple[ParameterSelector, ...]
+
+
+class DagOutputParameter(SpecModel):
+    value_from_parameter: ParameterSelector | None = None
+    value_from_oneof: OneOf | None = None
+
+    @property
+    def selectors(self) -> tuple[ParameterSelector, ...]:
+        if self.value_from_parameter:
+            return (self.value_from_parameter,)
+        return self.value_from_oneof.parameter_selectors if self.value_from_oneof else ()
+
+
+class DagOutputArtifact(SpecModel):
+    artifact_selectors: tuple[ArtifactSelector, ...]
+
+
+class DagOutputs(SpecModel):
+    parameters: dict[Name, DagOutputParameter] = {}
+    artifacts: dict[Name, DagOutputArtifact] = {}
+
+
+class TaskOutputParameter(SpecModel):
+    producer_task: str
+    output_parameter_key: str
+
+
+class TaskOutputArtifact(SpecModel):
+    producer_task: str
+    output_artifact_key: str
+
+
+class FinalStatusOf(SpecModel):
+    producer_task: str
+
+
+class RuntimeValue(SpecModel):
+    constant: Any = None
+
+
+class ParameterSource(SpecModel):
+    """Where a parameter of a task comes from: exactly one of the first four."""
+
+    runtime_value: RuntimeValue | None = None
+    task_output_parameter: TaskOutputParameter | None = None
+    component_input_parameter: str | None = None
+    task_final_status: FinalStatusOf | None = None
+    parameter_expression_selector: str = ""
+
+    @property
+    def producer(self) -> str | None:
+        """The sibling task that it waits for."""
+        source = self.task_output_parameter or self.task_final_status
+        return source.producer_task if source else None
+
+
+class ArtifactSource(SpecModel):
+    task_output_artifact: TaskOutputArtifact | None = None
+    component_input_artifact: str | None = None
+
+    @property
+    def producer(self) -> str | None:
+        return self.task_output_artifact.producer_task if self.task_output_artifact else None
+
+
+class TaskInputs(SpecModel):
+    parameters: dict[Name, ParameterSource] = {}
+    artifacts: dict[Name, ArtifactSource] = {}
+
+
+class CachingOptions(SpecModel):
+    enable_cache: bool = False
+    cache_key: str = ""
+
+
+class TriggerStrategy(StrEnum):
+    UNSPECIFIED = "TRIGGER_STRATEGY_UNSPECIFIED"
+    ALL_SUCCEEDED = "ALL_UPSTREAM_TASKS_SUCCEEDED"
+    ALL_COMPLETED = "ALL_UPSTREAM_TASKS_COMPLETED"
+
+
+class TriggerPolicy(SpecModel):
+    condition: str = ""
+    strategy: TriggerStrategy = TriggerStrategy.UNSPECIFIED
+
+
+class IteratorItems(SpecModel):
+    raw: str | None = None
+    input_parameter: str | None = None
+
+
+class ParameterIterator(SpecModel):
+    items: IteratorItems
+    item_input: Name
+
+
+class ArtifactIteratorItems(SpecModel):
+    input_artifact: str
+
+
+class ArtifactIterator(SpecModel):
+    items: ArtifactIteratorItems
+    item_input: Name
+
+
+class IteratorPolicy(SpecModel):
+    parallelism_limit: int = Field(0, ge=0)
+    """0 = no limit of its own."""
+
+
+class RetryPolicy(SpecModel):
+    max_retry_count: int = Field(0, ge=0)
+    backoff_duration: str = "0s"
+    backoff_factor: float = Field(2.0, ge=0)
+    backoff_max_duration: str = "3600s"
+
+    @property
+    def backoff_s(self) -> float:
+        return _seconds_of(self.backoff_duration)
+
+    @property
+    def backoff_s_max(self) -> float:
+        return _seconds_of(self.backoff_max_duration)
+
+
+class NamedRef(SpecModel):
+    name: str
+
+
+class Task(SpecModel):
+    task_info: NamedRef | None = None
+    component_ref: NamedRef
+    inputs: TaskInputs = TaskInputs()
+    dependent_tasks: tuple[str, ...] = ()
+    caching_options: CachingOptions = CachingOptions()
+    trigger_policy: TriggerPolicy = TriggerPolicy()
+    parameter_iterator: ParameterIterator | None = None
+    artifact_iterator: ArtifactIterator | None = None
+    iterator_policy: IteratorPolicy = IteratorPolicy()
+    retry_policy: RetryPolicy = RetryPolicy()
+
+    @property
+    def display_name(self) -> str:
+        return self.task_info.name if self.task_info else ""
+
+    @property
+    def is_loop(self) -> bool:
+        return self.parameter_iterator is not None or self.artifact_iterator is not None
+
+    @cached_property
+    def upstream(self) -> frozenset[str]:
+        """Sibling tasks that must be finished first: those named, and those whose outputs are inputs."""
+        producers = {source.producer for source in self.inputs.parameters.values()}
+        producers |= {source.producer for source in self.inputs.artifacts.values()}
+        return frozenset(self.dependent_tasks) | {producer for producer in producers if producer}
+
+    @property
+    def runs_after_failure(self) -> bool:
+        """Exit tasks, and tasks that ignore failures upstream."""
+        return self.trigger_policy.strategy is TriggerStrategy.ALL_COMPLETED
+
+    @property
+    def is_exit_task(self) -> bool:
+        """Runs at the end of an ExitHandler, come what may; the compiler names such groups `exit-handler-<n>`."""
+        return self.runs_after_failure and any(name.startswith("exit-handler-") for name in self.upstream)
+
+
+class Dag(SpecModel):
+    tasks: dict[Name, Task] = {}
+    outputs: DagOutputs = DagOutputs()
+
+
+class Component(SpecModel):
+    """A leaf names its executor, a group holds a DAG: one of the two."""
+
+    executor_label: str | None = None
+    dag: Dag | None = None
+    input_definitions: Definitions = Definitions()
+    output_definitions: Definitions = Definitions()
+
+
+class EnvVar(SpecModel):
+    name: str
+    value: str = ""
+
+
+class Container(SpecModel):
+    image: str = ""
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env: tuple[EnvVar, ...] = ()
+    resources: dict[str, Any] = {}
+    """Requests and limits: they have no meaning on one machine, and the task's log says so."""
+
+
+class ImporterUri(SpecModel):
+    constant: str | None = None
+    runtime_parameter: str | None = None
+
+
+class Importer(SpecModel):
+    artifact_uri: ImporterUri
+    type_schema: ArtifactType = ArtifactType()
+    metadata: dict[str, Any] = {}
+    reimport: bool = False
+
+
+class Executor(SpecModel):
+    container: Container | None = None
+    importer: Importer | None = None
+
+
+class DeploymentSpec(SpecModel):
+    executors: dict[Name, Executor] = {}
+
+
+class PipelineInfo(SpecModel):
+    name: Name
+    display_name: str = ""
+    description: str = ""
+
+
+class PipelineSpec(SpecModel):
+    pipeline_info: PipelineInfo
+    root: Component
+    components: dict[Name, Component] = {}
+    deployment_spec: DeploymentSpec = DeploymentSpec()
+    schema_version: str
+    sdk_version: str = ""
+    default_pipeline_root: str = ""
+
+    def component_of(self, task: Task) -> Component:
+        return self.components[task.component_ref.name]
+
+
+class NameSource(SpecModel):
+    """The name of a Secret or ConfigMap: a constant, or an input of the task."""
+
+    runtime_value: RuntimeValue | None = None
+    component_input_parameter: str | None = None
+
+
+class SecretKey(SpecModel):
+    secret_key: str
+    env_var: str
+
+
+class SecretEnv(SpecModel):
+    secret_name: str = ""
+    secret_name_parameter: NameSource | None = None
+    key_to_env: tuple[SecretKey, ...] = ()
+    optional: bool = False
+
+
+class ConfigMapKey(SpecModel):
+    config_map_key: str
+    env_var: str
+
+
+class ConfigMapEnv(SpecModel):
+    config_map_name: str = ""
+    config_map_name_parameter: NameSource | None = None
+    key_to_env: tuple[ConfigMapKey, ...] = ()
+    optional: bool = False
+
+
+class KubernetesExecutor(SpecModel):
+    """What `kfp.kubernetes` says of a task. Mounts are not here: they are refused by their name."""
+
+    secret_as_env: tuple[SecretEnv, ...] = ()
+    config_map_as_env: tuple[ConfigMapEnv, ...] = ()
+    active_deadline_seconds: int = Field(0, ge=0)
+    node_selector: Any = None
+    tolerations: Any = None
+    node_affinity: Any = None
+    pod_affinity: Any = None
+    pod_metadata: Any = None
+    image_pull_secret: Any = None
+    image_pull_policy: Any = None
+    security_context: Any = None
+    enabled_shared_memory: Any = None
+
+
+class KubernetesDeployment(SpecModel):
+    executors: dict[str, KubernetesExecutor] = {}
+
+
+class KubernetesPlatform(SpecModel):
+    deployment_spec: KubernetesDeployment = KubernetesDeployment()
+
+
+class Platforms(SpecModel):
+    kubernetes: KubernetesPlatform = KubernetesPlatform()
+
+
+class PlatformSpec(SpecModel):
+    platforms: Platforms = Platforms()
+
+
+class Pipeline(BaseModel):
+    """Everything that was uploaded: the pipeline, and what it says of Kubernetes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    spec: PipelineSpec
+    platform: PlatformSpec = PlatformSpec()
+
+    @property
+    def name(self) -> str:
+        return self.spec.pipeline_info.name
+
+    def kubernetes_of(self, executor_label: str) -> KubernetesExecutor:
+        executors = self.platform.platforms.kubernetes.deployment_spec.executors
+        return executors.get(executor_label, KubernetesExecutor())
+
+
+def _seconds_of(duration: str) -> float:
+    """Seconds of a protobuf Duration in JSON, such as "1.5s"."""
+    return float(duration.removesuffix("s") or 0)

@@ -1,0 +1,136 @@
+"""One attempt of one task: a process in its own group, with its own log, that ends within its time or is stopped."""
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from embedded.control_plane.engine.family import MARK_VARIABLE, stop_marked
+from embedded.processes import tethered
+
+GRACE_S = 10.0
+"""From SIGTERM to SIGKILL; Kubernetes gives a pod 30 s."""
+_TAIL_BYTES = 4096
+
+
+class Ending(StrEnum):
+    EXITED = "exited"
+    TIMED_OUT = "timed out"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class TaskExit:
+    ending: Ending
+    code: int
+    message: str = ""
+    """Why, in one line: of a failure, the last line of its log."""
+
+    @property
+    def is_success(self) -> bool:
+        return self.ending is Ending.EXITED and self.code == 0
+
+    @classmethod
+    def failure(cls, message: str) -> "TaskExit":
+        """Of a task that could not be started, or whose outputs are wrong."""
+        return cls(Ending.EXITED, 1, message)
+
+
+@dataclass(frozen=True)
+class TaskCommand:
+    words: Sequence[str]
+    env: Mapping[str, str]
+    cwd: Path
+    log_path: Path
+    mark: str
+    """Unique to this attempt; see family.py."""
+    timeout_s: float = 0
+    """0 = none."""
+
+
+class TaskProcess:
+    """Started and waited for by one thread; stopped from any other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._why: Ending | None = None
+        self._mark = ""
+        self._stopper: threading.Thread | None = None
+
+    def run(self, command: TaskCommand) -> TaskExit:
+        """Start the command and wait for its end. The calling thread must live until then: the tether needs it."""
+        program = shutil.which(command.words[0], path=command.env.get("PATH"))
+        if program is None:
+            return TaskExit(Ending.EXITED, 127, f"the command {command.words[0]!r} is not on this machine")
+        env = {**command.env, MARK_VARIABLE: command.mark}
+        with command.log_path.open("ab") as log:
+            with self._lock:
+                if self._why:
+                    return TaskExit(self._why, -1, str(self._why))
+                try:
+                    process = subprocess.Popen(
+                        tethered([program, *command.words[1:]]),
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        env=env,
+                        cwd=command.cwd,
+                        start_new_session=True,
+                    )
+                except OSError as error:
+                    return TaskExit(Ending.EXITED, 126, f"cannot start {command.words[0]!r}: {error}")
+                self._mark = command.mark
+            code = self._wait(process, command)
+        return self._exit_of(code, command)
+
+    def stop(self, why: Ending = Ending.STOPPED, *, grace_s: float = GRACE_S) -> None:
+        """Ask it to end and see to it that it does; returns at once. A second call changes nothing."""
+        with self._lock:
+            if self._why:
+                return
+            self._why = why
+            if self._mark:
+                self._stopper = threading.Thread(
+                    target=stop_marked, args=(self._mark,), kwargs={"grace_s": grace_s}, daemon=True
+                )
+                self._stopper.start()
+
+    def _wait(self, process: "subprocess.Popen[bytes]", command: TaskCommand) -> int:
+        timer = threading.Timer(command.timeout_s, self.stop, args=(Ending.TIMED_OUT,)) if command.timeout_s else None
+        if timer:
+            timer.daemon = True
+            timer.start()
+        code = process.wait()
+        if timer:
+            timer.cancel()
+        with self._lock:
+            self._mark = ""
+        if self._stopper:
+            self._stopper.join()
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        return code
+
+    def _exit_of(self, code: int, command: TaskCommand) -> TaskExit:
+        if self._why is Ending.TIMED_OUT:
+            return TaskExit(self._why, code, f"timed out after {command.timeout_s:g} s")
+        if self._why:
+            return TaskExit(self._why, code, "stopped")
+        if code == 0:
+            return TaskExit(Ending.EXITED, 0)
+        return TaskExit(Ending.EXITED, code, f"exit code {code}: {last_line_of(command.log_path)}")
+
+
+def last_line_of(log_path: Path) -> str:
+    """The last line with text in it: in Python, the name and message of the exception."""
+    with log_path.open("rb") as log:
+        log.seek(0, os.SEEK_END)
+        log.seek(max(0, log.tell() - _TAIL_BYTES))
+        lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "it wrote no log")

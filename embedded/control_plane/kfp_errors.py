@@ -1,0 +1,41 @@
+"""Errors as the KFP API shows them: an HTTP status, and `{"code", "message", "details"}` with a google.rpc code."""
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from ratchet.core.errors import Conflict, DataRejected, NotFound, RatchetError
+
+KFP_PREFIX = "/apis/v2beta1"
+_STATUS_AND_CODE: tuple[tuple[type[RatchetError], int, int], ...] = (
+    (NotFound, 404, 5),
+    (Conflict, 409, 6),
+    (DataRejected, 400, 3),
+)
+_CODE_OF_STATUS = {400: 3, 404: 5, 405: 12, 409: 6, 413: 3}
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Install the error answers of the KFP routes; others keep their own."""
+
+    @app.exception_handler(RatchetError)
+    async def on_ours(request: Request, error: RatchetError) -> JSONResponse:
+        for kind, status, code in _STATUS_AND_CODE:
+            if isinstance(error, kind):
+                return error_answer(status, code, str(error))
+        return error_answer(500, 13, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return error_answer(400, 3, f"{where}: {first['msg']}")
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> JSONResponse:
+        return error_answer(error.status_code, _CODE_OF_STATUS.get(error.status_code, 13), str(error.detail))
+
+
+def error_answer(status: int, code: int, message: str) -> JSONResponse:
+    return JSONResponse({"code": code, "message": message, "details": []}, status)

@@ -1,0 +1,94 @@
+"""Routes of recurring runs."""
+
+from typing import Any
+
+from fastapi import APIRouter, Body
+
+from embedded.control_plane.kfp_experiments import experiment_id_for
+from embedded.control_plane.kfp_launch import resolve_launch
+from embedded.control_plane.kfp_listing import ListParameters, list_page
+from embedded.control_plane.kfp_slots import check_recurring, max_concurrency_of
+from embedded.control_plane.kfp_wire import name_in, new_id, now_text, show
+from embedded.control_plane.store import Document, Store
+from ratchet.core.errors import DataRejected
+
+_KEPT = ("description", "trigger", "no_catchup", "runtime_config", "service_account", "pipeline_version_reference")
+_MODES = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}
+_BODY = Body(...)
+
+
+def recurring_router(store: Store) -> APIRouter:
+    router = APIRouter(tags=["recurring runs"])
+
+    @router.post("/recurringruns")
+    def create_recurring_run(body: dict[str, Any] = _BODY) -> Document:
+        return _shown(store, _add_recurring(store, body))
+
+    @router.get("/recurringruns")
+    def list_recurring_runs(query: ListParameters) -> Document:
+        only = {"experiment_id": query.experiment_id} if query.experiment_id else None
+        found, beside = list_page(store, "recurring_run", query, show=lambda one: _shown(store, one), only=only)
+        return {"recurringRuns": found, **beside}
+
+    @router.get("/recurringruns/{recurring_run_id}")
+    def get_recurring_run(recurring_run_id: str) -> Document:
+        return _shown(store, store.get("recurring_run", recurring_run_id))
+
+    @router.delete("/recurringruns/{recurring_run_id}")
+    def delete_recurring_run(recurring_run_id: str) -> Document:
+        store.remove("recurring_run", recurring_run_id)
+        return {}
+
+    @router.post("/recurringruns/{recurring_run_id}:enable")
+    def enable_recurring_run(recurring_run_id: str) -> Document:
+        store.change("recurring_run", recurring_run_id, _enabled)
+        return {}
+
+    @router.post("/recurringruns/{recurring_run_id}:disable")
+    def disable_recurring_run(recurring_run_id: str) -> Document:
+        disabled = {"mode": "DISABLE", "status": "DISABLED", "updated_at": now_text()}
+        store.change("recurring_run", recurring_run_id, lambda found: {**found, **disabled})
+        return {}
+
+    return router
+
+
+def _add_recurring(store: Store, body: Document) -> Document:
+    name = name_in(body, what="A recurring run")
+    check_recurring(body)
+    mode = body.get("mode") or "ENABLE"
+    if mode not in _MODES:
+        raise DataRejected(f"mode is {mode!r}; it must be ENABLE or DISABLE.")
+    spec_digest, _ = resolve_launch(store, body)
+    recurring_run_id, created_at = new_id(), now_text()
+    recurring = {
+        "recurring_run_id": recurring_run_id,
+        "experiment_id": experiment_id_for(store, body.get("experiment_id")),
+        "display_name": name,
+        "mode": mode,
+        "status": _MODES[mode],
+        "max_concurrency": str(max_concurrency_of(body)),
+        "created_at": created_at,
+        "updated_at": created_at,
+        "_last_slot": created_at,
+        "_index": 0,
+        "_spec_digest": spec_digest,
+        **{key: body[key] for key in _KEPT if body.get(key) is not None},
+    }
+    store.add("recurring_run", recurring_run_id, recurring)
+    return recurring
+
+
+def _enabled(recurring: Document) -> Document:
+    """The time while it was disabled counts as no slot: nobody expects a flood of old runs."""
+    if recurring["status"] == "ENABLED":
+        return recurring
+    now = now_text()
+    return {**recurring, "mode": "ENABLE", "status": "ENABLED", "updated_at": now, "_last_slot": now}
+
+
+def _shown(store: Store, recurring: Document) -> Document:
+    shown = show(recurring)
+    if "pipeline_version_reference" not in recurring:
+        shown["pipeline_spec"] = store.get_spec(recurring["_spec_digest"])
+    return shown

@@ -1,0 +1,244 @@
+"""Each construct of the DSL, run by the real server through the real client: the states that the backend gives."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kfp
+import kfp_server_api
+import pytest
+
+from tests.embedded import kfp_constructs as constructs
+from tests.embedded.kfp_server import KfpServer, run_pipeline, wait_until
+
+OK, SKIPPED, FAILED = "SUCCEEDED", "SKIPPED", "FAILED"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KfpServer]:
+    server = KfpServer(tmp_path_factory.mktemp("kfp"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def client(server: KfpServer) -> Iterator[kfp.Client]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(server.folder))
+        yield server.client()
+
+
+def outcome_of(detail: dict[str, Any]) -> Any:
+    """The one output of a task that succeeded; else its state."""
+    outputs = detail["output_parameters"]
+    return outputs.get("Output", outputs.get("out", detail["state"])) if detail["state"] == OK else detail["state"]
+
+
+CASES = [
+    pytest.param(
+        constructs.sequence, {"number": 5}, OK, {"double": 10, "double-2": 20, "say": "10 then 20"}, id="sequence"
+    ),
+    pytest.param(constructs.artifacts, {}, OK, {"write": OK, "read": "hello 5"}, id="artifacts"),
+    pytest.param(
+        constructs.if_on_named_output,
+        {},
+        OK,
+        {"condition-1": OK, "condition-1/say": "high", "condition-2": SKIPPED},
+        id="if-on-a-named-output",
+    ),
+    pytest.param(
+        constructs.if_elif_else,
+        {},
+        OK,
+        {
+            "condition-branches-1/condition-2": SKIPPED,
+            "condition-branches-1/condition-3/say-2": "B",
+            "condition-branches-1/condition-4": SKIPPED,
+            "say-4": "B",
+        },
+        id="elif-and-one-of",
+    ),
+    pytest.param(
+        constructs.if_elif_else,
+        {"choice": "z"},
+        OK,
+        {"condition-branches-1/condition-3": SKIPPED, "condition-branches-1/condition-4/say-3": "C", "say-4": "C"},
+        id="else-and-one-of",
+    ),
+    pytest.param(
+        constructs.loop_static,
+        {},
+        OK,
+        {"for-loop-2/1/say-2": "q", "for-loop-2/0/say-3": "outer", "for-loop-2/1/say-3": "outer", "join": "p,q"},
+        id="static-loop-over-an-outer-output",
+    ),
+    pytest.param(
+        constructs.loop_dynamic_nested,
+        {},
+        OK,
+        {
+            "for-loop-1/1/double": 4,
+            "for-loop-1/0/for-loop-2/1/say": "b",
+            "for-loop-1/1/say-2": "y",
+        },
+        id="dynamic-loops-nested",
+    ),
+    pytest.param(constructs.loop_empty, {}, OK, {"for-loop-1": OK, "join": ""}, id="loop-over-nothing"),
+    pytest.param(constructs.loop_artifacts, {}, OK, {"read-all": "a,b"}, id="collected-artifacts"),
+    pytest.param(
+        constructs.loop_with_if,
+        {},
+        OK,
+        {"for-loop-2/0/condition-3": SKIPPED, "for-loop-2/1/condition-3/double": 4, "for-loop-2": OK},
+        id="if-in-a-loop",
+    ),
+    pytest.param(
+        constructs.nested,
+        {},
+        OK,
+        {"inner/say": "given", "inner-2/say": "inner default", "say": "given"},
+        id="nested-pipelines",
+    ),
+    pytest.param(
+        constructs.exit_after_success, {}, OK, {"report": "ops COMPLETE exit-handler-1 "}, id="exit-handler-green"
+    ),
+    pytest.param(
+        constructs.exit_after_failure,
+        {},
+        FAILED,
+        {
+            "exit-handler-1": FAILED,
+            "exit-handler-1/fail": FAILED,
+            "exit-handler-1/say": SKIPPED,
+            "report": "alarm FAILED exit-handler-1 fail: exit code 1: RuntimeError: broken on purpose",
+        },
+        id="exit-handler-red",
+    ),
+    pytest.param(
+        constructs.failure_skips_dependents,
+        {},
+        FAILED,
+        {"fail": FAILED, "say": SKIPPED, "say-2": "independent"},
+        id="dependents-of-a-failure-are-skipped",
+    ),
+    pytest.param(constructs.ignore_failure, {}, FAILED, {"fail": FAILED, "say": "after"}, id="ignore-upstream-failure"),
+    pytest.param(
+        constructs.optional_inputs, {}, OK, {"maybe": "None 3", "maybe-2": "None 4"}, id="optional-inputs-left-out"
+    ),
+    pytest.param(
+        constructs.optional_inputs, {"text": "t", "number": 9}, OK, {"maybe": "t 3", "maybe-2": "None 9"}, id="given"
+    ),
+    pytest.param(
+        constructs.container, {}, OK, {"say": "<hi> plain", "shell-2": "<hi> extra"}, id="container-component"
+    ),
+    pytest.param(
+        constructs.variables,
+        {},
+        OK,
+        {"environment": "value", "environment-2": "s3cret", "environment-3": "unset"},
+        id="variables-and-secrets",
+    ),
+    pytest.param(constructs.secret_missing, {}, FAILED, {"environment": FAILED}, id="secret-that-is-not-there"),
+    pytest.param(constructs.timeout, {}, FAILED, {"sleep": FAILED}, id="task-timeout"),
+]
+
+
+@pytest.mark.parametrize(("pipeline", "arguments", "state", "expected"), CASES)
+def test_construct_runs_as_on_a_cluster(
+    server: KfpServer, client: kfp.Client, tmp_path: Path, pipeline: Any, arguments: Any, state: str, expected: Any
+) -> None:
+    run_id = run_pipeline(client, pipeline, tmp_path, arguments)
+    run = server.wait_for(run_id)
+    tasks = server.tasks_of(run_id)
+    assert run["state"] == state, run.get("error")
+    assert {path: outcome_of(tasks[path]) for path in expected} == expected
+
+
+def test_importer_gives_a_local_file_with_its_metadata(server: KfpServer, client: kfp.Client, tmp_path: Path) -> None:
+    (tmp_path / "data.txt").write_text("content")
+    run_id = run_pipeline(client, constructs.import_file, tmp_path, {"uri": str(tmp_path / "data.txt")})
+    server.wait_for(run_id)
+    assert server.tasks_of(run_id)["read"]["output_parameters"] == {"Output": "content 7"}
+
+
+def test_failing_task_is_retried_until_it_succeeds(server: KfpServer, client: kfp.Client, tmp_path: Path) -> None:
+    run_id = run_pipeline(client, constructs.retries, tmp_path, {"folder": str(tmp_path)})
+    assert server.wait_for(run_id)["state"] == OK
+    task = server.tasks_of(run_id)["fail-until-third"]
+    assert task["attempt"] == 2
+    assert "not yet" in server.get(f"runs/{run_id}/tasks/fail-until-third/log")
+
+
+def test_placeholders_are_the_run_and_the_task(server: KfpServer, client: kfp.Client, tmp_path: Path) -> None:
+    run_id = run_pipeline(client, constructs.placeholders, tmp_path)
+    server.wait_for(run_id)
+    outputs = {path: task["output_parameters"]["Output"] for path, task in server.tasks_of(run_id).items()}
+    assert outputs == {"say": run_id, "say-2": "say-2"}
+
+
+def test_second_run_takes_from_the_cache_only_what_may_be_cached(
+    server: KfpServer, client: kfp.Client, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        run_id = run_pipeline(client, constructs.cached, tmp_path, {"folder": str(tmp_path)})
+        assert server.wait_for(run_id)["state"] == OK
+    calls = sorted(path.name.partition("-")[0] for path in tmp_path.glob("*-*") if path.suffix != ".yaml")
+    assert calls == ["cached", "never", "never"]
+    assert server.tasks_of(run_id)["count-call"]["is_cached"]
+    assert "cache" in server.get(f"runs/{run_id}/tasks/count-call/log")
+
+
+def test_terminate_stops_the_process_runs_the_exit_task_and_ends_the_wait(
+    server: KfpServer, client: kfp.Client, tmp_path: Path
+) -> None:
+    mark = tmp_path / "started"
+    run_id = run_pipeline(client, constructs.long_with_exit, tmp_path, {"mark": str(mark)})
+    wait_until(mark.exists, within_s=20, what="the task runs")
+    client.terminate_run(run_id)
+    run = client.wait_for_run_completion(run_id, timeout=20, sleep_duration=1)
+    tasks = server.tasks_of(run_id)
+    assert (run.state, run.error.message) == (FAILED, "terminated")
+    assert "CANCELING" in [entry.state for entry in run.state_history]
+    assert tasks["exit-handler-1/sleep"]["state"] == "CANCELED"
+    assert tasks["report"]["output_parameters"]["Output"].startswith("ops CANCELED exit-handler-1")
+
+
+def test_retry_runs_only_what_did_not_succeed(server: KfpServer, client: kfp.Client, tmp_path: Path) -> None:
+    run_id = run_pipeline(client, constructs.fails_once, tmp_path, {"folder": str(tmp_path)})
+    assert server.wait_for(run_id)["state"] == FAILED
+    (tmp_path / "try-extra").touch()
+    server.post(f"runs/{run_id}:retry")
+    assert server.wait_for(run_id)["state"] == OK
+    assert len(list(tmp_path.glob("first-*"))) == 1
+
+
+def test_logs_and_artifacts_of_a_task_are_at_its_address(server: KfpServer, client: kfp.Client, tmp_path: Path) -> None:
+    run_id = run_pipeline(client, constructs.artifacts, tmp_path, enable_caching=False)
+    server.wait_for(run_id)
+    artifacts = {entry["output"]: entry for entry in server.get(f"runs/{run_id}/artifacts")["artifacts"]}
+    assert Path(artifacts["out"]["path"]).read_text() == "hello"
+    assert artifacts["metrics"]["metadata"] == {"length": 5}
+    assert "KFP Executor" in server.get(f"runs/{run_id}/tasks/write/log")
+
+
+def test_settings_without_meaning_are_named_in_the_log(server: KfpServer, client: kfp.Client, tmp_path: Path) -> None:
+    run_id = run_pipeline(client, constructs.variables, tmp_path, enable_caching=False)
+    server.wait_for(run_id)
+    assert "node_selector has no meaning" in server.get(f"runs/{run_id}/tasks/environment-2/log")
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "named"),
+    [
+        pytest.param(constructs.make_volume, "createpvc", id="create-pvc"),
+        pytest.param(constructs.mount_volume, "pvcMount", id="mount-pvc"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_its_name(
+    client: kfp.Client, tmp_path: Path, pipeline: Any, named: str
+) -> None:
+    with pytest.raises(kfp_server_api.ApiException) as refused:
+        run_pipeline(client, pipeline, tmp_path)
+    assert refused.value.status == 400
+    assert named in refused.value.body

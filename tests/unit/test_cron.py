@@ -1,0 +1,118 @@
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedded.control_plane.cron import parse_cron
+from embedded.control_plane.kfp_macros import expand_macros
+from embedded.control_plane.kfp_slots import due_slot
+from ratchet.core.errors import DataRejected
+
+MONDAY = datetime(2026, 1, 5, 8, 59, 59, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("expression", "after", "expected"),
+    [
+        pytest.param("0 0 9 * * *", MONDAY, datetime(2026, 1, 5, 9, tzinfo=UTC), id="daily-at-nine"),
+        pytest.param(
+            "0 0 9 * * *", datetime(2026, 1, 5, 9, tzinfo=UTC), datetime(2026, 1, 6, 9, tzinfo=UTC), id="later"
+        ),
+        pytest.param("*/15 * * * * ?", MONDAY, datetime(2026, 1, 5, 9, tzinfo=UTC), id="every-15-seconds"),
+        pytest.param("0 0 9 ? * 2-6", MONDAY, datetime(2026, 1, 6, 9, tzinfo=UTC), id="weekdays-start-at-sunday-0"),
+        pytest.param("0 0 9 ? * MON", MONDAY, datetime(2026, 1, 5, 9, tzinfo=UTC), id="weekday-by-name"),
+        pytest.param("0 0 0 13 * FRI", MONDAY, datetime(2026, 1, 9, tzinfo=UTC), id="day-or-weekday"),
+        pytest.param("0 30 1 1 jan,jul *", MONDAY, datetime(2026, 7, 1, 1, 30, tzinfo=UTC), id="months-by-name"),
+        pytest.param("0 0 0 29 2 *", MONDAY, datetime(2028, 2, 29, tzinfo=UTC), id="leap-day"),
+        pytest.param("0 0 0 31 2 *", MONDAY, None, id="never"),
+        pytest.param("5/20 0 9 * * *", MONDAY, datetime(2026, 1, 5, 9, 0, 5, tzinfo=UTC), id="step-from-a-start"),
+        pytest.param("@daily", MONDAY, datetime(2026, 1, 6, tzinfo=UTC), id="shorthand"),
+        pytest.param("@every 1h30m", MONDAY, datetime(2026, 1, 5, 10, 29, 59, tzinfo=UTC), id="interval"),
+    ],
+)
+def test_next_time_is_as_robfig_cron_has_it(expression: Any, after: Any, expected: Any) -> None:
+    assert parse_cron(expression).next_after(after) == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        pytest.param("0 9 * * 1", "You mean '0 0 9 * * 1'", id="five-fields-are-shown-as-six"),
+        pytest.param("* * * *", "has 4 fields", id="four-fields"),
+        pytest.param("60 * * * * *", "is not a second", id="out-of-range"),
+        pytest.param("* * * * * 7", "is not a weekday", id="sunday-is-0-not-7"),
+        pytest.param("*/0 * * * * *", "is not a second", id="step-of-nothing"),
+        pytest.param("* * 9-5 * * *", "is not a hour", id="backwards"),
+        pytest.param("* x * * * *", "'x' is not a minute", id="not-a-number"),
+        pytest.param("@every", "not known", id="every-what"),
+        pytest.param("@every 0s", "not known", id="every-nothing"),
+        pytest.param("@sometimes", "not known", id="unknown-shorthand"),
+    ],
+)
+def test_bad_expression_is_refused_with_the_reason(expression: Any, told: Any) -> None:
+    with pytest.raises(DataRejected, match=r"(?s).*") as refused:
+        parse_cron(expression)
+    assert told in str(refused.value)
+
+
+@given(
+    st.integers(0, 2**31).map(lambda s: datetime.fromtimestamp(s, UTC)),
+    st.sampled_from(["*/7 3 * * * *", "0 */5 8-18 * * 1-5"]),
+)
+def test_times_rise_and_match_their_own_expression(moment: Any, expression: Any) -> None:
+    cron = parse_cron(expression)
+    first = cron.next_after(moment)
+    assert first is not None, "the expression has no end"
+    second = cron.next_after(first)
+    assert second is not None, "the expression has no end"
+    assert moment < first < second
+    assert first.second in cron.fields[0] and first.minute in cron.fields[1] and first.hour in cron.fields[2]
+
+
+def at(hour: int, minute: int = 0, day: int = 5) -> datetime:
+    return datetime(2026, 1, day, hour, minute, tzinfo=UTC)
+
+
+HOURLY = {"cron_schedule": {"cron": "0 0 * * * *"}}
+EVERY_10_MIN = {"periodic_schedule": {"interval_second": "600"}}
+ENDED = {"cron_schedule": {"cron": "0 0 * * * *", "end_time": "2026-01-05T03:30:00Z"}}
+LATER = {"periodic_schedule": {"interval_second": "600", "start_time": "2026-01-05T09:00:00Z"}}
+
+
+@pytest.mark.parametrize(
+    ("trigger", "now", "catches_up", "expected"),
+    [
+        pytest.param(HOURLY, at(0, 59), False, None, id="not-yet"),
+        pytest.param(HOURLY, at(1), False, at(1), id="on-the-second"),
+        pytest.param(HOURLY, at(5, 30), True, at(1), id="catching-up-takes-the-oldest-missed"),
+        pytest.param(HOURLY, at(5, 30), False, at(5), id="else-the-newest-missed"),
+        pytest.param(HOURLY, at(5, 30, day=25), False, at(5, day=25), id="after-weeks-as-well"),
+        pytest.param(EVERY_10_MIN, at(0, 35), False, at(0, 30), id="interval-newest-missed"),
+        pytest.param(EVERY_10_MIN, at(0, 35), True, at(0, 10), id="interval-oldest-missed"),
+        pytest.param(ENDED, at(9), False, at(3), id="none-after-the-end"),
+        pytest.param(LATER, at(8), False, None, id="none-before-the-start"),
+    ],
+)
+def test_due_slot_is_the_oldest_or_newest_missed(trigger: Any, now: Any, catches_up: Any, expected: Any) -> None:
+    assert due_slot(trigger, last_slot=at(0), now=now, catches_up=catches_up) == expected
+
+
+def test_a_second_by_second_schedule_is_quick_after_a_year_of_silence() -> None:
+    now = at(0, day=6).replace(year=2027)
+    assert due_slot({"cron_schedule": {"cron": "* * * * * *"}}, last_slot=at(0), now=now, catches_up=False) == now
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("at [[ScheduledTime]]", "at 20260105080000", id="default-layout"),
+        pytest.param("[[ScheduledTime.2006-01-02]]/[[Index]]", "2026-01-05/7", id="go-layout"),
+        pytest.param("[[RunUUID]] [[CurrentTime.15:04]]", "id 09:00", id="run-and-now"),
+        pytest.param("[[Unknown]]", "[[Unknown]]", id="unknown-stays"),
+        pytest.param(5, 5, id="only-text-has-macros"),
+    ],
+)
+def test_macros_of_scheduled_runs(text: Any, expected: Any) -> None:
+    assert expand_macros(text, run_id="id", index=7, scheduled_at=at(8), now=at(9)) == expected
