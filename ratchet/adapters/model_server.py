@@ -1,0 +1,81 @@
+"""The real model server, started for a moment on this machine: does a model answer there as it does offline?"""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from ratchet.core.errors import DataRejected, Unavailable
+from ratchet.processes import die_with_parent
+from ratchet.settings import child_env
+
+_READY_S_MAX = 60.0
+_ROWS_PER_REQUEST = 256
+_STOP_S_MAX = 10.0
+
+
+class LocalModelServer:
+    """Implements ports.ModelProbe: loopback only, gone when the question is answered."""
+
+    def fetch_answers(self, model_path: Path, features: Sequence[Sequence[float]]) -> Sequence[str]:
+        """The class of each row, as the server that users meet would answer. DataRejected when it cannot."""
+        with _running(model_path) as url, httpx.Client(timeout=30) as client:
+            answers: list[str] = []
+            for start in range(0, len(features), _ROWS_PER_REQUEST):
+                rows = [list(row) for row in features[start : start + _ROWS_PER_REQUEST]]
+                response = client.post(f"{url}/v1/models/probe:predict", json={"instances": rows})
+                if response.status_code != httpx.codes.OK:
+                    raise DataRejected(f"The model server refuses test rows of {model_path}: {response.text[:500]}")
+                answers += [prediction["label"] for prediction in response.json()["predictions"]]
+            return answers
+
+
+@contextmanager
+def _running(model_path: Path) -> Iterator[str]:
+    log_path = model_path.parent / "model_server.log"
+    port = _free_port()
+    command = [
+        *(sys.executable, "-m", "ratchet.serving", "--model_name", "probe"),
+        *("--model_dir", str(model_path), "--http_port", str(port)),
+    ]
+    with log_path.open("wb") as log_file:
+        process = subprocess.Popen(
+            command, stdout=log_file, stderr=subprocess.STDOUT, env=child_env({}), preexec_fn=die_with_parent
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_ready(process, url, log_path)
+        yield url
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_S_MAX)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_ready(process: subprocess.Popen[bytes], url: str, log_path: Path) -> None:
+    deadline = time.monotonic() + _READY_S_MAX
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            tail = log_path.read_text(errors="replace")[-1500:]
+            raise DataRejected(f"The model server cannot serve this model. The end of its log:\n{tail}")
+        try:
+            if httpx.get(f"{url}/v2/models/probe/ready", timeout=1).status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise Unavailable(f"The model server was not ready within {_READY_S_MAX:.0f} s; its log is {log_path}.")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,184 @@
+"""The gate: may the challenger take the champion's place? Pure.
+
+Both models answer the same test rows, so differences are paired: what counts is only where one is right and the other
+wrong. Shape suffixes: N test rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.stats import norm
+
+from ratchet.core.errors import DataRejected
+from ratchet.core.verdict import Reason, Verdict
+
+PASSED, REFUSED = "passed", "refused"
+
+
+class EvaluationPolicy(BaseModel):
+    """What a challenger must show offline (configs/policies/evaluation.yaml). All rates are shares, 0..1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    confidence: float = Field(gt=0.5, lt=1)
+    """Of each one-sided bound."""
+    loss_max: float = Field(ge=0, le=1)
+    """Non-inferiority margin: the most accuracy that the challenger may lose, at the lower bound of the difference."""
+    gain_min: float = Field(ge=-1, le=1)
+    """The least difference of accuracy that was seen. 0: models only move forward."""
+    accuracy_min: float = Field(ge=0, le=1)
+    """Floor for any model, and the whole test of a first one."""
+    num_rows_min: int = Field(gt=0)
+    """Fewer test rows prove nothing: missing evidence refuses."""
+    slice_loss_max: float = Field(ge=0, le=1)
+    """The most accuracy that one class may lose, as far as the rows prove it."""
+    slice_rows_min: int = Field(gt=0)
+    """Classes with fewer test rows are not judged alone."""
+    serving_mismatch_max: float = Field(ge=0, le=1)
+    """Share of test rows that the real model server may answer otherwise than the offline model."""
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Accuracy of the challenger minus that of the champion, on the same rows, with one-sided bounds."""
+
+    difference: float
+    lower: float
+    upper: float
+    num_rows: int
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was right and what the models said; each (N,), class names."""
+
+    labels: Sequence[str]
+    challenger: Sequence[str]
+    champion: Sequence[str] | None
+    """None before the first champion."""
+    served: Sequence[str]
+    """The challenger's answers through the real model server."""
+
+
+def paired_difference(
+    challenger_right_N: np.ndarray, champion_right_N: np.ndarray, *, confidence: float
+) -> PairedDifference:
+    """Difference of two accuracies on the same rows (bool arrays).
+
+    Bounds: Agresti & Min, "Simple improved confidence intervals for comparing matched proportions" (2005): Wald's
+    interval after adding 1/2 to each of the four cells, which keeps its level for few discordant rows.
+    """
+    num_rows = len(challenger_right_N)
+    if num_rows == 0:
+        raise ValueError("no rows to compare")
+    only_challenger = float((challenger_right_N & ~champion_right_N).sum())
+    only_champion = float((champion_right_N & ~challenger_right_N).sum())
+    total = num_rows + 2
+    gain, loss = (only_challenger + 0.5) / total, (only_champion + 0.5) / total
+    half_width = norm.ppf(confidence) * np.sqrt(max(gain + loss - (gain - loss) ** 2, 0) / total)
+    return PairedDifference(
+        difference=(only_challenger - only_champion) / num_rows,
+        lower=float(max(gain - loss - half_width, -1)),
+        upper=float(min(gain - loss + half_width, 1)),
+        num_rows=num_rows,
+    )
+
+
+def judge_challenger(answers: Answers, *, policy: EvaluationPolicy, inputs: dict[str, str]) -> Verdict:
+    """Compare the challenger with the champion, or a first model with the floor alone; say every number."""
+    labels_N = np.asarray(answers.labels)
+    challenger_right_N = np.asarray(answers.challenger) == labels_N
+    reasons = [_check_rows(len(labels_N), policy)]
+    if len(labels_N):
+        reasons.append(_check_floor(float(challenger_right_N.mean()), policy))
+        reasons.append(_check_serving(answers, policy))
+    if len(labels_N) and answers.champion is not None:
+        champion_right_N = np.asarray(answers.champion) == labels_N
+        reasons += _check_against_champion(challenger_right_N, champion_right_N, policy)
+        reasons += _check_slices(labels_N, challenger_right_N, champion_right_N, policy)
+    verdict = PASSED if all(reason.passed for reason in reasons) else REFUSED
+    return Verdict(kind="evaluate", verdict=verdict, reasons=tuple(reasons), inputs=dict(inputs))
+
+
+def _check_rows(num_rows: int, policy: EvaluationPolicy) -> Reason:
+    return Reason(
+        check="test_rows",
+        value=num_rows,
+        limit=policy.num_rows_min,
+        passed=num_rows >= policy.num_rows_min,
+        text=f"{num_rows} test rows; at least {policy.num_rows_min} are needed to judge",
+    )
+
+
+def _check_floor(accuracy: float, policy: EvaluationPolicy) -> Reason:
+    return Reason(
+        check="accuracy",
+        value=accuracy,
+        limit=policy.accuracy_min,
+        passed=accuracy >= policy.accuracy_min,
+        text=f"challenger is right on {accuracy:.1%}; the floor is {policy.accuracy_min:.1%}",
+    )
+
+
+def _check_serving(answers: Answers, policy: EvaluationPolicy) -> Reason:
+    if len(answers.served) != len(answers.challenger):
+        raise DataRejected(f"The model server gave {len(answers.served)} answers to {len(answers.challenger)} rows.")
+    share = float((np.asarray(answers.served) != np.asarray(answers.challenger)).mean())
+    return Reason(
+        check="serving",
+        value=share,
+        limit=policy.serving_mismatch_max,
+        passed=share <= policy.serving_mismatch_max,
+        text=f"the model server answers {share:.1%} of the rows differently; {policy.serving_mismatch_max:.1%} may",
+    )
+
+
+def _check_against_champion(
+    challenger_right_N: np.ndarray, champion_right_N: np.ndarray, policy: EvaluationPolicy
+) -> list[Reason]:
+    paired = paired_difference(challenger_right_N, champion_right_N, confidence=policy.confidence)
+    both = f"challenger {challenger_right_N.mean():.1%}, champion {champion_right_N.mean():.1%}"
+    return [
+        Reason(
+            check="gain",
+            value=paired.difference,
+            limit=policy.gain_min,
+            passed=paired.difference >= policy.gain_min,
+            text=f"{both}: {paired.difference:+.1%}; at least {policy.gain_min:+.1%} is asked",
+        ),
+        Reason(
+            check="non_inferiority",
+            value=paired.lower,
+            limit=-policy.loss_max,
+            passed=paired.lower >= -policy.loss_max,
+            text=f"the difference is at least {paired.lower:+.1%} ({policy.confidence:.0%} bound); "
+            f"{-policy.loss_max:+.1%} is the limit",
+        ),
+    ]
+
+
+def _check_slices(
+    labels_N: np.ndarray, challenger_right_N: np.ndarray, champion_right_N: np.ndarray, policy: EvaluationPolicy
+) -> list[Reason]:
+    """One reason a class that has enough rows: it fails where the rows prove a loss beyond the limit."""
+    reasons = []
+    for name in sorted(set(labels_N.tolist())):
+        of_class_N = labels_N == name
+        if of_class_N.sum() < policy.slice_rows_min:
+            continue
+        paired = paired_difference(
+            challenger_right_N[of_class_N], champion_right_N[of_class_N], confidence=policy.confidence
+        )
+        reasons.append(
+            Reason(
+                check=f"slice:{name}",
+                value=paired.upper,
+                limit=-policy.slice_loss_max,
+                passed=paired.upper >= -policy.slice_loss_max,
+                text=f"class {name}: {paired.difference:+.1%} on {paired.num_rows} rows, at most {paired.upper:+.1%}; "
+                f"{-policy.slice_loss_max:+.1%} is the limit",
+            )
+        )
+    return reasons

@@ -1,0 +1,133 @@
+"""Real trainings under torchrun: they learn, they give the same bits, and a killed worker costs nothing."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ratchet.adapters.torchrun import TorchrunTrainer
+from ratchet.core.errors import DataRejected, Unavailable
+from ratchet.tasks.model_files import load_model, model_digest
+from ratchet.tasks.spec import TaskSpec
+from ratchet.training.job import EpochMetrics, TrainingJob
+from tests.models import DIGITS, digit_rows
+
+
+def job_in(folder: Path, *, spec: TaskSpec = DIGITS, base: Path | None = None) -> TrainingJob:
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(digit_rows(0, 400)), folder / "train.parquet")
+    pq.write_table(pa.Table.from_pylist(digit_rows(400, 500)), folder / "val.parquet")
+    job = TrainingJob(
+        spec=spec,
+        train_path=folder / "train.parquet",
+        val_path=folder / "val.parquet",
+        base_model_path=base,
+        checkpoint_dir=folder / "checkpoints",
+        model_path=folder / "model",
+        history_path=folder / "history.jsonl",
+        failure_path=folder / "failure.txt",
+    )
+    (folder / "job.json").write_text(job.model_dump_json())
+    return job
+
+
+def run(job: TrainingJob) -> str:
+    folder = job.model_path.parent
+    TorchrunTrainer().run(
+        module="ratchet.training.worker",
+        spec_path=folder / "job.json",
+        world_size=job.spec.training.world_size,
+        log_path=folder / "log.txt",
+        timeout_s=120,
+    )
+    return model_digest(job.model_path)
+
+
+def history_of(job: TrainingJob) -> list[EpochMetrics]:
+    return [EpochMetrics.model_validate_json(line) for line in job.history_path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> TrainingJob:
+    job = job_in(tmp_path_factory.mktemp("training") / "first")
+    run(job)
+    return job
+
+
+def test_a_training_learns_the_digits(trained):
+    accuracy = history_of(trained)[-1].val_accuracy
+    assert accuracy is not None
+    assert accuracy > 0.6
+
+
+def test_a_killed_worker_resumes_and_gives_the_same_bits(trained, tmp_path):
+    job = job_in(tmp_path / "killed")
+    killer = threading.Thread(target=kill_a_worker_after_its_second_epoch, args=(job,))
+    killer.start()
+    digest = run(job)
+    killer.join()
+    assert digest == model_digest(trained.model_path)
+    assert "epoch 4/4" in (tmp_path / "killed" / "log.txt").read_text()
+
+
+def kill_a_worker_after_its_second_epoch(job: TrainingJob) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if (job.checkpoint_dir / "epoch-0002" / ".metadata").exists():
+            os.kill(worker_pid_of(job), signal.SIGKILL)
+            return
+        time.sleep(0.005)
+
+
+def worker_pid_of(job: TrainingJob) -> int:
+    """A process that runs this job's worker module directly (torchrun's own command line holds `--nproc-per-node`)."""
+    mark = str(job.model_path.parent / "job.json")
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        words = path.read_bytes().decode(errors="replace").split("\0")
+        if mark in words and not any(word.startswith("--nproc-per-node") for word in words):
+            return int(path.parent.name)
+    raise AssertionError("no worker of this job is running")
+
+
+def test_finetuning_starts_from_the_base_models_weights(trained, tmp_path):
+    spec = DIGITS.model_copy(update={"training": DIGITS.training.model_copy(update={"num_epochs": 1})})
+    job = job_in(tmp_path / "finetuned", spec=spec, base=trained.model_path)
+    run(job)
+    assert history_of(job)[0].train_loss < history_of(trained)[0].train_loss / 2
+    assert load_model(job.model_path).digest != model_digest(trained.model_path)
+
+
+def test_a_training_that_fails_says_why(tmp_path):
+    with pytest.raises(Unavailable, match=r"No module named ratchet\.training\.no_such_worker"):
+        TorchrunTrainer().run(
+            module="ratchet.training.no_such_worker",
+            spec_path=tmp_path / "job.json",
+            world_size=1,
+            log_path=tmp_path / "log.txt",
+            timeout_s=60,
+        )
+
+
+def test_what_no_restart_can_mend_is_said_once_in_words(tmp_path):
+    job = job_in(tmp_path / "broken", base=tmp_path / "nothing-here")
+    with pytest.raises(DataRejected, match=r"no model\.safetensors"):
+        run(job)
+    assert "no model.safetensors" in job.failure_path.read_text()
+
+
+def test_a_training_beyond_its_time_is_stopped(tmp_path):
+    job = job_in(tmp_path / "slow")
+    with pytest.raises(Unavailable, match="did not end in 1 s"):
+        TorchrunTrainer().run(
+            module="ratchet.training.worker",
+            spec_path=tmp_path / "slow" / "job.json",
+            world_size=2,
+            log_path=tmp_path / "log.txt",
+            timeout_s=1,
+        )
+    assert not job.model_path.exists()

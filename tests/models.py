@@ -1,0 +1,37 @@
+"""Small real models and data for tests."""
+
+from pathlib import Path
+
+import torch
+from sklearn.datasets import load_digits
+
+from ratchet.tasks.loading import load_task
+from ratchet.tasks.model_files import save_model
+from ratchet.tasks.spec import FeatureSpec, TaskSpec, TrainingSpec
+
+DIGITS = TaskSpec(
+    name="digits",
+    implementation="ratchet.tasks.digits:Digits",
+    classes=tuple("0123456789"),
+    features=FeatureSpec(num_features=64, min_value=0, max_value=16),
+    training=TrainingSpec(num_epochs=4, batch_size=32, learning_rate=0.003, timeout_s=120),
+)
+
+
+def digits_model(path: Path, *, seed: int = 0) -> str:
+    """An untrained model of the task digits in a folder; gives its digest. Different seeds, different models."""
+    torch.manual_seed(seed)
+    return save_model(path, spec=DIGITS, network=load_task(DIGITS).build_model())
+
+
+def digit_rows(start: int, stop: int) -> list[dict[str, object]]:
+    """Rows of scikit-learn's digits with the columns of a dataset shard: id, features, label."""
+    data = load_digits()
+    return [
+        {
+            "id": f"digit-{index:04d}",
+            "features": data.data[index].tolist(),
+            "label": str(data.target[index]),
+        }
+        for index in range(start, stop)
+    ]

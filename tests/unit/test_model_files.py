@@ -1,0 +1,58 @@
+import json
+
+import numpy as np
+import pytest
+
+from ratchet.core.errors import DataRejected
+from ratchet.tasks.loading import load_task
+from ratchet.tasks.model_files import load_model, model_digest, save_model
+from tests.models import DIGITS, digits_model
+
+
+def test_a_saved_model_answers_the_same_and_keeps_its_digest(tmp_path):
+    network = load_task(DIGITS).build_model().eval()
+    digest = save_model(tmp_path / "model", spec=DIGITS, network=network)
+    loaded = load_model(tmp_path / "model")
+    features_BF = np.random.default_rng(0).uniform(0, 16, size=(5, 64))
+    probabilities_BK = loaded.predict_proba(features_BF)
+    assert loaded.digest == digest == model_digest(tmp_path / "model")
+    assert probabilities_BK.shape == (5, 10)
+    assert probabilities_BK.sum(axis=1) == pytest.approx(np.ones(5))
+
+
+def test_notes_beside_the_model_do_not_change_its_identity(tmp_path):
+    digest = digits_model(tmp_path)
+    (tmp_path / "verdict.json").write_text("{}")
+    assert model_digest(tmp_path) == digest
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("model.safetensors", b"\x80\x04\x95pickle", id="a-pickle-as-weights"),
+        pytest.param("model.safetensors", b"", id="empty-weights"),
+        pytest.param("task.json", b"{}", id="empty-task"),
+        pytest.param("task.json", b"not json", id="no-json"),
+    ],
+)
+def test_a_broken_file_is_refused_in_words(tmp_path, name, content):
+    digits_model(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataRejected, match="cannot be loaded"):
+        load_model(tmp_path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    digits_model(tmp_path)
+    (tmp_path / "task.json").unlink()
+    with pytest.raises(DataRejected, match=r"no task\.json"):
+        load_model(tmp_path)
+
+
+def test_mlflow_loads_the_model_from_code(tmp_path):
+    import mlflow.pyfunc
+
+    digits_model(tmp_path)
+    answers = mlflow.pyfunc.load_model(str(tmp_path)).predict(np.zeros((2, 64)))
+    assert len(answers) == 2
+    assert set(answers["label"]) <= set(json.loads((tmp_path / "task.json").read_text())["classes"])
