@@ -1,0 +1,251 @@
+"""The reconciler: makes what runs, and who gets the traffic, what the InferenceServices ask for.
+
+One loop in the event loop's thread. Each pass looks at the store and at the processes, decides with the pure rules of
+`revisions`, and acts: start, route, remember, stop. A pass may be cut short anywhere: the next one starts from the
+truth again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from embedded.control_plane.revisions import (
+    Rollout,
+    TrafficTarget,
+    percent_by_revision,
+    routed_revisions,
+    settle,
+)
+from embedded.control_plane.serving_gateway import EnvoyGateway
+from embedded.control_plane.serving_models import ModelCache
+from embedded.control_plane.serving_predictor import canary_traffic_pct_of
+from embedded.control_plane.serving_processes import PortPool, RevisionRunner, ServerSite
+from embedded.control_plane.serving_status import RevisionState, render_status
+from embedded.control_plane.serving_store import RevisionRow, ServiceRow, ServingStore
+from embedded.control_plane.xds import Endpoint, RoutedService
+
+log = logging.getLogger(__name__)
+_LOOK_AGAIN_S = 1.0
+"""Between passes when nothing has happened; every change wakes the loop at once."""
+DRAIN_S = 3.0
+"""How long a revision lives on after it lost its traffic: for requests under way, and for a change of mind."""
+
+Key = tuple[str, str]
+"""(uid of the service, name of the revision): a service deleted and made anew has other revisions of the same name."""
+
+
+class Plan(NamedTuple):
+    """What one service needs now."""
+
+    service: ServiceRow
+    rollout: Rollout
+    """With the markers as they will be once `targets` flows."""
+    targets: tuple[TrafficTarget, ...]
+    can_move: bool
+    """Whether everybody who is to get traffic is ready."""
+    needed: frozenset[str]
+
+
+class Reconciler:
+    """Owns the model servers' processes. `wake` after each change of the store."""
+
+    def __init__(
+        self, *, store: ServingStore, models: ModelCache, site: ServerSite, gateway: EnvoyGateway, url: str
+    ) -> None:
+        self._store = store
+        self._models = models
+        self._site = site
+        self._gateway = gateway
+        self._url = url
+        self._ports = PortPool()
+        self._runners: dict[Key, RevisionRunner] = {}
+        self._unneeded_since: dict[Key, float] = {}
+        self._retiring: dict[Key, asyncio.Task[None]] = {}
+        self._applied = {row.name: _routed_service(row.name, row.routed) for row in store.list_services()}
+        """What the gateway's routes say, or will say after the first pass."""
+        self._is_synced = False
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._models.prune(self._store.list_model_dirs())
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """End the loop and every model server. The routes stay: after a restart the same revisions serve again."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        running = [runner for key, runner in self._runners.items() if key not in self._retiring]
+        await asyncio.gather(*self._retiring.values(), *(runner.stop() for runner in running))
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def refresh_status(self, uid: str) -> None:
+        """Write the status as it is at this moment; nothing when it is as written, or the service is gone."""
+        service = next((row for row in self._store.list_services() if row.uid == uid), None)
+        if service is None:
+            return
+        plan = self._plan(service, self._store.list_revisions(uid))
+        status = render_status(
+            generation=service.manifest["metadata"]["generation"],
+            rollout=service.rollout.model_copy(update={"latest_ready": plan.rollout.latest_ready}),
+            wanted=plan.targets,
+            routed=service.routed,
+            states={name: self._state_of(service.uid, name) for name in plan.needed},
+            url=self._url,
+            previous=service.status,
+            now=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        )
+        if status != service.status:
+            self._store.put_progress(uid, rollout=service.rollout, routed=service.routed, status=status)
+
+    async def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                await self._reconcile()
+            except Exception:
+                log.exception("a pass over the InferenceServices failed; trying again")
+            try:
+                async with asyncio.timeout(_LOOK_AGAIN_S):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def _reconcile(self) -> None:
+        plans = []
+        for service in self._store.list_services():
+            revisions = self._store.list_revisions(service.uid)
+            plan = self._plan(service, revisions)
+            self._start_needed(plan, revisions)
+            self._remember_places(plan.service, revisions)
+            plans.append(plan)
+        if not self._is_synced:  # the gateway's files may have been lost, or be older than the store
+            self._is_synced = await self._apply(self._applied)
+        await self._drop_deleted({plan.service.name for plan in plans})
+        for plan in plans:
+            await self._move(plan)
+            self.refresh_status(plan.service.uid)
+        self._gateway.update_clusters(self._endpoints(), self._applied.values())
+        self._retire_unneeded({(plan.service.uid, name) for plan in plans for name in plan.needed})
+
+    def _plan(self, service: ServiceRow, revisions: list[RevisionRow]) -> Plan:
+        """Pure but for the look at the processes."""
+        been_ready = [row.name for row in revisions if self._has_been_ready(service.uid, row.name)]
+        rollout = service.rollout.model_copy(
+            update={"latest_ready": max([service.rollout.latest_ready, *been_ready])}  # names sort by age
+        )
+        predictor = service.manifest["spec"]["predictor"]
+        rollout, targets = settle(rollout, canary_traffic_pct=canary_traffic_pct_of(predictor))
+        wanted, routed = routed_revisions(targets), routed_revisions(service.routed)
+        return Plan(
+            service=service,
+            rollout=rollout,
+            targets=targets,
+            can_move=bool(wanted) and all(self._state_of(service.uid, name).is_ready for name in wanted),
+            needed=wanted | routed | {rollout.latest_created},
+        )
+
+    def _start_needed(self, plan: Plan, revisions: Iterable[RevisionRow]) -> None:
+        for row in revisions:
+            key = (plan.service.uid, row.name)
+            if row.name in plan.needed and key not in self._runners:
+                self._runners[key] = RevisionRunner(
+                    service=plan.service.name,
+                    revision=row.name,
+                    template=row.process,
+                    models=self._models,
+                    site=self._site,
+                    ports=self._ports,
+                    port=row.port,
+                    model_dir=Path(row.model_dir) if row.model_dir else None,
+                    on_change=self.wake,
+                )
+
+    def _remember_places(self, service: ServiceRow, revisions: Iterable[RevisionRow]) -> None:
+        for row in revisions:
+            runner = self._runners.get((service.uid, row.name))
+            if runner and runner.is_ready and (runner.port, str(runner.model_dir or "")) != (row.port, row.model_dir):
+                self._store.put_place(service.uid, row.name, port=runner.port, model_dir=str(runner.model_dir or ""))
+
+    async def _drop_deleted(self, names: set[str]) -> None:
+        """Routes of services that are gone go first; their processes follow after the drain."""
+        kept = {name: service for name, service in self._applied.items() if name in names}
+        if kept != self._applied:
+            await self._apply(kept)
+
+    async def _move(self, plan: Plan) -> None:
+        """Route as planned, if everybody is ready for it, and remember it. Status and routes never disagree for long:
+        a crash in between is repaired by the next pass, which finds the routes as wanted."""
+        service = plan.service
+        wanted = _routed_service(service.name, plan.targets if plan.can_move else service.routed)
+        if self._applied.get(service.name) != wanted and not await self._apply({**self._applied, service.name: wanted}):
+            return
+        if not plan.can_move:
+            return
+        fresh = self._store.fetch_service(service.namespace, service.name)
+        if fresh is None or fresh.uid != service.uid:
+            return
+        rollout = plan.rollout.model_copy(update={"latest_created": fresh.rollout.latest_created})
+        if (rollout, plan.targets) != (fresh.rollout, fresh.routed):
+            log.info("%s: traffic %s", service.name, dict(percent_by_revision(plan.targets)))
+            self._store.put_progress(service.uid, rollout=rollout, routed=plan.targets, status=fresh.status)
+
+    async def _apply(self, services: dict[str, RoutedService]) -> bool:
+        is_done = await self._gateway.apply(
+            self._endpoints(),
+            services.values(),
+            before=self._applied.values(),
+            healthy={runner.revision for runner in self._runners.values() if runner.is_ready},
+        )
+        if is_done:
+            self._applied = services
+        return is_done
+
+    def _endpoints(self) -> list[Endpoint]:
+        """Every revision that has been ready, and those that have traffic while they are being started again."""
+        current = {service.uid: service for service in self._store.list_services()}
+        endpoints: dict[str, Endpoint] = {}
+        for (_, name), runner in sorted(self._runners.items(), key=lambda item: item[0][0] in current):
+            is_routed = any(name in service.routed for service in self._applied.values())
+            if runner.port and (runner.has_been_ready or is_routed):
+                endpoints[name] = Endpoint(service=runner.service, revision=name, port=runner.port)
+        return list(endpoints.values())
+
+    def _retire_unneeded(self, needed: set[Key]) -> None:
+        now = asyncio.get_running_loop().time()
+        for key in [key for key in self._unneeded_since if key in needed]:
+            del self._unneeded_since[key]
+        for key in self._runners.keys() - needed - self._retiring.keys():
+            since = self._unneeded_since.setdefault(key, now)
+            if now - since >= DRAIN_S:
+                self._retiring[key] = asyncio.create_task(self._retire(key))
+
+    async def _retire(self, key: Key) -> None:
+        """Scale to zero. The cluster stays in Envoy until the process has finished its last requests."""
+        log.info("%s is out of the traffic: stopping it", key[1])
+        try:
+            await self._runners[key].stop()
+        finally:
+            del self._runners[key], self._retiring[key]
+            self._unneeded_since.pop(key, None)
+            self.wake()
+
+    def _has_been_ready(self, uid: str, name: str) -> bool:
+        runner = self._runners.get((uid, name))
+        return runner is not None and runner.has_been_ready
+
+    def _state_of(self, uid: str, name: str) -> RevisionState:
+        runner = self._runners.get((uid, name))
+        if runner is None or (uid, name) in self._retiring:
+            return RevisionState(is_ready=False, message=f"{name} is not started yet")
+        return RevisionState(is_ready=runner.is_ready, is_failed=runner.phase == "failed", message=runner.message)
+
+
+def _routed_service(name: str, targets: Iterable[TrafficTarget]) -> RoutedService:
+    return RoutedService(name=name, percent_by_revision=dict(percent_by_revision(targets)))

@@ -1,0 +1,56 @@
+"""The serving side of the control plane, assembled: the seam to `app.py`."""
+
+from fastapi import APIRouter
+
+from embedded.control_plane.config import ControlPlaneConfig
+from embedded.control_plane.inference_services import Reconciler
+from embedded.control_plane.kubernetes_api import router_of
+from embedded.control_plane.serving_gateway import EnvoyGateway
+from embedded.control_plane.serving_models import ModelCache
+from embedded.control_plane.serving_processes import ServerSite
+from embedded.control_plane.serving_resources import InferenceServiceObjects
+from embedded.control_plane.serving_store import ServingStore
+
+
+class ServingSide:
+    """InferenceServices: their API, and the model servers that they ask for.
+
+    `start` and `stop` must run in the event loop of a thread that lives as long as the servers should: the main thread.
+    """
+
+    def __init__(self, config: ControlPlaneConfig) -> None:
+        self._config = config
+        self._store = ServingStore(config.data_dir / "serving.db")
+        self._reconciler = Reconciler(
+            store=self._store,
+            models=ModelCache(config.data_dir / "models", secrets_dir=config.secrets_dir),
+            site=ServerSite(
+                logs_dir=config.data_dir / "model_server_logs",
+                secrets_dir=config.secrets_dir,
+                project_dir=config.project_dir,
+            ),
+            gateway=EnvoyGateway(config.xds_dir, secrets_dir=config.secrets_dir),
+            url=config.gateway_url,
+        )
+
+    def router(self) -> APIRouter:
+        objects = InferenceServiceObjects(
+            self._store,
+            runtimes_dir=self._config.runtimes_dir,
+            secrets_dir=self._config.secrets_dir,
+            on_change=self._on_change,
+        )
+        return router_of(objects, token=self._config.token)
+
+    async def start(self) -> None:
+        """Start the revisions that were running when the control plane stopped, and keep everything as asked."""
+        self._reconciler.start()
+
+    async def stop(self) -> None:
+        await self._reconciler.stop()
+        self._store.close()
+
+    def _on_change(self, uid: str) -> None:
+        """The answer to the author shows the new status already: nobody takes the old "ready" for the new spec's."""
+        self._reconciler.refresh_status(uid)
+        self._reconciler.wake()

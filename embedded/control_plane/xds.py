@@ -1,0 +1,219 @@
+"""What Envoy reads: clusters (CDS) and routes (RDS), as pure functions of services, revisions and weights.
+
+Each revision is one cluster of its own name, whose per-endpoint counters tell exactly what that revision did. Requests
+go through `<revision>.fallback`, an aggregate of the revision and of the other one that has traffic: when a revision
+dies, its requests are retried on the other, and no user sees a failure. Which revision *answered* is in the model
+server's own `x-ratchet-model` header; `x-ratchet-revision` names the one that the split chose.
+
+Retried are failures of the process (refused, reset, 502 to 504). A plain 500 is the model's own answer: the user sees
+it, and so does the judge of the rollout.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+ROUTES = "model_routes"
+REVISION_HEADER = "x-ratchet-revision"
+_RETRY_ON = "connect-failure,refused-stream,reset,gateway-error"
+_ROUTE_TIMEOUT = "15s"
+_PER_TRY_TIMEOUT = "5s"
+"""A revision that hangs costs a user at most this before another answers. Health checks find it within 4 s."""
+
+
+class Endpoint(BaseModel):
+    """One running revision: a process on a loopback port."""
+
+    model_config = ConfigDict(frozen=True)
+
+    service: str
+    revision: str
+    port: int
+
+
+class RoutedService(BaseModel):
+    """A service and the share of each revision: 0 to 100 per cent, summing to 100, or none at all yet."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    percent_by_revision: Mapping[str, int]
+
+    @property
+    def routed(self) -> tuple[str, ...]:
+        """The revisions that get traffic, in order of their names."""
+        return tuple(sorted(name for name, percent in self.percent_by_revision.items() if percent > 0))
+
+
+def fallback_of(revision: str) -> str:
+    return f"{revision}.fallback"
+
+
+def render_clusters(
+    endpoints: Iterable[Endpoint], services: Iterable[RoutedService], *, before: Iterable[RoutedService] = ()
+) -> dict[str, Any]:
+    """CDS: a cluster for each endpoint, and an aggregate for each revision that gets traffic.
+
+    before: the routing that is about to end. Its aggregates stay, or requests would be answered 503 until Envoy has
+    read the new routes. A revision routed without an endpoint is an error of the caller, for the same reason.
+    """
+    own = [_cluster(endpoint) for endpoint in sorted(endpoints, key=lambda endpoint: endpoint.revision)]
+    known = {cluster["name"] for cluster in own}
+    routed_now = {service.name: service.routed for service in services}
+    assert known.issuperset(name for routed in routed_now.values() for name in routed), "a routed revision does not run"
+    members = {name: routed_now.get(service.name, ()) for service in before for name in service.routed if name in known}
+    members |= {name: routed for routed in routed_now.values() for name in routed}
+    aggregates = [
+        _aggregate(fallback_of(name), [name, *(other for other in routed if other != name)])
+        for name, routed in sorted(members.items())
+    ]
+    return _discovery([*own, *aggregates])
+
+
+def render_routes(services: Iterable[RoutedService]) -> dict[str, Any]:
+    """RDS: each service by the model name in the path, weighted over its revisions."""
+    routes = [
+        {"match": {"prefix": "/v2/repository"}, "direct_response": _answer(403, "loading models is not for users")},
+        {"match": {"path": "/metrics"}, "direct_response": _answer(404, "the gateway's numbers are not for users")},
+        *(_service_route(service) for service in sorted(services, key=lambda service: service.name)),
+        {"match": {"prefix": "/"}, "direct_response": _answer(404, "no InferenceService answers this path")},
+    ]
+    host = {"name": "models", "domains": ["*"], "routes": routes}
+    return _discovery([{"@type": _type("config.route.v3.RouteConfiguration"), "name": ROUTES, "virtual_hosts": [host]}])
+
+
+def _service_route(service: RoutedService) -> dict[str, Any]:
+    """The name holds a-z, 0-9 and - only, so it needs no escaping; `digits` must not match `digits-2`."""
+    match = {"safe_regex": {"regex": f"/v[12]/models/{service.name}(?:[:/].*)?"}}
+    if not service.routed:
+        return {"match": match, "direct_response": _answer(503, f"{service.name} has no ready revision yet")}
+    return {
+        "match": match,
+        "route": {
+            "weighted_clusters": {"clusters": [_share(service, revision) for revision in service.routed]},
+            "timeout": _ROUTE_TIMEOUT,
+            "retry_policy": _retry_policy(),
+        },
+    }
+
+
+def _share(service: RoutedService, revision: str) -> dict[str, Any]:
+    return {
+        "name": fallback_of(revision),
+        "weight": service.percent_by_revision[revision],
+        "response_headers_to_add": [
+            {"header": {"key": REVISION_HEADER, "value": revision}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        ],
+    }
+
+
+def _retry_policy() -> dict[str, Any]:
+    """`previous_priorities` makes a retry leave the revision that failed, even before a health check notices it."""
+    return {
+        "retry_on": _RETRY_ON,
+        "num_retries": 3,
+        "per_try_timeout": _PER_TRY_TIMEOUT,
+        "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
+        "retry_priority": {
+            "name": "envoy.retry_priorities.previous_priorities",
+            "typed_config": {
+                "@type": _type("extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"),
+                "update_frequency": 1,
+            },
+        },
+    }
+
+
+def _cluster(endpoint: Endpoint) -> dict[str, Any]:
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": endpoint.port}}
+    protocol = _type("extensions.upstreams.http.v3.HttpProtocolOptions")
+    return {
+        "@type": _type("config.cluster.v3.Cluster"),
+        "name": endpoint.revision,
+        "type": "STATIC",
+        "connect_timeout": "0.25s",
+        "load_assignment": {
+            "cluster_name": endpoint.revision,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+        "circuit_breakers": _circuit_breakers(),
+        # Panic mode would send requests to a revision known to be dead, instead of to its fallback.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": protocol,
+                "common_http_protocol_options": {"idle_timeout": "30s"},
+                "explicit_http_config": {"http_protocol_options": {}},
+            }
+        },
+        "health_checks": [_health_check(endpoint.service)],
+        "outlier_detection": _outlier_detection(),
+        "track_cluster_stats": {"per_endpoint_stats": True},
+    }
+
+
+def _health_check(service: str) -> dict[str, Any]:
+    """The question by which the control plane, too, calls a revision ready."""
+    return {
+        "timeout": "1s",
+        "interval": "1s",
+        "unhealthy_interval": "0.5s",
+        "no_traffic_interval": "1s",
+        "unhealthy_threshold": 2,
+        "healthy_threshold": 1,
+        "http_health_check": {"path": f"/v2/models/{service}/ready"},
+    }
+
+
+def _outlier_detection() -> dict[str, Any]:
+    """Set aside a revision whose process fails. One whose model answers 500 stays: the judge must see that."""
+    return {
+        "enforcing_consecutive_5xx": 0,
+        "consecutive_gateway_failure": 3,
+        "enforcing_consecutive_gateway_failure": 100,
+        "split_external_local_origin_errors": True,
+        "consecutive_local_origin_failure": 2,
+        "interval": "1s",
+        "base_ejection_time": "5s",
+        "max_ejection_percent": 100,
+    }
+
+
+def _aggregate(name: str, clusters: Sequence[str]) -> dict[str, Any]:
+    """Its own circuit breaker counts too: Envoy's default, 3 retries at a time, lost requests when a revision died."""
+    return {
+        "@type": _type("config.cluster.v3.Cluster"),
+        "name": name,
+        "connect_timeout": "0.25s",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "circuit_breakers": _circuit_breakers(),
+        "cluster_type": {
+            "name": "envoy.clusters.aggregate",
+            "typed_config": {
+                "@type": _type("extensions.clusters.aggregate.v3.ClusterConfig"),
+                "clusters": list(clusters),
+            },
+        },
+    }
+
+
+def _circuit_breakers() -> dict[str, Any]:
+    names = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
+    return {"thresholds": [dict.fromkeys(names, 4096)]}
+
+
+def _answer(status: int, error: str) -> dict[str, Any]:
+    return {"status": status, "body": {"inline_string": json.dumps({"error": error})}}
+
+
+def _discovery(resources: list[dict[str, Any]]) -> dict[str, Any]:
+    """The version names the content, so that Envoy's answer "I am at version v" tells what it works with."""
+    text = json.dumps(resources, sort_keys=True)
+    return {"version_info": hashlib.sha256(text.encode()).hexdigest()[:16], "resources": resources}
+
+
+def _type(name: str) -> str:
+    return f"type.googleapis.com/envoy.{name}"

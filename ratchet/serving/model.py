@@ -1,0 +1,118 @@
+"""A Ratchet model behind KServe's two protocols: V1 `:predict` and V2 (Open Inference Protocol) `/infer`.
+
+Shape suffixes: B instances of a request, F raw features, K classes.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import orjson
+import torch
+from kserve import InferInput, InferOutput, InferRequest, InferResponse, Model
+from kserve.errors import InferenceError, InvalidInput
+from kserve.utils.utils import generate_uuid
+
+from ratchet.core.errors import DataRejected
+from ratchet.serving.inputs import parse_instances, parse_tensor
+from ratchet.tasks.model_files import ServableModel
+
+log = logging.getLogger(__name__)
+_NUM_WARM_UPS = 3
+
+
+class ServedModel(Model):
+    """Answers with each instance's label and its probability, and with the digest of the model that says so.
+
+    Inference has a thread of its own, so that health checks are answered while it works. Torch's own parallelism is
+    switched off there: a small model gains nothing by it, and two revisions share the cores.
+    """
+
+    def __init__(self, name: str, model: ServableModel) -> None:
+        super().__init__(name)
+        self._model = model
+        self._labels_K = np.array(model.spec.classes)
+        self._thread = ThreadPoolExecutor(1, "inference", initializer=torch.set_num_threads, initargs=(1,))
+
+    def load(self) -> bool:
+        """Warm up, so that the first user does not wait for it. A middling input is no proof of a bad model."""
+        features = self._model.spec.features
+        middle_BF = np.full((1, features.num_features), (features.min_value + features.max_value) / 2)
+        try:
+            for _ in range(_NUM_WARM_UPS):
+                self._thread.submit(self._model.predict_proba, middle_BF).result()
+        except Exception:
+            log.warning("%s: warming up failed; serving all the same", self.name, exc_info=True)
+        self.ready = True
+        return True
+
+    async def predict(
+        self, payload: Any, headers: dict[str, str] | None = None, response_headers: dict[str, str] | None = None
+    ) -> dict[str, Any] | InferResponse:
+        """Called by KServe. InvalidInput is answered 400; InferenceError 500, with the connection kept.
+
+        Any other exception would be answered 500 too, but then uvicorn drops the connection without a warning.
+        """
+        is_v2 = isinstance(payload, InferRequest)
+        try:
+            features_BF = self._features_of_v2(payload) if is_v2 else self._features_of_v1(payload)
+        except DataRejected as error:
+            raise InvalidInput(f"{self.name}: {error}") from None
+        best_B, probability_B = await self._infer(features_BF)
+        return self._render_v2(payload, best_B, probability_B) if is_v2 else self._render_v1(best_B, probability_B)
+
+    async def _infer(self, features_BF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The most likely class of each instance, as index (B,), and its probability (B,)."""
+        try:
+            loop = asyncio.get_running_loop()
+            proba_BK = await loop.run_in_executor(self._thread, self._model.predict_proba, features_BF)
+        except Exception as error:
+            raise InferenceError(f"{self.name}: the model failed: {type(error).__name__}: {error}") from error
+        expected = (len(features_BF), len(self._labels_K))
+        if proba_BK.shape != expected or not np.isfinite(proba_BK).all():
+            raise InferenceError(f"{self.name}: the model's output is not {expected} finite probabilities")
+        return proba_BK.argmax(axis=1), proba_BK.max(axis=1)
+
+    def _features_of_v1(self, payload: Any) -> np.ndarray:
+        if isinstance(payload, bytes):  # KServe leaves the body alone when its content type is not JSON, as with curl
+            try:
+                payload = orjson.loads(payload)
+            except orjson.JSONDecodeError as error:
+                raise DataRejected(f"The body is not JSON: {error}.") from None
+        return parse_instances(payload, num_features=self._model.spec.features.num_features)
+
+    def _features_of_v2(self, request: InferRequest) -> np.ndarray:
+        if len(request.inputs) != 1:
+            raise DataRejected(f"{len(request.inputs)} input tensors; this model takes one.")
+        try:
+            tensor = np.asarray(_tensor_of(request.inputs[0]))
+        except (InvalidInput, ValueError, TypeError, OverflowError) as error:
+            raise DataRejected(f"The input's data does not fit its shape and datatype: {error}.") from None
+        return parse_tensor(tensor, num_features=self._model.spec.features.num_features)
+
+    def _render_v1(self, best_B: np.ndarray, probability_B: np.ndarray) -> dict[str, Any]:
+        predictions = [
+            {"label": str(label), "probability": float(probability)}
+            for label, probability in zip(self._labels_K[best_B], probability_B, strict=True)
+        ]
+        return {"predictions": predictions, "model_digest": self._model.digest}
+
+    def _render_v2(self, request: InferRequest, best_B: np.ndarray, probability_B: np.ndarray) -> InferResponse:
+        size = [len(best_B)]
+        labels = InferOutput("label", size, "BYTES", data=self._labels_K[best_B].tolist())
+        probabilities = InferOutput("probability", size, "FP64", data=probability_B.tolist())
+        return InferResponse(
+            response_id=request.id or generate_uuid(),
+            model_name=self.name,
+            infer_outputs=[labels, probabilities],
+            parameters={"model_digest": self._model.digest},
+        )
+
+
+def _tensor_of(tensor: InferInput) -> Any:
+    data = tensor.as_numpy()
+    if data is None:
+        raise ValueError("no data")
+    return data

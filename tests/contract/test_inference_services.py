@@ -1,0 +1,134 @@
+"""The fake and the real adapter do the same. The real one talks to the real control plane, with real processes."""
+
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import pytest
+
+from embedded.control_plane.revisions import revision_name
+from ratchet.adapters.kserve import KServeInferenceServices
+from ratchet.core.errors import DataRejected, NotFound, SettingsError, Unavailable
+from ratchet.core.ports import InferenceServices, ServiceState
+from ratchet.settings import Settings
+from tests.embedded.serving_world import ServingWorld, serving_world, wait_for
+from tests.fakes.inference_services import FakeInferenceServices
+
+Case = tuple[InferenceServices, Callable[..., str]]
+
+
+@pytest.fixture(scope="module")
+def world(s3_settings: Settings) -> Iterator[ServingWorld]:
+    with serving_world(s3_settings) as world:
+        yield world
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.stack)])
+def case(request: pytest.FixtureRequest) -> Case:
+    """The services, and how a model comes to be: `put(name, is_good=True)` gives its URI."""
+    if request.param == "real":
+        world: ServingWorld = request.getfixturevalue("world")
+
+        def put_real(name: str, *, is_good: bool = True) -> str:
+            return world.put_model(name) if is_good else world.put_model(name, exit=1)
+
+        return world.services, put_real
+    fake = FakeInferenceServices()
+
+    def put_fake(name: str, *, is_good: bool = True) -> str:
+        uri = f"s3://models/{name}"
+        if not is_good:
+            fake.never_ready.add(uri)
+        return uri
+
+    return fake, put_fake
+
+
+@pytest.fixture
+def name() -> str:
+    return f"c{uuid4().hex[:8]}"
+
+
+def wait_state(services: InferenceServices, name: str, is_so: Callable[[ServiceState], bool]) -> ServiceState:
+    def fetch() -> ServiceState | None:
+        state = services.fetch(name)
+        return state if state and is_so(state) else None
+
+    state = wait_for(fetch, lambda: f"another state than {services.fetch(name)}")
+    assert state is not None
+    return state
+
+
+def test_a_rollout_step_by_step(case: Case, name: str):
+    services, put = case
+    first, second, uri_1, uri_2 = revision_name(name, 1), revision_name(name, 2), put("one"), put("two")
+    assert services.fetch(name) is None
+
+    services.deploy(name, uri_1, canary_traffic_pct=None)
+    state = wait_state(services, name, lambda state: state.traffic_pct == {first: 100})
+    assert state.is_ready and state.is_latest_ready
+    assert (state.storage_uri, state.canary_traffic_pct, state.canary_revision) == (uri_1, None, "")
+
+    services.deploy(name, uri_2, canary_traffic_pct=0)
+    state = wait_state(services, name, lambda state: state.is_ready)
+    assert state.traffic_pct == {first: 100, second: 0}, "0 % is dark: ready, and out of the traffic"
+    assert (state.stable_revision, state.canary_revision) == (first, second)
+
+    services.set_traffic(name, 10)
+    state = wait_state(services, name, lambda state: state.traffic_pct == {first: 90, second: 10})
+    assert state.canary_traffic_pct == 10 and state.storage_uri == uri_2
+
+    services.set_traffic(name, None)
+    state = wait_state(services, name, lambda state: state.traffic_pct == {second: 100})
+    assert (state.stable_revision, state.canary_traffic_pct) == (second, None)
+    services.delete(name)
+
+
+def test_a_revision_that_never_gets_ready_moves_no_traffic_and_says_why(case: Case, name: str):
+    services, put = case
+    services.deploy(name, put("good"), canary_traffic_pct=None)
+    wait_state(services, name, lambda state: state.is_ready)
+    services.deploy(name, put("bad", is_good=False), canary_traffic_pct=None)
+    state = wait_state(services, name, lambda state: "stopped while starting" in state.message)
+    first, second = revision_name(name, 1), revision_name(name, 2)
+    assert not state.is_ready and state.is_latest_ready is False
+    assert (state.latest_created_revision, state.latest_ready_revision) == (second, first)
+    assert state.traffic_pct == {first: 100}
+    services.delete(name)
+
+
+def test_the_same_uri_again_makes_no_revision(case: Case, name: str):
+    services, put = case
+    uri = put("same")
+    services.deploy(name, uri, canary_traffic_pct=None)
+    services.deploy(name, uri, canary_traffic_pct=50)
+    state = wait_state(services, name, lambda state: state.is_ready)
+    assert state.latest_created_revision == revision_name(name, 1)
+    services.delete(name)
+
+
+def test_what_is_not_there(case: Case, name: str):
+    services, _ = case
+    with pytest.raises(NotFound):
+        services.set_traffic(name, 10)
+    services.delete(name)
+    assert services.fetch(name) is None
+
+
+@pytest.mark.stack
+def test_the_real_adapter_names_what_is_wrong(world: ServingWorld, name: str):
+    with pytest.raises(DataRejected, match=r"spec\.predictor\.model\.storageUri"):
+        world.services.deploy(name, "gs://elsewhere/model", canary_traffic_pct=None)
+    wrong = KServeInferenceServices(world.url, token=lambda: "wrong", namespace="default")
+    with pytest.raises(SettingsError, match="401"):
+        wrong.fetch(name)
+
+
+def test_a_server_that_is_away_is_unavailable_after_a_few_tries():
+    away = KServeInferenceServices("http://127.0.0.1:9", token=lambda: "t", namespace="default")
+    with pytest.raises(Unavailable, match="5 times"):
+        away.fetch("digits")
+
+
+def test_without_an_endpoint_and_outside_a_cluster_the_setting_is_named():
+    with pytest.raises(SettingsError, match="RATCHET_KUBERNETES_ENDPOINT"):
+        KServeInferenceServices.of(Settings())

@@ -1,0 +1,114 @@
+"""The fake and Envoy count the same requests. Envoy's numbers are compared with what the users saw."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from embedded.control_plane.revisions import revision_name
+from ratchet.adapters.envoy import EnvoyTrafficStats
+from ratchet.core.errors import SettingsError, Unavailable
+from ratchet.core.ports import RevisionCounts, TrafficStats
+from ratchet.settings import Settings
+from tests.embedded.serving_world import ServingWorld, serving_world, wait_for
+from tests.fakes.traffic_stats import FakeTrafficStats
+
+OLD, NEW = revision_name("counted", 1), revision_name("counted", 2)
+SLOW_MS = 60.0
+Ask = Callable[[int], Counter[str]]
+"""Send so many requests; gives how many each revision was chosen for. OLD answers; NEW errs, after SLOW_MS."""
+
+
+@pytest.fixture(scope="module")
+def world(s3_settings: Settings) -> Iterator[ServingWorld]:
+    with serving_world(s3_settings) as world:
+        world.services.deploy("counted", world.put_model("old"), canary_traffic_pct=None)
+        world.wait_traffic("counted", {"00001": 100})
+        bad = world.put_model("new", status=500, delay_s=SLOW_MS / 1000)
+        world.services.deploy("counted", bad, canary_traffic_pct=30)
+        world.wait_traffic("counted", {"00001": 70, "00002": 30})
+        yield world
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.stack)])
+def case(request: pytest.FixtureRequest) -> tuple[TrafficStats, Ask]:
+    if request.param == "fake":
+        fake = FakeTrafficStats()
+
+        def count(num: int) -> Counter[str]:
+            fake.add(OLD, num_requests=num - 3, latency_ms=2)
+            fake.add(NEW, num_requests=3, num_errors=3, latency_ms=SLOW_MS)
+            return Counter({OLD: num - 3, NEW: 3})
+
+        return fake, count
+    world: ServingWorld = request.getfixturevalue("world")
+    return world.stats, lambda num: ask(world, num)
+
+
+def ask(world: ServingWorld, num_requests: int) -> Counter[str]:
+    responses = (world.user.post("/v1/models/counted:predict", json={}) for _ in range(num_requests))
+    return Counter(response.headers["x-ratchet-revision"] for response in responses)
+
+
+def wait_counts(stats: TrafficStats, revision: str, *, num_requests: int) -> RevisionCounts:
+    """Envoy's numbers are up to 1 s old."""
+
+    def fetch() -> RevisionCounts | None:
+        counts = stats.fetch_counts(revision)
+        histogram = counts.num_by_latency_ms
+        is_flushed = max(histogram.values(), default=0) == num_requests
+        return counts if counts.num_requests == num_requests and is_flushed else None
+
+    counts = wait_for(fetch, lambda: f"{num_requests} requests, not {stats.fetch_counts(revision)}", within_s=5)
+    assert counts is not None
+    return counts
+
+
+def test_requests_errors_and_latencies_are_counted_to_the_revision_that_had_them(case: tuple[TrafficStats, Ask]):
+    stats, send = case
+    chosen = send(60)
+    old = wait_counts(stats, OLD, num_requests=chosen[OLD])
+    new = wait_counts(stats, NEW, num_requests=chosen[NEW])
+    assert (old.num_errors, new.num_errors) == (0, chosen[NEW])
+    for counts in (old, new):
+        bounds, nums = list(counts.num_by_latency_ms), list(counts.num_by_latency_ms.values())
+        assert bounds == sorted(bounds) and bounds[-1] == float("inf") and nums == sorted(nums)
+    assert new.num_by_latency_ms[25.0] == 0 and new.num_by_latency_ms[500.0] == chosen[NEW]
+    assert old.num_by_latency_ms[25.0] >= 0.9 * chosen[OLD]
+
+    again = send(20)
+    wait_counts(stats, OLD, num_requests=chosen[OLD] + again[OLD])
+
+
+def test_a_revision_that_nobody_knows_has_no_counts(case: tuple[TrafficStats, Ask]):
+    assert case[0].fetch_counts("nobody-predictor-00001") == RevisionCounts()
+
+
+@pytest.mark.stack
+def test_failures_that_users_never_saw_are_counted_too(world: ServingWorld):
+    """A hanging revision's requests are retried on the other one: its errors grow, and so do the other's requests."""
+    before_old, before_new = world.stats.fetch_counts(OLD), world.stats.fetch_counts(NEW)
+    (pid,) = world.pids_of(OLD)
+    os.kill(pid, signal.SIGSTOP)  # connections are accepted, nobody answers
+    try:
+        chosen = ask(world, 1)
+        while not chosen[OLD]:
+            chosen += ask(world, 1)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    num = before_new.num_requests + chosen.total()
+    wait_for(lambda: world.stats.fetch_counts(NEW).num_requests >= num, "the retry on the other revision")
+    wait_for(lambda: world.stats.fetch_counts(OLD).num_errors > before_old.num_errors, "the timeout")
+
+
+def test_an_envoy_that_is_away_is_unavailable():
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9"):
+        EnvoyTrafficStats("http://127.0.0.1:9").fetch_counts(OLD)
+
+
+@pytest.mark.parametrize("endpoint", ["", "/tmp/admin.sock", "ftp://x", "unix://"])
+def test_a_malformed_endpoint_is_named(endpoint: str):
+    with pytest.raises(SettingsError, match="RATCHET_ENVOY_ADMIN_ENDPOINT"):
+        EnvoyTrafficStats(endpoint)
