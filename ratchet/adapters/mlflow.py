@@ -1,0 +1,179 @@
+"""The registry in MLflow: a registered model a task, a version a trained model, aliases for who serves.
+
+MLflow is imported on the first call: it takes 1.2 s.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ratchet.core.errors import Conflict, DataRejected, NotFound, SettingsError, Unavailable
+from ratchet.core.ports import ModelVersion
+from ratchet.settings import Settings, set_process_env
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_NUM_RETRIES = 4
+"""Waits of about 1, 2, 4, 8 s between attempts: a server that is being restarted (8 s) is met again. MLflow's own
+limits (7 retries, 2 to 128 s) are over four minutes."""
+_LIMITS = {
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+_NOT_FOUND = {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND", "ENDPOINT_NOT_FOUND"}
+_FIRST = {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS", "RESOURCE_CONFLICT", "ABORTED"}
+_DENIED = {"PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "UNAUTHENTICATED"}
+_REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"}
+_URI_TAG = "ratchet.model_uri"
+
+
+class MlflowRegistry:
+    """`ports.Registry` over one MLflow server."""
+
+    def __init__(self, endpoint: str, *, num_retries: int = _NUM_RETRIES) -> None:
+        self._endpoint = endpoint
+        self._num_retries = num_retries
+
+    @classmethod
+    def of(cls, settings: Settings) -> "MlflowRegistry":
+        settings.require("mlflow_endpoint")
+        return cls(settings.mlflow_endpoint)
+
+    def register(self, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
+        with self._expected_errors(f"register {uri}"):
+            self._create_model(task)
+            known = self._find_version(task, uri)
+            if known:
+                return known
+            run_id = self._log_run(task, uri, tags=tags, metrics=metrics)
+            self._client.create_model_version(task, source=uri, run_id=run_id, tags=dict(tags))
+            # Two at once may both have created one; the first is the version for ever, whoever asks.
+            return self._find_version(task, uri)
+
+    def set_alias(self, task: str, alias: str, version: str) -> None:
+        with self._expected_errors(f"set alias {alias} of {task} to version {version}"):
+            self._client.set_registered_model_alias(task, alias, version)
+
+    def remove_alias(self, task: str, alias: str) -> None:
+        with suppress(NotFound), self._expected_errors(f"remove alias {alias} of {task}"):
+            self._client.delete_registered_model_alias(task, alias)
+
+    def fetch_aliases(self, task: str) -> Mapping[str, str]:
+        try:
+            with self._expected_errors(f"read the aliases of {task}"):
+                aliases = self._client.get_registered_model(task).aliases
+        except NotFound:
+            return {}
+        return {alias: str(version) for alias, version in aliases.items()}
+
+    def list_versions(self, task: str) -> Sequence[ModelVersion]:
+        with self._expected_errors(f"list the versions of {task}"):
+            return tuple(self._version_of(found) for found in self._search(task))
+
+    @cached_property
+    def _client(self) -> "MlflowClient":
+        set_process_env(_LIMITS | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(self._num_retries)})
+        from mlflow import MlflowClient
+
+        return MlflowClient(tracking_uri=self._endpoint, registry_uri=self._endpoint)
+
+    def _create_model(self, task: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.get_registered_model(task)
+        except MlflowException as error:
+            if error.error_code not in _NOT_FOUND:
+                raise
+            _ignore_exists(self._client.create_registered_model, task)
+
+    def _log_run(self, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
+        """The MLflow run that shows a model's tags and metrics; the same one when an attempt before us died."""
+        from mlflow.entities import Metric
+
+        experiment_id = self._experiment_of(task)
+        found = self._client.search_runs([experiment_id], f"tags.`{_URI_TAG}` = '{uri}'", max_results=1)
+        run_id = (
+            found[0].info.run_id
+            if found
+            else self._client.create_run(experiment_id, tags={**tags, _URI_TAG: uri}).info.run_id
+        )
+        now_ms = time.time_ns() // 1_000_000
+        self._client.log_batch(run_id, metrics=[Metric(key, value, now_ms, 0) for key, value in metrics.items()])
+        self._client.set_terminated(run_id)
+        return run_id
+
+    def _experiment_of(self, task: str) -> str:
+        experiment = self._client.get_experiment_by_name(task)
+        if experiment is None:
+            _ignore_exists(self._client.create_experiment, task)
+            experiment = self._client.get_experiment_by_name(task)
+        if experiment is None:
+            raise Unavailable(f"MLflow at {self._endpoint} does not show experiment {task!r}, just created. Try again.")
+        return experiment.experiment_id
+
+    def _find_version(self, task: str, uri: str) -> str:
+        return next((str(found.version) for found in self._search(task) if found.source == uri), "")
+
+    def _search(self, task: str) -> list[Any]:
+        """Versions, oldest first: what the server sorts by default is the name."""
+        found: list[Any] = []
+        token = None
+        while True:
+            page = self._client.search_model_versions(f"name='{task}'", max_results=1000, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda version: int(version.version))
+
+    def _version_of(self, found: Any) -> ModelVersion:
+        run = self._client.get_run(found.run_id) if found.run_id else None
+        return ModelVersion(
+            version=str(found.version),
+            uri=found.source,
+            tags=dict(found.tags),
+            metrics=dict(run.data.metrics) if run else {},
+            registered_at=datetime.fromtimestamp(found.creation_timestamp / 1000, tz=UTC),
+        )
+
+    @contextmanager
+    def _expected_errors(self, deed: str) -> Iterator[None]:
+        client = self._client  # imports mlflow, so that its exceptions can be named
+        from mlflow.exceptions import MlflowException
+
+        assert client is not None
+        try:
+            yield
+        except MlflowException as error:
+            raise _error_of(
+                error.error_code, f"MLflow at {self._endpoint} could not {deed}: {error.message}"
+            ) from error
+
+
+def _ignore_exists(create: Any, name: str) -> None:
+    """Create something by name; somebody else's having been first is as good."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        create(name)
+    except MlflowException as error:
+        if error.error_code not in _FIRST:
+            raise
+
+
+def _error_of(code: str, text: str) -> Exception:
+    line = " ".join(text.split())[:600]
+    if code in _NOT_FOUND:
+        return NotFound(f"{line} `ratchet models list` shows what is registered.")
+    if code in _FIRST:
+        return Conflict(f"{line} Read it again and decide anew.")
+    if code in _DENIED:
+        return SettingsError(f"{line} Check the credentials of RATCHET_MLFLOW_ENDPOINT.")
+    if code in _REFUSED:
+        return DataRejected(f"{line} Correct the request: the same one fails again.")
+    return Unavailable(f"{line} Is the server up? `ratchet status` shows it.")

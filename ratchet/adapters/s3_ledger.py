@@ -1,0 +1,48 @@
+"""The ledger as objects: `s3://<bucket>/ledger/<task>/<seq:08d>.json`, each written only where none is."""
+
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from ratchet.core.errors import Conflict, DataRejected
+from ratchet.core.ledger import LedgerEntry
+from ratchet.core.ports import ObjectStore
+
+
+class S3Ledger:
+    """`ports.Ledger` over an object store with conditional writes. Listing costs O(entries): one a rollout."""
+
+    def __init__(self, objects: ObjectStore, *, bucket: str) -> None:
+        self._objects = objects
+        self._bucket = bucket
+
+    def list_entries(self, task: str) -> Sequence[LedgerEntry]:
+        return tuple(self._fetch(uri) for uri in self._objects.list_uris(self._folder_of(task)))
+
+    def append(self, entry: LedgerEntry) -> None:
+        """Compare-and-swap on `entry.seq`; the very same entry twice is fine.
+
+        A conditional write whose answer was lost is sent again by the object store and then meets itself.
+        """
+        uri = f"{self._folder_of(entry.task)}{entry.seq:08d}.json"
+        try:
+            self._objects.put_if_absent(uri, (entry.model_dump_json(indent=2) + "\n").encode())
+        except Conflict:
+            first = self._fetch(uri)
+            if first != entry:
+                raise Conflict(
+                    f"{uri}: run {first.run_id!r} was first ({first.kind} model {first.model.digest[:12]}). "
+                    "Start the rollout again: it will be compared with the champion that is there now."
+                ) from None
+
+    def _folder_of(self, task: str) -> str:
+        return f"s3://{self._bucket}/ledger/{task}/"
+
+    def _fetch(self, uri: str) -> LedgerEntry:
+        try:
+            return LedgerEntry.model_validate_json(self._objects.fetch(uri))
+        except ValidationError as error:
+            raise DataRejected(
+                f"{uri} is not a ledger entry: {error.errors()[0]['msg']}. Entries are written once and never edited; "
+                "restore this object from its backup."
+            ) from None

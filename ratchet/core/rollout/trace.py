@@ -1,0 +1,146 @@
+"""The judge over a recorded trace of plain requests: the same windows, the same decisions. Pure and deterministic.
+
+One JSON line a request: `{"t": seconds, "revision": "stable"|"canary", "status": int, "latency_ms": float}`.
+"""
+
+import bisect
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ratchet.core.errors import DataRejected
+from ratchet.core.ports import RevisionCounts
+from ratchet.core.rollout.history import History, JudgedLook, judge_look, policy_digest_of
+from ratchet.core.rollout.judge import Action, Look, Progress
+from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.window import ArmWindow, Window, latency_limit_of
+from ratchet.core.verdict import Verdict
+
+_VERDICT_OF_ACTION = {Action.ADVANCE: "promoted", Action.ROLL_BACK: "rolled_back"}
+_FIRST_SERVER_ERROR = 500
+
+
+class TracedRequest(BaseModel):
+    """One answered request; fields that are not named here are ignored."""
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    t: float = Field(ge=0)
+    """Seconds since any origin."""
+    revision: Literal["stable", "canary"]
+    status: int = Field(ge=100, le=599)
+    latency_ms: float = Field(ge=0)
+
+    @property
+    def is_error(self) -> bool:
+        return self.status >= _FIRST_SERVER_ERROR
+
+
+def parse_trace(text: str, *, where: str) -> tuple[TracedRequest, ...]:
+    """The requests of a trace in order of time; DataRejected names the first line that is wrong."""
+    lines = enumerate(text.splitlines(), 1)
+    requests = [_parse_line(line, where=f"{where}, line {number}") for number, line in lines if line.strip()]
+    return tuple(sorted(requests, key=lambda request: request.t))
+
+
+def replay(requests: Sequence[TracedRequest], policy: RolloutPolicy) -> tuple[Verdict, History]:
+    """Judge a trace as the controller would have, look by look, until a verdict or the trace's end.
+
+    A plain trace does not say the weight at which it was taken: the judge walks the policy's steps over it.
+    """
+    progress, judged = Progress(), list[JudgedLook]()
+    limit_ms = None
+    for look, limit_ms in _looks(requests, policy):
+        for due in (*_overdue(progress, look, policy), look):
+            progress, latest = judge_look(progress, due, policy)
+            judged.append(latest)
+            if _is_last(latest, progress, policy):
+                return _verdict_of(judged, requests, policy), History(looks=tuple(judged), latency_limit_ms=limit_ms)
+    if not judged:
+        progress, latest = judge_look(progress, Look(at_s=0, window=Window()), policy)
+        judged.append(latest)
+    return _verdict_of(judged, requests, policy), History(looks=tuple(judged), latency_limit_ms=limit_ms)
+
+
+def _parse_line(line: str, *, where: str) -> TracedRequest:
+    try:
+        return TracedRequest.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise DataRejected(
+            f"{where}: {field + ': ' if field else ''}{first['msg']}. Expected "
+            '{"t": seconds, "revision": "stable"|"canary", "status": int, "latency_ms": float}; correct the line.'
+        ) from None
+
+
+def _looks(requests: Sequence[TracedRequest], policy: RolloutPolicy) -> Iterator[tuple[Look, float | None]]:
+    """One look after every interval that holds requests, and the latency limit that it used."""
+    limit_ms = policy.latency_limit_ms if policy.latency_limit_factor is None else None
+    baseline: list[float] = []
+    origin_s = requests[0].t if requests else 0.0
+
+    def interval_of(request: TracedRequest) -> int:
+        return math.floor((request.t - origin_s) / policy.look_interval_s)
+
+    for interval, group in groupby(requests, key=interval_of):
+        members = tuple(group)
+        window = Window(stable=_arm(members, "stable", limit_ms), canary=_arm(members, "canary", limit_ms))
+        yield Look(at_s=(interval + 1) * policy.look_interval_s, window=window), limit_ms
+        if limit_ms is None:
+            baseline += (request.latency_ms for request in members if request.revision == "stable")
+            limit_ms = latency_limit_of(_histogram(baseline), policy)
+
+
+def _overdue(progress: Progress, look: Look, policy: RolloutPolicy) -> Iterable[Look]:
+    """The look at which holding ended, when it fell into an interval without a request."""
+    deadline_s = progress.step_began_s + policy.hold_s_max
+    return (Look(at_s=deadline_s, window=Window()),) if progress.now_s < deadline_s < look.at_s else ()
+
+
+def _is_last(judged: JudgedLook, progress: Progress, policy: RolloutPolicy) -> bool:
+    if judged.decision.action is Action.ADVANCE:
+        return progress.step == len(policy.judged_steps)
+    return judged.decision.action in {Action.ROLL_BACK, Action.INCONCLUSIVE}
+
+
+def _verdict_of(judged: Sequence[JudgedLook], requests: Sequence[TracedRequest], policy: RolloutPolicy) -> Verdict:
+    last = judged[-1]
+    num_advances = sum(one.decision.action is Action.ADVANCE for one in judged)
+    word = _VERDICT_OF_ACTION.get(last.decision.action, "inconclusive")
+    if word == "promoted" and num_advances < len(policy.judged_steps):
+        word = "inconclusive"
+    return Verdict(
+        kind="rollout",
+        verdict=word,
+        reasons=last.decision.reasons,
+        inputs={
+            "policy_digest": policy_digest_of(policy),
+            "num_requests": {
+                name: sum(request.revision == name for request in requests) for name in ("stable", "canary")
+            },
+            "num_looks": len(judged),
+            "decided_at_s": round(last.look.at_s, 6),
+            "weight_pct": last.weight_pct,
+        },
+    )
+
+
+def _arm(requests: Iterable[TracedRequest], revision: str, limit_ms: float | None) -> ArmWindow:
+    own = [request for request in requests if request.revision == revision]
+    return ArmWindow(
+        num_requests=len(own),
+        num_errors=sum(request.is_error for request in own),
+        num_timed=0 if limit_ms is None else len(own),
+        num_slow=0 if limit_ms is None else sum(request.latency_ms > limit_ms for request in own),
+    )
+
+
+def _histogram(latencies_ms: Sequence[float]) -> RevisionCounts:
+    """Raw latencies as the cumulative histogram that a gateway would show, with a bucket for each."""
+    ordered = sorted(latencies_ms)
+    buckets = {bound: bisect.bisect_right(ordered, bound) for bound in ordered}
+    return RevisionCounts(num_requests=len(ordered), num_by_latency_ms={**buckets, math.inf: len(ordered)})
