@@ -1,7 +1,199 @@
-"""Commands."""
+"""`ratchet run retrain`, and `ratchet runs …`: start a run, and look at runs."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
+
+from ratchet.commands.output import JsonFlag, TaskOption, print_json, print_rows, stderr, stdout
+from ratchet.core.errors import Conflict, NotFound, RatchetError, Unavailable
+from ratchet.core.ports import Pipelines, RunState
+from ratchet.core.trigger import Skip, plan_request
+
+run_group = typer.Typer(help="Start a pipeline by hand.", no_args_is_help=True)
+runs = typer.Typer(help="Look at pipeline runs.", no_args_is_help=True)
+
+RunArgument = Annotated[str, typer.Argument(help="Run id or display name, as `ratchet runs list` shows them.")]
+TimeoutOption = Annotated[float, typer.Option(min=1, help="Seconds to wait for the end of the run.")]
+_COLUMNS = ("name", "state", "created_at", "duration_s", "error", "run_id")
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this group."""
+    app.add_typer(run_group, name="run")
+    app.add_typer(runs, name="runs")
+
+
+@run_group.callback()
+def run_() -> None:
+    """Start a pipeline by hand."""
+
+
+@run_group.command()
+def retrain(
+    task: TaskOption,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit 1 when it failed.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Run although nothing is new, or was tried before.")] = False,
+    timeout_s: TimeoutOption = 3600.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train on the labels that wait, without waiting for the threshold. Never two runs of a task at once.
+
+    Example: ratchet run retrain --task digits --wait
+    """
+    from ratchet import wiring
+    from ratchet.commands.run_view import watch
+
+    started = _start(task, again=again)
+    if wait and started["run_id"] is None:
+        raise Unavailable(f"{started['name']} is claimed but not submitted yet: the sensor does it within a minute.")
+    if wait:
+        ended = watch(wiring.pipelines(), str(started["run_id"]), timeout_s=timeout_s)
+        started.update(state=ended.state, error=ended.error)
+    if as_json:
+        print_json(started)
+    else:
+        stdout.print(f"{started['name']}  {started['state']}  {started['run_id']}", markup=False)
+    if wait and started["state"] not in {"SUCCEEDED", "SKIPPED"}:
+        raise typer.Exit(1)
+
+
+def _start(task: str, *, again: bool) -> dict[str, Any]:
+    from ratchet import wiring
+    from ratchet.actions.retraining import ask_situation, start_run
+
+    digest = wiring.policy_digest(task)
+    ports = wiring.retrain_ports()
+    situation = ask_situation(ports, task=task)
+    decision = plan_request(
+        situation.backlog,
+        task=task,
+        policy_digest=digest,
+        last=situation.last,
+        in_flight=situation.in_flight,
+        again=again,
+    )
+    if isinstance(decision, Skip):
+        raise _refusal(decision, is_empty=situation.backlog.num_labels == 0 and not situation.is_busy)
+    run = start_run(ports, decision, situation)
+    return {
+        "name": run.claim.run_name,
+        "run_id": run.run_id,
+        "run_key": decision.run_key,
+        "attempt": decision.attempt,
+        "reason": decision.reason,
+        "state": "PENDING",
+    }
+
+
+def _refusal(skip: Skip, *, is_empty: bool) -> RatchetError:
+    return NotFound(f"No run: {skip.reason}") if is_empty else Conflict(f"No run: {skip.reason}")
+
+
+@runs.command("list")
+def list_(
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Only runs of this task.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show runs, newest first.
+
+    Example: ratchet runs list --task digits
+    """
+    from ratchet import wiring
+    from ratchet.commands.run_view import duration_s_of, short_error
+
+    now = datetime.now(UTC)
+    rows = [
+        {
+            **run.model_dump(mode="json"),
+            "duration_s": duration_s_of(run, now=now),
+            "error": run.error if as_json else short_error(run.error),
+        }
+        for run in wiring.pipelines().list_runs(experiment=task, limit=limit)
+    ]
+    print_rows(rows, columns=_COLUMNS, as_json=as_json, empty="No runs yet.")
+
+
+@runs.command()
+def show(run: RunArgument, as_json: JsonFlag = False) -> None:
+    """Show a run with its tasks.
+
+    Example: ratchet runs show retrain-digits-1f2e3d4c5b6a
+    """
+    from ratchet import wiring
+    from ratchet.commands.run_view import row_of, tree_of, tree_order
+
+    pipelines = wiring.pipelines()
+    found = find_run(pipelines, run)
+    tasks = tree_order(pipelines.fetch_tasks(found.run_id))
+    now = datetime.now(UTC)
+    if as_json:
+        print_json({**found.model_dump(mode="json"), "tasks": [row_of(task, tasks, now=now) for task in tasks]})
+    else:
+        stdout.print(tree_of(found, tasks, now=now))
+
+
+@runs.command()
+def logs(
+    run: RunArgument,
+    task: Annotated[str | None, typer.Argument(help="Only this task; else all that have a log.")] = None,
+) -> None:
+    """Print what the tasks of a run wrote.
+
+    Example: ratchet runs logs retrain-digits-1f2e3d4c5b6a finetune
+    """
+    from ratchet import wiring
+
+    pipelines = wiring.pipelines()
+    found = find_run(pipelines, run)
+    tasks = pipelines.fetch_tasks(found.run_id)
+    wanted = [each for each in tasks if task in (None, each.name, each.task_id)]
+    if not wanted:
+        raise NotFound(f"Run {found.name} has no task {task!r}; it has {', '.join(each.name for each in tasks)}.")
+    for each in wanted:
+        try:
+            text = pipelines.fetch_log(found.run_id, each)
+        except NotFound:
+            if task is not None:
+                raise
+            continue
+        if text:
+            typer.echo(text if task else f"=== {each.name}\n{text.rstrip()}\n")
+
+
+@runs.command("watch")
+def watch_(run: RunArgument, timeout_s: TimeoutOption = 3600.0) -> None:
+    """Follow a run to its end; exit 1 when it failed.
+
+    Example: ratchet runs watch retrain-digits-1f2e3d4c5b6a
+    """
+    from ratchet import wiring
+    from ratchet.commands.run_view import watch
+
+    pipelines = wiring.pipelines()
+    ended = watch(pipelines, find_run(pipelines, run).run_id, timeout_s=timeout_s)
+    if ended.state not in {"SUCCEEDED", "SKIPPED"}:
+        raise typer.Exit(1)
+
+
+@runs.command()
+def terminate(run: RunArgument) -> None:
+    """End a run. The sensor does not repeat what a person ended.
+
+    Example: ratchet runs terminate retrain-digits-1f2e3d4c5b6a
+    """
+    from ratchet import wiring
+
+    pipelines = wiring.pipelines()
+    found = find_run(pipelines, run)
+    if found.is_finished:
+        raise Conflict(f"Run {found.name} has ended already: {found.state}.")
+    pipelines.terminate(found.run_id)
+    stderr.print(f"terminating {found.name} ({found.run_id})", markup=False)
+
+
+def find_run(pipelines: Pipelines, run: str) -> RunState:
+    """By display name, the newest of it, else by run id."""
+    found = pipelines.find_runs(run)
+    return found[-1] if found else pipelines.fetch_run(run)

@@ -1,0 +1,28 @@
+"""The contract of notify, the exit handler: it runs however the run ended, and the pipeline must not cache it."""
+
+from kfp import dsl
+
+from components.image import image
+
+
+@dsl.component(base_image=image("data"), install_kfp_package=False)
+def notify(status: dsl.PipelineTaskFinalStatus, task: str, run_key: str, run_id: str = ""):
+    """Record how the run ended, and close a canary that it left half open."""
+    from components.notify.step import EndedRun, notify_step
+    from ratchet import wiring
+    from ratchet.actions.clock import SystemClock
+
+    notify_step(
+        EndedRun(
+            task=task,
+            run_key=run_key,
+            run_id=run_id or status.pipeline_job_resource_name.rpartition("/")[2],
+            state=status.state,
+            error=status.error_message or "",
+        ),
+        objects=wiring.object_store(),
+        services=wiring.inference_services(),
+        ledger=wiring.ledger(),
+        clock=SystemClock(),
+        bucket=wiring.settings().ratchet_bucket,
+    )

@@ -1,0 +1,99 @@
+"""What is left to do when a run has ended: close what it left open, write down how it ended, say so."""
+
+import logging
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from ratchet.actions.clock import Clock
+from ratchet.actions.rollouts import close_half_open
+from ratchet.core.errors import RatchetError
+from ratchet.core.ports import InferenceServices, Ledger, ObjectStore
+
+log = logging.getLogger(__name__)
+
+OutcomeState = Literal["SUCCEEDED", "FAILED", "CANCELED"]
+_WELL = frozenset({"SUCCEEDED", "COMPLETE", "CACHED"})
+"""KFP's documentation says SUCCEEDED; its backend hands the exit handler the metadata store's COMPLETE."""
+_CANCELED = frozenset({"CANCELED", "CANCELLED"})
+
+
+class EndedRun(BaseModel):
+    """What KFP tells the exit handler."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str
+    run_key: str
+    """Empty when a person started the run in KFP itself."""
+    run_id: str
+    state: str
+    error: str
+    """Often empty, whatever went wrong: KFP's backend does not fill it in."""
+
+
+class Outcome(BaseModel):
+    """`s3://ratchet/outcomes/<task>/<run key, or run id>.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = 1
+    task: str
+    run_key: str
+    run_id: str
+    state: OutcomeState
+    error: str
+    closed: str
+    """What was done about a canary that was left open; "" when nothing was."""
+    at: AwareDatetime
+
+
+def notify_step(
+    run: EndedRun,
+    *,
+    objects: ObjectStore,
+    services: InferenceServices,
+    ledger: Ledger,
+    clock: Clock,
+    bucket: str,
+) -> Outcome:
+    """Users first: the canary is closed before anything is written. When that fails, it is written down and raised."""
+    state = outcome_state_of(run.state)
+    closed, failure = "", None
+    if state != "SUCCEEDED":
+        try:
+            now = clock.now()
+            closed = close_half_open(services, ledger, task=run.task, run_id=run.run_id, now=now, clock=clock) or ""
+        except RatchetError as error:
+            closed, failure = f"could not close the canary: {error}", error
+    outcome = Outcome(
+        task=run.task,
+        run_key=run.run_key,
+        run_id=run.run_id,
+        state=state,
+        error=run.error,
+        closed=closed,
+        at=clock.now(),
+    )
+    objects.put(outcome_uri(run, bucket=bucket), outcome.model_dump_json(indent=2).encode())
+    log.log(logging.INFO if state == "SUCCEEDED" else logging.ERROR, "%s", render_outcome(outcome))
+    if failure is not None:
+        raise failure
+    return outcome
+
+
+def outcome_state_of(state: str) -> OutcomeState:
+    """One vocabulary for KFP's two. What it does not know has not ended well."""
+    if state in _WELL:
+        return "SUCCEEDED"
+    return "CANCELED" if state in _CANCELED else "FAILED"
+
+
+def outcome_uri(run: EndedRun, *, bucket: str) -> str:
+    return f"s3://{bucket}/outcomes/{run.task}/{run.run_key or run.run_id}.json"
+
+
+def render_outcome(outcome: Outcome) -> str:
+    """One line for people."""
+    parts = [f"task {outcome.task}: run {outcome.run_id} {outcome.state}", outcome.error, outcome.closed]
+    return "; ".join(part for part in parts if part)

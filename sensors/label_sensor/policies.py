@@ -1,0 +1,45 @@
+"""Task and policy files, read again when one of them changed: the sensor runs for months, policies are edited."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ratchet import wiring
+from ratchet.core.trigger import TriggerPolicy
+
+
+@dataclass(frozen=True)
+class TaskPolicy:
+    """What a tick of one task goes by."""
+
+    trigger: TriggerPolicy
+    digest: str
+    """Of the task file and all its policies: part of the run key."""
+
+
+class PolicyFiles:
+    """The trigger policy of each task, as the files say now."""
+
+    def __init__(self) -> None:
+        self._stamp: tuple[tuple[str, int, int], ...] = ()
+        self._by_task: dict[str, TaskPolicy] = {}
+
+    def fetch(self, task: str) -> TaskPolicy:
+        """PolicyError when a file is wrong; the next call reads it again."""
+        stamp = _stamp_of(wiring.settings().configs_dir)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._by_task.clear()
+            wiring.task_spec.cache_clear()
+        if task not in self._by_task:
+            trigger = wiring.policy(task, "trigger", TriggerPolicy)
+            self._by_task[task] = TaskPolicy(trigger=trigger, digest=wiring.policy_digest(task))
+        return self._by_task[task]
+
+
+def _stamp_of(configs_dir: Path) -> tuple[tuple[str, int, int], ...]:
+    """Changes when a task or policy file is added, removed or written."""
+    found = []
+    for path in sorted(configs_dir.glob("*/*.yaml")):
+        stat = path.stat()
+        found.append((str(path), stat.st_mtime_ns, stat.st_size))
+    return tuple(found)

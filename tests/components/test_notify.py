@@ -1,0 +1,89 @@
+"""notify: however a run ended, it is written down, and no canary stays half open."""
+
+import pytest
+
+from components.notify.step import EndedRun, Outcome, notify_step, outcome_state_of
+from ratchet.core.errors import Unavailable
+from ratchet.core.ledger import LedgerEntry
+from tests.components.rollout_world import CHALLENGER, CHAMPION, TASK, World
+from tests.fakes.object_store import FakeObjectStore
+
+URI = f"s3://ratchet/outcomes/{TASK}/key-1.json"
+
+
+@pytest.fixture
+def world() -> World:
+    """The champion serves alone."""
+    world = World()
+    serve(world, CHAMPION.uri, canary_traffic_pct=None)
+    world.ledger.append(
+        LedgerEntry(
+            seq=1, task=TASK, kind="promoted", model=CHAMPION, champion=CHAMPION, reason="", run_id="", at=world.now()
+        )
+    )
+    return world
+
+
+def serve(world: World, uri: str, *, canary_traffic_pct: int | None) -> None:
+    world.deploy(TASK, uri, canary_traffic_pct=canary_traffic_pct)
+    for _ in range(60):
+        world.sleep(0.1)
+
+
+def open_canary(world: World) -> None:
+    serve(world, CHALLENGER.uri, canary_traffic_pct=50)
+    assert sorted(world.traffic_pct().values()) == [50, 50]
+
+
+def notify(world: World, objects: FakeObjectStore, *, state: str, run_key: str = "key-1", error: str = "") -> Outcome:
+    run = EndedRun(task=TASK, run_key=run_key, run_id="run-1", state=state, error=error)
+    return notify_step(run, objects=objects, services=world, ledger=world.ledger, clock=world, bucket="ratchet")
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [
+        pytest.param("COMPLETE", "SUCCEEDED", id="the-backend-s-word"),
+        pytest.param("SUCCEEDED", "SUCCEEDED", id="the-documentation-s-word"),
+        pytest.param("FAILED", "FAILED", id="failed"),
+        pytest.param("CANCELED", "CANCELED", id="terminated"),
+        pytest.param("RUNNING", "FAILED", id="missing-evidence-is-not-well"),
+    ],
+)
+def test_both_vocabularies_of_kfp(state, outcome):
+    assert outcome_state_of(state) == outcome
+
+
+def test_a_run_that_ended_well_is_written_down(world):
+    objects = FakeObjectStore()
+    outcome = notify(world, objects, state="COMPLETE")
+    assert Outcome.model_validate_json(objects.fetch(URI)) == outcome
+    assert (outcome.state, outcome.closed) == ("SUCCEEDED", "")
+
+
+def test_a_failed_run_leaves_no_canary_half_open(world, caplog):
+    open_canary(world)
+    objects = FakeObjectStore()
+    outcome = notify(world, objects, state="FAILED", error="boom")
+    assert world.served_uri() == CHAMPION.uri
+    assert outcome.closed
+    assert "boom" in caplog.text and "champion" in caplog.text
+    assert notify(world, objects, state="FAILED").closed == "", "twice is harmless"
+
+
+def test_a_failure_to_close_is_written_down_and_raised(world, monkeypatch):
+    def fail(*args, **kwargs):
+        raise Unavailable("Kubernetes is down")
+
+    open_canary(world)
+    monkeypatch.setattr(world, "set_traffic", fail)
+    objects = FakeObjectStore()
+    with pytest.raises(Unavailable):
+        notify(world, objects, state="FAILED")
+    assert "Kubernetes is down" in Outcome.model_validate_json(objects.fetch(URI)).closed
+
+
+def test_a_run_without_a_key_is_written_down_under_its_id(world):
+    objects = FakeObjectStore()
+    notify(world, objects, state="COMPLETE", run_key="")
+    assert objects.exists(f"s3://ratchet/outcomes/{TASK}/run-1.json")
