@@ -1,6 +1,7 @@
 """Dataset versions: the manifest of an immutable, DVC-tracked set of shards. Pure."""
 
 import re
+from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,18 +10,23 @@ from ratchet.core.labels import Split
 _VERSION = re.compile(r"(?P<task>[a-z][a-z0-9-]*)/v(?P<number>[1-9]\d*)")
 
 
-class DatasetShard(BaseModel):
-    """One Parquet file of a dataset version: the rows of one ingest that belong to one split."""
+class DataFile(BaseModel):
+    """One immutable Parquet file of a dataset version."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str
+    path: str = Field(pattern=r"^shards/[\w.-]+$")
     """Relative to the task's folder of the dataset repo: `shards/v<n>-<split>.parquet`."""
-    split: Split
     num_rows: int = Field(gt=0)
     sha256: str
     md5: str
     """DVC's name of the file in its remote: `files/md5/<first 2>/<rest>`."""
+
+
+class DatasetShard(DataFile):
+    """The rows of one ingest that belong to one split: columns id, features, label, labeler, labeled_at."""
+
+    split: Split
 
 
 class Manifest(BaseModel):
@@ -34,8 +40,15 @@ class Manifest(BaseModel):
     num_labels: int
     num_labels_by_class: dict[str, int]
     watermark: str
-    """Key of the last label shard that this version contains."""
+    """Key of the last label shard that this version has looked at."""
     shards: tuple[DatasetShard, ...]
+    index: tuple[DataFile, ...] = ()
+    """Which examples this version holds, by digest: what ingest reads instead of the shards (`plan_index_merge`)."""
+
+    @property
+    def files(self) -> tuple[DataFile, ...]:
+        """Everything that DVC tracks for this version."""
+        return (*self.shards, *self.index)
 
 
 def version_name(task: str, number: int) -> str:
@@ -48,3 +61,25 @@ def version_number(version: str) -> int:
     if match is None:
         raise ValueError(f"{version!r} is not a dataset version such as 'digits/v3'")
     return int(match["number"])
+
+
+def task_of(version: str) -> str:
+    """The task of a version: `digits` of `digits/v3`."""
+    version_number(version)
+    return version.split("/")[0]
+
+
+def plan_index_merge(num_rows: Sequence[int], num_new: int) -> int:
+    """How many of the last index files a new one should take in, so that there are few, of falling size.
+
+    As in a log-structured merge tree: a file is taken in when it has no more than twice the rows of what is being
+    written. So each file is over twice as large as the next, and a label that is rewritten ends in a file half as
+    large again: N labels make at most log2(N) files and are rewritten log1.5(N) times in their life.
+    """
+    taken = 0
+    for size in reversed(num_rows):
+        if size > 2 * num_new:
+            break
+        taken += 1
+        num_new += size
+    return taken

@@ -3,18 +3,19 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+import struct
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from ratchet.core.errors import DataRejected
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _ULID = r"[0-9A-HJKMNP-TV-Z]{26}"
-_SHARD_KEY = re.compile(rf"(?P<task>[a-z][a-z0-9-]*)/\d{{4}}/\d{{2}}/\d{{2}}/{_ULID}\.(jsonl|parquet)")
+_SHARD_KEY = re.compile(rf"(?P<task>[a-z][a-z0-9-]*)/\d{{4}}/\d{{2}}/\d{{2}}/(?P<ulid>{_ULID})\.(jsonl|parquet)")
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -25,7 +26,7 @@ class Label(BaseModel):
 
     id: str = Field(min_length=1, max_length=256)
     """Identity of the example (not of this opinion about it): several labelers may label one id."""
-    features: tuple[float, ...] | None = None
+    features: tuple[FiniteFloat, ...] | None = None
     uri: str | None = None
     label: str
     labeler: str = Field(min_length=1, max_length=256)
@@ -46,9 +47,36 @@ class LabelShard(BaseModel):
     """From the user metadata `num-labels`; None when the tool did not say."""
 
 
+class LabelSchema(BaseModel):
+    """What a task can learn from: its classes, the number of its features and their range."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    classes: tuple[str, ...]
+    num_features: int
+    min_value: float = float("-inf")
+    max_value: float = float("inf")
+
+
+def id_digest_of(example_id: str) -> int:
+    """64 bits of sha256 of an example's id: where it belongs, and how an index knows it again."""
+    return int.from_bytes(hashlib.sha256(example_id.encode()).digest()[:8], "big")
+
+
+def features_digest_of(features: Iterable[float]) -> int:
+    """64 bits of sha256 of the numbers (little-endian float64, -0.0 as 0.0): equal for exactly equal features."""
+    values = [value + 0.0 for value in features]
+    return int.from_bytes(hashlib.sha256(struct.pack(f"<{len(values)}d", *values)).digest()[:8], "big")
+
+
 def split_of(example_id: str) -> Split:
     """Where an example belongs, for ever: 70 % train, 10 % val, 20 % test, by sha256 of its id."""
-    bucket = int.from_bytes(hashlib.sha256(example_id.encode()).digest()[:8], "big") % 100
+    return split_at(id_digest_of(example_id))
+
+
+def split_at(id_digest: int) -> Split:
+    """`split_of`, of an id of which only the digest is known."""
+    bucket = id_digest % 100
     if bucket < 70:
         return "train"
     return "val" if bucket < 80 else "test"
@@ -68,48 +96,96 @@ def shard_key_of(task: str, at: datetime, entropy: bytes) -> str:
     return f"{task}/{at:%Y/%m/%d}/{ulid_of(at, entropy)}.jsonl"
 
 
+def first_key_at(task: str, at: datetime) -> str:
+    """The first key that a shard landing at this time could have: where to begin a listing."""
+    return shard_key_of(task, at, bytes(10)).removesuffix(".jsonl")
+
+
 def is_shard_key(key: str, task: str) -> bool:
     """Whether an object of the label bucket is a shard of this task; anything else is left alone."""
     match = _SHARD_KEY.fullmatch(key)
     return match is not None and match["task"] == task
 
 
-def parse_label_line(line: str, *, where: str) -> Label:
-    """One label from one JSON line; `where` (file and line) goes into the error."""
+def landed_at_of(key: str) -> datetime:
+    """When a shard was put, to the millisecond, as its key says. ValueError for what is not a shard key."""
+    match = _SHARD_KEY.fullmatch(key)
+    if match is None:
+        raise ValueError(f"{key!r} is not the key of a label shard")
+    number = 0
+    for character in match["ulid"][:10]:
+        number = number * 32 + _CROCKFORD.index(character)
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=number)
+
+
+def parse_label(value: Mapping[str, Any], *, where: str) -> Label:
+    """One label from its fields; `where` (file and line) goes into the error."""
     try:
-        return Label.model_validate(_json_object(line))
+        return Label.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "the line"
         raise DataRejected(f"{where}: {field}: {first['msg']}. {_NEXT_STEP}") from None
+
+
+def parse_label_line(line: str, *, where: str, defaults: Mapping[str, Any] | None = None) -> Label:
+    """One label from one JSON line; `defaults` stand in for fields that the line lacks."""
+    try:
+        value = _json_object(line)
     except ValueError as error:
         raise DataRejected(f"{where}: {error}. {_NEXT_STEP}") from None
+    return parse_label({**(defaults or {}), **value}, where=where)
 
 
-_NEXT_STEP = "Fix the file and push it again under a new key: shards are immutable."
+_NEXT_STEP = "Correct it and push the file again: a shard that has landed never changes."
 
 
-def parse_labels(lines: Iterable[str], *, where: str) -> tuple[Label, ...]:
-    """Every label of a shard; a malformed line or an empty shard is DataRejected."""
-    labels = tuple(
-        parse_label_line(line, where=f"{where}, line {number}") for number, line in enumerate(lines, 1) if line.strip()
-    )
+def check_label(label: Label, schema: LabelSchema, *, where: str) -> Label:
+    """The label, when the task can learn from it: a known class, the right number of features, each in range."""
+    if label.label not in schema.classes:
+        raise DataRejected(f"{where}: label is {label.label!r}, expected one of {sorted(schema.classes)}. {_NEXT_STEP}")
+    if label.features is None or len(label.features) != schema.num_features:
+        found = "none" if label.features is None else str(len(label.features))
+        raise DataRejected(f"{where}: {found} features, expected {schema.num_features}. {_NEXT_STEP}")
+    for number, value in enumerate(label.features):
+        if not schema.min_value <= value <= schema.max_value:
+            raise DataRejected(
+                f"{where}: feature {number} is {value:g}, expected {schema.min_value:g} to {schema.max_value:g}. "
+                f"{_NEXT_STEP}"
+            )
+    return label
+
+
+def parse_labels(
+    lines: Iterable[str], *, schema: LabelSchema, where: str, defaults: Mapping[str, Any] | None = None
+) -> tuple[Label, ...]:
+    """Every label of a JSONL shard; one wrong line, or no line, is DataRejected."""
+    labels = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            place = f"{where}, line {number}"
+            labels.append(check_label(parse_label_line(line, where=place, defaults=defaults), schema, where=place))
+    return _checked_not_empty(labels, where=where)
+
+
+def parse_label_rows(rows: Iterable[Mapping[str, Any]], *, schema: LabelSchema, where: str) -> tuple[Label, ...]:
+    """Every label of a shard that came as rows of fields (Parquet)."""
+    labels = []
+    for number, row in enumerate(rows, 1):
+        place = f"{where}, row {number}"
+        labels.append(check_label(parse_label(row, where=place), schema, where=place))
+    return _checked_not_empty(labels, where=where)
+
+
+def render_labels(labels: Iterable[Label]) -> bytes:
+    """The JSONL of a shard."""
+    return b"".join(label.model_dump_json(exclude_none=True).encode() + b"\n" for label in labels)
+
+
+def _checked_not_empty(labels: list[Label], *, where: str) -> tuple[Label, ...]:
     if not labels:
         raise DataRejected(f"{where}: no labels in it. Push a file with at least one line.")
-    return labels
-
-
-def check_labels(labels: Sequence[Label], *, classes: Sequence[str], num_features: int, where: str) -> None:
-    """Refuse what the task cannot learn from: an unknown class, a wrong number of features."""
-    known = frozenset(classes)
-    for number, label in enumerate(labels, 1):
-        if label.label not in known:
-            raise DataRejected(
-                f"{where}, line {number}: label is {label.label!r}, expected one of {sorted(known)}. {_NEXT_STEP}"
-            )
-        if label.features is None or len(label.features) != num_features:
-            found = "none" if label.features is None else str(len(label.features))
-            raise DataRejected(f"{where}, line {number}: {found} features, expected {num_features}. {_NEXT_STEP}")
+    return tuple(labels)
 
 
 def _json_object(line: str) -> dict[str, Any]:

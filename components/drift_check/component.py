@@ -1,0 +1,30 @@
+"""The KFP contract of `drift_check`."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.image import image
+
+
+@dsl.component(base_image=image("data"), install_kfp_package=False)
+def drift_check(
+    task: str,
+    version: str,
+    incoming: dsl.Input[dsl.Dataset],
+    reference: dsl.Input[dsl.Dataset],
+    report: dsl.Output[dsl.HTML],
+    verdict: dsl.Output[dsl.Artifact],
+) -> NamedTuple("Outputs", [("verdict_name", str)]):
+    """Compare the new labels with the champion's training labels: "stable", "drifted" or "too_few"."""
+    from components.drift_check.step import Paths, drift_check_step
+    from ratchet import wiring
+    from ratchet.core.drift import DriftPolicy
+
+    verdict_name = drift_check_step(
+        wiring.task_spec(task),
+        version=version,
+        policy=wiring.policy(task, "drift", DriftPolicy),
+        paths=Paths(incoming.path, reference.path, report.path, verdict.path),
+    )
+    return (verdict_name,)

@@ -1,0 +1,33 @@
+"""The KFP contract of `validate`."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.image import image
+
+
+@dsl.component(base_image=image("data"), install_kfp_package=False)
+def validate(
+    task: str,
+    version: str,
+    incoming: dsl.Input[dsl.Dataset],
+    manifest: dsl.Input[dsl.Artifact],
+    rejected: dsl.Input[dsl.Artifact],
+    report: dsl.Output[dsl.HTML],
+    verdict: dsl.Output[dsl.Artifact],
+) -> NamedTuple("Outputs", [("verdict_name", str)]):
+    """May these labels teach a model? "accepted" or "refused", with the reasons."""
+    from components.validate.step import Paths, validate_step
+    from ratchet import wiring
+    from ratchet.core.quality import QualityPolicy
+
+    verdict_name = validate_step(
+        wiring.task_spec(task),
+        version=version,
+        policy=wiring.policy(task, "quality", QualityPolicy),
+        objects=wiring.object_store(),
+        bucket=wiring.settings().ratchet_bucket,
+        paths=Paths(incoming.path, manifest.path, rejected.path, report.path, verdict.path),
+    )
+    return (verdict_name,)

@@ -1,0 +1,225 @@
+"""May the labels of a new version teach a model? Measures, lets core.quality decide, says so once and for all."""
+
+import json
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from ratchet.actions.datasets import ACCEPTED, REFUSED, fetch_verdict, write_verdict
+from ratchet.adapters.parquet import INCOMING
+from ratchet.core.agreement import Opinion, find_careless, measure_agreement, ratio_lower_bound, settle_labels
+from ratchet.core.dataset import Manifest
+from ratchet.core.digest import digest_of
+from ratchet.core.errors import DataRejected
+from ratchet.core.label_noise import find_contradicted
+from ratchet.core.labels import features_digest_of
+from ratchet.core.ports import ObjectStore
+from ratchet.core.quality import Count, Evidence, QualityPolicy, RejectedShard, decide_quality
+from ratchet.core.reports import render_verdict
+from ratchet.core.verdict import Reason, Verdict
+from ratchet.tasks.spec import TaskSpec
+
+NOISE_ROWS_MAX = 5_000
+"""Neighbours are looked for among so many examples: 0.3 s."""
+
+logger = logging.getLogger(__name__)
+
+
+class Paths(NamedTuple):
+    """What ingest wrote, and where the step writes."""
+
+    incoming: str
+    manifest: str
+    rejected: str
+    report: str
+    verdict: str
+
+
+Columns = Mapping[str, list[Any]]
+
+
+def validate_step(
+    spec: TaskSpec, *, version: str, policy: QualityPolicy, objects: ObjectStore, bucket: str, paths: Paths
+) -> str:
+    """Accept or refuse a version: "accepted" or "refused", in the verdict that makes it count (or never count)."""
+    columns = _read_incoming(paths.incoming)
+    manifest = Manifest.model_validate_json(Path(paths.manifest).read_bytes())
+    rejected = tuple(RejectedShard.model_validate(value) for value in json.loads(Path(paths.rejected).read_bytes()))
+    if columns["id"] or rejected:
+        verdict = _judge(spec, version, policy, columns, rejected, manifest)
+        write_verdict(objects, verdict, version=version, bucket=bucket)
+    else:
+        verdict = _repeat(version, manifest, fetch_verdict(objects, version=version, bucket=bucket))
+    logger.info("%s is %s: %s", version, verdict.verdict, verdict.summary())
+    _write(paths.verdict, verdict.model_dump_json(indent=2))
+    _write(paths.report, render_verdict(verdict, title=f"Labels of {version}"))
+    return verdict.verdict
+
+
+def _judge(
+    spec: TaskSpec,
+    version: str,
+    policy: QualityPolicy,
+    columns: Columns,
+    rejected: tuple[RejectedShard, ...],
+    manifest: Manifest,
+) -> Verdict:
+    evidence = _measure(spec, policy, columns, rejected)
+    decision = decide_quality(evidence, policy)
+    return Verdict(
+        kind="validate",
+        verdict=ACCEPTED if decision.is_accepted else REFUSED,
+        reasons=decision.reasons,
+        inputs={
+            "version": version,
+            "watermark": manifest.watermark,
+            "shards": list(evidence.shards),
+            "quarantined": list(decision.quarantined),
+            "rejected": {shard.key: shard.reason for shard in rejected},
+            "num_labels": len(columns["id"]),
+            "policy_digest": digest_of(policy.model_dump(mode="json")),
+        },
+    )
+
+
+def _repeat(version: str, manifest: Manifest, earlier: Verdict | None) -> Verdict:
+    """Nothing is new: the version is the newest accepted one, and its verdict stands."""
+    if earlier is None or earlier.verdict != ACCEPTED:
+        said = earlier.verdict if earlier else "not judged"
+        raise DataRejected(f"{version} has no new labels and is {said}. Run the pipeline from ingest on.")
+    text = f"no label shard is new since {version}, which was accepted with {manifest.num_labels} labels"
+    return Verdict(
+        kind="validate",
+        verdict=ACCEPTED,
+        reasons=(Reason(check="new labels", value=0, limit=None, passed=True, text=text),),
+        inputs=earlier.inputs,
+    )
+
+
+def _measure(spec: TaskSpec, policy: QualityPolicy, columns: Columns, rejected: tuple[RejectedShard, ...]) -> Evidence:
+    from components.validate.expectations import check_rows, frame_of
+
+    opinions = _opinions_of(columns)
+    known = {of: label for of, label in zip(columns["id"], columns["known_label"], strict=True) if label is not None}
+    contradicted = _count_contradicted(spec, policy, columns, opinions)
+    return Evidence(
+        num_new=len(set(columns["id"]) - set(known)),
+        shards_by_labeler=_shards_by_labeler(columns),
+        rejected=rejected,
+        row_counts=(*check_rows(frame_of(columns), spec), _count_changed(columns)),
+        duplicates=_count_twins(columns, crossing=False),
+        leaks=_count_twins(columns, crossing=True),
+        agreement=measure_agreement(opinions, known, confidence=policy.confidence),
+        careless=find_careless(
+            opinions,
+            known,
+            confidence=policy.confidence,
+            disagreement_ratio_max=policy.disagreement_ratio_max,
+            num_shared_min=policy.num_shared_min,
+            suspicion={
+                labeler: ratio_lower_bound(num_hits=num_against, num_trials=num_judged, confidence=policy.confidence)
+                for labeler, (num_against, num_judged) in contradicted.items()
+            },
+        ),
+        contradicted_by_labeler=contradicted,
+    )
+
+
+def _opinions_of(columns: Columns) -> list[Opinion]:
+    names = ("id", "label", "labeler", "labeled_at", "shard")
+    rows = zip(*(columns[name] for name in names), strict=True)
+    return [Opinion(**dict(zip(names, row, strict=True))) for row in rows if None not in row]
+
+
+def _shards_by_labeler(columns: Columns) -> dict[str, tuple[str, ...]]:
+    shards: dict[str, set[str]] = defaultdict(set)
+    for labeler, shard in zip(columns["labeler"], columns["shard"], strict=True):
+        shards[labeler or ""].add(shard)
+    return {labeler: tuple(sorted(found)) for labeler, found in shards.items()}
+
+
+def _count_changed(columns: Columns) -> Count:
+    """Rows whose id came with other features before: one id must be one example."""
+    first: dict[str, int] = {}
+    changed = []
+    for of, features, shard in zip(columns["id"], columns["features"], columns["shard"], strict=True):
+        digest = _digest(features)
+        if first.setdefault(of, digest) != digest:
+            changed.append(shard)
+    return _count("one id, one example", "rows give an id other features than before", changed, len(columns["id"]))
+
+
+def _count_twins(columns: Columns, *, crossing: bool) -> Count:
+    """Examples with exactly the features of another id, in the batch or in the parent version.
+
+    Of twins in one split, all but the first count. `crossing`: twins of which one is in train and the other is not.
+    """
+    examples: dict[str, tuple[int, str, str, str | None]] = {}
+    names = ("id", "features", "split", "shard", "known_twin_split")
+    for of, features, split, shard, known in zip(*(columns[name] for name in names), strict=True):
+        examples.setdefault(of, (_digest(features), split, shard, known))
+    sides: dict[int, Counter[str]] = defaultdict(Counter)
+    found = []
+    for digest, split, shard, known in examples.values():
+        seen = sides[digest]
+        others = {*seen, *([known] if known else ())}
+        if any(_crosses(split, other) for other in others) if crossing else split in others:
+            found.append(shard)
+        seen[split] += 1
+    if crossing:
+        return _count("leakage", "examples are in train and in val or test, under two ids", found, len(examples))
+    return _count("duplicates", "examples repeat the features of another id", found, len(examples))
+
+
+def _crosses(split: str, other: str) -> bool:
+    return (split == "train") != (other == "train")
+
+
+def _count_contradicted(
+    spec: TaskSpec, policy: QualityPolicy, columns: Columns, opinions: Sequence[Opinion]
+) -> dict[str, tuple[int, int]]:
+    """Labeler to (contradicted, judged) examples; empty when there are too few to say, or the policy does not ask."""
+    features_by_id = {
+        of: features
+        for of, features in zip(columns["id"], columns["features"], strict=True)
+        if features is not None and len(features) == spec.features.num_features and None not in features
+    }
+    index_of = {name: index for index, name in enumerate(spec.classes)}
+    settled = [said for of, said in settle_labels(opinions).items() if of in features_by_id and said.label in index_of]
+    settled = sorted(settled, key=lambda said: digest_of(said.id))[:NOISE_ROWS_MAX]
+    if policy.contradicted_ratio_max is None or len(settled) < policy.num_noise_rows_min:
+        return {}
+    contradicted_N = find_contradicted(
+        np.array([features_by_id[said.id] for said in settled], dtype=np.float64),
+        np.array([index_of[said.label] for said in settled]),
+        num_neighbours=policy.num_neighbours,
+        num_against=policy.num_against,
+    )
+    judged = Counter(said.labeler for said in settled)
+    against = Counter(said.labeler for said, is_against in zip(settled, contradicted_N, strict=True) if is_against)
+    return {labeler: (against[labeler], judged[labeler]) for labeler in sorted(judged)}
+
+
+def _count(check: str, rule: str, shards: Sequence[str], num_rows: int) -> Count:
+    return Count(check=check, rule=rule, num_bad=len(shards), num_rows=num_rows, shards=tuple(sorted(set(shards))))
+
+
+def _digest(features: Sequence[float] | None) -> int:
+    return features_digest_of(float("nan") if value is None else value for value in features or ())
+
+
+def _read_incoming(path: str) -> Columns:
+    table = pq.read_table(path)
+    if not table.schema.equals(INCOMING):
+        raise DataRejected(f"{path}: columns are {table.schema.names}, expected {INCOMING.names}. Run ingest again.")
+    return {name: table[name].to_pylist() for name in INCOMING.names}
+
+
+def _write(path: str, text: str) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text)

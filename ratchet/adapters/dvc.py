@@ -1,0 +1,127 @@
+"""Dataset versions as a person with `git` and `dvc` sees them, written without importing dvc.
+
+Layout of the git repository: `.dvc/config` (the remote, no credentials), per task `manifest.json`, `shards.dvc` and
+`.gitignore`, and a tag `<task>/v<n>` for each version. Layout of the remote, as DVC 3 writes it: every file at
+`files/md5/<first 2>/<rest>`, and a directory as a JSON list of its files at `files/md5/<first 2>/<rest>.dir`.
+Writing both by hand costs O(new shards) uploads and 75 bytes of the listing for each old one: 0.04 s where `dvc add`
+and `dvc push` take 2.5 s. tests/contract/test_dataset_store.py proves it with the real `dvc pull`.
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from ratchet.adapters.git import GitRepo
+from ratchet.core.dataset import DataFile, Manifest, task_of, version_number
+from ratchet.core.digest import digest_of_bytes
+from ratchet.core.errors import DataRejected
+from ratchet.core.ports import ObjectStore
+from ratchet.core.uris import s3_uri
+from ratchet.settings import Settings
+
+_NUM_THREADS = 4
+
+
+class DvcDatasetStore:
+    """`ports.DatasetStore`. Versions are immutable, so a manifest is fetched once a process."""
+
+    def __init__(self, repo: GitRepo, objects: ObjectStore, *, bucket: str, endpoint: str, region: str) -> None:
+        self._repo = repo
+        self._objects = objects
+        self._bucket = bucket
+        self._config = _render_config(bucket=bucket, endpoint=endpoint, region=region)
+        self._manifests: dict[str, Manifest] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, settings: Settings, objects: ObjectStore) -> "DvcDatasetStore":
+        settings.require("dataset_repo", "s3_endpoint")
+        return cls(
+            GitRepo(settings.dataset_repo, variable="RATCHET_DATASET_REPO"),
+            objects,
+            bucket=settings.dvc_bucket,
+            endpoint=settings.s3_endpoint,
+            region=settings.s3_region,
+        )
+
+    def list_versions(self, task: str) -> Sequence[str]:
+        with self._lock:
+            tags = self._repo.list_tags(f"{task}/v")
+        return tuple(sorted((tag for tag in tags if _is_version(tag)), key=version_number))
+
+    def fetch_manifest(self, version: str) -> Manifest:
+        with self._lock:
+            if version not in self._manifests:
+                data = self._repo.fetch_file(f"{task_of(version)}/manifest.json", tag=version)
+                self._manifests[version] = _parse_manifest(data, version=version)
+            return self._manifests[version]
+
+    def fetch_shard(self, shard: DataFile) -> bytes:
+        uri = self._blob_uri(shard.md5)
+        data = self._objects.fetch(uri)
+        if digest_of_bytes(data) != shard.sha256:
+            raise DataRejected(f"{uri} ({shard.path}) is not what its manifest says. Restore the object from a backup.")
+        return data
+
+    def commit_version(self, manifest: Manifest, new_shards: Mapping[str, bytes]) -> None:
+        """Blobs, then their listing, then commit and tag: whatever breaks off, no version points to nothing."""
+        task = task_of(manifest.version)
+        listing = _render_listing(manifest)
+        with ThreadPoolExecutor(_NUM_THREADS) as threads:
+            list(threads.map(lambda data: self._objects.put(self._blob_uri(md5_of(data)), data), new_shards.values()))
+        self._objects.put(self._blob_uri(f"{md5_of(listing)}.dir"), listing)
+        files = {
+            ".dvc/config": self._config,
+            ".dvc/.gitignore": b"/config.local\n/tmp\n/cache\n",
+            ".dvcignore": b"",
+            f"{task}/.gitignore": b"/shards\n",
+            f"{task}/manifest.json": manifest.model_dump_json(indent=1).encode() + b"\n",
+            f"{task}/shards.dvc": _render_pointer(manifest, listing_md5=md5_of(listing)),
+        }
+        message = f"{manifest.version}: {manifest.num_labels} labels, watermark {manifest.watermark}\n"
+        with self._lock:
+            self._repo.commit(files, tag=manifest.version, message=message)
+
+    def _blob_uri(self, md5: str) -> str:
+        return s3_uri(self._bucket, f"files/md5/{md5[:2]}/{md5[2:]}")
+
+
+def md5_of(data: bytes) -> str:
+    """DVC's name of these bytes: a name, not a protection; sha256 in the manifest protects."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def _parse_manifest(data: bytes, *, version: str) -> Manifest:
+    try:
+        return Manifest.model_validate_json(data)
+    except ValueError as error:
+        raise DataRejected(f"manifest.json of {version} cannot be read: {error}") from None
+
+
+def _is_version(tag: str) -> bool:
+    try:
+        version_number(tag)
+    except ValueError:
+        return False
+    return True
+
+
+def _render_listing(manifest: Manifest) -> bytes:
+    """The `.dir` object: the files below `shards/` in the order of their names. Same bytes as dvc-data writes."""
+    names = {file.path.removeprefix("shards/"): file.md5 for file in manifest.files}
+    return json.dumps([{"md5": names[name], "relpath": name} for name in sorted(names)], sort_keys=True).encode()
+
+
+def _render_pointer(manifest: Manifest, *, listing_md5: str) -> bytes:
+    num_files = len({file.path for file in manifest.files})
+    return f"outs:\n- md5: {listing_md5}.dir\n  nfiles: {num_files}\n  hash: md5\n  path: shards\n".encode()
+
+
+def _render_config(*, bucket: str, endpoint: str, region: str) -> bytes:
+    """`.dvc/config`: enough for `dvc pull` by a person whose AWS_* variables hold a key."""
+    return (
+        "[core]\n    remote = storage\n    analytics = false\n    check_update = false\n"
+        f"['remote \"storage\"']\n    url = s3://{bucket}\n    endpointurl = {endpoint}\n    region = {region}\n"
+    ).encode()

@@ -1,0 +1,173 @@
+"""One remote git repository, seen from a private, empty clone: read a file at a tag, add a commit with a tag.
+
+The clone holds no working tree and the newest trees only. Nobody's global configuration, hooks or credentials helpers
+take part; git never asks anything. Credentials of an https remote go into the URL, those of ssh into the agent.
+"""
+
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ratchet.core.errors import Conflict, NotFound, RatchetError, SettingsError, Unavailable
+from ratchet.settings import child_env
+
+BRANCH = "main"
+_AUTHOR = "Ratchet <ratchet@localhost>"
+_TIMEOUT_S = 120.0
+_NUM_PUSHES = 8
+_CONFIG = """[core]
+\trepositoryformatversion = 0
+\tbare = true
+\thooksPath = /dev/null
+[gc]
+\tauto = 0
+[remote "origin"]
+\turl = "{url}"
+"""
+
+
+class GitRepo:
+    """A remote repository by URL or path. One caller at a time."""
+
+    def __init__(self, url: str, *, variable: str, author: str = _AUTHOR) -> None:
+        """`variable` names the setting that holds the URL, for errors."""
+        self._url = str(Path(url).resolve()) if Path(url).is_dir() else url
+        self._variable = variable
+        self._author = author
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def list_tags(self, prefix: str) -> Mapping[str, str]:
+        """Tags that begin with a prefix, to commits."""
+        lines = self._git("ls-remote", "--tags", "--refs", "origin", f"refs/tags/{prefix}*").decode().splitlines()
+        return {name.removeprefix("refs/tags/"): commit for commit, name in (line.split("\t") for line in lines)}
+
+    def fetch_file(self, path: str, *, tag: str) -> bytes:
+        """A file as it was at a tag."""
+        if tag not in self.list_tags(tag):
+            raise NotFound(f"{self._shown} has no tag {tag}.")
+        self._git("fetch", "--quiet", "--depth=1", "--no-tags", "origin", f"+refs/tags/{tag}:refs/tags/{tag}")
+        return self._git("cat-file", "blob", f"refs/tags/{tag}:{path}")
+
+    def commit(self, files: Mapping[str, bytes], *, tag: str, message: str) -> None:
+        """Add a commit with these files to the branch, and the tag, both or none. Conflict when the tag is there.
+
+        When only the branch has moved (another task's version), the commit is made anew on top of it.
+        """
+        for attempt in range(_NUM_PUSHES):
+            base = self._fetch_branch()
+            commit = self._import(files, base=base, message=message)
+            pushed = self._push(commit, tag=tag)
+            if pushed is None:
+                return
+            there = self.list_tags(tag).get(tag)
+            if there == commit:
+                return
+            if there is not None:
+                raise Conflict(f"{self._shown} has a tag {tag} already: another run was first. Start this one again.")
+            time.sleep(0.05 * 2**attempt)
+        raise Unavailable(f"{self._shown} took no commit in {_NUM_PUSHES} attempts: {pushed}")
+
+    def _fetch_branch(self) -> str:
+        """The commit that the branch is at, fetched; "" while there is none."""
+        found = self._git("ls-remote", "origin", f"refs/heads/{BRANCH}").decode()
+        if not found:
+            return ""
+        base = found.split("\t")[0]
+        self._git("fetch", "--quiet", "--depth=1", "--no-tags", "origin", f"+refs/heads/{BRANCH}:refs/ratchet/base")
+        return base
+
+    def _import(self, files: Mapping[str, bytes], *, base: str, message: str) -> str:
+        """Make the commit with one process, however many files it has."""
+        text = message.encode()
+        lines = [
+            b"commit refs/ratchet/next\n",
+            f"committer {self._author} now\n".encode(),
+            b"data %d\n%s\n" % (len(text), text),
+            b"from refs/ratchet/base^0\n" if base else b"",
+            *(
+                b'M 100644 inline "%s"\ndata %d\n%s\n' % (path.encode(), len(data), data)
+                for path, data in files.items()
+            ),
+            b"\n",
+        ]
+        self._git("fast-import", "--quiet", "--force", "--date-format=now", stdin=b"".join(lines))
+        return self._git("rev-parse", "refs/ratchet/next").decode().strip()
+
+    def _push(self, commit: str, *, tag: str) -> str | None:
+        """None when both refs were taken, else what git said."""
+        refs = (f"{commit}:refs/heads/{BRANCH}", f"{commit}:refs/tags/{tag}")
+        done = self._run("push", "--quiet", "--atomic", "origin", *refs)
+        if done.returncode == 0:
+            return None
+        said = done.stderr.decode(errors="replace")
+        if "rejected" not in said and "lock" not in said:
+            raise self._error(said)
+        return self._redacted(said)
+
+    def _git(self, *arguments: str, stdin: bytes = b"") -> bytes:
+        done = self._run(*arguments, stdin=stdin)
+        if done.returncode:
+            raise self._error(done.stderr.decode(errors="replace"))
+        return done.stdout
+
+    def _run(self, *arguments: str, stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+        command = ["git", f"--git-dir={self._clone()}", *arguments]
+        try:
+            return subprocess.run(command, input=stdin, capture_output=True, env=_git_env(), timeout=_TIMEOUT_S)
+        except FileNotFoundError:
+            raise SettingsError("git is not on the PATH. Install git 2.31 or newer.") from None
+        except subprocess.TimeoutExpired:
+            raise Unavailable(
+                f"{self._shown}: git {arguments[0]} took over {_TIMEOUT_S:g} s. Is it reachable?"
+            ) from None
+
+    def _clone(self) -> Path:
+        """Made by hand: `git init` would copy templates, and a URL with a token in it must not show in `ps`."""
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="ratchet-git-")
+            root = Path(self._folder.name)
+            for name in ("objects", "refs"):
+                (root / name).mkdir()
+            (root / "HEAD").write_text(f"ref: refs/heads/{BRANCH}\n")
+            url = self._url.replace("\\", "\\\\").replace('"', '\\"')
+            (root / "config").write_text(_CONFIG.format(url=url))
+        return Path(self._folder.name)
+
+    def _error(self, said: str) -> RatchetError:
+        said = self._redacted(" ".join(said.split()))
+        for pattern, make in _MEANINGS:
+            if re.search(pattern, said, re.IGNORECASE):
+                return make(f"{self._variable} = {self._shown}: {said} `ratchet doctor` shows the settings in use.")
+        return Unavailable(f"{self._shown}: {said}")
+
+    @property
+    def _shown(self) -> str:
+        return self._redacted(self._url)
+
+    def _redacted(self, text: str) -> str:
+        """Without user and password of any URL."""
+        return re.sub(r"(\w+://)[^/@\s]+@", r"\1", text)
+
+
+_MEANINGS: tuple[tuple[str, Callable[[str], RatchetError]], ...] = (
+    (r"not appear to be a git repository|repository not found|does not exist|not a git repository", NotFound),
+    (r"authentication failed|could not read|permission denied|dubious ownership|access denied", SettingsError),
+)
+
+
+def _git_env() -> dict[str, str]:
+    """The environment without whatever a git hook, or the user's own git, would have us do."""
+    inherited = {
+        name: value for name, value in child_env({}).items() if not name.startswith("GIT_") or name == "GIT_SSH_COMMAND"
+    }
+    return {
+        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=10",
+        **inherited,
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "LC_ALL": "C",
+    }

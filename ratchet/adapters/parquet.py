@@ -1,0 +1,62 @@
+"""Rows as Parquet: what the files of the data components and of a dataset version look like."""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ratchet.core.errors import DataRejected
+
+ROWS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("features", pa.list_(pa.float64())),
+        ("label", pa.string()),
+        ("labeler", pa.string()),
+        ("labeled_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+"""Dataset shards and `reference`: one row an example."""
+
+INCOMING = pa.schema(
+    [
+        *ROWS,
+        ("shard", pa.string()),
+        ("split", pa.string()),
+        ("known_label", pa.string()),
+        ("known_twin_split", pa.string()),
+    ]
+)
+"""`incoming`: one row an opinion. known_label: that of this id in the parent version, or null. known_twin_split: where
+the parent version holds another id with exactly these features, or null."""
+
+INDEX = pa.schema([("id_digest", pa.uint64()), ("features_digest", pa.uint64()), ("label", pa.string())])
+"""What a version knows of its examples, by `core.labels.id_digest_of` and `features_digest_of`."""
+
+
+def parquet_of(columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> bytes:
+    """The columns of a schema as one Parquet file. Digests are noise: dictionaries and statistics do not pay there."""
+    buffer = io.BytesIO()
+    table = pa.table({name: pa.array(columns[name], schema.field(name).type) for name in schema.names}, schema=schema)
+    pq.write_table(table, buffer, compression="zstd", use_dictionary=["label"] if schema is INDEX else True)
+    return buffer.getvalue()
+
+
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    return table.to_pylist()
+
+
+def columns_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> dict[str, list[Any]]:
+    """Rows turned on their side."""
+    listed = list(rows)
+    return {name: [row[name] for row in listed] for name in schema.names}
+
+
+def table_of(data: bytes, *, where: str) -> pa.Table:
+    """A Parquet file from memory; DataRejected when it is none."""
+    try:
+        return pq.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError) as error:
+        raise DataRejected(f"{where}: not a Parquet file ({error}). Push it again under a new key.") from None

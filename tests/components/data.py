@@ -1,0 +1,76 @@
+"""Labels of real handwritten digits, and the room in which the data components run."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import yaml
+from sklearn.datasets import load_digits
+
+from components.ingest.step import Paths as IngestPaths
+from components.ingest.step import Stores, ingest_step
+from components.validate.step import Paths as ValidatePaths
+from components.validate.step import validate_step
+from ratchet.core.labels import Label, render_labels
+from ratchet.core.quality import QualityPolicy
+from ratchet.core.verdict import Verdict
+from ratchet.tasks.spec import TaskSpec
+from tests.fakes.dataset_store import FakeDatasetStore
+from tests.fakes.label_store import FakeLabelStore
+from tests.fakes.object_store import FakeObjectStore
+
+SPEC = TaskSpec.model_validate(yaml.safe_load(Path("configs/tasks/digits.yaml").read_text()))
+QUALITY = QualityPolicy.model_validate(yaml.safe_load(Path("configs/policies/quality.yaml").read_text()))
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@lru_cache
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    features_NF, labels_N = load_digits(return_X_y=True)
+    return features_NF, labels_N
+
+
+def digit_labels(rows: Sequence[int], *, labeler: str = "ada", num_wrong: int = 0, minutes: int = 0) -> list[Label]:
+    """These rows as `digit-<row>`; the first `num_wrong` of them carry the next digit's label."""
+    features_NF, labels_N = digits()
+    return [
+        Label(
+            id=f"digit-{row}",
+            features=tuple(features_NF[row]),
+            label=str((labels_N[row] + (place < num_wrong)) % 10),
+            labeler=labeler,
+            labeled_at=NOON + timedelta(minutes=minutes),
+        )
+        for place, row in enumerate(rows)
+    ]
+
+
+class Room:
+    """Stores in memory, and the steps run one after the other as the pipeline does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.labels = FakeLabelStore(NOON)
+        self.datasets = FakeDatasetStore()
+        self.objects = FakeObjectStore()
+
+    def push(self, labels: Sequence[Label]) -> str:
+        return self.labels.put_shard("digits", render_labels(labels), num_labels=len(labels))
+
+    def ingest(self) -> tuple[str, int]:
+        stores = Stores(self.labels, self.datasets, self.objects, "ratchet")
+        names = ("incoming", "reference", "manifest", "rejected")
+        return ingest_step(SPEC, run_key="k", stores=stores, paths=IngestPaths(*(self.path(name) for name in names)))
+
+    def validate(self, version: str, policy: QualityPolicy = QUALITY) -> Verdict:
+        names = ("incoming", "manifest", "rejected", "report.html", "verdict.json")
+        paths = ValidatePaths(*(self.path(name) for name in names))
+        name = validate_step(SPEC, version=version, policy=policy, objects=self.objects, bucket="ratchet", paths=paths)
+        verdict = Verdict.model_validate_json(Path(paths.verdict).read_bytes())
+        assert verdict.verdict == name
+        return verdict
+
+    def path(self, name: str) -> str:
+        return str(self.folder / name)

@@ -1,0 +1,148 @@
+"""validate: what is refused, who is named, which shards are left out afterwards."""
+
+from pathlib import Path
+
+import pytest
+
+from ratchet.actions.datasets import fetch_verdict
+from ratchet.core.errors import Conflict, DataRejected
+from ratchet.core.labels import render_labels, split_of
+from tests.components.data import QUALITY, Room, digit_labels
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Room:
+    return Room(tmp_path)
+
+
+def test_careful_labelers_are_accepted_and_the_verdict_counts(room: Room) -> None:
+    keys = [room.push(digit_labels(range(200))), room.push(digit_labels(range(150, 350), labeler="bo", num_wrong=2))]
+    version, _ = room.ingest()
+    verdict = room.validate(version)
+    assert verdict.verdict == "accepted", verdict.summary()
+    assert (verdict.inputs["shards"], verdict.inputs["quarantined"], verdict.inputs["watermark"]) == (
+        keys,
+        [],
+        keys[-1],
+    )
+    assert fetch_verdict(room.objects, version=version, bucket="ratchet") == verdict
+    assert "Labels of digits/v1" in Path(room.path("report.html")).read_text()
+
+
+@pytest.mark.parametrize("overlap_is", ["in-the-parent", "in-the-batch"])
+def test_a_careless_labeler_is_refused_by_name_and_the_others_go_on(room: Room, overlap_is: str) -> None:
+    shared = range(40, 80)
+    first = room.push(digit_labels(range(200)))
+    if overlap_is == "in-the-parent":
+        room.validate(room.ingest()[0])
+    careless = digit_labels(shared, labeler="mallory <b>", num_wrong=14) + digit_labels(
+        range(200, 320), labeler="mallory <b>", num_wrong=40
+    )
+    bad, good = room.push(careless), room.push(digit_labels(range(320, 420), labeler="cy"))
+    version, _ = room.ingest()
+    verdict = room.validate(version)
+    assert verdict.verdict == "refused"
+    assert "labeler 'mallory <b>' disagrees with the others on 14 of 40 shared examples (35.0%" in verdict.summary()
+    assert "limit 10.0%" in verdict.summary()
+    assert "'ada'" not in verdict.summary()
+    assert verdict.inputs["quarantined"] == [bad]
+    assert "mallory &lt;b&gt;" in Path(room.path("report.html")).read_text()
+    retried, num_new = room.ingest()
+    again = room.validate(retried)
+    expected = ([good], 100) if overlap_is == "in-the-parent" else ([first, good], 300)
+    assert (again.verdict, again.inputs["shards"], num_new) == ("accepted", *expected), again.summary()
+
+
+def test_a_careless_labeler_shows_even_without_witnesses(room: Room) -> None:
+    wrong = digit_labels(range(0, 900, 3), labeler="mallory", num_wrong=300)
+    bad = room.push(wrong + digit_labels([row for row in range(900) if row % 3], labeler="mallory"))
+    room.push(digit_labels(range(900, 1200)))
+    verdict = room.validate(room.ingest()[0])
+    assert verdict.verdict == "refused"
+    assert "of 'mallory' are contradicted by their nearest neighbours" in verdict.summary()
+    assert verdict.inputs["quarantined"] == [bad]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        pytest.param({"features": (99.0, *(0.0,) * 63)}, "1 of 101 rows have a feature above 16", id="too-large"),
+        pytest.param({"features": (-0.5, *(0.0,) * 63)}, "1 of 101 rows have a feature below 0", id="too-small"),
+    ],
+)
+def test_a_row_out_of_range_refuses_and_names_its_shard(room: Room, values: dict[str, object], reason: str) -> None:
+    room.push(digit_labels(range(100)))
+    [label] = digit_labels([200])
+    bad = room.push([label.model_copy(update=values)])
+    verdict = room.validate(room.ingest()[0])
+    assert (verdict.verdict, verdict.inputs["quarantined"]) == ("refused", [bad])
+    assert f"{reason} ({bad})" in verdict.summary()
+
+
+def test_an_example_in_train_and_in_test_is_leakage(room: Room) -> None:
+    room.push(digit_labels(range(60)))
+    train = next(label for label in digit_labels(range(60)) if split_of(label.id) == "train")
+    other = next(name for name in (f"copy-{number}" for number in range(100)) if split_of(name) == "test")
+    bad = room.push([train.model_copy(update={"id": other})])
+    verdict = room.validate(room.ingest()[0])
+    assert (verdict.verdict, verdict.inputs["quarantined"]) == ("refused", [bad])
+    assert "1 of 61 examples are in train and in val or test" in verdict.summary()
+
+
+def test_leakage_from_the_parent_version_counts(room: Room) -> None:
+    room.push(digit_labels(range(60)))
+    room.validate(room.ingest()[0])
+    train = next(label for label in digit_labels(range(60)) if split_of(label.id) == "train")
+    other = next(name for name in (f"copy-{number}" for number in range(100)) if split_of(name) == "test")
+    room.push([train.model_copy(update={"id": other})])
+    verdict = room.validate(room.ingest()[0])
+    assert [reason.check for reason in verdict.failed] == ["leakage"]
+
+
+def test_one_id_with_two_pictures_is_refused(room: Room) -> None:
+    room.push(digit_labels(range(60)))
+    [other] = digit_labels([70], labeler="bo")
+    bad = room.push([other.model_copy(update={"id": "digit-3"})])
+    verdict = room.validate(room.ingest()[0])
+    assert (verdict.inputs["quarantined"], verdict.failed[0].check) == ([bad], "one id, one example")
+
+
+def test_more_broken_shards_than_allowed_refuse_the_rest_but_quarantine_only_the_broken(room: Room) -> None:
+    good = room.push(digit_labels(range(50)))
+    bad = [room.labels.put_shard("digits", b"?", num_labels=1) for _ in range(2)]
+    verdict = room.validate(room.ingest()[0])
+    assert (verdict.verdict, verdict.inputs["quarantined"]) == ("refused", bad)
+    again = room.validate(room.ingest()[0])
+    assert (again.verdict, again.inputs["shards"]) == ("accepted", [good])
+
+
+def test_the_policy_can_demand_overlap(room: Room) -> None:
+    room.push(digit_labels(range(50)))
+    verdict = room.validate(room.ingest()[0], QUALITY.model_copy(update={"overlap_required": True}))
+    assert "'ada' shares 0 examples with others, too few to judge; the policy asks for 20" in verdict.summary()
+
+
+def test_a_verdict_is_final_and_may_be_said_twice(room: Room) -> None:
+    room.push(digit_labels(range(50)))
+    version, _ = room.ingest()
+    assert room.validate(version) == room.validate(version)
+    with pytest.raises(Conflict, match="another verdict"):
+        room.validate(version, QUALITY.model_copy(update={"overlap_required": True}))
+
+
+def test_nothing_new_of_a_version_that_was_never_accepted_is_an_error(room: Room) -> None:
+    room.push(digit_labels(range(50)))
+    room.validate(room.ingest()[0])
+    room.ingest()
+    room.objects.delete("s3://ratchet/verdicts/digits/v1.json")
+    with pytest.raises(DataRejected, match="not judged"):
+        room.validate("digits/v1")
+
+
+def test_labels_survive_the_way_through_jsonl() -> None:
+    labels = digit_labels(range(3))
+    from ratchet.actions.labels import label_schema_of, read_shard
+    from tests.components.data import SPEC
+
+    schema = label_schema_of(SPEC, with_range=True)
+    assert read_shard("x.jsonl", render_labels(labels), schema=schema) == tuple(labels)

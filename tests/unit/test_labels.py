@@ -1,0 +1,177 @@
+"""Label shards: keys, lines, splits; and the `ratchet labels` commands over stores in memory."""
+
+import json
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from ratchet import wiring
+from ratchet.cli import app
+from ratchet.core.errors import DataRejected, NotFound
+from ratchet.core.labels import (
+    Label,
+    LabelSchema,
+    features_digest_of,
+    first_key_at,
+    is_shard_key,
+    landed_at_of,
+    parse_label_line,
+    parse_labels,
+    render_labels,
+    shard_key_of,
+    split_of,
+    ulid_of,
+)
+from tests.fakes.dataset_store import FakeDatasetStore
+from tests.fakes.label_store import FakeLabelStore
+from tests.fakes.object_store import FakeObjectStore
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
+ENTROPY = st.binary(min_size=10, max_size=10)
+SCHEMA = LabelSchema(classes=("cat", "dog"), num_features=2, min_value=0, max_value=16)
+LINE = {"id": "a", "features": [0, 16], "label": "cat", "labeler": "ada", "labeled_at": "2026-01-01T12:00:00Z"}
+
+
+@given(TIMES, TIMES, ENTROPY, ENTROPY)
+def test_keys_sort_by_time(one: datetime, other: datetime, entropy: bytes, more: bytes) -> None:
+    first, second = sorted((one, other))
+    if second - first >= timedelta(milliseconds=1):
+        assert shard_key_of("digits", first, entropy) < shard_key_of("digits", second, more)
+
+
+@given(TIMES, ENTROPY)
+def test_a_key_says_when_it_landed(at: datetime, entropy: bytes) -> None:
+    key = shard_key_of("digits", at, entropy)
+    assert is_shard_key(key, "digits")
+    assert abs(landed_at_of(key) - at) < timedelta(milliseconds=2)
+    assert first_key_at("digits", at) < key
+
+
+def test_ulid_of_the_published_example() -> None:
+    """The time part of 01ARYZ6S41…, the example of github.com/ulid/spec."""
+    at = datetime.fromtimestamp(1469918176.385, UTC)
+    assert ulid_of(at, bytes(10)) == "01ARYZ6S410000000000000000"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param("digits/README.txt", id="other-file"),
+        pytest.param(shard_key_of("digits-b", NOON, bytes(10)), id="other-task"),
+        pytest.param(shard_key_of("digits", NOON, bytes(10)).lower(), id="lower-case"),
+        pytest.param(shard_key_of("digits", NOON, bytes(10)) + ".tmp", id="suffix"),
+        pytest.param("", id="empty"),
+    ],
+)
+def test_what_is_no_shard_of_the_task(key: str) -> None:
+    assert not is_shard_key(key, "digits")
+
+
+def test_splits_are_70_10_20_and_never_move() -> None:
+    splits = Counter(split_of(f"digit-{number}") for number in range(10_000))
+    assert [round(splits[split] / 10_000, 2) for split in ("train", "val", "test")] == [0.7, 0.1, 0.2]
+    pinned = {"digit-2": "train", "digit-3": "val", "digit-5": "test", "digit-9": "train"}
+    assert {of: split_of(of) for of in pinned} == pinned, "17, 70, 80, 67 of 100, by `printf ID | sha256sum`"
+
+
+def test_equal_features_have_equal_digests_whatever_the_sign_of_zero() -> None:
+    assert features_digest_of((0.0, 1.5)) == features_digest_of((-0.0, 1.5)) != features_digest_of((1.5, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        pytest.param({"label": "bird"}, "label is 'bird', expected one of ['cat', 'dog']", id="unknown-class"),
+        pytest.param({"label": 3}, "label: Input should be a valid string", id="label-number"),
+        pytest.param({"features": [1]}, "1 features, expected 2", id="too-few-features"),
+        pytest.param({"features": None}, "none features, expected 2", id="no-features"),
+        pytest.param({"features": [1, 16.5]}, "feature 1 is 16.5, expected 0 to 16", id="out-of-range"),
+        pytest.param({"features": [1, float("nan")]}, "features.1: Input should be a finite number", id="nan"),
+        pytest.param({"id": ""}, "id: String should have at least 1 character", id="empty-id"),
+        pytest.param({"labeled_at": "2026-01-01T12:00:00"}, "labeled_at: Input should have timezone", id="no-zone"),
+        pytest.param({"colour": "red"}, "colour: Extra inputs are not permitted", id="unknown-field"),
+    ],
+)
+def test_a_wrong_line_is_named_with_its_number(change: dict[str, object], reason: str) -> None:
+    lines = [json.dumps(LINE), "", json.dumps({**LINE, **change})]
+    with pytest.raises(DataRejected) as caught:
+        parse_labels(lines, schema=SCHEMA, where="today.jsonl")
+    assert str(caught.value).startswith(f"today.jsonl, line 3: {reason}")
+
+
+@given(st.text())
+def test_any_text_is_a_label_or_is_rejected(line: str) -> None:
+    try:
+        parse_label_line(line, where="here")
+    except DataRejected as error:
+        assert str(error).startswith("here: ")
+
+
+@given(
+    st.lists(
+        st.builds(
+            Label,
+            id=st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable()),
+            features=st.tuples(st.floats(0, 16), st.floats(0, 16)),
+            label=st.sampled_from(SCHEMA.classes),
+            labeler=st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable()),
+            labeled_at=TIMES,
+        ),
+        min_size=1,
+    )
+)
+def test_labels_survive_a_shard(labels: list[Label]) -> None:
+    lines = render_labels(labels).decode().split("\n")
+    assert parse_labels(lines, schema=SCHEMA, where="shard") == tuple(labels)
+
+
+class TestCommands:
+    @pytest.fixture
+    def store(self, monkeypatch: pytest.MonkeyPatch) -> FakeLabelStore:
+        store, objects, datasets = FakeLabelStore(), FakeObjectStore(), FakeDatasetStore()
+        monkeypatch.setattr(wiring, "label_store", lambda: store)
+        monkeypatch.setattr(wiring, "object_store", lambda: objects)
+        monkeypatch.setattr(wiring, "dataset_store", lambda: datasets)
+        return store
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        path = tmp_path / "today.jsonl"
+        lines = [{**LINE, "id": f"d{number}", "features": [0] * 64, "label": "7"} for number in range(3)]
+        del lines[1]["labeler"]
+        path.write_text("\n".join(map(json.dumps, lines)))
+        return path
+
+    def test_push_then_count(self, store: FakeLabelStore, file: Path) -> None:
+        pushed = CliRunner().invoke(app, ["labels", "push", str(file), "-t", "digits", "--labeler", "bo", "--json"])
+        assert json.loads(pushed.stdout)["num_labels"] == 3
+        store.put_shard("digits", b"?", num_labels=1)
+        counted = json.loads(CliRunner().invoke(app, ["labels", "count", "--task", "digits", "--json"]).stdout)
+        assert (counted["num_pending"], counted["num_shards"], counted["watermark"]) == (4, 2, "")
+        assert (counted["num_by_class"], counted["num_by_labeler"]) == ({"7": 3}, {"ada": 2, "bo": 1})
+        assert "line 1: not JSON" in next(iter(counted["unreadable"].values()))
+
+    @pytest.mark.parametrize(
+        ("text", "reason"),
+        [
+            pytest.param("", "no labels in it", id="empty"),
+            pytest.param(None, "is not there", id="missing"),
+            pytest.param(json.dumps(LINE), "line 1: label is 'cat'", id="other-task"),
+        ],
+    )
+    def test_a_wrong_file_lands_nothing(self, store: FakeLabelStore, file: Path, text: str | None, reason: str) -> None:
+        file.unlink() if text is None else file.write_text(text)
+        done = CliRunner().invoke(app, ["labels", "push", str(file), "--task", "digits"])
+        assert isinstance(done.exception, DataRejected | NotFound)
+        assert reason in str(done.exception)
+        assert store.list_shards("digits") == ()
+
+    def test_lines_without_a_labeler_are_refused_unless_one_is_named(self, store: FakeLabelStore, file: Path) -> None:
+        done = CliRunner().invoke(app, ["labels", "push", str(file), "--task", "digits"])
+        assert "line 2: labeler: Field required" in str(done.exception)
