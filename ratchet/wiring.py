@@ -18,6 +18,10 @@ from ratchet.tasks.spec import TaskSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ratchet.actions.retraining import RetrainPorts
+    from ratchet.actions.rollouts import RolloutPorts
+    from ratchet.adapters.sensor_service import SensorService
+
 Model = TypeVar("Model", bound=BaseModel)
 POLICY_NAMES = ("trigger", "quality", "drift", "evaluation", "rollout")
 
@@ -97,6 +101,36 @@ def pipelines() -> ports.Pipelines:
 
 
 @lru_cache
+def pipeline_catalog() -> ports.PipelineCatalog:
+    from ratchet.adapters.kfp_catalog import KfpPipelineCatalog
+
+    return KfpPipelineCatalog.of(settings())
+
+
+@lru_cache
+def retrain_ports() -> "RetrainPorts":
+    from ratchet.actions.retraining import RetrainPorts
+    from ratchet.actions.run_claims import RunJournal
+
+    bucket = settings().ratchet_bucket
+    return RetrainPorts(
+        labels=label_store(),
+        datasets=dataset_store(),
+        objects=object_store(),
+        pipelines=pipelines(),
+        journal=RunJournal(object_store(), bucket=bucket),
+        verdicts_bucket=bucket,
+    )
+
+
+@lru_cache
+def sensor_service() -> "SensorService":
+    from ratchet.adapters.sensor_service import SensorService
+
+    return SensorService.of(settings())
+
+
+@lru_cache
 def inference_services() -> ports.InferenceServices:
     from ratchet.adapters.kserve import KServeInferenceServices
 
@@ -115,6 +149,27 @@ def trainer() -> ports.Trainer:
     from ratchet.adapters.torchrun import TorchrunTrainer
 
     return TorchrunTrainer()
+
+
+@lru_cache
+def model_probe() -> ports.ModelProbe:
+    from ratchet.adapters.model_server import LocalModelServer
+
+    return LocalModelServer()
+
+
+def rollout_ports() -> "RolloutPorts":
+    """What a rollout acts on: for canary_deploy, rollback and the command line."""
+    from ratchet.actions.clock import SystemClock
+    from ratchet.actions.rollouts import RolloutPorts
+
+    return RolloutPorts(
+        services=inference_services(),
+        stats=traffic_stats(),
+        ledger=ledger(),
+        registry=registry(),
+        clock=SystemClock(),
+    )
 
 
 def _policy_path(spec: TaskSpec, name: str) -> "Path":

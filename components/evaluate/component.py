@@ -1,0 +1,42 @@
+"""The KFP contract of `evaluate`."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.image import image
+
+
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
+def evaluate(
+    task: str,
+    manifest: dsl.Input[dsl.Artifact],
+    model: dsl.Input[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    report: dsl.Output[dsl.HTML],
+    verdict: dsl.Output[dsl.Artifact],
+) -> NamedTuple("Outputs", [("verdict_name", str)]):
+    """Compare the challenger with the champion on the same rows: "passed" or "refused"."""
+    from pathlib import Path
+
+    from components.evaluate.step import evaluate_step
+    from ratchet import wiring
+    from ratchet.core.dataset import Manifest
+    from ratchet.core.evaluation import EvaluationPolicy
+    from ratchet.core.reports import render_verdict
+
+    judged, numbers = evaluate_step(
+        wiring.task_spec(task),
+        Manifest.model_validate_json(Path(manifest.path).read_bytes()),
+        Path(model.path),
+        policy=wiring.policy(task, "evaluation", EvaluationPolicy),
+        datasets=wiring.dataset_store(),
+        objects=wiring.object_store(),
+        ledger=wiring.ledger(),
+        probe=wiring.model_probe(),
+    )
+    for name, value in numbers.items():
+        metrics.log_metric(name, value)
+    Path(verdict.path).write_text(judged.model_dump_json(indent=2))
+    Path(report.path).write_text(render_verdict(judged, title=f"{task}: challenger against champion"))
+    return (judged.verdict,)

@@ -1,0 +1,72 @@
+"""The gate: challenger against champion on the same test rows, and once through the real model server."""
+
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ratchet.actions.dataset_rows import fetch_split
+from ratchet.core.dataset import Manifest
+from ratchet.core.evaluation import Answers, EvaluationPolicy, judge_challenger
+from ratchet.core.ledger import champion_of
+from ratchet.core.ports import DatasetStore, Ledger, ModelProbe, ObjectStore
+from ratchet.core.verdict import Verdict
+from ratchet.tasks.model_files import ServableModel, load_model
+from ratchet.tasks.spec import TaskSpec
+from ratchet.training.data import read_rows
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_step(
+    spec: TaskSpec,
+    manifest: Manifest,
+    model_path: Path,
+    *,
+    policy: EvaluationPolicy,
+    datasets: DatasetStore,
+    objects: ObjectStore,
+    ledger: Ledger,
+    probe: ModelProbe,
+) -> tuple[Verdict, dict[str, float]]:
+    """Judge the model in `model_path`; gives the verdict and the challenger's own metrics."""
+    champion_ref = champion_of(ledger.list_entries(spec.name))
+    challenger = load_model(model_path)
+    with tempfile.TemporaryDirectory() as scratch_name:
+        scratch = Path(scratch_name)
+        fetch_split(datasets, manifest, "test", scratch / "test.parquet")
+        features_NF, labels_N = read_rows(scratch / "test.parquet", spec)
+        champion = None
+        if champion_ref is not None:
+            objects.fetch_directory(champion_ref.uri, scratch / "champion")
+            champion = load_model(scratch / "champion")
+    served = probe.fetch_answers(model_path, features_NF.tolist()) if len(labels_N) else ()
+    answers = Answers(
+        labels=[spec.classes[index] for index in labels_N],
+        challenger=_answers_of(challenger, features_NF),
+        champion=_answers_of(champion, features_NF) if champion else None,
+        served=served,
+    )
+    inputs = {
+        "dataset_version": manifest.version,
+        "challenger": challenger.digest,
+        "champion": champion_ref.digest if champion_ref else "",
+        "champion_version": champion_ref.version if champion_ref else "",
+    }
+    verdict = judge_challenger(answers, policy=policy, inputs=inputs)
+    log.info("%s: %s", verdict.verdict, verdict.summary())
+    return verdict, _metrics_of(challenger, features_NF, labels_N)
+
+
+def _answers_of(model: ServableModel, features_NF: np.ndarray) -> list[str]:
+    if len(features_NF) == 0:
+        return []
+    return [model.spec.classes[index] for index in model.predict_proba(features_NF).argmax(axis=1)]
+
+
+def _metrics_of(model: ServableModel, features_NF: np.ndarray, labels_N: np.ndarray) -> dict[str, float]:
+    if len(labels_N) == 0:
+        return {}
+    predicted_N = model.predict_proba(features_NF).argmax(axis=1)
+    return {f"test_{name}": value for name, value in model.task.metrics(predicted_N, labels_N).items()}

@@ -1,0 +1,38 @@
+"""The KFP contract of `finetune`."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+
+from components.image import image
+
+
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
+def finetune(
+    task: str,
+    manifest: dsl.Input[dsl.Artifact],
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    training_log: dsl.Output[dsl.Artifact],
+) -> NamedTuple("Outputs", [("model_digest", str)]):
+    """Fine-tune the champion with PyTorch DDP on a dataset version; the first time, train from scratch."""
+    from pathlib import Path
+
+    from components.finetune.step import finetune_step
+    from ratchet import wiring
+    from ratchet.core.dataset import Manifest
+
+    digest, last_epoch = finetune_step(
+        wiring.task_spec(task),
+        Manifest.model_validate_json(Path(manifest.path).read_bytes()),
+        datasets=wiring.dataset_store(),
+        objects=wiring.object_store(),
+        ledger=wiring.ledger(),
+        trainer=wiring.trainer(),
+        model_path=Path(model.path),
+        log_path=Path(training_log.path),
+    )
+    model.metadata["digest"] = digest
+    for name, value in last_epoch.model_dump(exclude_none=True).items():
+        metrics.log_metric(name, value)
+    return (digest,)

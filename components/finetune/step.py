@@ -1,0 +1,106 @@
+"""Train a challenger from the champion's weights on all rows of a dataset version."""
+
+import json
+import logging
+import platform
+import shutil
+import tempfile
+from pathlib import Path
+
+from ratchet.actions.dataset_rows import fetch_split
+from ratchet.core.dataset import Manifest
+from ratchet.core.errors import DataRejected
+from ratchet.core.ledger import ModelRef, champion_of
+from ratchet.core.ports import DatasetStore, Ledger, ObjectStore, Trainer
+from ratchet.tasks.model_files import model_digest
+from ratchet.tasks.spec import TaskSpec
+from ratchet.training.job import EpochMetrics, TrainingJob
+
+log = logging.getLogger(__name__)
+LINEAGE_FILE = "lineage.json"
+
+
+def finetune_step(
+    spec: TaskSpec,
+    manifest: Manifest,
+    *,
+    datasets: DatasetStore,
+    objects: ObjectStore,
+    ledger: Ledger,
+    trainer: Trainer,
+    model_path: Path,
+    log_path: Path,
+) -> tuple[str, EpochMetrics]:
+    """Leave the trained model in `model_path`; gives its digest and the last epoch's numbers."""
+    base = champion_of(ledger.list_entries(spec.name))
+    with tempfile.TemporaryDirectory() as scratch_name:
+        scratch = Path(scratch_name)
+        job = TrainingJob(
+            spec=spec,
+            train_path=scratch / "train.parquet",
+            val_path=scratch / "val.parquet",
+            base_model_path=_fetch_base(base, objects, scratch / "base"),
+            checkpoint_dir=scratch / "checkpoints",
+            model_path=scratch / "model",
+            history_path=scratch / "history.jsonl",
+            failure_path=scratch / "failure.txt",
+        )
+        num_rows = fetch_split(datasets, manifest, "train", job.train_path)
+        fetch_split(datasets, manifest, "val", job.val_path)
+        if num_rows < spec.training.world_size:
+            raise DataRejected(f"{manifest.version} has {num_rows} training rows. Push more labels for {spec.name!r}.")
+        log.info("training on %d rows of %s from %s", num_rows, manifest.version, _name_of(base))
+        _run_job(job, trainer, scratch / "job.json", log_path)
+        shutil.copytree(job.model_path, model_path, dirs_exist_ok=True)
+        history = [EpochMetrics.model_validate_json(line) for line in job.history_path.read_text().splitlines()]
+    (model_path / LINEAGE_FILE).write_text(json.dumps(_lineage_of(spec, manifest, base), indent=2) + "\n")
+    return model_digest(model_path), history[-1]
+
+
+def _run_job(job: TrainingJob, trainer: Trainer, job_path: Path, log_path: Path) -> None:
+    job_path.write_text(job.model_dump_json())
+    training = job.spec.training
+    trainer.run(
+        module="ratchet.training.worker",
+        spec_path=job_path,
+        world_size=training.world_size,
+        log_path=log_path,
+        timeout_s=training.timeout_s,
+    )
+    log.info("%s", log_path.read_text(errors="replace").strip())
+    if job.failure_path.exists():
+        raise DataRejected(f"The training of {job.spec.name!r} stopped: {job.failure_path.read_text()}")
+
+
+def _fetch_base(base: ModelRef | None, objects: ObjectStore, path: Path) -> Path | None:
+    if base is None:
+        return None
+    objects.fetch_directory(base.uri, path)
+    if model_digest(path) != base.digest:
+        raise DataRejected(
+            f"{base.uri} is not the model {base.digest[:12]} that the ledger names. Restore it from backup."
+        )
+    return path
+
+
+def _lineage_of(spec: TaskSpec, manifest: Manifest, base: ModelRef | None) -> dict[str, str]:
+    """What a retraining needs to give the same bits, beside the code."""
+    import torch
+
+    return {
+        "dataset_version": manifest.version,
+        "base_model_version": base.version if base else "",
+        "base_model_digest": base.digest if base else "",
+        "implementation": spec.implementation,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": "cpu",
+        "machine": platform.machine(),
+        "world_size": str(spec.training.world_size),
+        "num_threads": str(spec.training.num_threads),
+        "seed": str(spec.training.seed),
+    }
+
+
+def _name_of(base: ModelRef | None) -> str:
+    return f"champion version {base.version}" if base else "scratch"

@@ -1,0 +1,89 @@
+"""Put a challenger that passed the gate into the registry, with all that tells where it came from."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ratchet.core.ports import ObjectStore, Registry
+from ratchet.core.verdict import Verdict
+from ratchet.tasks.model_files import model_digest
+from ratchet.tasks.spec import TaskSpec
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What started this training; becomes tags of the model version."""
+
+    dataset_version: str
+    run_id: str
+    run_key: str
+    policy_digest: str
+    git_commit: str
+    image: str
+
+    def as_tags(self) -> dict[str, str]:
+        return {
+            "dataset_version": self.dataset_version,
+            "run_id": self.run_id,
+            "run_key": self.run_key,
+            "policy_digest": self.policy_digest,
+            "git_commit": self.git_commit,
+            "image": self.image,
+        }
+
+
+def register_step(
+    spec: TaskSpec,
+    model_path: Path,
+    *,
+    verdict: Verdict,
+    metrics: Mapping[str, float],
+    lineage: Lineage,
+    objects: ObjectStore,
+    registry: Registry,
+    models_bucket: str,
+) -> tuple[str, str, str]:
+    """Upload, register, alias `challenger`; gives version, uri and digest. The same model again changes nothing.
+
+    Order: files, then the registry's version, then the alias: what a kill leaves behind is unreferenced files or a
+    version without an alias, and the next start of this step goes on from there.
+    """
+    digest = model_digest(model_path)
+    uri = f"s3://{models_bucket}/{spec.name}/{digest}"
+    trained = json.loads((model_path / "lineage.json").read_text())
+    tags = {**trained, **lineage.as_tags(), "digest": digest}
+    with tempfile.TemporaryDirectory() as scratch_name:
+        folder = Path(scratch_name) / "model"
+        shutil.copytree(model_path, folder)
+        (folder / "verdict.json").write_text(verdict.model_dump_json(indent=2) + "\n")
+        (folder / "MODEL_CARD.md").write_text(render_model_card(spec, verdict=verdict, metrics=metrics, tags=tags))
+        objects.put_directory(folder, uri)
+    version = registry.register(spec.name, uri, tags=tags, metrics=metrics)
+    registry.set_alias(spec.name, "challenger", version)
+    return version, uri, digest
+
+
+def render_model_card(
+    spec: TaskSpec, *, verdict: Verdict, metrics: Mapping[str, float], tags: Mapping[str, str]
+) -> str:
+    """The model for people: what it answers, how good it is, why it may serve, where it came from."""
+    lines = [
+        f"# {spec.name}",
+        "",
+        f"Answers one of {len(spec.classes)} classes ({', '.join(spec.classes)}) from {spec.features.num_features} "
+        f"numbers between {spec.features.min_value:g} and {spec.features.max_value:g}.",
+        "",
+        "## How good",
+        *(f"- {name}: {value:.4f}" for name, value in sorted(metrics.items())),
+        "",
+        f"## Why it may serve: {verdict.verdict}",
+        *(f"- {'held' if reason.passed else 'failed'}: {reason.text}" for reason in verdict.reasons),
+        "",
+        "## Where it came from",
+        *(f"- {name}: {value}" for name, value in sorted(tags.items()) if value),
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,57 @@
+"""The part of our style that a machine can hold: sizes, types, where the environment is read, what a name may be."""
+
+import ast
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("ratchet", "components", "pipelines", "sensors", "embedded", "demo", "benchmarks")
+MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+LINES_A_MODULE_MAX = 500
+LINES_A_FUNCTION_MAX = 70
+FORBIDDEN_NAMES = ("utils", "helpers", "misc", "common")
+
+
+def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_is_small_and_so_are_its_functions(path):
+    assert len(path.read_text().splitlines()) <= LINES_A_MODULE_MAX
+    for function in functions_of(path):
+        length = (function.end_lineno or 0) - function.lineno + 1
+        assert length <= LINES_A_FUNCTION_MAX, f"{function.name} has {length} lines"
+
+
+def test_the_environment_is_read_in_settings_only():
+    readers = [path for path in MODULES if "os.environ" in path.read_text() or "os.getenv" in path.read_text()]
+    assert [str(path.relative_to(ROOT)) for path in readers] == ["ratchet/settings.py"]
+
+
+def test_no_module_is_a_drawer_for_everything():
+    assert not [path for path in MODULES if path.stem in FORBIDDEN_NAMES]
+
+
+def test_each_component_is_a_contract_and_a_step():
+    for folder in sorted((ROOT / "components").iterdir()):
+        if folder.is_dir() and folder.name != "__pycache__":
+            assert {path.name for path in folder.glob("*.py")} >= {"__init__.py", "component.py", "step.py"}, folder
+
+
+def test_nothing_loads_a_pickle():
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", "") or ""}
+                assert not names & {"pickle", "cloudpickle", "joblib", "dill"}, path
+
+
+def test_no_generated_file_is_tracked():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not [line for line in tracked.splitlines() if ".ratchet/" in line or "__pycache__" in line]

@@ -1,0 +1,206 @@
+"""finetune, evaluate and register, one after the other as in the pipeline: real torchrun, real model server."""
+
+import io
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.evaluate.step import evaluate_step
+from components.finetune.step import finetune_step
+from components.register.step import Lineage, register_step
+from ratchet.adapters.model_server import LocalModelServer
+from ratchet.adapters.torchrun import TorchrunTrainer
+from ratchet.core.dataset import DatasetShard, Manifest
+from ratchet.core.digest import digest_of_bytes
+from ratchet.core.errors import DataRejected
+from ratchet.core.evaluation import EvaluationPolicy
+from ratchet.core.labels import SPLITS, split_of
+from ratchet.core.ledger import LedgerEntry, ModelRef
+from ratchet.tasks.model_files import load_model, model_digest
+from tests.fakes.dataset_store import FakeDatasetStore
+from tests.fakes.ledger import FakeLedger
+from tests.fakes.object_store import FakeObjectStore
+from tests.fakes.registry import FakeRegistry
+from tests.models import DIGITS, digit_rows, digits_model
+
+POLICY = EvaluationPolicy(
+    confidence=0.95,
+    loss_max=0.03,
+    gain_min=0.0,
+    accuracy_min=0.5,
+    num_rows_min=30,
+    slice_loss_max=0.1,
+    slice_rows_min=10,
+    serving_mismatch_max=0.0,
+)
+LINEAGE = Lineage(
+    dataset_version="digits/v1", run_id="run-1", run_key="key-1", policy_digest="p" * 64, git_commit="abc", image="i:1"
+)
+
+
+class World:
+    """Fakes of the servers, with 500 digits as dataset version 1 and an untrained champion."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.datasets, self.objects = FakeDatasetStore(), FakeObjectStore()
+        self.registry, self.ledger = FakeRegistry(), FakeLedger()
+        self.manifest = commit_digits(self.datasets)
+        self.champion = champion_in(self.objects, scratch / "champion")
+        entry = LedgerEntry(
+            seq=1,
+            task="digits",
+            kind="promoted",
+            model=self.champion,
+            champion=self.champion,
+            reason="first",
+            run_id="run-0",
+            at=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+        self.ledger.append(entry)
+
+
+def commit_digits(datasets: FakeDatasetStore) -> Manifest:
+    rows = digit_rows(0, 500)
+    blobs, shards = {}, []
+    for split in SPLITS:
+        of_split = [row for row in rows if split_of(str(row["id"])) == split]
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(of_split), buffer)
+        path, data = f"shards/v1-{split}.parquet", buffer.getvalue()
+        blobs[path] = data
+        shards.append(
+            DatasetShard(path=path, split=split, num_rows=len(of_split), sha256=digest_of_bytes(data), md5="0" * 32)
+        )
+    manifest = Manifest(
+        version="digits/v1", parent=None, num_labels=500, num_labels_by_class={}, watermark="w", shards=tuple(shards)
+    )
+    datasets.commit_version(manifest, blobs)
+    return manifest
+
+
+def champion_in(objects: FakeObjectStore, path: Path) -> ModelRef:
+    digest = digits_model(path)
+    uri = f"s3://models/digits/{digest}"
+    objects.put_directory(path, uri)
+    return ModelRef(version="1", digest=digest, uri=uri, dataset_version="digits/v0")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def model_path(world, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("finetuned") / "model"
+    digest, last_epoch = finetune_step(
+        DIGITS,
+        world.manifest,
+        datasets=world.datasets,
+        objects=world.objects,
+        ledger=world.ledger,
+        trainer=TorchrunTrainer(),
+        model_path=path,
+        log_path=path.parent / "log.txt",
+    )
+    assert digest == model_digest(path)
+    assert last_epoch.epoch == DIGITS.training.num_epochs
+    return path
+
+
+@pytest.fixture(scope="module")
+def judged(world, model_path):
+    return evaluate_step(
+        DIGITS,
+        world.manifest,
+        model_path,
+        policy=POLICY,
+        datasets=world.datasets,
+        objects=world.objects,
+        ledger=world.ledger,
+        probe=LocalModelServer(),
+    )
+
+
+def test_finetune_says_what_it_started_from(world, model_path):
+    lineage = json.loads((model_path / "lineage.json").read_text())
+    assert lineage["base_model_digest"] == world.champion.digest
+    assert lineage["dataset_version"] == "digits/v1"
+    assert {"torch", "seed", "world_size", "num_threads"} <= lineage.keys()
+
+
+def test_a_champion_that_is_not_what_the_ledger_says_is_refused(world, tmp_path):
+    objects = FakeObjectStore()
+    digits_model(tmp_path / "other", seed=1)
+    objects.put_directory(tmp_path / "other", world.champion.uri)
+    with pytest.raises(DataRejected, match="is not the model"):
+        finetune_step(
+            DIGITS,
+            world.manifest,
+            datasets=world.datasets,
+            objects=objects,
+            ledger=world.ledger,
+            trainer=TorchrunTrainer(),
+            model_path=tmp_path / "model",
+            log_path=tmp_path / "log.txt",
+        )
+
+
+def test_evaluate_passes_a_trained_challenger_against_an_untrained_champion(judged):
+    verdict, metrics = judged
+    checks = {reason.check: reason for reason in verdict.reasons}
+    assert verdict.verdict == "passed", verdict.summary()
+    assert checks["serving"].value == 0.0
+    assert float(checks["gain"].value or 0) > 0.3
+    assert metrics["test_accuracy"] > 0.5
+
+
+def test_evaluate_refuses_the_untrained_one(world, tmp_path):
+    digits_model(tmp_path / "untrained", seed=3)
+    verdict, _ = evaluate_step(
+        DIGITS,
+        world.manifest,
+        tmp_path / "untrained",
+        policy=POLICY,
+        datasets=world.datasets,
+        objects=world.objects,
+        ledger=world.ledger,
+        probe=LocalModelServer(),
+    )
+    assert verdict.verdict == "refused"
+    assert "accuracy" in [reason.check for reason in verdict.failed]
+
+
+def test_register_twice_is_one_version_with_its_lineage(world, model_path, judged):
+    verdict, metrics = judged
+
+    def register_once() -> tuple[str, str, str]:
+        return register_step(
+            DIGITS,
+            model_path,
+            verdict=verdict,
+            metrics=metrics,
+            lineage=LINEAGE,
+            objects=world.objects,
+            registry=world.registry,
+            models_bucket="models",
+        )
+
+    version, uri, digest = register_once()
+    assert register_once() == (version, uri, digest)
+    assert world.registry.fetch_aliases("digits") == {"challenger": version}
+    (registered,) = world.registry.list_versions("digits")
+    assert registered.tags["dataset_version"] == "digits/v1"
+    assert registered.tags["base_model_digest"] == world.champion.digest
+    card = world.objects.fetch(f"{uri}/MODEL_CARD.md").decode()
+    assert "passed" in card
+    assert "run-1" in card
+
+
+def test_a_registered_model_can_be_fetched_and_loaded(world, model_path, tmp_path):
+    world.objects.fetch_directory(world.registry.list_versions("digits")[0].uri, tmp_path / "fetched")
+    assert load_model(tmp_path / "fetched").digest == model_digest(model_path)
