@@ -1,0 +1,120 @@
+"""What can be seen from outside: runs through the KFP API, answers through the gateway, the traffic's own log."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+FINISHED = frozenset({"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"})
+_RECENT_S = 3.0
+
+
+@dataclass(frozen=True)
+class TaskView:
+    name: str
+    state: str
+    duration_s: float | None
+
+
+@dataclass(frozen=True)
+class RunView:
+    """One pipeline run, as the KFP API tells it."""
+
+    run_id: str
+    name: str
+    state: str
+    error: str
+    tasks: tuple[TaskView, ...]
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in FINISHED
+
+    def state_of(self, task_name: str) -> str:
+        """The state of a task, "" when the run never came to it."""
+        return next((task.state for task in self.tasks if task.name == task_name), "")
+
+
+def fetch_newest_run(kfp_endpoint: str) -> RunView | None:
+    """The run that was created last, with its tasks; None when there is none yet."""
+    query: dict[str, str | int] = {"page_size": 1, "sort_by": "created_at desc"}
+    listed = httpx.get(f"{kfp_endpoint}/apis/v2beta1/runs", params=query, timeout=10).raise_for_status().json()
+    if not listed.get("runs"):
+        return None
+    run_id = listed["runs"][0]["run_id"]
+    return _run_view(httpx.get(f"{kfp_endpoint}/apis/v2beta1/runs/{run_id}", timeout=10).raise_for_status().json())
+
+
+def _run_view(run: dict[str, Any]) -> RunView:
+    details = run.get("run_details", {}).get("task_details", [])
+    return RunView(
+        run_id=run["run_id"],
+        name=run["display_name"],
+        state=run["state"],
+        error=(run.get("error") or {}).get("message", ""),
+        tasks=tuple(TaskView(task["display_name"], task["state"], _duration_s(task)) for task in details),
+    )
+
+
+def _duration_s(task: dict[str, Any]) -> float | None:
+    if not task.get("start_time") or not task.get("end_time"):
+        return None
+    return (datetime.fromisoformat(task["end_time"]) - datetime.fromisoformat(task["start_time"])).total_seconds()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One request of the steady traffic and what came back."""
+
+    t: float
+    status: int
+    revision: str
+    model: str
+    latency_ms: float
+
+
+@dataclass
+class TrafficLog:
+    """The traffic's file, read on as it grows."""
+
+    path: Path
+    answers: list[Answer] = field(default_factory=list)
+    _offset: int = 0
+
+    def read_new(self) -> None:
+        if not self.path.exists():
+            return
+        with self.path.open() as file:
+            file.seek(self._offset)
+            for line in iter(file.readline, ""):
+                if not line.endswith("\n"):
+                    break
+                values = json.loads(line)
+                self.answers.append(Answer(**{name: values[name] for name in Answer.__dataclass_fields__}))
+                self._offset = file.tell()
+
+    def failures(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.status != httpx.codes.OK]
+
+    def render_recent(self) -> str:
+        """The last seconds in one line: rate, who answered, what failed since the start."""
+        if not self.answers:
+            return "no traffic yet"
+        newest = self.answers[-1].t
+        recent = [answer for answer in self.answers[-500:] if answer.t > newest - _RECENT_S]
+        by_revision = Counter(answer.revision or "no revision" for answer in recent)
+        shares = " · ".join(f"{name} {count / len(recent):.0%}" for name, count in sorted(by_revision.items()))
+        rate = len(recent) / _RECENT_S
+        return f"{rate:.0f} requests/s · {shares} · {len(self.failures())} of {len(self.answers)} failed so far"
+
+
+def fetch_serving_model(gateway_endpoint: str, task: str, *, num_features: int) -> str:
+    """The digest of the model that answers a user's request right now."""
+    response = httpx.post(
+        f"{gateway_endpoint}/v1/models/{task}:predict", json={"instances": [[8.0] * num_features]}, timeout=10
+    )
+    return response.raise_for_status().headers["x-ratchet-model"]

@@ -1,0 +1,256 @@
+"""Four acts and what must be true after each, checked from the outside: registry, gateway, ledger, traffic."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from demo.data import Scans, careful_labels, careless_labels
+from demo.observe import RunView, TrafficLog, fetch_newest_run, fetch_serving_model
+from demo.screen import Screen
+from demo.stage import TASK, change_task_implementation, steady_traffic
+from ratchet import wiring
+from ratchet.actions.datasets import fetch_verdict
+from ratchet.core.errors import Unavailable
+from ratchet.core.ledger import LedgerEntry, ModelRef, champion_of, denied_digests_of
+from ratchet.settings import Settings
+
+FIRST = range(220)
+MORE = range(220, 560)
+CARELESS = range(460, 700)
+"""A hundred of these were labelled by others before."""
+LAST = range(700, 1700)
+_LABELS_A_SHARD = 100
+_TRIGGERED_S_MAX = 30.0
+_RUN_S_MAX = 300.0
+_LOOK_S = 0.4
+
+
+@dataclass(frozen=True)
+class Check:
+    passed: bool
+    text: str
+
+
+@dataclass
+class Story:
+    """The world of the demo and what was found; each act moves it on."""
+
+    settings: Settings
+    configs: Path
+    scans: Scans
+    screen: Screen
+    traffic: TrafficLog
+    rate_per_s: float
+    stack: ExitStack
+    checks: list[Check] = field(default_factory=list)
+    durations_s: dict[str, float] = field(default_factory=dict)
+    weights_seen: list[int] = field(default_factory=list)
+    last_run_id: str = ""
+
+    def check(self, passed: bool, text: str) -> None:
+        self.checks.append(Check(passed, text))
+        self.screen.show_check(passed, text)
+
+    @property
+    def went_as_told(self) -> bool:
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+
+Act = Callable[[Story], None]
+
+
+def tell(story: Story) -> None:
+    """All acts in order; an act that went wrong ends the story, since the next would only confuse."""
+    for letter, title, act in ACTS:
+        story.screen.begin_act(letter, title)
+        started = time.monotonic()
+        act(story)
+        story.durations_s[letter] = time.monotonic() - started
+        if not story.went_as_told:
+            story.screen.say(
+                "  The story ends here: the run's log says more (`ratchet runs list`, `ratchet runs logs`)."
+            )
+            return
+    story.traffic.read_new()
+
+
+def act_a(story: Story) -> None:
+    push(story, careful_labels(story.scans, FIRST, labelers=("anna", "ben")), by="anna and ben")
+    run = watch_next_run(story)
+    entries = wiring.ledger().list_entries(TASK)
+    champion = champion_of(entries)
+    story.check(run.state == "SUCCEEDED", f"run {run.name} succeeded")
+    story.check(champion is not None and champion.version == "1", f"ledger: the champion is {_name_of(champion)}")
+    check_registry(story, champion="1", previous=None)
+    check_gateway(story, champion)
+    story.stack.enter_context(steady_traffic(story.settings, story.traffic.path, rate_per_s=story.rate_per_s))
+    story.screen.say(f"  users send {story.rate_per_s:.0f} requests a second from now on, empty sheets among them")
+
+
+def act_b(story: Story) -> None:
+    push(story, careful_labels(story.scans, MORE, labelers=("anna", "ben")), by="anna and ben")
+    run = watch_next_run(story)
+    entries = wiring.ledger().list_entries(TASK)
+    champion = champion_of(entries)
+    story.check(run.state == "SUCCEEDED", f"run {run.name} succeeded")
+    story.check(
+        entries[-1].kind == "promoted" and entries[-1].model.version == "2",
+        f"ledger: {entries[-1].kind.replace('_', ' ')}: {_name_of(entries[-1].model)}: {entries[-1].reason}",
+    )
+    story.check(
+        is_subsequence([10, 50, 100], story.weights_seen),
+        f"traffic of the new model, as routed: {' → '.join(f'{weight} %' for weight in story.weights_seen)}",
+    )
+    check_registry(story, champion="2", previous="1")
+    check_gateway(story, champion)
+    check_users(story)
+
+
+def act_c(story: Story) -> None:
+    before = wiring.ledger().list_entries(TASK)
+    push(story, careless_labels(story.scans, CARELESS, labeler="carl"), by="carl, in a hurry")
+    run = watch_next_run(story)
+    story.check(run.state == "SUCCEEDED", f"run {run.name} is green: a no is a verdict, not a failure")
+    version = wiring.dataset_store().list_versions(TASK)[-1]
+    verdict = fetch_verdict(wiring.object_store(), version=version, bucket=story.settings.ratchet_bucket)
+    said = verdict.summary() if verdict else "no verdict"
+    story.check(verdict is not None and verdict.verdict == "refused" and "carl" in said, f"{version} refused: {said}")
+    story.check(run.state_of("finetune") in {"", "SKIPPED"}, "nothing was trained")
+    check_unchanged(story, before)
+    check_registry(story, champion="2", previous="1")
+    check_users(story)
+
+
+def act_d(story: Story) -> None:
+    before = wiring.ledger().list_entries(TASK)
+    champion = champion_of(before)
+    change_task_implementation(story.configs, "demo.tasks:ContrastDigits")
+    story.screen.say("  a colleague merges contrast stretching; every test row likes it, an empty sheet will not")
+    push(story, careful_labels(story.scans, LAST, labelers=("anna", "ben")), by="anna and ben")
+    run = watch_next_run(story)
+    entries = wiring.ledger().list_entries(TASK)
+    newest = entries[-1]
+    story.check(run.state == "SUCCEEDED", f"run {run.name} is green: the rollback was its job")
+    story.check(run.state_of("register") == "SUCCEEDED", "offline the challenger passed the gate")
+    story.check(
+        newest.kind == "rolled_back" and newest.model.digest in denied_digests_of(entries),
+        f"ledger: {newest.kind.replace('_', ' ')}: {_name_of(newest.model)}: {newest.reason}",
+    )
+    story.check(champion_of(entries) == champion, f"the champion is still {_name_of(champion)}")
+    check_registry(story, champion="2", previous="1")
+    check_gateway(story, champion)
+    check_users(story, bad_model=newest.model.digest)
+
+
+ACTS: tuple[tuple[str, str, Act], ...] = (
+    ("a", "The first labels make the first champion", act_a),
+    ("b", "More labels make a better one: 10 → 50 → 100 % of live traffic", act_b),
+    ("c", "A careless labeler is refused by name, and nothing is trained", act_c),
+    ("d", "A model that is fine offline but fails live goes back by itself", act_d),
+)
+
+
+def push(story: Story, lines: Sequence[str], *, by: str) -> None:
+    """Labels land in the bucket, as a labeling tool would put them: in shards."""
+    for start in range(0, len(lines), _LABELS_A_SHARD):
+        shard = lines[start : start + _LABELS_A_SHARD]
+        wiring.label_store().put_shard(TASK, ("\n".join(shard) + "\n").encode(), num_labels=len(shard))
+    story.screen.say(f"  {len(lines)} labels land, by {by}")
+
+
+def watch_next_run(story: Story) -> RunView:
+    """Wait until the sensor has started a new run and that run has ended; show it meanwhile."""
+    started = time.monotonic()
+    story.weights_seen.clear()
+    with story.screen.watching():
+        while True:
+            run = fetch_newest_run(story.settings.kfp_endpoint)
+            if run is not None and run.run_id == story.last_run_id:
+                run = None
+            story.traffic.read_new()
+            _look_at_weights(story)
+            story.screen.show(run, story.traffic.render_recent())
+            waited_s = time.monotonic() - started
+            if run is not None and run.is_finished:
+                break
+            if run is None and waited_s > _TRIGGERED_S_MAX:
+                raise Unavailable(
+                    f"The sensor started no run in {_TRIGGERED_S_MAX:.0f} s; `ratchet sensor status` says why."
+                )
+            if waited_s > _RUN_S_MAX:
+                raise Unavailable(f"No run ended in {_RUN_S_MAX:.0f} s; `ratchet runs list` shows where it is.")
+            time.sleep(_LOOK_S)
+    story.last_run_id = run.run_id
+    if run.error:
+        story.screen.say(f"  {run.error}", style="red")
+    return run
+
+
+def _look_at_weights(story: Story) -> None:
+    """Note each new share of traffic that the newest revision has, as the InferenceService says it is routed."""
+    state = wiring.inference_services().fetch(TASK)
+    if state is None or not state.latest_created_revision:
+        return
+    weight = state.traffic_pct.get(state.latest_created_revision, 0)
+    if not story.weights_seen or story.weights_seen[-1] != weight:
+        story.weights_seen.append(weight)
+
+
+def check_registry(story: Story, *, champion: str, previous: str | None) -> None:
+    """MLflow's own REST API: who has which alias, and that the champion's lineage is told."""
+    url = f"{story.settings.mlflow_endpoint}/api/2.0/mlflow"
+    model = httpx.get(f"{url}/registered-models/get", params={"name": TASK}, timeout=10).raise_for_status().json()
+    aliases = {item["alias"]: item["version"] for item in model["registered_model"].get("aliases", [])}
+    told = {name: aliases.get(name) for name in ("champion", "previous")}
+    story.check(told == {"champion": champion, "previous": previous}, f"MLflow: {_aliases_text(told)}")
+    query = {"name": TASK, "version": champion}
+    version = httpx.get(f"{url}/model-versions/get", params=query, timeout=10).raise_for_status().json()
+    tags = {tag["key"]: tag["value"] for tag in version["model_version"].get("tags", [])}
+    wanted = ("dataset_version", "run_id", "run_key", "policy_digest", "torch")
+    missing = [name for name in wanted if not tags.get(name)]
+    story.check(not missing, f"MLflow: version {champion} says where it came from: {tags.get('dataset_version')}")
+
+
+def check_gateway(story: Story, champion: ModelRef | None) -> None:
+    num_features = wiring.task_spec(TASK).features.num_features
+    try:
+        digest = fetch_serving_model(story.settings.gateway_endpoint, TASK, num_features=num_features)
+    except httpx.HTTPError as error:
+        story.check(False, f"gateway: {error}")
+        return
+    story.check(champion is not None and digest == champion.digest, f"gateway: model {digest[:12]} answers")
+
+
+def check_unchanged(story: Story, before: Sequence[LedgerEntry]) -> None:
+    after = wiring.ledger().list_entries(TASK)
+    story.check(list(after) == list(before), f"ledger: unchanged, {len(after)} entries")
+
+
+def check_users(story: Story, *, bad_model: str = "") -> None:
+    """No request of a user failed but what the bad model itself answered."""
+    story.traffic.read_new()
+    failures = story.traffic.failures()
+    caused = [answer for answer in failures if bad_model and answer.model == bad_model]
+    others = [answer for answer in failures if answer not in caused]
+    total = len(story.traffic.answers)
+    if bad_model:
+        story.check(bool(caused), f"users: the bad model itself failed {len(caused)} requests before it was caught")
+    story.check(not others, f"users: {len(others)} other of {total} requests failed")
+
+
+def is_subsequence(wanted: Sequence[int], seen: Sequence[int]) -> bool:
+    """Whether all of `wanted` is in `seen`, in that order."""
+    rest = iter(seen)
+    return all(value in rest for value in wanted)
+
+
+def _name_of(model: ModelRef | None) -> str:
+    return f"version {model.version} ({model.digest[:12]})" if model else "nobody"
+
+
+def _aliases_text(aliases: dict[str, str | None]) -> str:
+    return ", ".join(f"{alias} → version {version}" for alias, version in aliases.items() if version) or "no aliases"

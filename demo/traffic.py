@@ -1,0 +1,82 @@
+"""Steady user traffic: `python -m demo.traffic`. Each request and its answer is one JSON line in a file.
+
+Open loop: requests leave at a fixed rate whether or not earlier ones were answered, as users do.
+"""
+
+import argparse
+import asyncio
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+import httpx
+import numpy as np
+
+from demo.data import Scans, load_scans
+
+EMPTY_SHEET_SHARE = 0.12
+"""Of the requests that are scans of an empty sheet."""
+_TIMEOUT_S = 10.0
+
+
+async def send_steadily(*, url: str, rate_per_s: float, out: TextIO, stop: asyncio.Event) -> None:
+    """Send until `stop`; then wait for the answers that are under way."""
+    random = np.random.default_rng()
+    scans = load_scans()
+    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
+    async with httpx.AsyncClient(timeout=_TIMEOUT_S, limits=limits) as client:
+        under_way: set[asyncio.Task[None]] = set()
+        next_at = time.monotonic()
+        while not stop.is_set():
+            task = asyncio.create_task(_send_one(client, url, _pick(scans, random), out))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+            next_at += 1 / rate_per_s
+            await asyncio.sleep(max(0.0, next_at - time.monotonic()))
+        await asyncio.gather(*under_way)
+
+
+def _pick(scans: Scans, random: np.random.Generator) -> list[float]:
+    if random.random() < EMPTY_SHEET_SHARE:
+        return [0.0] * scans.pixels_NF.shape[1]
+    return [float(pixel) for pixel in scans.pixels_NF[random.integers(len(scans.pixels_NF))]]
+
+
+async def _send_one(client: httpx.AsyncClient, url: str, pixels: list[float], out: TextIO) -> None:
+    sent_at, started = time.time(), time.perf_counter()
+    answer: dict[str, Any]
+    try:
+        response = await client.post(url, json={"instances": [pixels]})
+        answer = {
+            "status": response.status_code,
+            "revision": response.headers.get("x-ratchet-revision", ""),
+            "model": response.headers.get("x-ratchet-model", ""),
+        }
+    except httpx.HTTPError as error:
+        answer = {"status": 0, "revision": "", "model": "", "error": repr(error)}
+    latency_ms = round((time.perf_counter() - started) * 1000, 2)
+    out.write(json.dumps({"t": round(sent_at, 3), **answer, "latency_ms": latency_ms}) + "\n")
+    out.flush()
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    with arguments.out.open("a") as out:
+        await send_steadily(url=arguments.url, rate_per_s=arguments.rate, out=out, stop=stop)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Send digits to a gateway at a steady rate until SIGTERM.")
+    parser.add_argument("--url", required=True, help="for example http://127.0.0.1:17000/v1/models/digits:predict")
+    parser.add_argument("--rate", type=float, default=80, help="requests a second")
+    parser.add_argument("--out", type=Path, required=True, help="file that gets one JSON line a request")
+    asyncio.run(_run(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()
