@@ -15,7 +15,7 @@ from typing import Any
 import kfp
 from kfp import compiler
 
-from embedded.processes import free_port
+from embedded.processes import free_port, tethered
 
 REPOSITORY = Path(__file__).parents[2]
 FINAL = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
@@ -24,11 +24,11 @@ FINAL = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 class KfpServer:
     """Started on its folder as often as a test likes; the state is in the folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, port: int = 0) -> None:
         self.folder = folder
-        self.port = free_port()
+        self.port = port or free_port()
         self.process: subprocess.Popen[bytes] | None = None
-        (folder / "secrets" / "hub").mkdir(parents=True)
+        (folder / "secrets" / "hub").mkdir(parents=True, exist_ok=True)
         (folder / "secrets" / "hub" / "token").write_text("s3cret")
         (folder / "token").write_text("token")
 
@@ -45,13 +45,13 @@ class KfpServer:
             "--xds-dir": folder / "xds",
             "--gateway-url": "http://127.0.0.1:1",
             "--runtimes-dir": REPOSITORY / "deploy/base",
-            "--project-dir": folder,
+            "--project-dir": REPOSITORY,
             "--token-file": folder / "token",
         }
         words = [str(word) for pair in arguments.items() for word in pair]
         with (folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "embedded.control_plane", *words],
+                tethered([sys.executable, "-m", "embedded.control_plane", *words]),
                 stdout=log,
                 stderr=log,
                 cwd=REPOSITORY,

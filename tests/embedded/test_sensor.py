@@ -25,8 +25,9 @@ from ratchet.adapters.sensor_service import SensorService
 from ratchet.core.errors import Unavailable
 from ratchet.settings import Settings, child_env
 from sensors.label_sensor.tick import TickReport, tick
+from tests.conftest import PROJECT_DIR
 from tests.embedded.tick_driver import POLICY
-from tests.kfp_server import PROJECT_DIR, compile_tiny, kfp_server
+from tests.kfp_server import compile_tiny, kfp_server
 
 POINTS = ("before claim", "after claim", "after submit", "before record", "after record")
 WITHIN_S = 40.0
