@@ -56,6 +56,10 @@ class Screen:
             finally:
                 self._live = None
 
+    def leave(self, run: RunView) -> None:
+        """What a finished run did stays on the screen."""
+        self._tell_changes(run)
+
     def show(self, run: RunView | None, traffic: str) -> None:
         """What runs now and how the users fare."""
         if self._live is not None:

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from embedded.layout import Layout
+from embedded.processes import family_of, list_processes
+from embedded.stack import read_report
 from ratchet.core.errors import Conflict, RatchetError
 from ratchet.settings import Settings, child_env, load_settings, state_dir_from_env
 
@@ -43,6 +46,15 @@ def start_stack(configs: Path) -> Settings:
 
 def stop_stack() -> None:
     run_ratchet("down", state_dir=state_dir_from_env().absolute())
+
+
+def measure_resident_mib() -> int:
+    """Memory of the whole stack now: the supervisor and all that came from it, tasks and model servers included."""
+    report = read_report(Layout(state_dir=state_dir_from_env().absolute()))
+    if report is None:
+        return 0
+    family = family_of(report.supervisor.pid, list(list_processes()))
+    return sum(process.resident_bytes for process in family) // 2**20
 
 
 def run_ratchet(command: str, *, state_dir: Path, extra: dict[str, str] | None = None, is_quiet: bool = True) -> None:

@@ -11,7 +11,7 @@ import httpx
 from demo.data import Scans, careful_labels, careless_labels
 from demo.observe import RunView, TrafficLog, fetch_newest_run, fetch_serving_model
 from demo.screen import Screen
-from demo.stage import TASK, change_task_implementation, steady_traffic
+from demo.stage import TASK, change_task_implementation, measure_resident_mib, steady_traffic
 from ratchet import wiring
 from ratchet.actions.datasets import fetch_verdict
 from ratchet.core.errors import Unavailable
@@ -49,6 +49,8 @@ class Story:
     checks: list[Check] = field(default_factory=list)
     durations_s: dict[str, float] = field(default_factory=dict)
     weights_seen: list[int] = field(default_factory=list)
+    resident_mib_max: int = 0
+    """Of the whole stack, looked at twice a second while runs run."""
     last_run_id: str = ""
 
     def check(self, passed: bool, text: str) -> None:
@@ -173,6 +175,7 @@ def watch_next_run(story: Story) -> RunView:
                 run = None
             story.traffic.read_new()
             _look_at_weights(story)
+            story.resident_mib_max = max(story.resident_mib_max, measure_resident_mib())
             story.screen.show(run, story.traffic.render_recent())
             waited_s = time.monotonic() - started
             if run is not None and run.is_finished:
@@ -184,6 +187,7 @@ def watch_next_run(story: Story) -> RunView:
             if waited_s > _RUN_S_MAX:
                 raise Unavailable(f"No run ended in {_RUN_S_MAX:.0f} s; `ratchet runs list` shows where it is.")
             time.sleep(_LOOK_S)
+    story.screen.leave(run)
     story.last_run_id = run.run_id
     if run.error:
         story.screen.say(f"  {run.error}", style="red")

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from ratchet import __version__
 from ratchet.commands.output import print_error
 from ratchet.core.errors import RatchetError
+from ratchet.settings import settings_from_env
 
 _EPILOG = (
     "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 data rejected · 4 policy or task file wrong · "
@@ -16,7 +17,6 @@ _EPILOG = (
 )
 app = typer.Typer(
     name="ratchet",
-    help="Continuous training for labelled data: models only move forward.",
     epilog=_EPILOG,
     no_args_is_help=True,
     cls=TyperGroup,
@@ -28,10 +28,13 @@ _MODULES = ("stack", "labels", "run", "pipelines", "sensor", "models", "predict"
 
 
 @app.callback(invoke_without_command=True)
-def root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+def root(context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    """Continuous training for labelled data: models only move forward."""
     if version:
         typer.echo(__version__)
         raise typer.Exit
+    if context.invoked_subcommand != "doctor":
+        settings_from_env()  # refuses a misspelt variable; doctor tells of it with all else that is wrong
 
 
 for _name in _MODULES:

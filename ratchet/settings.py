@@ -111,8 +111,10 @@ def settings_of(variables: dict[str, str]) -> Settings:
     known = set(variable_names())
     for name in variables:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
+            close = difflib.get_close_matches(
+                name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], n=1
+            )
+            hint = f" Did you mean {PREFIX}{close[0]}?" if close else ""
             raise SettingsError(f"{name} is not a setting.{hint} `ratchet doctor` lists them all.")
     values = {name.removeprefix(PREFIX).lower(): value for name, value in variables.items()}
     try:

@@ -182,7 +182,9 @@ def _message_of(conditions: Mapping[str, Mapping[str, Any]]) -> str:
 def _raise(response: httpx.Response) -> NoReturn:
     message = _status_of(response).get("message") or response.text[:300] or response.reason_phrase
     where = f"{response.request.method} {response.request.url}: {response.status_code}"
-    raise _ERRORS.get(response.status_code, Unavailable)(f"{where}: {message}")
+    kind = _ERRORS.get(response.status_code, Unavailable)
+    next_step = ". Correct RATCHET_KUBERNETES_TOKEN; `ratchet doctor` checks it." if kind is SettingsError else ""
+    raise kind(f"{where}: {message}{next_step}")
 
 
 def _reason_of(response: httpx.Response) -> str:

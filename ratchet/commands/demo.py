@@ -52,6 +52,7 @@ def demo(
         "duration_s": round(time.monotonic() - started, 1),
         "stack_ready_s": round(ready_s, 1),
         "acts_s": {letter: round(seconds, 1) for letter, seconds in story.durations_s.items()},
+        "resident_mib_max": story.resident_mib_max,
         "num_requests": len(story.traffic.answers),
         "num_failed": len(story.traffic.failures()),
         "checks": [{"passed": check.passed, "text": check.text} for check in story.checks],
@@ -75,7 +76,8 @@ def _print_summary(summary: dict[str, Any], *, is_kept: bool) -> None:
     acts = " · ".join(f"act {letter} {seconds:.0f} s" for letter, seconds in summary["acts_s"].items())
     verdict = "[bold green]Every act ended as told.[/]" if summary["went_as_told"] else "[bold red]Not as told.[/]"
     stdout.print(f"{verdict} {summary['duration_s']:.0f} s: stack ready {summary['stack_ready_s']:.0f} s · {acts}")
-    stdout.print(f"{summary['num_requests']} user requests, {summary['num_failed']} failed")
+    requests = f"{summary['num_requests']} user requests, {summary['num_failed']} failed"
+    stdout.print(f"{requests} · the stack needed {summary['resident_mib_max']} MiB at most")
     if not is_kept:
         return
     stdout.print()
