@@ -3,6 +3,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 # Without .pyc files the imports of torch, mlflow and others take five times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -56,7 +57,9 @@ help: ## print this
 # One environment for everything. Done once: again only when the lock or the project's metadata changes.
 $(STAMP): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) (once; a few minutes) …"
-	@test -x $(BIN)/python || python3 -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "Python 3.11 is needed; this is $$($(PYTHON) --version). Name one: make PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || true

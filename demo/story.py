@@ -1,8 +1,9 @@
 """Four acts and what must be true after each, checked from the outside: registry, gateway, ledger, traffic."""
 
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from demo.screen import Screen
 from demo.stage import TASK, change_task_implementation, measure_resident_mib, steady_traffic
 from ratchet import wiring
 from ratchet.actions.datasets import fetch_verdict
-from ratchet.core.errors import Unavailable
+from ratchet.core.errors import RatchetError, Unavailable
 from ratchet.core.ledger import LedgerEntry, ModelRef, champion_of, denied_digests_of
 from ratchet.settings import Settings
 
@@ -27,6 +28,7 @@ _LABELS_A_SHARD = 100
 _TRIGGERED_S_MAX = 30.0
 _RUN_S_MAX = 300.0
 _LOOK_S = 0.4
+_WEIGHT_LOOK_S = 0.15
 
 
 @dataclass(frozen=True)
@@ -167,14 +169,12 @@ def push(story: Story, lines: Sequence[str], *, by: str) -> None:
 def watch_next_run(story: Story) -> RunView:
     """Wait until the sensor has started a new run and that run has ended; show it meanwhile."""
     started = time.monotonic()
-    story.weights_seen.clear()
-    with story.screen.watching():
+    with story.screen.watching(), weights_watched(story):
         while True:
             run = fetch_newest_run(story.settings.kfp_endpoint)
             if run is not None and run.run_id == story.last_run_id:
                 run = None
             story.traffic.read_new()
-            _look_at_weights(story)
             story.resident_mib_max = max(story.resident_mib_max, measure_resident_mib())
             story.screen.show(run, story.traffic.render_recent())
             waited_s = time.monotonic() - started
@@ -194,8 +194,31 @@ def watch_next_run(story: Story) -> RunView:
     return run
 
 
-def _look_at_weights(story: Story) -> None:
-    """Note each new share of traffic that the newest revision has, as the InferenceService says it is routed."""
+@contextmanager
+def weights_watched(story: Story) -> Iterator[None]:
+    """Note each new share of traffic of the newest revision, as the InferenceService says it is routed.
+
+    In a thread of its own: a step of the rollout may last a second only, less than a look at all else takes when the
+    machine is busy.
+    """
+    stop = threading.Event()
+    story.weights_seen.clear()
+
+    def look() -> None:
+        while not stop.wait(_WEIGHT_LOOK_S):
+            with suppress(RatchetError):
+                _note_weight(story)
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def _note_weight(story: Story) -> None:
     state = wiring.inference_services().fetch(TASK)
     if state is None or not state.latest_created_revision:
         return
