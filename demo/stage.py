@@ -60,7 +60,8 @@ def measure_resident_mib() -> int:
 def run_ratchet(command: str, *, state_dir: Path, extra: dict[str, str] | None = None, is_quiet: bool = True) -> None:
     """One command line of the product; RatchetError with its last words when it fails."""
     env = child_env({"RATCHET_STATE_DIR": str(state_dir), **(extra or {})})
-    output = subprocess.PIPE if is_quiet else None
+    # Not stdout: with --json that is the summary's alone.
+    output = subprocess.PIPE if is_quiet else sys.stderr
     done = subprocess.run(
         [sys.executable, "-m", "ratchet", command], env=env, stdout=output, stderr=output, text=True, check=False
     )

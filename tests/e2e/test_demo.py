@@ -1,22 +1,98 @@
-"""The main job, as a user runs it: four acts on real servers, checked from the outside by the demo itself."""
+"""The main job, as a user runs it: four acts on real servers, then a look around with the real clients, then undo."""
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from ratchet.settings import Settings, child_env
+from tests.conftest import PROJECT_DIR, settings_in
 
-@pytest.mark.e2e
-@pytest.mark.timeout(900)
-def test_every_act_ends_as_told(tmp_path):
-    env = {**os.environ, "RATCHET_STATE_DIR": str(tmp_path / ".ratchet")}
-    command = [sys.executable, "-m", "ratchet", "demo", "--stop", "--json"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=800, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    summary = json.loads(done.stdout)
-    failed = [check["text"] for check in summary["checks"] if not check["passed"]]
-    assert summary["went_as_told"] and not failed
-    assert set(summary["acts_s"]) == {"a", "b", "c", "d"}
-    assert summary["num_requests"] > 1000
+BIN = Path(sys.executable).parent
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+
+
+class Stage:
+    """Where the demo ran: its stack is still up."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir
+        self.summary: dict = {}
+
+    @property
+    def settings(self) -> Settings:
+        return settings_in(self.state_dir)
+
+    def run(self, *command: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+        env = child_env({"RATCHET_STATE_DIR": str(self.state_dir), "HOME": str(self.state_dir.parent)})
+        words = [str(BIN / command[0]), *command[1:]]
+        return subprocess.run(
+            words, env=env, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=timeout_s, check=False
+        )
+
+    def json_of(self, *command: str) -> list[dict]:
+        done = self.run(*command, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    stage = Stage(tmp_path_factory.mktemp("demo") / ".ratchet")
+    try:
+        done = stage.run("ratchet", "demo", "--json", timeout_s=900)
+        assert done.returncode == 0, done.stdout + done.stderr
+        stage.summary = json.loads(done.stdout)
+        yield stage
+    finally:
+        stage.run("ratchet", "down")
+
+
+def test_every_act_ends_as_told(told):
+    failed = [check["text"] for check in told.summary["checks"] if not check["passed"]]
+    assert told.summary["went_as_told"] and not failed
+    assert set(told.summary["acts_s"]) == {"a", "b", "c", "d"}
+    assert told.summary["num_requests"] > 1000
+    assert told.summary["resident_mib_max"] > 0
+
+
+def test_the_unmodified_kfp_command_shows_pipelines_and_runs(told):
+    listed = told.run("kfp", "--endpoint", told.settings.kfp_endpoint, "pipeline", "list")
+    assert {"retrain", "rollback"} <= set(listed.stdout.split()), listed.stderr
+    runs = told.run("kfp", "--endpoint", told.settings.kfp_endpoint, "run", "list")
+    assert runs.stdout.count("SUCCEEDED") == 4, runs.stdout
+
+
+def test_history_says_who_was_champion_when_and_why(told):
+    entries = told.json_of("ratchet", "models", "history", "digits")
+    assert [(entry["kind"], entry["model"]["version"]) for entry in entries] == [
+        ("promoted", "1"),
+        ("promoted", "2"),
+        ("rolled_back", "3"),
+    ]
+    assert all(entry["reason"] and entry["at"] for entry in entries)
+
+
+def test_the_rollback_pipeline_gives_the_traffic_back_to_the_previous_champion(told):
+    """Last on purpose: it changes what the others look at."""
+    import kfp
+
+    client = kfp.Client(host=told.settings.kfp_endpoint)
+    experiment = client.create_experiment("digits")
+    pipeline_id = client.get_pipeline_id("rollback")
+    (version, *_) = client.list_pipeline_versions(pipeline_id, sort_by="created_at desc").pipeline_versions
+    run = client.run_pipeline(
+        experiment.experiment_id,
+        "undo",
+        pipeline_id=pipeline_id,
+        version_id=version.pipeline_version_id,
+        params={"task": "digits", "reason": "a person asked"},
+    )
+    assert client.wait_for_run_completion(run.run_id, timeout=120, sleep_duration=1).state == "SUCCEEDED"
+    newest = told.json_of("ratchet", "models", "history", "digits")[-1]
+    assert (newest["kind"], newest["champion"]["version"], newest["reason"]) == ("rolled_back", "1", "a person asked")
+    rows = told.json_of("ratchet", "models", "list", "digits")
+    assert "champion" in next(row["aliases"] for row in rows if row["version"] == "1")
