@@ -266,7 +266,8 @@ def check_users(story: Story, *, bad_model: str = "") -> None:
     total = len(story.traffic.answers)
     if bad_model:
         story.check(bool(caused), f"users: the bad model itself failed {len(caused)} requests before it was caught")
-    story.check(not others, f"users: {len(others)} other of {total} requests failed")
+    whose = "other requests" if bad_model else "requests"
+    story.check(not others, f"users: {len(others)} {whose} of {total} failed")
 
 
 def is_subsequence(wanted: Sequence[int], seen: Sequence[int]) -> bool:
