@@ -21,7 +21,8 @@ def demo(
 ) -> None:
     """Run the whole loop on this machine: labels, training, canary, promotion, rollback. About 4 minutes.
 
-    Exits 0 only when every act ended as told. The stack stays up afterwards, so that you can look around.
+    Exits 0 only when every act ended as told. The stack stays up afterwards, so that you can look around; the next demo
+    begins by removing it, with all that is in it. A stack that no demo started is left alone.
 
     Example: ratchet demo
     """
