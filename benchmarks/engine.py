@@ -5,13 +5,13 @@ import contextlib
 import functools
 import io
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ratchet.settings import child_env
 
 _GOAL_OVERHEAD_S = 0.15
 _GOAL_SCHEDULE_RATIO = 1.3
+_NUM_PARALLEL = 8
 _DEADLINE_S = 300.0
 component = functools.partial(dsl.component, base_image="example/benchmark:1", install_kfp_package=False)
 
@@ -96,6 +97,27 @@ def measure_ours(client: kfp.Client, pipeline: Any, folder: Path) -> float:
     raise TimeoutError(f"{run_id} did not end in {_DEADLINE_S} s")
 
 
+def count_right_of_many(client: kfp.Client, folder: Path, *, num_runs: int) -> int:
+    """How many of `num_runs` runs, submitted at once, end with the right output in time."""
+    path = str(folder / "many.yaml")
+    compiler.Compiler().compile(chain_of(2), path)
+    with contextlib.redirect_stdout(io.StringIO()):
+        submit = functools.partial(client.create_run_from_pipeline_package, path, enable_caching=False)
+        with ThreadPoolExecutor(8) as pool:
+            run_ids = [run.run_id for run in pool.map(lambda _: submit(), range(num_runs))]
+    deadline = time.monotonic() + _DEADLINE_S
+    while time.monotonic() < deadline:
+        runs = {run.run_id: run for run in client.list_runs(page_size=num_runs, sort_by="created_at desc").runs}
+        if all(runs[run_id].finished_at for run_id in run_ids):
+            break
+        time.sleep(0.5)
+    return sum(_ended_right(client.get_run(run_id)) for run_id in run_ids)
+
+
+def _ended_right(run: Any) -> bool:
+    return run.state == "SUCCEEDED" and [task.state for task in run.run_details.task_details] == ["SUCCEEDED"] * 2
+
+
 def measure_kfp_local(pipeline: Any, folder: Path) -> float:
     """Seconds that kfp's SubprocessRunner takes, in this environment and without caching."""
     path = str(folder / f"{pipeline.name}.yaml")
@@ -108,8 +130,8 @@ def measure_kfp_local(pipeline: Any, folder: Path) -> float:
     return time.monotonic() - start
 
 
-def measure_all(*, num_tasks: int, num_items: int, nap_s: float) -> list[dict[str, Any]]:
-    parallelism = min(8, 2 * (os.cpu_count() or 1))
+def measure_all(*, num_tasks: int, num_items: int, num_runs: int, nap_s: float) -> list[dict[str, Any]]:
+    parallelism = _NUM_PARALLEL
     chain = chain_of(num_tasks)
     with tempfile.TemporaryDirectory() as name, control_plane(Path(name)) as url:
         folder = Path(name)
@@ -118,6 +140,7 @@ def measure_all(*, num_tasks: int, num_items: int, nap_s: float) -> list[dict[st
         ours_s = measure_ours(client, chain, folder) / num_tasks
         peer_s = measure_kfp_local(chain, folder) / num_tasks
         loop_s = measure_ours(client, loop_of(num_items, parallelism=parallelism, seconds=nap_s), folder)
+        num_right = count_right_of_many(client, folder, num_runs=num_runs)
     ideal_s = num_items * nap_s / parallelism
     return [
         row(
@@ -135,6 +158,14 @@ def measure_all(*, num_tasks: int, num_items: int, nap_s: float) -> list[dict[st
             peer=ideal_s,
             goal=_GOAL_SCHEDULE_RATIO * ideal_s,
             ok=loop_s <= _GOAL_SCHEDULE_RATIO * ideal_s,
+        ),
+        row(
+            "engine.runs_at_once_that_end_right",
+            num_right,
+            unit="runs",
+            peer=num_runs,
+            goal=num_runs,
+            ok=num_right == num_runs,
         ),
     ]
 
@@ -158,7 +189,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer tasks; under a minute")
     is_quick = parser.parse_args().quick
-    rows = measure_all(num_tasks=20 if is_quick else 100, num_items=32 if is_quick else 500, nap_s=1.0)
+    sizes = (20, 32, 20) if is_quick else (100, 500, 200)
+    rows = measure_all(num_tasks=sizes[0], num_items=sizes[1], num_runs=sizes[2], nap_s=1.0)
     print(f"{'name':<34} {'value':>9} {'unit':<7} {'peer':>9} {'ratio':>6} {'goal':>9}  ok")
     for one in rows:
         numbers = f"{one['value']:>9} {one['unit']:<7} {one['peer']:>9} {one['ratio']:>6} {one['goal']:>9}"

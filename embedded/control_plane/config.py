@@ -4,6 +4,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from embedded.control_plane.kfp_retention import Retention
+
 
 class ControlPlaneConfig(BaseModel):
     """Ports, folders and the token. Every path is absolute."""
@@ -25,4 +27,12 @@ class ControlPlaneConfig(BaseModel):
     project_dir: Path
     """Put on PYTHONPATH of each task, so that the modules of the user's project import."""
     token: str
-    """Bearer token of the Kubernetes API. The KFP API asks for none: it listens on loopback only."""
+    """Bearer token of the Kubernetes API."""
+    kfp_token: str = ""
+    """Bearer token of the KFP API; "" asks for none: the server listens on loopback only."""
+    cron_timezone: str = "UTC"
+    """Of the cron schedules that name no zone; CRON_SCHEDULE_TIMEZONE of the real controller."""
+    retention: Retention = Retention()
+    """How long the files of finished runs stay."""
+    log_limit_mib: int = Field(64, gt=0)
+    """Of one attempt of one task; of a longer log the middle is cut out."""

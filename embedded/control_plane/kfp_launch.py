@@ -4,6 +4,7 @@ from typing import Any
 
 from embedded.control_plane.engine.inputs import root_arguments
 from embedded.control_plane.engine.loading import load_pipeline
+from embedded.control_plane.engine.roots import check_root
 from embedded.control_plane.kfp_experiments import experiment_id_for
 from embedded.control_plane.kfp_pipelines import find_version
 from embedded.control_plane.kfp_wire import name_in, new_id, now_text
@@ -51,11 +52,11 @@ def resolve_launch(store: Store, body: Document) -> tuple[str, dict[str, Any]]:
     runtime = body.get("runtime_config") or {}
     if not isinstance(runtime, dict):
         raise DataRejected("runtime_config must be an object with parameters.")
-    if runtime.get("pipeline_root"):
-        raise DataRejected(
-            f"pipeline_root {runtime['pipeline_root']!r} is not supported: this backend keeps artifacts in its own "
-            "folder. Leave it out."
-        )
+    root = runtime.get("pipeline_root") or ""
+    if not isinstance(root, str):
+        raise DataRejected("runtime_config.pipeline_root must be text.")
+    if root:
+        check_root(root)
     reference = body.get("pipeline_version_reference")
     if reference:
         digest = find_version(store, reference)["_spec_digest"]

@@ -113,6 +113,21 @@ def sleep(seconds: int, mark: str = "") -> str:
 
 
 @component
+def obey_sigterm(mark: str):
+    import pathlib
+    import signal
+    import sys
+    import time
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    path = pathlib.Path(mark)
+    is_first = not path.exists()
+    with path.open("a") as file:
+        file.write("began ")
+    time.sleep(30 if is_first else 0)
+
+
+@component
 def count_call(folder: str, name: str) -> str:
     import pathlib
     import time
@@ -313,10 +328,5 @@ def fails_once(folder: str):
 
 
 @dsl.pipeline
-def make_volume():
-    kubernetes.CreatePVC(pvc_name="data", access_modes=["ReadWriteOnce"], size="1Gi", storage_class_name="standard")
-
-
-@dsl.pipeline
-def mount_volume():
-    kubernetes.mount_pvc(say(text="x"), pvc_name="data", mount_path="/data")
+def obeys_sigterm(mark: str):
+    obey_sigterm(mark=mark).set_caching_options(False)

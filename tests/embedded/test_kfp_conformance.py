@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import kfp
-import kfp_server_api
 import pytest
 
 from tests.embedded import kfp_constructs as constructs
@@ -226,19 +225,3 @@ def test_settings_without_meaning_are_named_in_the_log(server: KfpServer, client
     run_id = run_pipeline(client, constructs.variables, tmp_path, enable_caching=False)
     server.wait_for(run_id)
     assert "node_selector has no meaning" in server.get(f"runs/{run_id}/tasks/environment-2/log")
-
-
-@pytest.mark.parametrize(
-    ("pipeline", "named"),
-    [
-        pytest.param(constructs.make_volume, "createpvc", id="create-pvc"),
-        pytest.param(constructs.mount_volume, "pvcMount", id="mount-pvc"),
-    ],
-)
-def test_what_cannot_be_honoured_is_refused_by_its_name(
-    client: kfp.Client, tmp_path: Path, pipeline: Any, named: str
-) -> None:
-    with pytest.raises(kfp_server_api.ApiException) as refused:
-        run_pipeline(client, pipeline, tmp_path)
-    assert refused.value.status == 400
-    assert named in refused.value.body

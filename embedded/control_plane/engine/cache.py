@@ -7,6 +7,7 @@ pipeline's version. `cacheKey` replaces all of it. Its scope is the pipeline's n
 
 from pathlib import Path
 
+from embedded.control_plane.engine.roots import is_s3
 from embedded.control_plane.engine.spec import Component, Container, Task
 from embedded.control_plane.engine.values import Values, digest_of, plain_of
 
@@ -28,5 +29,6 @@ def fingerprint_of(task: Task, component: Component, container: Container, input
 
 
 def is_intact(outputs: Values) -> bool:
-    """Whether the folders of the remembered artifacts are still there. The real backend does not look."""
-    return all(Path(artifact.uri).parent.is_dir() for artifacts in outputs.artifacts.values() for artifact in artifacts)
+    """Whether the local folders of the remembered artifacts are still there. The real backend does not look at all."""
+    uris = [artifact.uri for artifacts in outputs.artifacts.values() for artifact in artifacts]
+    return all(is_s3(uri) or Path(uri).parent.is_dir() for uri in uris)

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -24,13 +23,27 @@ from pathlib import Path
 from embedded.control_plane.engine import family
 from embedded.control_plane.engine.cache import fingerprint_of, is_intact
 from embedded.control_plane.engine.executor_io import imported_artifact
-from embedded.control_plane.engine.leaf import Folders, LeafAttempt, LeafResult, job_of, run_leaf, write_notes
+from embedded.control_plane.engine.kubernetes_names import resolve_names
+from embedded.control_plane.engine.kubernetes_spec import Pipeline
+from embedded.control_plane.engine.leaf import Folders, LeafAttempt, LeafResult, job_of, run_leaf, run_root, write_notes
 from embedded.control_plane.engine.loading import load_pipeline
+from embedded.control_plane.engine.machine import measure_machine
 from embedded.control_plane.engine.plan import TERMINATED, retry_delay_s
-from embedded.control_plane.engine.records import ROOT, RunRequest, TaskKind, TaskRecord, TaskState
+from embedded.control_plane.engine.records import (
+    ROOT,
+    RunRequest,
+    TaskKind,
+    TaskRecord,
+    TaskState,
+    child_path,
+    parent_path,
+)
+from embedded.control_plane.engine.resources import Amount, demand_of
 from embedded.control_plane.engine.retry import is_exit_work, paths_to_forget
-from embedded.control_plane.engine.spec import Component, Container, Pipeline, Task
+from embedded.control_plane.engine.roots import Root
+from embedded.control_plane.engine.spec import Component, Container, Task
 from embedded.control_plane.engine.task_process import Ending, TaskExit, TaskProcess
+from embedded.control_plane.engine.task_queue import Place, TaskQueue
 from embedded.control_plane.engine.values import Values
 from embedded.control_plane.engine.walk import Begin, End, Step, Walk
 from embedded.control_plane.store import Store
@@ -40,6 +53,8 @@ log = logging.getLogger(__name__)
 
 _STOP_GRACE_S = 5.0
 _LONGEST_SLEEP_S = 3600.0
+_NUM_WORKERS_MIN = 8
+"""Tasks that ask for nothing run this many at once even on a small machine: most of them wait for something else."""
 
 
 @dataclass
@@ -49,8 +64,9 @@ class LiveRun:
     request: RunRequest
     pipeline: Pipeline
     job: dict[str, str]
+    root: Root
     records: dict[str, TaskRecord] = field(default_factory=dict)
-    processes: dict[str, "tuple[TaskProcess, Future[None]]"] = field(default_factory=dict)
+    processes: dict[str, tuple[TaskProcess, Place]] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -67,10 +83,12 @@ class LiveRun:
 class Engine:
     """Runs pipelines. `submit` and the others may be called from any thread, and return at once."""
 
-    def __init__(self, store: Store, folders: Folders, *, num_workers: int | None = None) -> None:
+    def __init__(self, store: Store, folders: Folders, *, machine: Amount | None = None) -> None:
         self._store = store
         self._folders = folders
-        self._pool = ThreadPoolExecutor(num_workers or 2 * (os.cpu_count() or 1), thread_name_prefix="task")
+        self._machine = machine or measure_machine()
+        num_workers = max(_NUM_WORKERS_MIN, 2 * (os.cpu_count() or 1))
+        self._queue = TaskQueue(self._machine, num_workers=num_workers)
         self._inbox: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue()
         self._timers: list[tuple[float, int, str, Callable[[], None]]] = []
         self._sequence = itertools.count()
@@ -98,10 +116,9 @@ class Engine:
         self._inbox.put(None)
         self._thread.join(timeout=_STOP_GRACE_S)
         for live in list(self._live.values()):
-            for process, future in list(live.processes.values()):
-                future.cancel()
+            for process, _ in list(live.processes.values()):
                 process.stop(grace_s=_STOP_GRACE_S)
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._queue.shutdown()
         if self._reaper and self._reaper.stdin:
             self._reaper.stdin.close()
             self._reaper.wait(timeout=_STOP_GRACE_S)
@@ -164,10 +181,13 @@ class Engine:
             return
         request = self._store.request_of(run_id)
         pipeline = load_pipeline(self._store.get_spec(request.spec_digest))
-        live = LiveRun(request, pipeline, job_of(request, self._folders, pipeline), self._store.records_of(run_id))
+        root = run_root(request, self._folders, pipeline)
+        live = LiveRun(request, pipeline, job_of(request, root), root, self._store.records_of(run_id))
         self._live[run_id] = live
         if ROOT not in live.records:
             self._put(live, _root_record(request))
+        if pipeline.deadline_s:
+            self._tell_later(run_id, partial(self._time_out, live), delay_s=max(0.0, _seconds_left(live)))
         self._store.set_run_state(run_id, "RUNNING", at=_wire_time(_now()))
         for record in [r for r in live.records.values() if r.kind.is_leaf and not r.state.is_final]:
             self._resume(live, record)
@@ -180,7 +200,11 @@ class Engine:
         elif record.retry_at:
             self._arm_retry(live, record, record.retry_at)
         else:
-            self._launch(live, record)
+            self._launch(live, record, is_resumed=True)
+
+    def _time_out(self, live: LiveRun) -> None:
+        if self._live.get(live.run_id) is live and not live.request.is_canceling:
+            self._terminate(live.run_id)
 
     def _terminate(self, run_id: str) -> None:
         live = self._live.get(run_id)
@@ -192,11 +216,13 @@ class Engine:
         for record in [r for r in live.records.values() if r.kind.is_leaf and not r.state.is_final]:
             if spare_exit_tasks and is_exit_work(walk, record.path):
                 continue
-            process, future = live.processes.get(record.path, (None, None))
-            if process is not None and future is not None and not future.cancel():
-                process.stop()
-                continue
-            live.processes.pop(record.path, None)
+            process, place = live.processes.get(record.path, (None, None))
+            if process is not None and place is not None:
+                if not self._queue.is_waiting(place):
+                    process.stop()
+                    continue
+                self._queue.leave(place)
+                del live.processes[record.path]
             self._end(live, record, TaskState.CANCELED, error=TERMINATED)
         self._advance(live)
 
@@ -212,9 +238,10 @@ class Engine:
 
     def _forget(self, run_id: str) -> None:
         live = self._live.pop(run_id, None)
-        for process, future in live.processes.values() if live else ():
-            future.cancel()
+        for process, place in live.processes.values() if live else ():
             process.stop()
+            if self._queue.is_waiting(place):
+                self._queue.leave(place)
 
     def _advance(self, live: LiveRun) -> None:
         """Take every step that is open, until the run waits for processes, or is over."""
@@ -229,7 +256,11 @@ class Engine:
 
     def _finish(self, live: LiveRun, root: TaskRecord) -> None:
         state = "SUCCEEDED" if root.state is TaskState.SUCCEEDED else "FAILED"
-        error = "terminated" if live.request.is_canceling and state == "FAILED" else root.error
+        error = root.error
+        if live.request.is_canceling and state == "FAILED":
+            is_late = live.pipeline.deadline_s and _seconds_left(live) <= 0
+            late = f"the run took longer than {live.pipeline.deadline_s:g} s (activeDeadlineSeconds)"
+            error = late if is_late else "terminated"
         self._store.set_run_state(live.run_id, state, at=_wire_time(_now()), error=error, finished=True)
 
     def _take(self, live: LiveRun, step: Step) -> None:
@@ -242,27 +273,47 @@ class Engine:
         elif record.kind.is_leaf:
             self._launch(live, record)
 
-    def _launch(self, live: LiveRun, record: TaskRecord) -> None:
+    def _launch(self, live: LiveRun, record: TaskRecord, *, is_resumed: bool = False) -> None:
         task, component = live.task_of(record.path)
         executor = live.pipeline.spec.deployment_spec.executors[component.executor_label or ""]
         if executor.importer:
             self._import(live, record, component)
         elif executor.container and not self._take_from_cache(live, record, task, component, executor.container):
-            leaf = LeafAttempt(
-                run_id=live.run_id,
-                path=record.path,
-                name=record.name,
-                attempt=record.attempt,
-                pipeline=live.pipeline,
-                component=component,
-                inputs=record.inputs,
-                job=live.job,
-            )
-            process = TaskProcess()
-            live.processes[record.path] = (process, self._pool.submit(self._work, leaf, process))
+            try:
+                self._enqueue(live, record, component, executor.container, is_resumed=is_resumed)
+            except DataRejected as error:
+                self._end(live, record, TaskState.FAILED, error=str(error))
 
-    def _work(self, leaf: LeafAttempt, process: TaskProcess) -> None:
-        """In a thread of the pool, from before the process starts until after it has ended."""
+    def _enqueue(
+        self, live: LiveRun, record: TaskRecord, component: Component, container: Container, *, is_resumed: bool
+    ) -> None:
+        """DataRejected when the task could never start: it asks for too much, or names what is not there."""
+        parent = parent_path(record.path)
+        demand = demand_of(container.resources, record.inputs.parameters, machine=self._machine)
+        kubernetes = resolve_names(
+            live.pipeline.kubernetes_of(component.executor_label or ""),
+            group=live.records[parent].inputs,
+            sibling=lambda name: live.records[child_path(parent, name)],
+        )
+        leaf = LeafAttempt(
+            run_id=live.run_id,
+            record=record,
+            pipeline=live.pipeline,
+            component=component,
+            container=container,
+            kubernetes=kubernetes,
+            job=live.job,
+            root=live.root,
+            memory_bytes_max=demand.memory_bytes_max,
+            is_resumed=is_resumed,
+        )
+        process = TaskProcess()
+        work = partial(self._work, leaf, process)
+        place = self._queue.put(work, run_at=live.request.created_at, request=demand.request)
+        live.processes[record.path] = (process, place)
+
+    def _work(self, leaf: LeafAttempt, process: TaskProcess, place: Place) -> None:
+        """In a thread of its own, from before the process starts until after it has ended."""
         if self._is_stopping:
             return
         self._tell(leaf.run_id, partial(self._on_started, leaf, process))
@@ -271,7 +322,7 @@ class Engine:
         except Exception as error:
             log.exception("run %s, task %s: the engine failed", leaf.run_id, leaf.path)
             result = LeafResult(TaskExit.failure(f"the engine failed: {type(error).__name__}: {error}"))
-        self._tell(leaf.run_id, partial(self._on_ended, leaf, process, result))
+        self._tell(leaf.run_id, partial(self._on_ended, leaf, process, place, result))
 
     def _record_in_hand(self, leaf: LeafAttempt, process: TaskProcess) -> tuple[LiveRun, TaskRecord] | None:
         """None when the news is of a process that nobody waits for any more."""
@@ -286,7 +337,8 @@ class Engine:
             started_at = record.started_at or _now()
             self._put(live, record.model_copy(update={"state": TaskState.RUNNING, "started_at": started_at}))
 
-    def _on_ended(self, leaf: LeafAttempt, process: TaskProcess, result: LeafResult) -> None:
+    def _on_ended(self, leaf: LeafAttempt, process: TaskProcess, place: Place, result: LeafResult) -> None:
+        self._queue.leave(place)
         found = self._record_in_hand(leaf, process)
         if found is None:
             return
@@ -398,6 +450,12 @@ def _root_record(request: RunRequest) -> TaskRecord:
         created_at=request.created_at,
         started_at=_now(),
     )
+
+
+def _seconds_left(live: LiveRun) -> float:
+    """Of a run with a deadline. It counts from the start of the run, or of its retry."""
+    began_at = live.records[ROOT].started_at or live.request.created_at
+    return live.pipeline.deadline_s - (_now() - began_at).total_seconds()
 
 
 def _now() -> datetime:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from embedded.control_plane.engine.kubernetes_spec import EmptyDirMount, KubernetesExecutor
 from embedded.control_plane.engine.placeholders import fill_text
-from embedded.control_plane.engine.spec import Container, KubernetesExecutor, NameSource
-from embedded.control_plane.engine.values import Values
+from embedded.control_plane.engine.spec import Container, Resources
 from ratchet.core.errors import DataRejected
 from ratchet.settings import child_env
 
@@ -28,28 +28,30 @@ def task_environment(
     container: Container,
     kubernetes: KubernetesExecutor,
     *,
-    inputs: Values,
     executor_input: Mapping[str, Any],
     job: Mapping[str, str],
     secrets_dir: Path,
     project_dir: Path,
     tmp_dir: Path,
 ) -> dict[str, str]:
-    """All variables of the task's process. DataRejected names the secret or key that is not there."""
-    env = child_env({})
+    """All variables of the task's process. DataRejected names the secret or key that is not there.
+
+    kubernetes: with all names resolved; see kubernetes_names.py.
+    """
+    env = {name: value for name, value in child_env({}).items() if not name.startswith("PIP_")}
     env |= {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(project_dir), env.get("PYTHONPATH")))),
         "PYTHONUNBUFFERED": "1",
-        "PIP_NO_INDEX": "1",
+        "PIP_NO_INDEX": "1",  # what a task needs is installed before it runs; see environments.py
+        "PIP_CONFIG_FILE": os.devnull,
         "TMPDIR": str(tmp_dir),
     }
     for secret in kubernetes.secret_as_env:
-        name = _name_of(secret.secret_name, secret.secret_name_parameter, inputs)
         keys = {key.env_var: key.secret_key for key in secret.key_to_env}
-        env |= _values_of(secrets_dir, name, keys, optional=secret.optional, what="Secret")
+        env |= _values_of(secrets_dir, secret.secret_name, keys, optional=secret.optional, what="Secret")
     for config_map in kubernetes.config_map_as_env:
-        name = _name_of(config_map.config_map_name, config_map.config_map_name_parameter, inputs)
         keys = {key.env_var: key.config_map_key for key in config_map.key_to_env}
+        name = config_map.config_map_name
         env |= _values_of(secrets_dir, name, keys, optional=config_map.optional, what="ConfigMap")
     for variable in container.env:
         env[variable.name] = fill_text(variable.value, executor_input=executor_input, job=job)
@@ -59,23 +61,25 @@ def task_environment(
 def notes_of(container: Container, kubernetes: KubernetesExecutor) -> Iterable[str]:
     """One line for each setting of the task that is ignored here."""
     names = [name for name in _WITHOUT_MEANING if getattr(kubernetes, name)]
-    if container.resources:
-        names.append("resources")
-    return [f"{name} has no meaning on one machine: ignored." for name in names]
+    notes = [f"{name} has no meaning on one machine: ignored." for name in names]
+    if _has_cpu_limit(container.resources):
+        notes.append("the CPU limit counts when tasks are scheduled; a running task is not slowed down.")
+    notes += [f"emptyDir {m.volume_name!r}: its size limit is not enforced." for m in _limited(kubernetes)]
+    return notes
 
 
-def _name_of(constant: str, source: NameSource | None, inputs: Values) -> str:
-    if source is None:
-        return constant
-    if source.runtime_value is not None:
-        return str(source.runtime_value.constant)
-    return str(inputs.parameters.get(source.component_input_parameter or "", ""))
+def _has_cpu_limit(resources: Resources) -> bool:
+    return bool(resources.resource_cpu_limit or resources.cpu_limit)
+
+
+def _limited(kubernetes: KubernetesExecutor) -> Iterable[EmptyDirMount]:
+    return (mount for mount in kubernetes.empty_dir_mounts if mount.size_limit)
 
 
 def _values_of(secrets_dir: Path, name: str, keys: Mapping[str, str], *, optional: bool, what: str) -> dict[str, str]:
     values = {}
     for variable, key in keys.items():
-        if not _is_plain(name) or not _is_plain(key):
+        if not is_plain_name(name) or not is_plain_name(key):
             raise DataRejected(f"{what} {name!r}, key {key!r}: that is not a name.")
         path = secrets_dir / name / key
         if path.is_file():
@@ -85,5 +89,5 @@ def _values_of(secrets_dir: Path, name: str, keys: Mapping[str, str], *, optiona
     return values
 
 
-def _is_plain(name: str) -> bool:
+def is_plain_name(name: str) -> bool:
     return bool(name) and not name.startswith(".") and "/" not in name and "\0" not in name

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from embedded.control_plane.engine.placeholders import fill_text
+from embedded.control_plane.engine.placeholders import ADDRESS, fill_text
+from embedded.control_plane.engine.roots import Root, is_s3
 from embedded.control_plane.engine.spec import Component, Importer, ParameterDefinition, ParameterType
 from embedded.control_plane.engine.values import Artifact, Values, conform, plain_of
 from ratchet.core.errors import DataRejected
@@ -15,23 +16,40 @@ OUTPUT_FILE = "executor_output.json"
 _LOCAL_SCHEME = "file://"
 
 
-def executor_input_of(component: Component, inputs: Values, *, folder: Path) -> dict[str, Any]:
-    """What `{{$}}` stands for. Outputs are to be written under `folder`, one path each."""
-    outputs = component.output_definitions
+def executor_input_of(component: Component, inputs: Values, *, root: Root, given: Values) -> dict[str, Any]:
+    """What `{{$}}` stands for. Outputs are to be written under the folder of `root`, one path each.
+
+    inputs: with local paths, as the executor wants them. given: the same, with the addresses that they came from.
+    """
+    outputs, folder = component.output_definitions, root.folder
     return {
         "inputs": {
             "parameterValues": {key: plain_of(value) for key, value in inputs.parameters.items() if value is not None},
             "artifacts": {
-                key: {"artifacts": [artifact.as_wire() for artifact in artifacts]}
+                key: {
+                    "artifacts": [
+                        _wire_of(artifact, origin.uri)
+                        for artifact, origin in zip(artifacts, given.artifacts[key], strict=True)
+                    ]
+                }
                 for key, artifacts in inputs.artifacts.items()
             },
         },
         "outputs": {
             "parameters": {key: {"outputFile": str(folder / key)} for key in outputs.parameters},
-            "artifacts": {key: {"artifacts": [_blank(key, component, folder).as_wire()]} for key in outputs.artifacts},
+            "artifacts": {
+                key: {"artifacts": [_wire_of(_blank(key, component, folder), f"{root}/{key}")]}
+                for key in outputs.artifacts
+            },
             "outputFile": str(folder / OUTPUT_FILE),
         },
     }
+
+
+def _wire_of(artifact: Artifact, address: str) -> dict[str, Any]:
+    """The executor knows `uri` alone, so that is the local path; `{{$.….uri}}` means the address."""
+    wire = artifact.as_wire()
+    return wire if artifact.uri == address else {**wire, ADDRESS: address}
 
 
 def collect_outputs(component: Component, *, folder: Path) -> Values:
@@ -61,8 +79,8 @@ def imported_artifact(
     if not isinstance(uri, str) or not uri:
         raise DataRejected("the importer has no artifact URI: the parameter that names it is empty.")
     uri = uri.removeprefix(_LOCAL_SCHEME)
-    if "://" in uri:
-        raise DataRejected(f"{uri}: this backend imports local files only. Download it first, and import its path.")
+    if "://" in uri and not is_s3(uri):
+        raise DataRejected(f"{uri}: this backend imports s3:// and local files only. Copy it there, and import that.")
     context = {"inputs": {"parameterValues": inputs.parameters, "artifacts": {}}, "outputs": {}}
     metadata = _filled(plain_of(importer.metadata), context, job)
     kind = importer.type_schema.model_dump(by_alias=True, exclude_defaults=True)

@@ -5,7 +5,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from embedded.control_plane.engine.spec import Pipeline, PipelineSpec, PlatformSpec
+from embedded.control_plane.engine.kubernetes_spec import Pipeline, PlatformSpec
+from embedded.control_plane.engine.spec import PipelineSpec
 from embedded.control_plane.engine.support import check_supported
 from ratchet.core.errors import DataRejected
 
@@ -59,6 +60,8 @@ def _validated(kind: type[Model], value: Any, *, where: str) -> Model:
             raise DataRejected(
                 f"{where}: {path} is not supported by this backend. Remove it, or run this pipeline on a cluster."
             ) from None
+        if first["type"] == "enum":
+            raise DataRejected(f"{where}: {path}: {first['input']} is not supported by this backend.") from None
         raise DataRejected(f"{where}: {path}: {first['msg']}. Compile the pipeline with kfp 2.16.") from None
 
 

@@ -16,6 +16,8 @@ _PLACEHOLDER = re.compile(r"\{\{\$(.*?)\}\}", re.DOTALL)
 _PARAMETER = re.compile(r"\.inputs\.parameters\['([^']+)'\]")
 _OUTPUT_PARAMETER = re.compile(r"\.outputs\.parameters\['([^']+)'\]\.output_file")
 _ARTIFACT = re.compile(r"\.(inputs|outputs)\.artifacts\['([^']+)'\]\.(path|uri|name|metadata)((?:\['[^']+'\])*)")
+ADDRESS = "remoteUri"
+"""Key of an artifact in the executor's input: its address, when `uri` is a local copy."""
 JOB_NAMES = (
     "pipeline_job_name",
     "pipeline_job_resource_name",
@@ -103,7 +105,9 @@ def _value_of(inner: str, executor_input: Mapping[str, Any], job: Mapping[str, s
 def _artifact_text(match: re.Match[str], executor_input: Mapping[str, Any]) -> str:
     side, name, what, keys = match.groups()
     artifact = executor_input[side]["artifacts"][name]["artifacts"][0]
-    value: Any = artifact["uri" if what == "path" else what]
+    value: Any = (
+        artifact[ADDRESS] if what == "uri" and ADDRESS in artifact else artifact["uri" if what == "path" else what]
+    )
     for key in re.findall(r"\['([^']+)'\]", keys):
         value = value[key]
     return text_of(value)

@@ -76,6 +76,8 @@ class RunRequest(BaseModel):
     created_at: datetime
     scheduled_at: datetime
     is_canceling: bool = False
+    pipeline_root: str = ""
+    """"" = the pipeline's own, or else a folder of this backend."""
 
 
 def child_path(parent: str, name: str | int) -> str:

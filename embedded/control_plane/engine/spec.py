@@ -256,13 +256,37 @@ class EnvVar(SpecModel):
     value: str = ""
 
 
+class Accelerator(SpecModel):
+    type: str = ""
+    count: str = ""
+    """Both are what older compilers wrote."""
+    resource_type: str = ""
+    resource_count: str = ""
+
+
+class Resources(SpecModel):
+    """Requests and limits as the author wrote them ("500m", "1Gi", a placeholder); resources.py reads them.
+
+    The compiler also writes constants as numbers (CPUs; memory in 10^9 bytes), for backends before 2.4.
+    """
+
+    cpu_limit: float = 0
+    cpu_request: float = 0
+    memory_limit: float = 0
+    memory_request: float = 0
+    resource_cpu_limit: str = ""
+    resource_cpu_request: str = ""
+    resource_memory_limit: str = ""
+    resource_memory_request: str = ""
+    accelerator: Accelerator = Accelerator()
+
+
 class Container(SpecModel):
     image: str = ""
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     env: tuple[EnvVar, ...] = ()
-    resources: dict[str, Any] = {}
-    """Requests and limits: they have no meaning on one machine, and the task's log says so."""
+    resources: Resources = Resources()
 
 
 class ImporterUri(SpecModel):
@@ -303,87 +327,6 @@ class PipelineSpec(SpecModel):
 
     def component_of(self, task: Task) -> Component:
         return self.components[task.component_ref.name]
-
-
-class NameSource(SpecModel):
-    """The name of a Secret or ConfigMap: a constant, or an input of the task."""
-
-    runtime_value: RuntimeValue | None = None
-    component_input_parameter: str | None = None
-
-
-class SecretKey(SpecModel):
-    secret_key: str
-    env_var: str
-
-
-class SecretEnv(SpecModel):
-    secret_name: str = ""
-    secret_name_parameter: NameSource | None = None
-    key_to_env: tuple[SecretKey, ...] = ()
-    optional: bool = False
-
-
-class ConfigMapKey(SpecModel):
-    config_map_key: str
-    env_var: str
-
-
-class ConfigMapEnv(SpecModel):
-    config_map_name: str = ""
-    config_map_name_parameter: NameSource | None = None
-    key_to_env: tuple[ConfigMapKey, ...] = ()
-    optional: bool = False
-
-
-class KubernetesExecutor(SpecModel):
-    """What `kfp.kubernetes` says of a task. Mounts are not here: they are refused by their name."""
-
-    secret_as_env: tuple[SecretEnv, ...] = ()
-    config_map_as_env: tuple[ConfigMapEnv, ...] = ()
-    active_deadline_seconds: int = Field(0, ge=0)
-    node_selector: Any = None
-    tolerations: Any = None
-    node_affinity: Any = None
-    pod_affinity: Any = None
-    pod_metadata: Any = None
-    image_pull_secret: Any = None
-    image_pull_policy: Any = None
-    security_context: Any = None
-    enabled_shared_memory: Any = None
-
-
-class KubernetesDeployment(SpecModel):
-    executors: dict[str, KubernetesExecutor] = {}
-
-
-class KubernetesPlatform(SpecModel):
-    deployment_spec: KubernetesDeployment = KubernetesDeployment()
-
-
-class Platforms(SpecModel):
-    kubernetes: KubernetesPlatform = KubernetesPlatform()
-
-
-class PlatformSpec(SpecModel):
-    platforms: Platforms = Platforms()
-
-
-class Pipeline(BaseModel):
-    """Everything that was uploaded: the pipeline, and what it says of Kubernetes."""
-
-    model_config = ConfigDict(frozen=True)
-
-    spec: PipelineSpec
-    platform: PlatformSpec = PlatformSpec()
-
-    @property
-    def name(self) -> str:
-        return self.spec.pipeline_info.name
-
-    def kubernetes_of(self, executor_label: str) -> KubernetesExecutor:
-        executors = self.platform.platforms.kubernetes.deployment_spec.executors
-        return executors.get(executor_label, KubernetesExecutor())
 
 
 def _seconds_of(duration: str) -> float:

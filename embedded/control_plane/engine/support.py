@@ -1,29 +1,21 @@
 """What a well-formed pipeline may still ask for that one machine cannot give: refused by name, before anything runs."""
 
-import re
-from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
-from importlib import metadata
 
-from packaging.requirements import InvalidRequirement, Requirement
-
+from embedded.control_plane.engine import claims
 from embedded.control_plane.engine.condition import check_condition
+from embedded.control_plane.engine.kubernetes_spec import Pipeline
+from embedded.control_plane.engine.mounts import check_mount_paths, mount_paths_of
+from embedded.control_plane.engine.pip_calls import NESTED_VENV
 from embedded.control_plane.engine.placeholders import check_placeholders
-from embedded.control_plane.engine.spec import (
-    Component,
-    Dag,
-    Executor,
-    Pipeline,
-    PipelineSpec,
-    Task,
-)
+from embedded.control_plane.engine.resources import parse_quantity
+from embedded.control_plane.engine.roots import check_root
+from embedded.control_plane.engine.spec import Component, Dag, Executor, PipelineSpec, Resources, Task
 from embedded.control_plane.engine.values import check_selector
 from ratchet.core.errors import DataRejected
 
 SCHEMA_VERSION = "2.1.0"
 _ROOT = "root"
-_KUBERNETES_ONLY_IMAGES = "argostub/"
-"""kfp-kubernetes marks what only a cluster can do (create a PVC) by the image of the task."""
 
 
 def check_supported(pipeline: Pipeline) -> None:
@@ -35,16 +27,15 @@ def check_supported(pipeline: Pipeline) -> None:
             "Compile the pipeline with kfp 2.16."
         )
     if spec.default_pipeline_root:
-        raise DataRejected(
-            f"pipeline_root {spec.default_pipeline_root!r} is not supported: this backend keeps artifacts in its own "
-            "folder. Remove pipeline_root from the pipeline."
-        )
+        check_root(spec.default_pipeline_root)
     if spec.root.dag is None:
         raise DataRejected("root is not a DAG. Compile a pipeline, or let the compiler wrap the component in one.")
     for name, component in (*spec.components.items(), (_ROOT, spec.root)):
         _check_component(spec, name, component)
     for name, executor in spec.deployment_spec.executors.items():
         _check_executor(name, executor)
+    for name, kubernetes in pipeline.platform.platforms.kubernetes.deployment_spec.executors.items():
+        check_mount_paths(mount_paths_of(kubernetes), where=f"executor {name}")
     _check_nesting(spec)
 
 
@@ -117,37 +108,31 @@ def _check_executor(name: str, executor: Executor) -> None:
     container = executor.container
     if container is None:
         return
-    if container.image.startswith(_KUBERNETES_ONLY_IMAGES):
-        operation = container.image.removeprefix(_KUBERNETES_ONLY_IMAGES)
-        raise DataRejected(f"executor {name}: {operation} needs a Kubernetes cluster. Take it out to run here.")
+    if claims.operation_of(container.image) is not None:
+        return
     if not container.command and not container.args:
         raise DataRejected(f"executor {name} has no command; an image's entry point cannot run here. Add it.")
     for text in (*container.command, *container.args, *(variable.value for variable in container.env)):
         check_placeholders(text, where=f"executor {name}")
-    missing = [text for command in container.command for text in _missing_packages(command)]
-    if missing:
+    if any(NESTED_VENV in word for word in container.command):
         raise DataRejected(
-            f"executor {name} installs {', '.join(missing)} when it runs; this backend installs nothing. "
-            "Install it beside this backend, or compile without packages_to_install."
+            f"executor {name}: use_venv=True is not supported: what packages_to_install names gets an environment of "
+            "its own here anyway. Leave use_venv out."
         )
+    _check_resources(container.resources, where=f"executor {name}")
 
 
-def _missing_packages(command: str) -> Iterator[str]:
-    """The requirements of kfp's `pip install` lines that this environment does not meet already."""
-    for line in re.findall(r"pip install[^\n;&]*", command):
-        for quoted in re.findall(r"'([^']+)'", line):
-            if not _is_installed(quoted):
-                yield quoted
-
-
-def _is_installed(text: str) -> bool:
-    try:
-        requirement = Requirement(text)
-        return requirement.url is None and requirement.specifier.contains(
-            metadata.version(requirement.name), prereleases=True
-        )
-    except (InvalidRequirement, metadata.PackageNotFoundError):
-        return False
+def _check_resources(resources: Resources, *, where: str) -> None:
+    """Amounts without placeholders are read now, the others when the task starts."""
+    accelerator = resources.accelerator
+    for text in (accelerator.resource_type, accelerator.resource_count):
+        check_placeholders(text, where=f"{where}: its accelerator")
+    amounts = {"CPU limit": resources.resource_cpu_limit, "CPU request": resources.resource_cpu_request}
+    amounts |= {"memory limit": resources.resource_memory_limit, "memory request": resources.resource_memory_request}
+    for what, text in amounts.items():
+        check_placeholders(text, where=f"{where}: its {what}")
+        if text and "{{$" not in text:
+            parse_quantity(text, where=f"{where}: its {what}")
 
 
 def _check_nesting(spec: PipelineSpec) -> None:

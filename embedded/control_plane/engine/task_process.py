@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,18 +12,25 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from embedded.control_plane.engine.family import MARK_VARIABLE, stop_marked
+from embedded.control_plane.engine import recorder
+from embedded.control_plane.engine.family import MARK_VARIABLE, list_marked, stop_marked
+from embedded.control_plane.engine.log_cap import growing
+from embedded.control_plane.engine.machine import used_memory_bytes
+from embedded.control_plane.engine.resources import gibibytes
 from embedded.processes import tethered
 
 GRACE_S = 10.0
 """From SIGTERM to SIGKILL; Kubernetes gives a pod 30 s."""
 _TAIL_BYTES = 4096
+_MEMORY_POLL_S = 0.25
+_RECORDER = str(Path(recorder.__file__))
 
 
 class Ending(StrEnum):
     EXITED = "exited"
     TIMED_OUT = "timed out"
     STOPPED = "stopped"
+    OUT_OF_MEMORY = "out of memory"
 
 
 @dataclass(frozen=True)
@@ -52,16 +60,21 @@ class TaskCommand:
     """Unique to this attempt; see family.py."""
     timeout_s: float = 0
     """0 = none."""
+    memory_bytes_max: int = 0
+    """Of all its processes together; 0 = no limit."""
+    exit_path: Path | None = None
+    """Where its exit code is kept when it ends by itself; see recorder.py."""
 
 
 class TaskProcess:
-    """Started and waited for by one thread; stopped from any other."""
+    """Commands of one task, one after the other, run by one thread; stopped for good from any other."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._why: Ending | None = None
         self._mark = ""
         self._stopper: threading.Thread | None = None
+        self._memory_bytes_used = 0
 
     def run(self, command: TaskCommand) -> TaskExit:
         """Start the command and wait for its end. The calling thread must live until then: the tether needs it."""
@@ -75,7 +88,7 @@ class TaskProcess:
                     return TaskExit(self._why, -1, str(self._why))
                 try:
                     process = subprocess.Popen(
-                        tethered([program, *command.words[1:]]),
+                        _words_of([program, *command.words[1:]], command.exit_path),
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=subprocess.STDOUT,
@@ -86,8 +99,13 @@ class TaskProcess:
                 except OSError as error:
                     return TaskExit(Ending.EXITED, 126, f"cannot start {command.words[0]!r}: {error}")
                 self._mark = command.mark
-            code = self._wait(process, command)
+            with growing(command.log_path):
+                code = self._wait(process, command)
         return self._exit_of(code, command)
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._why is not None
 
     def stop(self, why: Ending = Ending.STOPPED, *, grace_s: float = GRACE_S) -> None:
         """Ask it to end and see to it that it does; returns at once. A second call changes nothing."""
@@ -106,7 +124,7 @@ class TaskProcess:
         if timer:
             timer.daemon = True
             timer.start()
-        code = process.wait()
+        code = self._wait_within_memory(process, command) if command.memory_bytes_max else process.wait()
         if timer:
             timer.cancel()
         with self._lock:
@@ -117,14 +135,43 @@ class TaskProcess:
             os.killpg(process.pid, signal.SIGKILL)
         return code
 
+    def _wait_within_memory(self, process: "subprocess.Popen[bytes]", command: TaskCommand) -> int:
+        """Look at its memory until it ends: one limit for the family, which no resource limit of Linux is."""
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(timeout=_MEMORY_POLL_S)
+            pids = [pid for pid in list_marked(command.mark) if pid != process.pid]
+            if used_memory_bytes(pids, precise=False) <= command.memory_bytes_max:
+                continue
+            used = used_memory_bytes(pids, precise=True)
+            if used > command.memory_bytes_max:
+                self._memory_bytes_used = used
+                self.stop(Ending.OUT_OF_MEMORY, grace_s=0)
+                return process.wait()
+
     def _exit_of(self, code: int, command: TaskCommand) -> TaskExit:
         if self._why is Ending.TIMED_OUT:
             return TaskExit(self._why, code, f"timed out after {command.timeout_s:g} s")
+        if self._why is Ending.OUT_OF_MEMORY:
+            used, limit = gibibytes(self._memory_bytes_used), gibibytes(command.memory_bytes_max)
+            return TaskExit(self._why, code, f"killed: it used {used} of memory; its limit is {limit}")
         if self._why:
             return TaskExit(self._why, code, "stopped")
-        if code == 0:
-            return TaskExit(Ending.EXITED, 0)
-        return TaskExit(Ending.EXITED, code, f"exit code {code}: {last_line_of(command.log_path)}")
+        return exit_of(code, command.log_path)
+
+
+def exit_of(code: int, log_path: Path) -> TaskExit:
+    """Of a process that ended by itself."""
+    if code == 0:
+        return TaskExit(Ending.EXITED, 0)
+    return TaskExit(Ending.EXITED, code, f"exit code {code}: {last_line_of(log_path)}")
+
+
+def _words_of(words: list[str], exit_path: Path | None) -> list[str]:
+    """The command, wrapped so that it dies with this process."""
+    if exit_path is None:
+        return tethered(words)
+    return [sys.executable, "-S", "-E", _RECORDER, str(os.getpid()), str(exit_path), "--", *words]
 
 
 def last_line_of(log_path: Path) -> str:

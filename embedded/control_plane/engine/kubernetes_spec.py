@@ -1,0 +1,147 @@
+"""What `kfp.kubernetes` and the pipeline's configuration say of a cluster (platform_spec), as typed, frozen values.
+
+Field by field what kfp's `kubernetes_executor_config.proto` says, with one difference: what cannot be honoured here
+(ephemeral volumes, fields of the pod as variables, workspaces) is not here, so that it is refused by its name.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from embedded.control_plane.engine.spec import ParameterSource, PipelineSpec, SpecModel, TaskOutputParameter
+
+
+class SecretKey(SpecModel):
+    secret_key: str
+    env_var: str
+
+
+class SecretEnv(SpecModel):
+    secret_name: str = ""
+    secret_name_parameter: ParameterSource | None = None
+    key_to_env: tuple[SecretKey, ...] = ()
+    optional: bool = False
+
+
+class ConfigMapKey(SpecModel):
+    config_map_key: str
+    env_var: str
+
+
+class ConfigMapEnv(SpecModel):
+    config_map_name: str = ""
+    config_map_name_parameter: ParameterSource | None = None
+    key_to_env: tuple[ConfigMapKey, ...] = ()
+    optional: bool = False
+
+
+class SecretVolume(SpecModel):
+    secret_name: str = ""
+    secret_name_parameter: ParameterSource | None = None
+    mount_path: str
+    optional: bool = False
+
+
+class ConfigMapVolume(SpecModel):
+    config_map_name: str = ""
+    config_map_name_parameter: ParameterSource | None = None
+    mount_path: str
+    optional: bool = False
+
+
+class PvcMount(SpecModel):
+    """The claim's name is given twice: the three older fields are what backends before 2.4 read."""
+
+    constant: str = ""
+    component_input_parameter: str | None = None
+    task_output_parameter: TaskOutputParameter | None = None
+    pvc_name_parameter: ParameterSource | None = None
+    mount_path: str
+    sub_path: str = ""
+
+    @property
+    def name_source(self) -> ParameterSource | None:
+        """None when the name is `constant`."""
+        if self.pvc_name_parameter or self.constant:
+            return self.pvc_name_parameter
+        return ParameterSource(
+            component_input_parameter=self.component_input_parameter,
+            task_output_parameter=self.task_output_parameter,
+        )
+
+
+class EmptyDirMount(SpecModel):
+    volume_name: str = ""
+    mount_path: str
+    medium: str = ""
+    size_limit: str = ""
+
+
+class KubernetesExecutor(SpecModel):
+    """What `kfp.kubernetes` says of a task. The last ones have no meaning here; the task's log says so."""
+
+    secret_as_env: tuple[SecretEnv, ...] = ()
+    config_map_as_env: tuple[ConfigMapEnv, ...] = ()
+    secret_as_volume: tuple[SecretVolume, ...] = ()
+    config_map_as_volume: tuple[ConfigMapVolume, ...] = ()
+    pvc_mount: tuple[PvcMount, ...] = ()
+    empty_dir_mounts: tuple[EmptyDirMount, ...] = ()
+    active_deadline_seconds: int = Field(0, ge=0)
+    node_selector: Any = None
+    tolerations: Any = None
+    node_affinity: Any = None
+    pod_affinity: Any = None
+    pod_metadata: Any = None
+    image_pull_secret: Any = None
+    image_pull_policy: Any = None
+    security_context: Any = None
+    enabled_shared_memory: Any = None
+
+
+class KubernetesDeployment(SpecModel):
+    executors: dict[str, KubernetesExecutor] = Field(default_factory=dict)
+
+
+class PipelineConfig(SpecModel):
+    """Of the whole run. How long a finished workflow is kept concerns the cluster's own objects alone."""
+
+    active_deadline_seconds: int = Field(0, ge=0)
+    """0 = none. When it has passed, the run is terminated; exit tasks still run."""
+    resource_ttl_on_completion: int = 0
+    resource_ttl_on_success: int = 0
+    resource_ttl_on_failure: int = 0
+
+
+class KubernetesPlatform(SpecModel):
+    deployment_spec: KubernetesDeployment = KubernetesDeployment()
+    pipeline_config: PipelineConfig = PipelineConfig()
+
+
+class Platforms(SpecModel):
+    kubernetes: KubernetesPlatform = KubernetesPlatform()
+
+
+class PlatformSpec(SpecModel):
+    platforms: Platforms = Platforms()
+
+
+class Pipeline(BaseModel):
+    """Everything that was uploaded: the pipeline, and what it says of Kubernetes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    spec: PipelineSpec
+    platform: PlatformSpec = PlatformSpec()
+
+    @property
+    def name(self) -> str:
+        return self.spec.pipeline_info.name
+
+    @property
+    def deadline_s(self) -> float:
+        """Longest time of a run; 0 = any."""
+        return self.platform.platforms.kubernetes.pipeline_config.active_deadline_seconds
+
+    def kubernetes_of(self, executor_label: str) -> KubernetesExecutor:
+        executors = self.platform.platforms.kubernetes.deployment_spec.executors
+        return executors.get(executor_label, KubernetesExecutor())

@@ -1,0 +1,89 @@
+"""A task that prints for ever does not fill the disk: its log keeps beginning and end, and says what is missing.
+
+Tasks write into their log files themselves (opened to append), so nothing stands in their way. One thread looks at the
+files that grow, ten times a second, and cuts the middle out of one that is too long.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+MIB = 1024 * 1024
+_TICK_S = 0.1
+_STOP_S = 2.0
+_growing: dict[Path, int] = {}
+"""Logs of tasks that run, and how many bytes were cut out of each."""
+_ended: dict[Path, int] = {}
+"""Of tasks that have ended since the last look."""
+_lock = threading.Lock()
+
+
+@contextmanager
+def growing(log_path: Path) -> Iterator[None]:
+    """While a process writes into this log."""
+    with _lock:
+        _growing[log_path] = 0
+    try:
+        yield
+    finally:
+        with _lock:
+            _ended[log_path] = _growing.pop(log_path, 0)
+
+
+class LogCap:
+    """Keeps every log that grows at `max_bytes`, while it is started."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self._look_for_ever, name="log-cap", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._is_stopping.set()
+        self._thread.join(timeout=_STOP_S)
+
+    def _look_for_ever(self) -> None:
+        while not self._is_stopping.wait(_TICK_S):
+            with _lock:
+                paths = {**_growing, **_ended}
+                _ended.clear()
+            for path, num_cut in paths.items():
+                try:
+                    self._look(path, num_cut)
+                except OSError:
+                    log.exception("the log %s could not be cut", path)
+
+    def _look(self, path: Path, num_cut: int) -> None:
+        if path.exists() and path.stat().st_size > self._max_bytes:
+            num_cut += cut_middle(path, max_bytes=self._max_bytes, num_cut=num_cut)
+            with _lock:
+                if path in _growing:
+                    _growing[path] = num_cut
+
+
+def cut_middle(path: Path, *, max_bytes: int, num_cut: int = 0) -> int:
+    """Leave a quarter of `max_bytes` from the beginning and one from the end; gives how many bytes went now.
+
+    num_cut: what went before, for the notice. A line written at the very moment may be lost: it was about to be.
+    """
+    part = max_bytes // 4
+    with path.open("r+b") as file:
+        size = file.seek(0, 2)
+        file.seek(part)
+        head_end = part + len(file.readline(4096))
+        file.seek(size - part)
+        file.readline(4096)
+        tail = file.read()
+        gone = max(0, size - head_end - len(tail))
+        notice = f"\n[control plane] {num_cut + gone} bytes were cut out here: this log may have {max_bytes}.\n"
+        file.seek(head_end)
+        file.write(notice.encode() + tail)
+        file.truncate()
+    return gone

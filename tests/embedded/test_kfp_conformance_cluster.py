@@ -1,0 +1,325 @@
+"""What pipelines ask of a cluster, on one machine: honoured, or refused by its name."""
+
+import importlib.util
+import json
+import os
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kfp
+import kfp_server_api
+import pytest
+import yaml
+from kfp import compiler
+from minio import Minio
+
+from ratchet.settings import Settings
+from tests.embedded import kfp_cluster_constructs as constructs
+from tests.embedded import kfp_constructs
+from tests.embedded.kfp_server import KfpServer, run_pipeline
+
+OK, FAILED = "SUCCEEDED", "FAILED"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KfpServer]:
+    server = KfpServer(tmp_path_factory.mktemp("kfp"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def client(server: KfpServer) -> Iterator[kfp.Client]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(server.folder))
+        yield server.client()
+
+
+@pytest.fixture(scope="module")
+def s3(server: KfpServer, s3_settings: Settings) -> Minio:
+    """The server is told of the object store by its secret."""
+    folder = server.folder / "secrets" / "ratchet"
+    folder.mkdir(exist_ok=True)
+    values = s3_settings.as_env()
+    for key in ("RATCHET_S3_ENDPOINT", "RATCHET_S3_ACCESS_KEY", "RATCHET_S3_SECRET_KEY", "RATCHET_S3_REGION"):
+        (folder / key).write_text(values.get(key, "us-east-1"))
+    return Minio(
+        values["RATCHET_S3_ENDPOINT"].partition("://")[2],
+        access_key=values["RATCHET_S3_ACCESS_KEY"],
+        secret_key=values["RATCHET_S3_SECRET_KEY"],
+        secure=False,
+    )
+
+
+def outputs_of(server: KfpServer, run_id: str) -> dict[str, Any]:
+    return {path: task["output_parameters"].get("Output") for path, task in server.tasks_of(run_id).items()}
+
+
+def error_of(server: KfpServer, run_id: str, task: str) -> str:
+    return str(server.tasks_of(run_id)[task]["error"]["message"])
+
+
+def test_secrets_and_config_maps_are_files_below_the_mount_path(
+    server: KfpServer, client: kfp.Client, tmp_path: Path
+) -> None:
+    run_id = run_pipeline(client, constructs.secret_and_config_volumes, tmp_path)
+    assert server.wait_for(run_id)["state"] == OK
+    assert outputs_of(server, run_id) == {"read-known-files": "s3cret s3cret"}
+    assert "is not mounted at /etc/hub" in server.get(f"runs/{run_id}/tasks/read-known-files/log")
+
+
+def test_missing_secret_fails_the_task_by_its_name(server: KfpServer, client: kfp.Client, tmp_path: Path) -> None:
+    run_id = run_pipeline(client, constructs.secret_volume_missing, tmp_path)
+    assert server.wait_for(run_id)["state"] == FAILED
+    assert "Secret 'nowhere' is not there" in error_of(server, run_id, "read-known-files")
+
+
+def test_claim_is_made_shared_and_deleted(server: KfpServer, client: kfp.Client, tmp_path: Path) -> None:
+    for _ in range(2):  # the second run makes it anew, so the first has deleted it
+        run_id = run_pipeline(client, constructs.claim_from_first_to_last, tmp_path)
+        assert server.wait_for(run_id)["state"] == OK
+        assert outputs_of(server, run_id)["read-file"] == "kept"
+    assert not (server.folder / "data" / "volumes" / "shared").exists()
+
+
+def test_claim_is_named_by_an_input_of_the_pipeline(server: KfpServer, client: kfp.Client, tmp_path: Path) -> None:
+    run_id = run_pipeline(client, constructs.claim_by_input, tmp_path)
+    assert server.wait_for(run_id)["state"] == OK
+    assert outputs_of(server, run_id)["condition-1/read-file"] == "by input"
+
+
+def test_empty_dir_lives_as_long_as_its_task(server: KfpServer, client: kfp.Client, tmp_path: Path) -> None:
+    run_id = run_pipeline(client, constructs.scratch_volume, tmp_path)
+    assert server.wait_for(run_id)["state"] == OK
+
+
+def test_task_over_its_memory_limit_is_killed_by_name_with_its_children(
+    server: KfpServer, client: kfp.Client, tmp_path: Path
+) -> None:
+    run_id = run_pipeline(client, constructs.memory_hog, tmp_path)
+    assert server.wait_for(run_id)["state"] == FAILED
+    assert "of memory; its limit is 0.19 GiB" in error_of(server, run_id, "allocate")
+    run_id = run_pipeline(client, constructs.memory_hog, tmp_path, {"size_mib": 10})
+    assert server.wait_for(run_id)["state"] == OK
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "named"),
+    [
+        pytest.param(constructs.too_large, "it asks for 921600.00 GiB of memory; this machine has", id="memory"),
+        pytest.param(constructs.needs_gpu, "it asks for 64 x nvidia.com/gpu; this machine has", id="gpus"),
+        pytest.param(constructs.unreadable_amount, "the CPU limit: 'lots' is not a quantity", id="no-amount"),
+    ],
+)
+def test_request_that_this_machine_can_never_meet_fails_by_name(
+    server: KfpServer, client: kfp.Client, tmp_path: Path, pipeline: Any, named: str
+) -> None:
+    run_id = run_pipeline(client, pipeline, tmp_path)
+    assert server.wait_for(run_id)["state"] == FAILED
+    assert named in error_of(server, run_id, "say")
+
+
+def test_tasks_that_do_not_fit_together_run_one_after_the_other(
+    server: KfpServer, client: kfp.Client, tmp_path: Path
+) -> None:
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    arguments = {"folder": str(tmp_path), "half": str(int(total * 0.51))}
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.exists() and limit.read_text().strip().isdigit():
+        arguments["half"] = str(int(min(total, int(limit.read_text())) * 0.51))
+    run_id = run_pipeline(client, constructs.two_halves_and_a_small_one, tmp_path, arguments)
+    assert server.wait_for(run_id)["state"] == OK
+    spans = {path.stem: tuple(map(float, path.read_text().split())) for path in tmp_path.glob("*.span")}
+    (start_1, end_1), (start_2, end_2) = spans["one"], spans["two"]
+    assert end_1 <= start_2 or end_2 <= start_1
+    assert spans["free"][0] < max(start_1, start_2), "what asks for nothing does not wait"
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "named"),
+    [
+        pytest.param(constructs.ephemeral_volume, "genericEphemeralVolume", id="ephemeral-volume"),
+        pytest.param(constructs.field_as_variable, "fieldPathAsEnv", id="field-path-as-variable"),
+        pytest.param(constructs.workspace, "workspace", id="workspace"),
+        pytest.param(constructs.task_config, "TASK_CONFIG", id="task-config"),
+        pytest.param(constructs.mount_hides_everything, "mount path '/'", id="mount-at-root"),
+        pytest.param(constructs.nested_venv, "use_venv", id="nested-virtual-environment"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_at_submission(
+    client: kfp.Client, tmp_path: Path, pipeline: Any, named: str
+) -> None:
+    with pytest.raises(kfp_server_api.ApiException) as refused:
+        run_pipeline(client, pipeline, tmp_path)
+    assert refused.value.status == 400
+    assert named in refused.value.body
+
+
+@pytest.mark.parametrize(
+    ("root", "named"),
+    [
+        pytest.param("gs://bucket/x", "gs://bucket/x", id="another-cloud"),
+        pytest.param("minio://bucket/x", "s3://bucket/prefix", id="minio-scheme"),
+        pytest.param("relative/path", "relative/path", id="relative"),
+    ],
+)
+def test_pipeline_root_elsewhere_is_refused(client: kfp.Client, tmp_path: Path, root: str, named: str) -> None:
+    path = tmp_path / "pipeline.yaml"
+    compiler.Compiler().compile(kfp_constructs.sequence, str(path))
+    with pytest.raises(kfp_server_api.ApiException) as refused:
+        client.create_run_from_pipeline_package(str(path), pipeline_root=root)
+    assert named in refused.value.body
+
+
+def test_local_pipeline_root_must_be_below_the_data_folder(
+    server: KfpServer, client: kfp.Client, tmp_path: Path
+) -> None:
+    path = tmp_path / "pipeline.yaml"
+    compiler.Compiler().compile(kfp_constructs.artifacts, str(path))
+    inside = server.folder / "data" / "mine"
+    run_id = client.create_run_from_pipeline_package(str(path), pipeline_root=f"file://{inside}").run_id
+    assert server.wait_for(run_id)["state"] == OK
+    found = server.get(f"runs/{run_id}/artifacts")["artifacts"]
+    assert {Path(entry["uri"]).is_relative_to(inside) for entry in found} == {True}
+    run_id = client.create_run_from_pipeline_package(str(path), pipeline_root=str(tmp_path)).run_id
+    run = server.wait_for(run_id)
+    assert run["state"] == FAILED
+    assert "outside of this backend's data folder" in run["error"]["message"]
+
+
+def test_artifacts_go_through_s3_and_are_cached_there(
+    server: KfpServer, client: kfp.Client, s3: Minio, tmp_path: Path
+) -> None:
+    path = tmp_path / "pipeline.yaml"
+    compiler.Compiler().compile(constructs.through_s3, str(path))
+    for _ in range(2):
+        run_id = client.create_run_from_pipeline_package(
+            str(path), arguments={"folder": str(tmp_path)}, pipeline_root="s3://ratchet/runs/"
+        ).run_id
+        assert server.wait_for(run_id)["state"] == OK, server.get(f"runs/{run_id}")
+    outputs = outputs_of(server, run_id)
+    assert outputs["read-part"] == "HELLO"
+    assert [task["is_cached"] for task in server.tasks_of(run_id).values()] == [True] * 5
+    uris = {
+        entry["task_id"] + "/" + entry["output"]: entry["uri"]
+        for entry in server.get(f"runs/{run_id}/artifacts")["artifacts"]
+    }
+    assert uris["write/out"].startswith("s3://ratchet/runs/through-s3/")
+    assert server.tasks_of(run_id)["show-address"]["output_parameters"]["uri"] == uris["write/out"]
+    bucket, _, name = uris["copy-dataset/out"].removeprefix("s3://").partition("/")
+    assert s3.get_object(bucket, f"{name}/part").data == b"HELLO"
+    assert not list((server.folder / "data" / "staging").rglob("part")), "staged inputs are gone"
+
+
+def test_default_root_of_the_pipeline_may_be_s3(
+    server: KfpServer, client: kfp.Client, s3: Minio, tmp_path: Path
+) -> None:
+    path = tmp_path / "pipeline.yaml"
+    compiler.Compiler().compile(kfp_constructs.artifacts, str(path))
+    spec = {**yaml.safe_load(path.read_text()), "defaultPipelineRoot": "s3://ratchet/default"}
+    path.write_text(yaml.safe_dump(spec))
+    run_id = client.create_run_from_pipeline_package(str(path), enable_caching=False).run_id
+    assert server.wait_for(run_id)["state"] == OK
+    assert outputs_of(server, run_id)["read"] == "hello 5"
+    assert server.get(f"runs/{run_id}/artifacts")["artifacts"][0]["uri"].startswith("s3://ratchet/default/")
+
+
+def test_importer_takes_s3_objects_and_a_missing_one_fails_its_reader_by_name(
+    server: KfpServer, client: kfp.Client, s3: Minio, tmp_path: Path
+) -> None:
+    (tmp_path / "data.txt").write_text("from s3")
+    s3.fput_object("ratchet", "import/data.txt", str(tmp_path / "data.txt"))
+    uri = "s3://ratchet/import/data.txt"
+    run_id = run_pipeline(client, constructs.import_from, tmp_path, {"uri": uri})
+    assert server.wait_for(run_id)["state"] == OK
+    assert outputs_of(server, run_id)["read"] == "from s3 7"
+    assert server.get(f"runs/{run_id}/artifacts")["artifacts"][0]["uri"] == uri
+    run_id = run_pipeline(client, constructs.import_from, tmp_path, {"uri": f"{uri}.missing"})
+    assert server.wait_for(run_id)["state"] == FAILED
+    assert f"{uri}.missing: NoSuchKey" in error_of(server, run_id, "read")
+
+
+def make_index(folder: Path) -> str:
+    """A package index of one pure-Python wheel, as `file://`."""
+    name, version = "ratchet_test_greeting", "1.0"
+    project = folder / "ratchet-test-greeting"
+    project.mkdir(parents=True)
+    wheel = project / f"{name}-{version}-py3-none-any.whl"
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(f"{name}.py", 'TEXT = "hello"\n')
+        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+    (project / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
+    return f"file://{folder}"
+
+
+def test_packages_are_installed_once_in_an_environment_of_their_own(
+    server: KfpServer, client: kfp.Client, tmp_path: Path
+) -> None:
+    pipeline = constructs.packages_pipeline("ratchet-test-greeting==1.0", make_index(tmp_path / "index"))
+    run_id = run_pipeline(client, pipeline, tmp_path)
+    assert server.wait_for(run_id)["state"] == OK, error_of(server, run_id, "greet")
+    text, _, prefix = outputs_of(server, run_id)["greet"].partition(" ")
+    environments = server.folder / "data" / "environments"
+    assert text == "hello"
+    assert Path(prefix).parent == environments
+    assert outputs_of(server, run_id)["greet-too"] == "hello kfp"
+    built = [path for path in environments.iterdir() if path.is_dir() and not path.is_symlink()]
+    assert len(built) == 1, "two tasks at once share one build"
+    assert importlib.util.find_spec("ratchet_test_greeting") is None, "never in the service's own environment"
+
+
+def test_command_that_calls_pip_by_itself_installs_only_for_itself(
+    server: KfpServer, client: kfp.Client, tmp_path: Path
+) -> None:
+    run_id = run_pipeline(client, constructs.installs_by_hand, tmp_path, {"index": make_index(tmp_path / "index")})
+    assert server.wait_for(run_id)["state"] == OK, error_of(server, run_id, "install-by-hand")
+    text, _, prefix = server.tasks_of(run_id)["install-by-hand"]["output_parameters"]["out"].strip().partition(" ")
+    assert text == "hello"
+    assert not Path(prefix).exists(), "it is gone with the task"
+    assert importlib.util.find_spec("ratchet_test_greeting") is None, "never in the service's own environment"
+
+
+def test_package_that_is_nowhere_is_refused_in_pips_own_words(
+    server: KfpServer, client: kfp.Client, tmp_path: Path
+) -> None:
+    pipeline = constructs.packages_pipeline("ratchet-test-greeting==2.0", make_index(tmp_path / "index"))
+    run_id = run_pipeline(client, pipeline, tmp_path)
+    assert server.wait_for(run_id)["state"] == FAILED
+    message = error_of(server, run_id, "greet")
+    assert "No matching distribution found for ratchet-test-greeting==2.0" in message
+    assert "package index" in message
+    built = [path for path in (server.folder / "data" / "environments").iterdir() if path.is_dir()]
+    links = [path for path in built if path.is_symlink()]
+    assert {path.resolve() for path in links} == {path for path in built if not path.is_symlink()}, "no half is left"
+
+
+def test_run_over_its_deadline_ends_and_says_so(server: KfpServer, client: kfp.Client, tmp_path: Path) -> None:
+    """The compiler of kfp 2.16 does not write this field yet; the schema has it."""
+    path = tmp_path / "pipeline.yaml"
+    compiler.Compiler().compile(kfp_constructs.long_with_exit, str(path))
+    platform = {"platforms": {"kubernetes": {"pipelineConfig": {"activeDeadlineSeconds": "1"}}}}
+    body = {
+        "display_name": "late",
+        "pipeline_spec": {"pipeline_spec": yaml.safe_load(path.read_text()), "platform_spec": platform},
+        "runtime_config": {"parameters": {"mark": str(tmp_path / "mark")}},
+    }
+    request = urllib.request.Request(
+        f"{server.url}/apis/v2beta1/runs",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+        method="POST",
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:
+        run_id = json.load(response)["run_id"]
+    run = server.wait_for(run_id)
+    assert (run["state"], run["error"]["message"]) == (FAILED, "the run took longer than 1 s (activeDeadlineSeconds)")
+    assert server.tasks_of(run_id)["report"]["state"] == OK
