@@ -93,13 +93,34 @@ def _listener(layout: Layout, *, port: int) -> dict[str, Any]:
 
 def _http(layout: Layout) -> dict[str, Any]:
     router = {"@type": _type("extensions.filters.http.router.v3.Router")}
+    # Without this filter a longer body would go through, but could not be sent again when a revision dies under it.
+    buffer = {"@type": _type("extensions.filters.http.buffer.v3.Buffer"), "max_request_bytes": _REQUEST_BYTES_MAX}
     return {
         "@type": _type("extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": "inference",
         "generate_request_id": True,
+        # One path has one spelling: no rule on a prefix is passed by `//`, `/./`, `..` or `%2e`. An escaped slash has
+        # no meaning in any path of the inference protocols, so it is refused (400).
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
         "access_log": [_failure_log(layout)],
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
+        "http_filters": [
+            {"name": "envoy.filters.http.buffer", "typed_config": buffer},
+            {"name": "envoy.filters.http.router", "typed_config": router},
+        ],
+        "local_reply_config": {"mappers": [_too_large()]},
         "rds": {"route_config_name": ROUTES, "config_source": _watched(layout.xds / "rds.json")},
+    }
+
+
+def _too_large() -> dict[str, Any]:
+    """The answer to a body over the limit, in the form of the model servers' own errors."""
+    text = f"the request body is larger than {_REQUEST_BYTES_MAX} bytes; send fewer instances a request"
+    too_large = {"comparison": {"op": "EQ", "value": {"default_value": 413, "runtime_key": "local_reply.too_large"}}}
+    return {
+        "filter": {"status_code_filter": too_large},
+        "body_format_override": {"json_format": {"error": text}},
     }
 
 

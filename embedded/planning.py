@@ -105,11 +105,14 @@ def endpoints_of(settings: Settings) -> dict[str, str]:
 
 
 def render_kubeconfig(settings: Settings) -> str:
-    """For `kubectl` and the Kubernetes clients."""
+    """For `kubectl` and the Kubernetes clients. The token stands twice: kubectl sends a user's token over TLS only, but
+    the password of a URL always."""
+    scheme, _, address = settings.kubernetes_endpoint.partition("://")
+    server = f"{scheme}://ratchet:{settings.kubernetes_token.get_secret_value()}@{address}"
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "embedded", "cluster": {"server": settings.kubernetes_endpoint}}],
+        "clusters": [{"name": "embedded", "cluster": {"server": server}}],
         "users": [{"name": "ratchet", "user": {"token": settings.kubernetes_token.get_secret_value()}}],
         "contexts": [
             {

@@ -12,11 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from embedded.control_plane.kubernetes_core import events_between, rfc3339
+from embedded.control_plane.kubernetes_metadata import FOREGROUND
 from embedded.control_plane.revisions import (
     Rollout,
     TrafficTarget,
+    obsolete_revisions,
     percent_by_revision,
     routed_revisions,
+    serving_revisions,
     settle,
 )
 from embedded.control_plane.serving_gateway import EnvoyGateway
@@ -67,11 +71,13 @@ class Reconciler:
         self._applied = {row.name: _routed_service(row.name, row.routed) for row in store.list_services()}
         """What the gateway's routes say, or will say after the first pass."""
         self._is_synced = False
+        self._models_kept: set[Path] | None = None
+        """Of the last pruning."""
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._models.prune(self._store.list_model_dirs())
+        self._prune_models()
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
@@ -99,10 +105,12 @@ class Reconciler:
             states={name: self._state_of(service.uid, name) for name in plan.needed},
             url=self._url,
             previous=service.status,
-            now=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            now=rfc3339(datetime.now(UTC)),
         )
         if status != service.status:
             self._store.put_progress(uid, rollout=service.rollout, routed=service.routed, status=status)
+            told = events_between(service.name, service.status, status)
+            self._store.core.record(service.manifest["metadata"] | {"name": service.name}, told, now=datetime.now(UTC))
 
     async def _run(self) -> None:
         while True:
@@ -119,7 +127,10 @@ class Reconciler:
 
     async def _reconcile(self) -> None:
         plans = []
-        for service in self._store.list_services():
+        services = self._store.list_services()
+        for service in services:
+            if _is_ending(service):
+                continue
             revisions = self._store.list_revisions(service.uid)
             plan = self._plan(service, revisions)
             self._start_needed(plan, revisions)
@@ -133,6 +144,8 @@ class Reconciler:
             self.refresh_status(plan.service.uid)
         self._gateway.update_clusters(self._endpoints(), self._applied.values())
         self._retire_unneeded({(plan.service.uid, name) for plan in plans for name in plan.needed})
+        self._end_deletions(service for service in services if _is_ending(service))
+        self._collect_garbage(plans)
 
     def _plan(self, service: ServiceRow, revisions: list[RevisionRow]) -> Plan:
         """Pure but for the look at the processes."""
@@ -236,6 +249,41 @@ class Reconciler:
             self._unneeded_since.pop(key, None)
             self.wake()
 
+    def _end_deletions(self, ending: Iterable[ServiceRow]) -> None:
+        """A deletion in the foreground is over when the last process is."""
+        running = {uid for uid, _ in self._runners}
+        for service in ending:
+            if service.uid in running or service.name in self._applied:
+                continue
+            fresh = self._store.fetch_service(service.namespace, service.name)
+            if fresh is None or fresh.uid != service.uid:
+                continue
+            if fresh.manifest["metadata"]["finalizers"] == [FOREGROUND]:  # others are for their owners to take off
+                self._store.delete_service(fresh.uid)
+
+    def _collect_garbage(self, plans: Iterable[Plan]) -> None:
+        """Forget revisions beyond the history that is kept, and the models that nobody can serve any more."""
+        for plan in plans:
+            fresh = self._store.fetch_service(plan.service.namespace, plan.service.name)
+            if fresh is None or fresh.uid != plan.service.uid:
+                continue
+            names = [row.name for row in self._store.list_revisions(fresh.uid)]
+            if obsolete := obsolete_revisions(names, fresh.rollout, (*fresh.routed, *plan.targets)):
+                self._store.delete_revisions(fresh.uid, obsolete)
+        if not any(runner.may_be_fetching for runner in self._runners.values()):
+            self._prune_models()
+
+    def _prune_models(self) -> None:
+        """Keep the models of revisions that run or that the traffic rule may call back."""
+        used = {runner.model_dir for runner in self._runners.values() if runner.model_dir}
+        for service in self._store.list_services():
+            serving = serving_revisions(service.rollout, service.routed)
+            rows = self._store.list_revisions(service.uid)
+            used |= {Path(row.model_dir) for row in rows if row.model_dir and row.name in serving}
+        if used != self._models_kept:
+            self._models.prune(used)
+            self._models_kept = used
+
     def _has_been_ready(self, uid: str, name: str) -> bool:
         runner = self._runners.get((uid, name))
         return runner is not None and runner.has_been_ready
@@ -249,3 +297,9 @@ class Reconciler:
 
 def _routed_service(name: str, targets: Iterable[TrafficTarget]) -> RoutedService:
     return RoutedService(name=name, percent_by_revision=dict(percent_by_revision(targets)))
+
+
+def _is_ending(service: ServiceRow) -> bool:
+    """Deleted in the foreground: it lives until its processes have ended. With other finalizers alone it serves on."""
+    metadata = service.manifest["metadata"]
+    return "deletionTimestamp" in metadata and FOREGROUND in (metadata.get("finalizers") or ())

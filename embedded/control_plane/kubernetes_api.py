@@ -1,242 +1,329 @@
-"""The Kubernetes REST API for `serving.kserve.io/v1beta1 InferenceService`: HTTP in, HTTP out.
+"""The Kubernetes REST API for InferenceServices, and the namespaces and events that belong to them: HTTP in, HTTP out.
 
-Enough of it for the unmodified `kserve.KServeClient` and `kubernetes` clients, and for `kubectl get|delete|patch
---type=merge|json`. Errors are `Status` objects. Watches and server-side apply are refused, not faked.
+Enough of it for the unmodified `kserve.KServeClient`, `kubernetes` clients and `kubectl`. Errors are `Status` objects.
+What is not served is refused by name.
 """
 
-import hmac
-import json
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
+from fastapi.responses import JSONResponse, StreamingResponse
 
-from embedded.control_plane.serving_errors import GROUP, KIND, PLURAL, VERSION, ApiError, bad_request
+from embedded.control_plane import kubernetes_discovery as discovery
+from embedded.control_plane.kubernetes_kinds import EVENTS, INFERENCE_SERVICES, NAMESPACES, ObjectKind
+from embedded.control_plane.kubernetes_listing import Page, Pages, check_version
+from embedded.control_plane.kubernetes_media import (
+    APPLY,
+    Shape,
+    content_type_of,
+    flag_of,
+    is_dry_run,
+    manager_of,
+    number_of,
+    parse_json,
+    parse_yaml,
+    read_body,
+    read_json,
+    shape_of,
+)
+from embedded.control_plane.kubernetes_metadata import is_namespace
+from embedded.control_plane.kubernetes_routes import route_class, unserved
+from embedded.control_plane.kubernetes_schema import MINIMAL_V2, render_document, render_index
+from embedded.control_plane.kubernetes_selectors import parse_fields, parse_labels
+from embedded.control_plane.kubernetes_table import render_table
+from embedded.control_plane.kubernetes_watch import Chooser, Watcher, WatchOptions, labels_of
+from embedded.control_plane.serving_errors import (
+    GROUP,
+    PLURAL,
+    VERSION,
+    ApiError,
+    FieldError,
+    bad_request,
+    invalid,
+    kind_not_found,
+)
 from embedded.control_plane.serving_patch import PatchError, json_patch, merge_patch
-from embedded.control_plane.serving_resources import InferenceServiceObjects
+from embedded.control_plane.serving_resources import Author, Deletion, InferenceServiceObjects
+from embedded.control_plane.serving_store import ServingStore
 
-_BODY_BYTES_MAX = 1_500_000
-"""As much as etcd takes."""
-_ROOT = f"/apis/{GROUP}"
-_COLLECTION = f"{_ROOT}/{VERSION}/namespaces/{{namespace}}/{PLURAL}"
-_OBJECT = f"{_COLLECTION}/{{name}}"
+log = logging.getLogger(__name__)
 _PATCHES: dict[str, Callable[[Any, Any], Any]] = {
-    "application/merge-patch+json": merge_patch,
     "application/json-patch+json": json_patch,
+    "application/merge-patch+json": merge_patch,
 }
+_OPENAPI_V2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""As API servers write it: Go does not read the @ of the name that its clients ask by."""
 Endpoint = Callable[[Request], Awaitable[Response]]
+Object = dict[str, Any]
 
 
-def router_of(objects: InferenceServiceObjects, *, token: str) -> APIRouter:
+def router_of(objects: InferenceServiceObjects, store: ServingStore, *, token: str) -> APIRouter:
     """The routes; every one of them asks for the bearer token."""
-    api = KubernetesApi(objects)
-    router = APIRouter(route_class=_route_class(token))
-    for path, method, endpoint in (
-        ("/version", "GET", api.version),
-        ("/api", "GET", api.core_versions),
-        ("/api/v1", "GET", api.core_resources),
-        ("/apis", "GET", api.groups),
-        (_ROOT, "GET", api.group),
-        (f"{_ROOT}/{VERSION}", "GET", api.resources),
-        (f"{_ROOT}/{VERSION}/{PLURAL}", "GET", api.list),
-        (_COLLECTION, "GET", api.list),
-        (_COLLECTION, "POST", api.create),
-        (_OBJECT, "GET", api.read),
-        (f"{_OBJECT}/status", "GET", api.read),
-        (_OBJECT, "PUT", api.replace),
-        (_OBJECT, "PATCH", api.patch),
-        (_OBJECT, "DELETE", api.delete),
-    ):
+    api = KubernetesApi(objects, store)
+    router = APIRouter(route_class=route_class(token))
+    namespaced = f"{INFERENCE_SERVICES.root}/namespaces/{{namespace}}/{PLURAL}"
+    routes: list[tuple[str, str, Endpoint]] = [
+        ("/version", "GET", _answer(discovery.render_version)),
+        ("/api", "GET", _answer(discovery.render_core_versions)),
+        ("/api/v1", "GET", _answer(lambda: discovery.render_resources(NAMESPACES.root))),
+        ("/apis", "GET", _answer(discovery.render_groups)),
+        (f"/apis/{GROUP}", "GET", _answer(discovery.render_group)),
+        (f"/apis/{GROUP}/{VERSION}", "GET", _answer(lambda: discovery.render_resources(INFERENCE_SERVICES.root))),
+        ("/openapi/v2", "GET", openapi_v2),
+        ("/openapi/v3", "GET", _answer(render_index)),
+        ("/openapi/v3/{root:path}", "GET", openapi_v3),
+        *api.reading_routes(INFERENCE_SERVICES),
+        *api.reading_routes(EVENTS),
+        *api.reading_routes(NAMESPACES),
+        ("/api/v1/namespaces", "POST", api.create_namespace),
+        (namespaced, "POST", api.create),
+        (namespaced, "DELETE", api.delete_chosen),
+        (f"{namespaced}/{{name}}/status", "GET", api.reader_of(INFERENCE_SERVICES)),
+        (f"{namespaced}/{{name}}", "PUT", api.replace),
+        (f"{namespaced}/{{name}}", "PATCH", api.patch),
+        (f"{namespaced}/{{name}}", "DELETE", api.delete),
+    ]
+    for path, method, endpoint in routes:
         router.add_api_route(path, endpoint, methods=[method], include_in_schema=False)
-    others = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-    router.add_api_route(f"{_ROOT}/{{rest:path}}", api.unknown, methods=others, include_in_schema=False)
-    router.add_api_route("/api/v1/{rest:path}", api.unknown, methods=others, include_in_schema=False)
+    refuse, every = unserved((path, method) for path, method, _ in routes)
+    for path in ("/apis/{rest:path}", "/api/{rest:path}", "/openapi/{rest:path}", "/apis", "/api", "/version"):
+        router.add_api_route(path, refuse, methods=every, include_in_schema=False)
     return router
 
 
 class KubernetesApi:
     """One method a route."""
 
-    def __init__(self, objects: InferenceServiceObjects) -> None:
+    def __init__(self, objects: InferenceServiceObjects, store: ServingStore) -> None:
         self._objects = objects
+        self._core = store.core
+        self._journal = store.journal
+        self._pages = Pages(store.journal)
 
-    async def version(self, request: Request) -> Response:
-        return JSONResponse({"major": "1", "minor": "30", "gitVersion": "v1.30.0+ratchet", "platform": "linux/amd64"})
+    def reading_routes(self, kind: ObjectKind) -> list[tuple[str, str, Endpoint]]:
+        """List, watch and read, in one namespace and across all."""
 
-    async def core_versions(self, request: Request) -> Response:
-        return JSONResponse({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
+        async def collection(request: Request) -> Response:
+            return self._collection(kind, request)
 
-    async def core_resources(self, request: Request) -> Response:
-        """None: pods, services and so on are not served here. `kubectl` asks before it asks for anything else."""
-        return JSONResponse({"kind": "APIResourceList", "groupVersion": "v1", "resources": []})
-
-    async def groups(self, request: Request) -> Response:
-        return JSONResponse({"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group()]})
-
-    async def group(self, request: Request) -> Response:
-        return JSONResponse({"kind": "APIGroup", "apiVersion": "v1", **_group()})
-
-    async def resources(self, request: Request) -> Response:
-        resource = {"kind": KIND, "namespaced": True, "singularName": KIND.lower()}
-        listed = [
-            {
-                **resource,
-                "name": PLURAL,
-                "shortNames": ["isvc"],
-                "verbs": ["create", "delete", "get", "list", "patch", "update"],
-            },
-            {**resource, "name": f"{PLURAL}/status", "singularName": "", "verbs": ["get"]},
+        read = self.reader_of(kind)
+        if not kind.is_namespaced:
+            everywhere = f"{kind.root}/{kind.plural}"
+            return [(everywhere, "GET", collection), (f"{everywhere}/{{name}}", "GET", read)]
+        within = f"{kind.root}/namespaces/{{namespace}}/{kind.plural}"
+        return [
+            (f"{kind.root}/{kind.plural}", "GET", collection),
+            (within, "GET", collection),
+            (f"{within}/{{name}}", "GET", read),
         ]
-        group_version = f"{GROUP}/{VERSION}"
-        body = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": listed}
-        return JSONResponse(body)
 
-    async def list(self, request: Request) -> Response:
-        if request.query_params.get("watch") in {"1", "true", "True"}:
-            raise ApiError(405, "MethodNotAllowed", "watch is not served here; list again instead")
-        namespace = request.path_params.get("namespace")
-        is_chosen = selector_of(
-            labels=request.query_params.get("labelSelector", ""), fields=request.query_params.get("fieldSelector", "")
-        )
-        body = {
-            "apiVersion": f"{GROUP}/{VERSION}",
-            "kind": f"{KIND}List",
-            "metadata": {"resourceVersion": self._objects.resource_version(), "continue": ""},
-            "items": [found for found in self._objects.list(namespace) if is_chosen(found)],
-        }
-        return JSONResponse(body)
+    def reader_of(self, kind: ObjectKind) -> Endpoint:
+        async def read(request: Request) -> Response:
+            shape = shape_of(request)
+            found = self._fetch(kind, request.path_params.get("namespace", ""), request.path_params["name"])
+            if shape.name == "Table":
+                return _json(
+                    _table(kind, Page([found], {"resourceVersion": found["metadata"]["resourceVersion"]}), shape)
+                )
+            return _json(_partial(found) if shape.name else found)
+
+        return read
+
+    async def create_namespace(self, request: Request) -> Response:
+        body = await read_json(request)
+        metadata = body.get("metadata") if isinstance(body, dict) else None
+        name = str(metadata.get("name")) if isinstance(metadata, dict) else ""
+        if not is_namespace(name) or body.get("kind") not in (None, "Namespace"):
+            raise bad_request(f"expected a Namespace with a name like default, found {body!r:.200}")
+        if self._core.fetch(NAMESPACES, "", name):
+            details = {"name": name, "kind": "namespaces"}
+            raise ApiError(409, "AlreadyExists", f'namespaces "{name}" already exists', details=details)
+        if is_dry_run(request):
+            return _json(body, status=201)
+        return _json(self._core.create_namespace(name), status=201)
 
     async def create(self, request: Request) -> Response:
-        body = await _json_body(request)
-        namespace = request.path_params["namespace"]
-        return JSONResponse(self._objects.create(namespace, body, is_dry_run=_is_dry_run(request)), status_code=201)
-
-    async def read(self, request: Request) -> Response:
-        return JSONResponse(self._objects.fetch(**request.path_params))
+        body = await read_json(request)
+        return _json(self._objects.create(request.path_params["namespace"], body, _author(request)), status=201)
 
     async def replace(self, request: Request) -> Response:
-        body = await _json_body(request)
-        return JSONResponse(self._objects.replace(**request.path_params, body=body, is_dry_run=_is_dry_run(request)))
+        body = await read_json(request)
+        return _json(self._objects.replace(**request.path_params, body=body, author=_author(request)))
 
     async def patch(self, request: Request) -> Response:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip()
+        kind = content_type_of(request)
+        if kind == APPLY:
+            return await self._apply(request)
         if kind not in _PATCHES:
-            known = ", ".join(_PATCHES)
-            raise ApiError(415, "UnsupportedMediaType", f"patches of type {kind or 'none'} are not served; use {known}")
-        patch = await _json_body(request)
+            known = ", ".join([*_PATCHES, APPLY])
+            text = (
+                f"the body of the request was in an unknown format ({kind or 'none'}) - accepted media types: {known}"
+            )
+            raise ApiError(415, "UnsupportedMediaType", text)
+        if request.query_params.get("force"):
+            raise bad_request("force is for apply patches only")
+        patch = parse_json(await read_body(request))
 
-        def change(current: dict[str, Any]) -> Any:
+        def change(current: Object) -> Any:
             """The current resource version is no promise of the patch's author, so it is not compared."""
-            current = {**current, "metadata": {**current["metadata"]}}
-            del current["metadata"]["resourceVersion"]
+            metadata = {key: value for key, value in current["metadata"].items() if key != "resourceVersion"}
             try:
-                return _PATCHES[kind](current, patch)
+                return _PATCHES[kind]({**current, "metadata": metadata}, patch)
             except PatchError as error:
                 raise ApiError(422, "Invalid", f"the patch cannot be applied: {error}") from None
 
-        return JSONResponse(self._objects.patch(**request.path_params, change=change, is_dry_run=_is_dry_run(request)))
+        return _json(self._objects.patch(**request.path_params, change=change, author=_author(request)))
+
+    async def _apply(self, request: Request) -> Response:
+        if not request.query_params.get("fieldManager"):
+            missing = FieldError("fieldManager", "is required for apply patch", reason="FieldValueRequired")
+            raise invalid(request.path_params["name"], [missing])
+        config = parse_yaml(await read_body(request))
+        is_forced = flag_of(request, "force")
+        applied, is_new = self._objects.apply(
+            **request.path_params, config=config, author=_author(request), is_forced=is_forced
+        )
+        return _json(applied, status=201 if is_new else 200)
 
     async def delete(self, request: Request) -> Response:
-        options = await _json_body(request) if await request.body() else {}
-        preconditions = options.get("preconditions") if isinstance(options, dict) else None
-        is_dry_run = _is_dry_run(request)
-        uid = self._objects.delete(**request.path_params, preconditions=preconditions or {}, is_dry_run=is_dry_run)
-        details = {"name": request.path_params["name"], "group": GROUP, "kind": PLURAL, "uid": uid}
-        return JSONResponse(
-            {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+        deletion = await _deletion(request)
+        found, is_gone = self._objects.delete(**request.path_params, deletion=deletion, is_dry_run=is_dry_run(request))
+        if not is_gone:
+            return _json(found)
+        return _json(_success(name=found["metadata"]["name"], uid=found["metadata"]["uid"]))
+
+    async def delete_chosen(self, request: Request) -> Response:
+        """All of a namespace, or those that the selectors choose."""
+        deletion = await _deletion(request)
+        is_chosen = _chooser_of(INFERENCE_SERVICES, request)
+        for found in self._objects.list(request.path_params["namespace"]):
+            if is_chosen(found, labels_of(found)):
+                metadata = found["metadata"]
+                dry = is_dry_run(request)
+                self._objects.delete(metadata["namespace"], metadata["name"], deletion, is_dry_run=dry)
+        return _json(_success())
+
+    def _list(self, kind: ObjectKind, namespace: str | None) -> list[Object]:
+        return self._objects.list(namespace) if kind is INFERENCE_SERVICES else self._core.list_objects(kind, namespace)
+
+    def _fetch(self, kind: ObjectKind, namespace: str, name: str) -> Object:
+        if kind is INFERENCE_SERVICES:
+            return self._objects.fetch(namespace, name)
+        found = self._core.fetch(kind, namespace, name)
+        if found is None:
+            raise kind_not_found(kind.plural, name)
+        return found
+
+    def _collection(self, kind: ObjectKind, request: Request) -> Response:
+        shape, namespace = shape_of(request), request.path_params.get("namespace")
+        is_chosen = _chooser_of(kind, request)
+        if flag_of(request, "watch"):
+            return self._watch(kind, request, namespace, shape)
+        asked = request.query_params
+        query = f"{request.url.path} {asked.get('labelSelector')} {asked.get('fieldSelector')}"
+        limit = number_of(request, "limit")
+        if token := request.query_params.get("continue"):
+            page = self._pages.following(token, query=query, limit=limit)
+        else:
+            match = request.query_params.get("resourceVersionMatch", "")
+            check_version(number_of(request, "resourceVersion"), match, current=self._journal.current())
+            chosen = [found for found in self._list(kind, namespace) if is_chosen(found, labels_of(found))]
+            page = self._pages.first(chosen, query=query, limit=limit)
+        if shape.name == "Table":
+            return _json(_table(kind, page, shape))
+        if shape.name:
+            items = [_partial(found) for found in page.items]
+            version = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
+            return _json({**version, "metadata": page.metadata, "items": items})
+        version = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version}
+        return _json({**version, "metadata": page.metadata, "items": page.items})
+
+    def _watch(self, kind: ObjectKind, request: Request, namespace: str | None, shape: Shape) -> Response:
+        chosen = _chooser_of(kind, request)
+
+        def is_chosen(found: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+            return (namespace is None or found["metadata"].get("namespace") == namespace) and chosen(found, labels)
+
+        def render(found: Object, is_first: bool) -> Object:
+            if shape.name == "Table":
+                version = {"resourceVersion": found["metadata"]["resourceVersion"]}
+                return _table(kind, Page([found], version), shape, has_header=is_first)
+            return _partial(found) if shape.name else found
+
+        options = WatchOptions(
+            kind=kind,
+            since=number_of(request, "resourceVersion"),
+            timeout_s=number_of(request, "timeoutSeconds"),
+            wants_bookmarks=flag_of(request, "allowWatchBookmarks"),
+            sends_initial=flag_of(request, "sendInitialEvents"),
         )
-
-    async def unknown(self, request: Request) -> Response:
-        raise ApiError(404, "NotFound", f"the server could not find {request.method} {request.url.path}")
-
-
-def selector_of(*, labels: str, fields: str) -> Callable[[dict[str, Any]], bool]:
-    """Whether an object is chosen: `a=b,c!=d,e,!f` over labels, `metadata.name=x` over fields. 400 for anything else:
-    a selector that is not understood must not select everything."""
-    requirements = [
-        *(_label_requirement(part) for part in labels.split(",") if part),
-        *(_field_requirement(part) for part in fields.split(",") if part),
-    ]
-    return lambda found: all(is_met(found) for is_met in requirements)
+        watcher = Watcher(
+            self._journal,
+            options,
+            list_now=lambda: self._list(kind, namespace),
+            is_chosen=is_chosen,
+            render=render,
+        )
+        return StreamingResponse(watcher.lines(), media_type="application/json")
 
 
-def _label_requirement(text: str) -> Callable[[dict[str, Any]], bool]:
-    key, operator, value = _split_requirement(text)
-    if not key.strip("!") or any(character in key for character in "() <>"):
-        raise bad_request(f"labelSelector {text!r} is not understood here; use a=b, a!=b, a or !a")
-
-    def is_met(found: dict[str, Any]) -> bool:
-        label = (found["metadata"].get("labels") or {}).get(key.removeprefix("!"))
-        if operator:
-            return (label == value) is (operator == "=")
-        return (label is None) is key.startswith("!")
-
-    return is_met
+async def openapi_v2(request: Request) -> Response:
+    return Response(MINIMAL_V2, media_type=_OPENAPI_V2)
 
 
-def _field_requirement(text: str) -> Callable[[dict[str, Any]], bool]:
-    key, operator, value = _split_requirement(text)
-    section, _, name = key.partition(".")
-    if not operator or section != "metadata" or name not in {"name", "namespace"}:
-        raise bad_request(f"fieldSelector {text!r} is not understood here; use metadata.name or metadata.namespace")
-    return lambda found: (found["metadata"][name] == value) is (operator == "=")
+async def openapi_v3(request: Request) -> Response:
+    root = f"/{request.path_params['root']}"
+    document = render_document(root)
+    if document is None:
+        raise ApiError(404, "NotFound", f"no OpenAPI document for {root}")
+    return _json(document)
 
 
-def _split_requirement(text: str) -> tuple[str, str, str]:
-    """Key, "=", "!=" or "", and value."""
-    for written, operator in (("!=", "!="), ("==", "="), ("=", "=")):
-        key, found, value = text.partition(written)
-        if found:
-            return key.strip(), operator, value.strip()
-    return text.strip(), "", ""
+def _answer(render: Callable[[], Object]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return _json(render())
+
+    return endpoint
 
 
-def _route_class(token: str) -> type[APIRoute]:
-    """Routes that ask for the token first, and answer an ApiError as a Status."""
-    expected = f"Bearer {token}".encode()
-
-    class KubernetesRoute(APIRoute):
-        def get_route_handler(self) -> Any:
-            handle = super().get_route_handler()
-
-            async def authorized(request: Request) -> Response:
-                try:
-                    given = request.headers.get("authorization", "").encode()
-                    if not token or not hmac.compare_digest(given, expected):
-                        raise ApiError(401, "Unauthorized", "Unauthorized: the bearer token is missing or wrong")
-                    return await handle(request)
-                except ApiError as error:
-                    return JSONResponse(error.as_status(), status_code=error.code)
-
-            return authorized
-
-    return KubernetesRoute
+def _json(content: Any, *, status: int = 200) -> Response:
+    return JSONResponse(content, status_code=status)
 
 
-async def _json_body(request: Request) -> Any:
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip()
-    if not kind.endswith("json"):
-        raise ApiError(415, "UnsupportedMediaType", f"bodies of type {kind} are not served; send application/json")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _BODY_BYTES_MAX:
-            raise ApiError(413, "RequestEntityTooLarge", f"the body is larger than {_BODY_BYTES_MAX} bytes")
-    try:
-        return json.loads(body)
-    except ValueError as error:
-        raise bad_request(f"the body is not JSON: {error}") from None
+def _table(kind: ObjectKind, page: Page, shape: Shape, *, has_header: bool = True) -> Object:
+    now = datetime.now(UTC)
+    return render_table(kind, page.items, metadata=page.metadata, now=now, include=shape.include, has_header=has_header)
 
 
-def _is_dry_run(request: Request) -> bool:
-    value = request.query_params.get("dryRun", "")
-    if value not in {"", "All"}:
-        raise bad_request(f"dryRun={value} is not known; only All is")
-    return value == "All"
+def _partial(found: Mapping[str, Any]) -> Object:
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": found["metadata"]}
 
 
-def _group() -> dict[str, Any]:
-    version = {"groupVersion": f"{GROUP}/{VERSION}", "version": VERSION}
-    return {"name": GROUP, "versions": [version], "preferredVersion": version}
+def _author(request: Request) -> Author:
+    return Author(manager=manager_of(request), is_dry_run=is_dry_run(request))
+
+
+def _chooser_of(kind: ObjectKind, request: Request) -> Chooser:
+    by_label = parse_labels(request.query_params.get("labelSelector", ""))
+    by_field = parse_fields(request.query_params.get("fieldSelector", ""), kind)
+    return lambda found, labels: by_label(labels) and by_field(found)
+
+
+async def _deletion(request: Request) -> Deletion:
+    """From the body or, as some clients do, from the query."""
+    body = await read_body(request)
+    options = parse_json(body) if body else {}
+    if not isinstance(options, dict) or not isinstance(options.get("preconditions") or {}, dict):
+        raise bad_request("the body is no DeleteOptions")
+    propagation = options.get("propagationPolicy") or request.query_params.get("propagationPolicy") or "Background"
+    if options.get("orphanDependents") or flag_of(request, "orphanDependents"):
+        propagation = "Orphan"
+    return Deletion(preconditions=options.get("preconditions") or {}, propagation=propagation)
+
+
+def _success(**named: str) -> Object:
+    details = {**named, "group": GROUP, "kind": PLURAL}
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}

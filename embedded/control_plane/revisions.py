@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 _NUM_ROUNDS_MAX = 4
 """A rollout or a roll-back changes the markers once; one more round confirms it. Asserted, see `settle`."""
+NUM_OLD_REVISIONS_KEPT = 20
+"""Knative's `min-non-active-revisions` (config-gc): enough to see what was tried lately."""
 
 
 class Rollout(BaseModel):
@@ -42,6 +44,26 @@ class TrafficTarget(BaseModel):
 def revision_name(service: str, number: int) -> str:
     """As Knative names them: `digits-predictor-00002`."""
     return f"{service}-predictor-{number:05d}"
+
+
+def revision_number(name: str) -> int:
+    """2 of `digits-predictor-00002`."""
+    return int(name.rpartition("-")[2])
+
+
+def serving_revisions(rollout: Rollout, routed: Iterable[TrafficTarget]) -> frozenset[str]:
+    """The revisions that have traffic or that the rule may give some: the others can never serve again."""
+    markers = (rollout.latest_created, rollout.latest_ready, rollout.latest_rolled_out, rollout.previous_rolled_out)
+    return frozenset(name for name in markers if name) | routed_revisions(routed)
+
+
+def obsolete_revisions(
+    names: Iterable[str], rollout: Rollout, routed: Iterable[TrafficTarget], *, num_kept: int = NUM_OLD_REVISIONS_KEPT
+) -> tuple[str, ...]:
+    """Which to forget: those that can never serve again, beyond the newest `num_kept` of them."""
+    kept = serving_revisions(rollout, routed)
+    old = sorted((name for name in names if name not in kept), key=revision_number)
+    return tuple(old[: max(0, len(old) - num_kept)])
 
 
 def plan_traffic(rollout: Rollout, *, canary_traffic_pct: int | None) -> tuple[TrafficTarget, ...]:

@@ -40,7 +40,12 @@ class ServingSide:
             secrets_dir=self._config.secrets_dir,
             on_change=self._on_change,
         )
-        return router_of(objects, token=self._config.token)
+        return router_of(objects, self._store, token=self._config.token)
+
+    @property
+    def num_watchers(self) -> int:
+        """Clients that watch at this moment."""
+        return self._store.journal.num_watchers
 
     async def start(self) -> None:
         """Start the revisions that were running when the control plane stopped, and keep everything as asked."""

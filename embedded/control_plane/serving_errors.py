@@ -12,12 +12,21 @@ PLURAL = "inferenceservices"
 class ApiError(Exception):
     """An answer that is not 2xx."""
 
-    def __init__(self, code: int, reason: str, message: str, *, details: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        message: str,
+        *,
+        details: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
         self.details = dict(details or {})
+        self.headers = dict(headers or {})
 
     def as_status(self) -> dict[str, Any]:
         status: dict[str, Any] = {
@@ -52,6 +61,11 @@ def invalid(name: str, errors: Sequence[FieldError]) -> ApiError:
 
 def not_found(name: str) -> ApiError:
     return ApiError(404, "NotFound", f'{PLURAL}.{GROUP} "{name}" not found', details=_details(name))
+
+
+def kind_not_found(plural: str, name: str) -> ApiError:
+    """Of the core kinds, whose group has no name."""
+    return ApiError(404, "NotFound", f'{plural} "{name}" not found', details={"name": name, "kind": plural})
 
 
 def already_exists(name: str) -> ApiError:

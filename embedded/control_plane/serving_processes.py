@@ -107,6 +107,11 @@ class RevisionRunner:
     def is_ready(self) -> bool:
         return self.phase == "ready"
 
+    @property
+    def may_be_fetching(self) -> bool:
+        """Whether a model is on its way that nobody else knows to be in use."""
+        return bool(self._template.storage_uri) and not (self.model_dir and self.model_dir.is_dir())
+
     async def stop(self) -> None:
         """End the server, letting it finish what it has begun."""
         self._task.cancel()

@@ -1,18 +1,32 @@
-"""InferenceServices as objects: create, replace, patch, delete, with Kubernetes' rules of versions and generations.
+"""InferenceServices as objects: create, replace, patch, apply, delete, by Kubernetes' rules of versions.
 
 Knows nothing of HTTP and nothing of processes. Everything that changes a spec passes through `_accept`, which validates
 it and makes the new revision in the same transaction.
 """
 
 import copy
-import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from embedded.control_plane.revisions import Rollout, revision_name
+from embedded.control_plane.kubernetes_apply import (
+    Ownership,
+    apply_config,
+    parse_managed_fields,
+    render_managed_fields,
+    track_update,
+)
+from embedded.control_plane.kubernetes_core import rfc3339
+from embedded.control_plane.kubernetes_metadata import (
+    FOREGROUND,
+    generated_name,
+    metadata_errors,
+    name_errors,
+    stored_metadata,
+)
+from embedded.control_plane.revisions import Rollout, revision_name, revision_number
 from embedded.control_plane.serving_errors import (
     GROUP,
     KIND,
@@ -27,15 +41,22 @@ from embedded.control_plane.serving_errors import (
 )
 from embedded.control_plane.serving_predictor import parse_predictor, template_of
 from embedded.control_plane.serving_runtimes import load_runtimes
-from embedded.control_plane.serving_store import RevisionRow, ServiceRow, ServingStore
+from embedded.control_plane.serving_store import RevisionRow, ServiceRow, ServingStore, object_of
 from ratchet.core.errors import SettingsError
 
-_NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
-"""KServe's rule (DNS-1035), and short enough for `<name>-predictor-00001`."""
-_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_SERVER_FIELDS = ("uid", "creationTimestamp", "generation", "resourceVersion", "managedFields", "selfLink")
-_METADATA_FIELDS = ("name", "namespace", "labels", "annotations")
-_DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
+
+class Author(NamedTuple):
+    """Who writes, and whether in earnest."""
+
+    manager: str = "unknown"
+    is_dry_run: bool = False
+
+
+class Deletion(NamedTuple):
+    """How to delete. `preconditions` may name the uid and the resource version that must be."""
+
+    preconditions: Mapping[str, Any] = {}
+    propagation: str = "Background"
 
 
 class InferenceServiceObjects:
@@ -53,25 +74,101 @@ class InferenceServiceObjects:
         rows = self._store.list_services()
         return [object_of(row) for row in rows if namespace is None or row.namespace == namespace]
 
-    def resource_version(self) -> str:
-        return str(self._store.resource_version())
-
     def fetch(self, namespace: str, name: str) -> dict[str, Any]:
         return object_of(self._row(namespace, name))
 
-    def create(self, namespace: str, body: Any, *, is_dry_run: bool = False) -> dict[str, Any]:
+    def create(self, namespace: str, body: Any, author: Author) -> dict[str, Any]:
         body = check_kind(body, namespace=namespace)
-        name = body["metadata"].get("name")
-        errors = list(_name_errors(name, namespace))
-        if errors:
+        if not body["metadata"].get("name") and body["metadata"].get("generateName"):
+            name = generated_name(body["metadata"]["generateName"])
+            body = {**body, "metadata": {**body["metadata"], "name": name}}
+        row = self._new_row(namespace, body["metadata"].get("name"))
+        return self._accept(row, body, author)
+
+    def replace(self, namespace: str, name: str, body: Any, author: Author) -> dict[str, Any]:
+        """PUT needs the resource version that it is based on, as a custom resource does in Kubernetes."""
+        row = self._row(namespace, name)
+        body = check_kind(body, namespace=namespace)
+        if not body["metadata"].get("resourceVersion"):
+            text = "must be specified for an update"
+            raise invalid(name, [FieldError("metadata.resourceVersion", text, reason="FieldValueInvalid")])
+        return self._update(row, body, author)
+
+    def patch(
+        self, namespace: str, name: str, change: Callable[[dict[str, Any]], Any], author: Author
+    ) -> dict[str, Any]:
+        """`change` makes the new object of the current one. A resource version is checked when the patch brings one."""
+        row = self._row(namespace, name)
+        patched = check_kind(change(object_of(row)), namespace=namespace)
+        return self._update(row, patched, author)
+
+    def apply(
+        self, namespace: str, name: str, config: Any, author: Author, *, is_forced: bool
+    ) -> tuple[dict[str, Any], bool]:
+        """Server-side apply. Gives the object, and whether it is new."""
+        config = check_kind(config, namespace=namespace)
+        if config["metadata"].get("managedFields"):
+            raise bad_request("metadata.managedFields must be nil")
+        stored = self._store.fetch_service(namespace, name)
+        row = stored or self._new_row(namespace, name)
+        merged, owners = apply_config(
+            row.manifest,
+            config,
+            parse_managed_fields(row.manifest["metadata"].get("managedFields")) or (),
+            manager=author.manager,
+            is_forced=is_forced,
+            now=rfc3339(datetime.now(UTC)),
+        )
+        merged["metadata"]["name"] = config["metadata"].get("name", name)
+        return self._update(row, merged, author, owners=owners), stored is None
+
+    def delete(
+        self,
+        namespace: str,
+        name: str,
+        deletion: Deletion,
+        *,
+        is_dry_run: bool = False,
+    ) -> tuple[dict[str, Any], bool]:
+        """The object as it was last, and whether it is gone: with finalizers it stays until the last is taken off."""
+        row = self._row(namespace, name)
+        current = {"uid": row.uid, "resourceVersion": str(row.resource_version)}
+        if any(deletion.preconditions.get(key) not in (None, value) for key, value in current.items()):
+            raise conflict(name)
+        if deletion.propagation not in {"Background", "Foreground"}:
+            raise bad_request(
+                f"propagationPolicy {deletion.propagation} cannot be honoured here: a model server does not outlive "
+                "its InferenceService. Use Background or Foreground"
+            )
+        metadata = row.manifest["metadata"]
+        finalizers = list(metadata.get("finalizers") or [])
+        if deletion.propagation == "Foreground" and FOREGROUND not in finalizers:
+            finalizers.append(FOREGROUND)
+        if not finalizers:
+            if not is_dry_run:
+                self._drop(row)
+            return object_of(row), True
+        ending = {"deletionTimestamp": rfc3339(datetime.now(UTC)), "deletionGracePeriodSeconds": 0}
+        is_first = "deletionTimestamp" not in metadata
+        metadata = {**(ending if is_first else {}), **metadata, "finalizers": finalizers}
+        metadata["generation"] += is_first
+        changed = row.model_copy(update={"manifest": {**row.manifest, "metadata": metadata}})
+        if not is_dry_run and changed != row:
+            changed = self._store.put_service(changed, None)
+            self._on_change(row.uid)
+        return object_of(changed), False
+
+    def _new_row(self, namespace: str, name: Any) -> ServiceRow:
+        """A service that nobody has written yet."""
+        if errors := list(name_errors(name, namespace)):
             raise invalid(str(name), errors)
         if self._store.fetch_service(namespace, name):
             raise already_exists(name)
         self._check_unique(namespace, name)
         uid = str(uuid.uuid4())
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        now = rfc3339(datetime.now(UTC))
         server_fields = {"namespace": namespace, "uid": uid, "creationTimestamp": now, "generation": 0}
-        row = ServiceRow(
+        return ServiceRow(
             uid=uid,
             namespace=namespace,
             name=name,
@@ -81,37 +178,10 @@ class InferenceServiceObjects:
             rollout=Rollout(),
             routed=(),
         )
-        return self._accept(row, body, is_dry_run=is_dry_run)
 
-    def replace(self, namespace: str, name: str, body: Any, *, is_dry_run: bool = False) -> dict[str, Any]:
-        """PUT needs the resource version that it is based on, as a custom resource does in Kubernetes."""
-        row = self._row(namespace, name)
-        body = check_kind(body, namespace=namespace)
-        if not body["metadata"].get("resourceVersion"):
-            text = "must be specified for an update"
-            raise invalid(name, [FieldError("metadata.resourceVersion", text, reason="FieldValueInvalid")])
-        return self._update(row, body, is_dry_run=is_dry_run)
-
-    def patch(
-        self, namespace: str, name: str, change: Callable[[dict[str, Any]], Any], *, is_dry_run: bool = False
+    def _update(
+        self, row: ServiceRow, body: dict[str, Any], author: Author, *, owners: Sequence[Ownership] | None = None
     ) -> dict[str, Any]:
-        """`change` makes the new object of the current one. A resource version is checked when the patch brings one."""
-        row = self._row(namespace, name)
-        patched = check_kind(change(object_of(row)), namespace=namespace)
-        return self._update(row, patched, is_dry_run=is_dry_run)
-
-    def delete(self, namespace: str, name: str, *, preconditions: Mapping[str, Any], is_dry_run: bool = False) -> str:
-        """Gives the uid of what was deleted."""
-        row = self._row(namespace, name)
-        current = {"uid": row.uid, "resourceVersion": str(row.resource_version)}
-        if any(preconditions.get(key) not in (None, value) for key, value in current.items()):
-            raise conflict(name)
-        if not is_dry_run:
-            self._store.delete_service(row.uid)
-            self._on_change(row.uid)
-        return row.uid
-
-    def _update(self, row: ServiceRow, body: dict[str, Any], *, is_dry_run: bool) -> dict[str, Any]:
         metadata = body["metadata"]
         if metadata.get("name") != row.name:
             raise bad_request(f"the name of the object ({metadata.get('name')}) is not that of the URL ({row.name})")
@@ -119,33 +189,44 @@ class InferenceServiceObjects:
             raise conflict(row.name)
         if metadata.get("uid") not in (None, row.uid):
             raise conflict(row.name)
-        return self._accept(row, body, is_dry_run=is_dry_run)
+        return self._accept(row, body, author, owners=owners)
 
-    def _accept(self, row: ServiceRow, body: dict[str, Any], *, is_dry_run: bool) -> dict[str, Any]:
+    def _accept(
+        self, row: ServiceRow, body: dict[str, Any], author: Author, *, owners: Sequence[Ownership] | None = None
+    ) -> dict[str, Any]:
         """Validate, number and store. An object that is as it was stays as it is, its resource version too."""
         manifest, revision = self._plan(row, body)
+        if owners is None:
+            owners = _owners_after(row, body, manifest, author.manager)
+        if managed := render_managed_fields(owners):
+            manifest["metadata"]["managedFields"] = managed
         if manifest == row.manifest:
             return object_of(row)
         rollout = row.rollout.model_copy(update={"latest_created": revision.name}) if revision else row.rollout
         changed = row.model_copy(update={"manifest": manifest, "rollout": rollout})
-        if is_dry_run:
+        if author.is_dry_run:
             return object_of(changed)
+        if "deletionTimestamp" in manifest["metadata"] and not manifest["metadata"].get("finalizers"):
+            self._drop(row)
+            return object_of(changed)
+        self._store.core.create_namespace(row.namespace)
         self._store.put_service(changed, revision)
         self._on_change(row.uid)
         return object_of(self._row(row.namespace, row.name))
 
+    def _drop(self, row: ServiceRow) -> None:
+        self._store.delete_service(row.uid)
+        self._on_change(row.uid)
+
     def _plan(self, row: ServiceRow, body: dict[str, Any]) -> tuple[dict[str, Any], RevisionRow | None]:
         """The manifest to store, and the new revision when the predictor has changed."""
         spec = copy.deepcopy(body["spec"])
-        errors = [*_spec_errors(spec), *_annotation_errors(body["metadata"].get("annotations") or {})]
+        before = row.manifest["metadata"]
+        errors = [*_spec_errors(spec), *metadata_errors(body["metadata"], before)]
         if errors:
             raise invalid(row.name, errors)
         process = self._parse(row, spec["predictor"])
-        server_fields = {
-            key: row.manifest["metadata"][key] for key in _SERVER_FIELDS if key in row.manifest["metadata"]
-        }
-        own = {key: body["metadata"][key] for key in _METADATA_FIELDS if body["metadata"].get(key)}
-        metadata = {**own, "namespace": row.namespace, **server_fields}
+        metadata = stored_metadata(body["metadata"], before)
         if spec != row.manifest["spec"]:
             metadata["generation"] += 1
         revisions = self._store.list_revisions(row.uid)
@@ -153,7 +234,8 @@ class InferenceServiceObjects:
         manifest = {"metadata": metadata, "spec": spec}
         if revisions and revisions[-1].manifest == template:
             return manifest, None
-        name = revision_name(row.name, len(revisions) + 1)
+        number = revision_number(revisions[-1].name) + 1 if revisions else 1
+        name = revision_name(row.name, number)
         return manifest, RevisionRow(service_uid=row.uid, name=name, manifest=template, process=process)
 
     def _parse(self, row: ServiceRow, predictor: Any) -> Any:
@@ -192,13 +274,6 @@ class InferenceServiceObjects:
         return row
 
 
-def object_of(row: ServiceRow) -> dict[str, Any]:
-    """As the API shows it."""
-    metadata = {**row.manifest["metadata"], "resourceVersion": str(row.resource_version)}
-    shown = {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND, "metadata": metadata, "spec": row.manifest["spec"]}
-    return {**shown, "status": row.status} if row.status else shown
-
-
 def check_kind(body: Any, *, namespace: str) -> dict[str, Any]:
     """The body, when it is an InferenceService of this namespace; else 400."""
     if not isinstance(body, dict):
@@ -214,14 +289,14 @@ def check_kind(body: Any, *, namespace: str) -> dict[str, Any]:
     return {**body, "spec": body.get("spec", {})}
 
 
-def _name_errors(name: Any, namespace: str) -> list[FieldError]:
-    errors = []
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        text = f"{name!r} is not of the form [a-z]([-a-z0-9]*[a-z0-9])?, or has more than 40 characters"
-        errors.append(FieldError("metadata.name", text))
-    if not _NAMESPACE.fullmatch(namespace):
-        errors.append(FieldError("metadata.namespace", f"{namespace!r} is no name of a namespace"))
-    return errors
+def _owners_after(
+    row: ServiceRow, body: Mapping[str, Any], manifest: Mapping[str, Any], manager: str
+) -> tuple[Ownership, ...]:
+    """An author may rewrite the owners themselves, as kubectl does when it goes over to server-side apply; owners that
+    are absent or cannot be read stay as they were."""
+    given = parse_managed_fields(body["metadata"].get("managedFields"))
+    stored = parse_managed_fields(row.manifest["metadata"].get("managedFields")) or ()
+    return track_update(row.manifest, manifest, given or stored, manager=manager, now=rfc3339(datetime.now(UTC)))
 
 
 def _spec_errors(spec: Any) -> list[FieldError]:
@@ -235,17 +310,3 @@ def _spec_errors(spec: Any) -> list[FieldError]:
     if not isinstance(spec.get("predictor"), dict):
         errors.append(FieldError("spec.predictor", "is required", reason="FieldValueRequired"))
     return errors
-
-
-def _annotation_errors(annotations: Any) -> list[FieldError]:
-    """Annotations steer KServe and Knative; only those may pass that change nothing, or nothing here."""
-    if not isinstance(annotations, dict):
-        return [FieldError("metadata.annotations", "must be an object")]
-    return [
-        FieldError(
-            f"metadata.annotations[{key}]", f"{value!r} cannot be honoured here", reason="FieldValueNotSupported"
-        )
-        for key, value in annotations.items()
-        if key.startswith(("serving.kserve.io/", "autoscaling.knative.dev/", "serving.knative.dev/"))
-        and (key, value) not in {(_DEPLOYMENT_MODE, "Serverless"), (_DEPLOYMENT_MODE, "Knative")}
-    ]

@@ -8,7 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from embedded.control_plane.kubernetes_core import CoreObjects
+from embedded.control_plane.kubernetes_journal import Journal
 from embedded.control_plane.revisions import Rollout, TrafficTarget
+from embedded.control_plane.serving_errors import GROUP, KIND, PLURAL, VERSION
 from embedded.control_plane.serving_predictor import ProcessTemplate
 
 _SCHEMA = """
@@ -20,7 +23,6 @@ CREATE TABLE IF NOT EXISTS revisions (
     service_uid TEXT NOT NULL REFERENCES services (uid) ON DELETE CASCADE, name TEXT NOT NULL,
     manifest TEXT NOT NULL, process TEXT NOT NULL, port INTEGER NOT NULL, model_dir TEXT NOT NULL,
     PRIMARY KEY (service_uid, name));
-CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
 _TARGETS = TypeAdapter(tuple[TrafficTarget, ...])
 
@@ -63,6 +65,8 @@ class ServingStore:
         self._db = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
         self._db.row_factory = sqlite3.Row
         self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA foreign_keys=ON;" + _SCHEMA)
+        self.journal = Journal(self._db)
+        self.core = CoreObjects(self._db, self.journal)
 
     def close(self) -> None:
         self._db.close()
@@ -79,19 +83,18 @@ class ServingStore:
         rows = self._db.execute("SELECT * FROM revisions WHERE service_uid = ? ORDER BY name", (service_uid,))
         return [_revision_of(row) for row in rows]
 
-    def list_model_dirs(self) -> list[Path]:
-        return [Path(row[0]) for row in self._db.execute("SELECT model_dir FROM revisions WHERE model_dir != ''")]
-
     def put_service(self, service: ServiceRow, new_revision: RevisionRow | None) -> ServiceRow:
         """Add or replace a service, and its new revision with it, in one transaction; gives it its resource version."""
-        with _Transaction(self._db):
-            stored = service.model_copy(update={"resource_version": self._next_resource_version()})
+        before = self._fetch_by_uid(service.uid)
+        with self.journal.transaction():
+            stored = service.model_copy(update={"resource_version": self.journal.next_version()})
             self._db.execute(
                 "INSERT INTO services VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (uid) DO UPDATE SET "
                 "resource_version = excluded.resource_version, object = excluded.object, status = excluded.status, "
                 "rollout = excluded.rollout, routed = excluded.routed",
                 _columns_of(stored),
             )
+            self._append("MODIFIED" if before else "ADDED", stored, before)
             if new_revision:
                 self._db.execute(
                     "INSERT INTO revisions VALUES (?, ?, ?, ?, ?, ?)",
@@ -106,14 +109,20 @@ class ServingStore:
         self, uid: str, *, rollout: Rollout, routed: Iterable[TrafficTarget], status: dict[str, Any]
     ) -> None:
         """What the reconciler found out. Nothing happens when the service has been deleted meanwhile."""
-        with _Transaction(self._db):
+        before = self._fetch_by_uid(uid)
+        if before is None:
+            return
+        with self.journal.transaction():
+            progress = {"rollout": rollout, "routed": tuple(routed), "status": status}
+            after = before.model_copy(update={**progress, "resource_version": self.journal.next_version()})
             self._db.execute(
                 "UPDATE services SET rollout = ?, routed = ?, status = ?, resource_version = ? WHERE uid = ?",
                 (
-                    *(rollout.model_dump_json(), _TARGETS.dump_json(tuple(routed)).decode()),
-                    *(json.dumps(status), self._next_resource_version(), uid),
+                    *(rollout.model_dump_json(), _TARGETS.dump_json(after.routed).decode()),
+                    *(json.dumps(status), after.resource_version, uid),
                 ),
             )
+            self._append("MODIFIED", after, before)
 
     def put_place(self, service_uid: str, revision: str, *, port: int, model_dir: str) -> None:
         """Where a revision runs: a restarted one prefers the same port, which the gateway knows, and the same files."""
@@ -123,33 +132,34 @@ class ServingStore:
         )
 
     def delete_service(self, uid: str) -> None:
-        with _Transaction(self._db):
-            self._next_resource_version()
+        """With its revisions. Nothing happens when it is gone."""
+        before = self._fetch_by_uid(uid)
+        if before is None:
+            return
+        with self.journal.transaction():
+            gone = before.model_copy(update={"resource_version": self.journal.next_version()})
             self._db.execute("DELETE FROM services WHERE uid = ?", (uid,))
+            self._append("DELETED", gone, before)
 
-    def resource_version(self) -> int:
-        """Of the whole collection: it grows with each change."""
-        row = self._db.execute("SELECT value FROM counters WHERE name = 'resource_version'").fetchone()
-        return int(row[0]) if row else 0
-
-    def _next_resource_version(self) -> int:
-        self._db.execute(
-            "INSERT INTO counters VALUES ('resource_version', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
+    def delete_revisions(self, service_uid: str, names: Iterable[str]) -> None:
+        self._db.executemany(
+            "DELETE FROM revisions WHERE service_uid = ? AND name = ?", [(service_uid, name) for name in names]
         )
-        return self.resource_version()
+
+    def _fetch_by_uid(self, uid: str) -> ServiceRow | None:
+        row = self._db.execute("SELECT * FROM services WHERE uid = ?", (uid,)).fetchone()
+        return _service_of(row) if row else None
+
+    def _append(self, kind: str, row: ServiceRow, before: ServiceRow | None) -> None:
+        labels = (before.manifest["metadata"].get("labels") or {}) if before else None
+        self.journal.append(PLURAL, kind, object_of(row), labels_before=labels)
 
 
-class _Transaction:
-    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK when the block raises."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+def object_of(row: ServiceRow) -> dict[str, Any]:
+    """As the API shows it."""
+    metadata = {**row.manifest["metadata"], "resourceVersion": str(row.resource_version)}
+    shown = {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND, "metadata": metadata, "spec": row.manifest["spec"]}
+    return {**shown, "status": row.status} if row.status else shown
 
 
 def _columns_of(service: ServiceRow) -> tuple[Any, ...]:

@@ -231,7 +231,7 @@ def _wait(
     deadline_s = clock.elapsed_s() + timeout_s
     while True:
         state = services.fetch(task)
-        if state is not None and is_reached(state):
+        if state is not None and state.is_settled and is_reached(state):
             return state
         if clock.elapsed_s() >= deadline_s:
             said = (state.message if state else "the service is gone") or "no reason given"

@@ -159,7 +159,17 @@ def state_of(service: Mapping[str, Any]) -> ServiceState:
         traffic_pct=traffic_pct,
         message=_message_of(conditions),
         is_latest_ready=None if latest is None else latest["status"] == "True",
+        is_settled=_is_settled(service["metadata"], status),
     )
+
+
+def _is_settled(metadata: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Whether the status is about the latest spec. A server that numbers neither is believed; one without any status
+    has not looked yet."""
+    generation, observed = metadata.get("generation"), status.get("observedGeneration")
+    if generation is None or observed is None:
+        return bool(status)
+    return observed >= generation
 
 
 def _storage_uri_of(predictor: Mapping[str, Any]) -> str:

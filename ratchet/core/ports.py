@@ -139,6 +139,20 @@ class RunTask(BaseModel):
     error: str = ""
 
 
+class RunArtifact(BaseModel):
+    """One artifact that a task of a run made."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task_id: str
+    output: str
+    name: str
+    type: str = ""
+    uri: str = ""
+    url: str = ""
+    """Where its bytes are to be had over HTTP; "" when the server does not serve them."""
+
+
 class Pipelines(Protocol):
     """Runs of published pipelines. Raises NotFound, Unavailable, SettingsError, DataRejected."""
 
@@ -168,8 +182,12 @@ class Pipelines(Protocol):
         """The tasks of a run, in the order in which they started."""
 
     def fetch_log(self, run_id: str, task: RunTask) -> str: ...
+    def list_artifacts(self, run_id: str) -> Sequence[RunArtifact]: ...
     def terminate(self, run_id: str) -> None:
         """Ask a run to stop; one that has ended stays as it is."""
+
+    def retry(self, run_id: str) -> None:
+        """Run again what did not succeed of a failed run, and what waits for it; DataRejected when it did not fail."""
 
 
 class PipelineVersion(BaseModel):
@@ -240,6 +258,8 @@ class ServiceState(BaseModel):
     is_latest_ready: bool | None = None
     """Whether the latest created revision answers now (condition LatestDeploymentReady); `latest_ready_revision` only
     says that it once did. None when the server does not tell."""
+    is_settled: bool = True
+    """Whether the status has seen the latest spec (observedGeneration); until then it tells of an older one."""
 
     @property
     def canary_revision(self) -> str:

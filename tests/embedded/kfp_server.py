@@ -24,8 +24,9 @@ FINAL = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 class KfpServer:
     """Started on its folder as often as a test likes; the state is in the folder."""
 
-    def __init__(self, folder: Path, *, port: int = 0) -> None:
+    def __init__(self, folder: Path, *, port: int = 0, options: dict[str, Any] | None = None) -> None:
         self.folder = folder
+        self.options = options or {}
         self.port = port or free_port()
         self.process: subprocess.Popen[bytes] | None = None
         (folder / "secrets" / "hub").mkdir(parents=True, exist_ok=True)
@@ -47,6 +48,7 @@ class KfpServer:
             "--runtimes-dir": REPOSITORY / "deploy/base",
             "--project-dir": REPOSITORY,
             "--token-file": folder / "token",
+            **self.options,
         }
         words = [str(word) for pair in arguments.items() for word in pair]
         with (folder / "server.log").open("ab") as log:

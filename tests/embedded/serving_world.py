@@ -181,6 +181,22 @@ def serving_world(s3: Settings, *, runtimes_dir: Path | None = None) -> Iterator
         world.stop()
 
 
+def kubeconfig(world: ServingWorld) -> str:
+    """The path of a kubeconfig for the world's API."""
+    named = {"cluster": "ratchet", "user": "ratchet"}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "ratchet",
+        "contexts": [{"name": "ratchet", "context": named}],
+        "clusters": [{"name": "ratchet", "cluster": {"server": world.url.replace("://", f"://ratchet:{TOKEN}@")}}],
+        "users": [{"name": "ratchet", "user": {"token": TOKEN}}],
+    }
+    path = world.dir / "kubeconfig"
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
 @contextmanager
 def steady_traffic(world: ServingWorld, name: str, *, num_threads: int = 4) -> Iterator[Counter[str]]:
     """Users who never stop asking; the counter holds each status, "broken" for a connection that failed."""

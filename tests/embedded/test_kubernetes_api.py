@@ -159,9 +159,23 @@ def test_unknown_things_are_404_and_unserved_things_say_so(world, isvc):
     ):
         response = world.api.request(method, path)
         assert (response.status_code, reason_of(response)) == (404, "NotFound"), path
-    assert reason_of(world.api.get(COLLECTION, params={"watch": "true"})) == "MethodNotAllowed"
-    apply = {"content-type": "application/apply-patch+yaml"}
-    assert reason_of(world.api.patch(f"{COLLECTION}/{isvc}", content=b"{}", headers=apply)) == "UnsupportedMediaType"
+    strategic = {"content-type": "application/strategic-merge-patch+json"}
+    assert (
+        reason_of(world.api.patch(f"{COLLECTION}/{isvc}", content=b"{}", headers=strategic)) == "UnsupportedMediaType"
+    )
+    assert reason_of(world.api.get(COLLECTION, headers={"accept": "text/html"})) == "NotAcceptable"
+    for method, path, allowed in (
+        ("PUT", COLLECTION, "DELETE, GET, POST"),
+        ("POST", f"{COLLECTION}/{isvc}", "DELETE, GET, PATCH, PUT"),
+        ("PATCH", f"{COLLECTION}/{isvc}/status", "GET"),
+        ("DELETE", "/api/v1/namespaces/default", "GET"),
+        ("POST", "/apis", "GET"),
+    ):
+        response = world.api.request(method, path)
+        assert (response.status_code, reason_of(response)) == (405, "MethodNotAllowed"), path
+        assert response.headers["allow"] == allowed, path
+    for malformed in (b"{", b'{"a": NaN}', b"[" * 100_000, b"\xff"):
+        assert reason_of(world.api.post(COLLECTION, content=malformed)) == "BadRequest"
     assert (
         reason_of(world.api.patch(f"{COLLECTION}/{isvc}", json=[{"op": "x", "path": ""}], headers=JSON_PATCH))
         == "Invalid"
@@ -195,7 +209,8 @@ def test_a_list_is_chosen_by_selectors_and_an_odd_selector_is_refused(world, isv
     assert names(labelSelector="team=b") == [] and isvc not in names(labelSelector="!team")
     assert names(fieldSelector=f"metadata.name={isvc}") == [isvc]
     assert world.api.get("/apis/serving.kserve.io/v1beta1/inferenceservices").json()["items"]
-    for odd in ({"labelSelector": "team in (a,b)"}, {"fieldSelector": "status.url=x"}):
+    assert names(labelSelector="team in (a, b),team notin (c)") == [isvc]
+    for odd in ({"labelSelector": "team in a"}, {"labelSelector": "a b"}, {"fieldSelector": "status.url=x"}):
         assert reason_of(world.api.get(COLLECTION, params=odd)) == "BadRequest"
 
 

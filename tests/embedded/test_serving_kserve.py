@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
 from embedded.control_plane.revisions import revision_name
 from ratchet.settings import Settings
-from tests.embedded.serving_world import PROJECT_DIR, TOKEN, ServingWorld, serving_world, wait_for
+from tests.embedded.serving_world import PROJECT_DIR, ServingWorld, kubeconfig, serving_world, wait_for
 from tests.models import digits_model
 
 pytestmark = pytest.mark.stack
@@ -18,21 +17,6 @@ pytestmark = pytest.mark.stack
 def world(s3_settings: Settings) -> Iterator[ServingWorld]:
     with serving_world(s3_settings, runtimes_dir=PROJECT_DIR / "deploy" / "base") as world:
         yield world
-
-
-def kubeconfig(world: ServingWorld) -> str:
-    named = {"cluster": "ratchet", "user": "ratchet"}
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "ratchet",
-        "contexts": [{"name": "ratchet", "context": named}],
-        "clusters": [{"name": "ratchet", "cluster": {"server": world.url}}],
-        "users": [{"name": "ratchet", "user": {"token": TOKEN}}],
-    }
-    path = world.dir / "kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return str(path)
 
 
 def test_the_kserve_client_creates_patches_and_deletes(world: ServingWorld, tmp_path: Path):

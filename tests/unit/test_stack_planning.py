@@ -104,7 +104,8 @@ def test_a_profile_holds_the_settings_with_absolute_paths() -> None:
 
 def test_kubeconfig_names_server_and_token() -> None:
     config = yaml.safe_load(render_kubeconfig(plan_settings(Settings(), site())))
-    assert config["clusters"][0]["cluster"]["server"] == "http://127.0.0.1:18800"
+    token = CREDENTIALS.kubernetes_token
+    assert config["clusters"][0]["cluster"]["server"] == f"http://ratchet:{token}@127.0.0.1:18800"
     assert config["users"][0]["user"]["token"] == CREDENTIALS.kubernetes_token
 
 
