@@ -48,6 +48,8 @@ class Settings(BaseModel):
     dataset_repo: str = ""
     """URL or path of the git repository of dataset versions."""
     kfp_endpoint: str = ""
+    kfp_token: SecretStr = SecretStr("")
+    """Bearer token of the KFP API; empty for a server that asks for none."""
     kubernetes_endpoint: str = ""
     kubernetes_token: SecretStr = SecretStr("")
     mlflow_endpoint: str = ""

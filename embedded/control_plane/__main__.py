@@ -8,6 +8,8 @@ import uvicorn
 
 from embedded.control_plane.app import create_app
 from embedded.control_plane.config import ControlPlaneConfig
+from embedded.control_plane.cron import check_zone
+from embedded.control_plane.kfp_retention import Retention
 
 _GRACE_S = 3
 
@@ -28,7 +30,10 @@ def parse_arguments(argv: list[str] | None = None) -> ControlPlaneConfig:
     parser.add_argument("--runtimes-dir", type=Path, required=True, help="folder of ServingRuntime manifests")
     parser.add_argument("--project-dir", type=Path, required=True, help="on PYTHONPATH of each task")
     parser.add_argument("--token-file", type=Path, required=True, help="bearer token of the Kubernetes API")
+    _add_kfp_options(parser)
     given = parser.parse_args(argv)
+    if given.kfp_token_file and not given.kfp_token_file.read_text().strip():
+        parser.error(f"{given.kfp_token_file} holds no token. Write one into it, or leave --kfp-token-file out.")
     return ControlPlaneConfig(
         port=given.port,
         data_dir=given.data_dir.absolute(),
@@ -38,12 +43,39 @@ def parse_arguments(argv: list[str] | None = None) -> ControlPlaneConfig:
         runtimes_dir=given.runtimes_dir.absolute(),
         project_dir=given.project_dir.absolute(),
         token=given.token_file.read_text().strip(),
+        kfp_token=given.kfp_token_file.read_text().strip() if given.kfp_token_file else "",
+        cron_timezone=check_zone(given.cron_timezone).key,
+        retention=Retention(keep_days=given.keep_days, keep_runs=given.keep_runs, disk_quota_gib=given.disk_quota_gib),
+        log_limit_mib=given.log_limit_mib,
+    )
+
+
+def _add_kfp_options(parser: argparse.ArgumentParser) -> None:
+    kept = Retention()
+    parser.add_argument("--kfp-token-file", type=Path, help="bearer token of the KFP API; without it, it asks for none")
+    parser.add_argument(
+        "--cron-timezone",
+        default="UTC",
+        help="of cron schedules without a TZ= of their own, e.g. Europe/Berlin (%(default)s)",
+    )
+    parser.add_argument(
+        "--keep-days", type=float, default=kept.keep_days, help="keep files of ended runs; 0 = for ever (%(default)s)"
+    )
+    parser.add_argument(
+        "--keep-runs", type=int, default=kept.keep_runs, help="keep files of so many ended runs; 0 = all (%(default)s)"
+    )
+    parser.add_argument(
+        "--disk-quota-gib", type=float, default=kept.disk_quota_gib, help="logs and artifacts; 0 = none (%(default)s)"
+    )
+    parser.add_argument(
+        "--log-limit-mib", type=int, default=64, help="a task's log; its middle is cut out (%(default)s)"
     )
 
 
 def main() -> None:
     config = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # a line a request to each model server otherwise
     uvicorn.run(
         create_app(config),
         host="127.0.0.1",

@@ -12,9 +12,13 @@ from embedded.control_plane.config import ControlPlaneConfig
 from embedded.control_plane.engine.engine import Engine
 from embedded.control_plane.engine.leaf import Folders
 from embedded.control_plane.engine.loading import MAX_BYTES
+from embedded.control_plane.engine.log_cap import MIB, LogCap
 from embedded.control_plane.kfp_api import router_of
+from embedded.control_plane.kfp_docs import serve_docs
 from embedded.control_plane.kfp_errors import answer_errors, error_answer
 from embedded.control_plane.kfp_schedule import Schedule
+from embedded.control_plane.kfp_sweep import Sweep
+from embedded.control_plane.kfp_token import KfpTokenOnly
 from embedded.control_plane.serving import ServingSide
 from embedded.control_plane.store import Store
 
@@ -32,23 +36,29 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
         engine_id=_engine_id(config),
     )
     engine = Engine(store, folders)
-    schedule = Schedule(store, engine)
+    schedule = Schedule(store, engine, zone=config.cron_timezone)
+    sweep = Sweep(store, folders, config.retention)
+    log_cap = LogCap(config.log_limit_mib * MIB)
     serving = ServingSide(config)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        log_cap.start()
         engine.start()
         schedule.start()
+        sweep.start()
         await serving.start()
         try:
             yield
         finally:
             schedule.stop()
+            sweep.stop()
             await serving.stop()
             engine.stop()
+            log_cap.stop()
             store.close()
 
-    app = FastAPI(title="Ratchet control plane", lifespan=lifespan)
+    app = FastAPI(title="Ratchet control plane", lifespan=lifespan, docs_url=None, redoc_url=None)
 
     @app.get("/healthz", tags=["health"])
     def healthz() -> dict[str, str]:
@@ -57,6 +67,9 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
     answer_errors(app)
     app.include_router(router_of(store, engine, folders))
     app.include_router(serving.router())
+    serve_docs(app)
+    if config.kfp_token:
+        app.add_middleware(KfpTokenOnly, token=config.kfp_token)
     app.add_middleware(LoopbackOnly)
     return app
 
@@ -64,7 +77,7 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
 class LoopbackOnly:
     """Refuses what a web page could send here through a person's browser: foreign hosts, foreign origins, huge bodies.
 
-    The KFP API asks for no credentials, and whoever may upload a pipeline may run code.
+    The KFP API asks for no credentials unless told to, and whoever may upload a pipeline may run code.
     """
 
     def __init__(self, app: ASGIApp) -> None:

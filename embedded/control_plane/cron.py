@@ -1,14 +1,20 @@
 """Six-field cron expressions as Kubeflow's scheduler reads them: `second minute hour day month weekday`.
 
-Source: robfig/cron v1. Also `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly` and `@every 1h30m`. Times are UTC.
-Weekdays count from 0 = Sunday; when both day and weekday are restricted, either may match. Five fields are refused: the
-real parser would take them for six with the last left out, and run at other times than the author meant.
+Source: robfig/cron v1. Also `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly` and `@every 1h30m`. Weekdays count
+from 0 = Sunday; when both day and weekday are restricted, either may match. Five fields are refused: the real parser
+would take them for six with the last left out, and run at other times than the author meant.
+
+The time zone is the server's (CRON_SCHEDULE_TIMEZONE of the real controller) unless the text begins with
+`TZ=Area/City ` or `CRON_TZ=Area/City `. The slots are the moments at which a clock on the wall there shows the fields:
+one that it skips in spring does not come that day, one that it shows twice in autumn comes twice, as with robfig/cron.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ratchet.core.errors import DataRejected
 
@@ -30,6 +36,7 @@ _SHORTHANDS = {
     "@hourly": "0 0 * * * *",
 }
 _EVERY = re.compile(r"@every (?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+(.*)", re.DOTALL)
 _HORIZON = timedelta(days=5 * 366)
 """29 February comes at least once in eight years around 2100, but robfig/cron gives up after five as well."""
 
@@ -42,6 +49,8 @@ class Cron:
     is_any_day: bool = False
     """Day or weekday is `*` or `?`, so that both must match instead of either."""
     every_s: int = 0
+    zone: ZoneInfo | None = None
+    """None is UTC."""
 
     def next_after(self, moment: datetime) -> datetime | None:
         """The first time after `moment` (aware), to the second; None when there is none within five years."""
@@ -52,19 +61,20 @@ class Cron:
         return next(self._times_from(start + timedelta(seconds=1)), None)
 
     def _times_from(self, moment: datetime) -> Iterator[datetime]:
+        """moment: in UTC, as what is yielded. Every step is one of real time, so that none repeats or goes back."""
         seconds, minutes, hours, _, months, _ = self.fields
         end = moment + _HORIZON
         while moment < end:
-            if moment.month not in months or not self._is_day(moment):
-                moment = moment.replace(hour=0, minute=0, second=0) + timedelta(days=1)
-            elif moment.hour not in hours:
-                moment = moment.replace(minute=0, second=0) + timedelta(hours=1)
-            elif moment.minute not in minutes:
-                moment = moment.replace(second=0) + timedelta(minutes=1)
-            elif moment.second not in seconds:
-                moment += timedelta(seconds=1)
+            clock = moment.astimezone(self.zone or UTC)
+            if clock.month not in months or not self._is_day(clock):
+                moment = _midnight_after(clock)
+            elif clock.hour not in hours:
+                moment += timedelta(seconds=3600 - clock.minute * 60 - clock.second)
+            elif clock.minute not in minutes:
+                moment += timedelta(seconds=60 - clock.second)
             else:
-                yield moment
+                if clock.second in seconds:
+                    yield moment
                 moment += timedelta(seconds=1)
 
     def _is_day(self, moment: datetime) -> bool:
@@ -73,8 +83,22 @@ class Cron:
         return in_days and in_weekdays if self.is_any_day else in_days or in_weekdays
 
 
-def parse_cron(text: str) -> Cron:
-    """DataRejected says what is wrong, and for five fields what the six would be."""
+def check_zone(name: str) -> ZoneInfo:
+    """DataRejected when there is no such time zone."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise DataRejected(
+            f"{name!r} is not a time zone. Write Area/City as in the IANA database, such as Europe/Berlin, or UTC."
+        ) from None
+
+
+@lru_cache(maxsize=1024)
+def parse_cron(text: str, *, zone: str = "UTC") -> Cron:
+    """DataRejected says what is wrong, and for five fields what the six would be. zone: unless the text names one."""
+    if named := _ZONE.fullmatch(text.strip()):
+        zone, text = named[1], named[2]
+    where = check_zone(zone)
     expression = _SHORTHANDS.get(text.strip(), text.strip())
     if expression.startswith("@"):
         return Cron(every_s=_parse_every(expression))
@@ -91,7 +115,13 @@ def parse_cron(text: str) -> Cron:
         _parse_field(part, name=name, low=low, high=high)
         for part, (name, low, high) in zip(parts, _FIELDS, strict=True)
     )
-    return Cron(fields=fields, is_any_day=any(parts[i][0] in "*?" for i in (3, 5)))
+    return Cron(fields=fields, is_any_day=any(parts[i][0] in "*?" for i in (3, 5)), zone=where)
+
+
+def _midnight_after(clock: datetime) -> datetime:
+    """When the next day begins there, in UTC; where the clock skips midnight, the first moment after the gap."""
+    tomorrow = clock.date() + timedelta(days=1)
+    return datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=clock.tzinfo).astimezone(UTC)
 
 
 def _parse_every(expression: str) -> int:

@@ -8,6 +8,7 @@ from embedded.control_plane.engine.engine import Engine
 from embedded.control_plane.engine.leaf import Folders
 from embedded.control_plane.kfp_errors import KFP_PREFIX
 from embedded.control_plane.kfp_experiments import experiments_router
+from embedded.control_plane.kfp_files import files_router
 from embedded.control_plane.kfp_pipelines import pipelines_router
 from embedded.control_plane.kfp_recurring import recurring_router
 from embedded.control_plane.kfp_runs import runs_router
@@ -24,6 +25,7 @@ def router_of(store: Store, engine: Engine, folders: Folders) -> APIRouter:
 
     router.include_router(pipelines_router(store))
     router.include_router(experiments_router(store))
-    router.include_router(runs_router(store, engine, folders))
+    router.include_router(runs_router(store, engine))
+    router.include_router(files_router(store, folders))
     router.include_router(recurring_router(store))
     return router

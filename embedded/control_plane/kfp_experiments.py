@@ -60,9 +60,7 @@ def experiment_id_for(store: Store, experiment_id: str | None) -> str:
     if experiment_id:
         return str(store.get("experiment", experiment_id)["experiment_id"])
     with store.transaction():
-        found = store.select(
-            "experiment", where="json_extract(body, '$.display_name') = ?", values=(DEFAULT_EXPERIMENT,)
-        )
+        found = store.select("experiment", where="display_name = ?", values=(DEFAULT_EXPERIMENT,))
         experiment = found[0] if found else _add_experiment(store, {"display_name": DEFAULT_EXPERIMENT})
     return str(experiment["experiment_id"])
 
@@ -70,7 +68,7 @@ def experiment_id_for(store: Store, experiment_id: str | None) -> str:
 def _add_experiment(store: Store, body: Document) -> Document:
     name = name_in(body, what="An experiment")
     with store.transaction():
-        if store.count("experiment", where="json_extract(body, '$.display_name') = ?", values=(name,)):
+        if store.count("experiment", where="display_name = ?", values=(name,)):
             raise Conflict(f"Already exist error: there is an experiment named {name!r}. Use that one.")
         experiment_id = new_id()
         experiment = {
@@ -87,7 +85,7 @@ def _add_experiment(store: Store, body: Document) -> Document:
 
 
 def _in_experiment(store: Store, kind: str, experiment_id: str) -> list[Document]:
-    return store.select(kind, where="json_extract(body, '$.experiment_id') = ?", values=(experiment_id,))
+    return store.select(kind, where="experiment_id = ?", values=(experiment_id,))
 
 
 def _set(store: Store, kind: str, document_id: str, fields: Document) -> None:

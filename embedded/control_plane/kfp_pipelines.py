@@ -65,7 +65,7 @@ def _add_pipeline_routes(router: APIRouter, store: Store) -> None:
 
     @router.get("/pipelines/names/{name}")
     def get_pipeline_by_name(name: str) -> Document:
-        found = store.select("pipeline", where="json_extract(body, '$.name') = ?", values=(name,))
+        found = store.select("pipeline", where="name = ?", values=(name,))
         if not found:
             raise NotFound(f"There is no pipeline named {name!r}. Upload it first.")
         return show(found[0])
@@ -136,7 +136,7 @@ def _read_upload(uploadfile: UploadFile) -> dict[str, Any]:
 
 def _add_pipeline(store: Store, body: Document) -> Document:
     name = name_in({"display_name": body["name"]}, what="A pipeline")
-    if store.count("pipeline", where="json_extract(body, '$.name') = ?", values=(name,)):
+    if store.count("pipeline", where="name = ?", values=(name,)):
         raise Conflict(f"Already exist error: there is a pipeline named {name!r}. Upload a version of it instead.")
     pipeline_id = new_id()
     pipeline = {"pipeline_id": pipeline_id, "created_at": now_text(), **body}
@@ -162,7 +162,7 @@ def _add_version(store: Store, pipeline_id: str, body: Document, wire: dict[str,
 
 
 def _versions_of(store: Store, pipeline_id: str) -> list[Document]:
-    where = "json_extract(body, '$.pipeline_id') = ?"
+    where = "pipeline_id = ?"
     return store.select("pipeline_version", where=where, values=(pipeline_id,))
 
 

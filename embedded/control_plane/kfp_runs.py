@@ -1,27 +1,20 @@
-"""Routes of runs, and of what their tasks left behind: logs and artifacts (these two are ours, not KFP's)."""
+"""Routes of runs; kfp_files.py has those of what their tasks left behind."""
 
-import re
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Body
-from fastapi.responses import PlainTextResponse
 
 from embedded.control_plane.engine.engine import Engine
-from embedded.control_plane.engine.leaf import Folders
 from embedded.control_plane.kfp_launch import add_run
 from embedded.control_plane.kfp_listing import ListParameters, list_page
-from embedded.control_plane.kfp_wire import now_text, show, task_details
+from embedded.control_plane.kfp_wire import FINAL_STATES, now_text, show, task_details
 from embedded.control_plane.store import Document, Store
-from ratchet.core.errors import DataRejected, NotFound
+from ratchet.core.errors import DataRejected
 
-FINAL_STATES = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
-_MAX_LOG_BYTES = 4 * 1024 * 1024
-"""Of one log the last part is shown; the file itself is whole."""
 _BODY = Body(...)
 
 
-def runs_router(store: Store, engine: Engine, folders: Folders) -> APIRouter:
+def runs_router(store: Store, engine: Engine) -> APIRouter:
     router = APIRouter(tags=["runs"])
 
     @router.post("/runs")
@@ -71,37 +64,7 @@ def runs_router(store: Store, engine: Engine, folders: Folders) -> APIRouter:
         engine.retry(run_id)
         return {}
 
-    _add_task_routes(router, store, folders)
     return router
-
-
-def _add_task_routes(router: APIRouter, store: Store, folders: Folders) -> None:
-    @router.get("/runs/{run_id}/nodes/{task_id:path}/log", response_class=PlainTextResponse)  # KFP's, since 2.17
-    @router.get("/runs/{run_id}/tasks/{task_id:path}/log", response_class=PlainTextResponse)
-    def get_task_log(run_id: str, task_id: str) -> str:
-        """The logs of all attempts of a task, oldest first."""
-        record = store.records_of(run_id).get(task_id)
-        if record is None:
-            raise NotFound(f"Run {run_id!r} has no task {task_id!r}. Its task_details name them.")
-        logs = sorted(folders.logs_of(run_id, record.path).glob("attempt-*.log"), key=_attempt_of)
-        texts = [_tail_of(path) for path in logs]
-        if len(texts) == 1:
-            return texts[0]
-        return "".join(f"--- attempt {_attempt_of(path)}\n{text}" for path, text in zip(logs, texts, strict=True))
-
-    @router.get("/runs/{run_id}/artifacts")
-    def list_artifacts(run_id: str) -> Document:
-        """Every artifact that the run's tasks made, with its local path."""
-        store.get("run", run_id)
-        leaves = [record for record in store.records_of(run_id).values() if record.kind.is_leaf]
-        return {
-            "artifacts": [
-                {"task_id": record.path, "output": key, "path": artifact.uri, **artifact.model_dump()}
-                for record in leaves
-                for key, artifacts in record.outputs.artifacts.items()
-                for artifact in artifacts
-            ]
-        }
 
 
 def _shown_run(store: Store, run: Document) -> Document:
@@ -123,16 +86,12 @@ def _canceling(run: Document) -> Document:
 def _pending_again(run: Document) -> Document:
     if run["state"] != "FAILED":
         raise DataRejected(f"Run {run['run_id']} is {run['state']}; only a failed run can be retried.")
+    removed = run.get("_files_removed")
+    if removed and removed["with_artifacts"]:
+        raise DataRejected(
+            f"Run {run['run_id']} cannot go on: what its tasks made was removed, because {removed['reason']}. "
+            "Start a new run."
+        )
     history = [*run["state_history"], {"update_time": now_text(), "state": "PENDING"}]
     pending = {**run, "state": "PENDING", "state_history": history, "_is_canceling": False}
-    return {key: value for key, value in pending.items() if key not in ("error", "finished_at")}
-
-
-def _attempt_of(path: Path) -> int:
-    return int(re.sub(r"\D", "", path.stem))
-
-
-def _tail_of(path: Path) -> str:
-    with path.open("rb") as log:
-        log.seek(max(0, path.stat().st_size - _MAX_LOG_BYTES))
-        return log.read().decode(errors="replace")
+    return {key: value for key, value in pending.items() if key not in ("error", "finished_at", "_files_removed")}

@@ -27,8 +27,10 @@ _PASSED_ON = ("experiment_id", "pipeline_version_reference", "service_account")
 class Schedule:
     """Starts the runs of all enabled recurring runs, while it is started itself."""
 
-    def __init__(self, store: Store, engine: Engine) -> None:
+    def __init__(self, store: Store, engine: Engine, *, zone: str = "UTC") -> None:
+        """zone: of the cron expressions that name none."""
         self._store = store
+        self._zone = zone
         self._engine = engine
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._tick_for_ever, name="schedule", daemon=True)
@@ -42,7 +44,7 @@ class Schedule:
 
     def tick(self, now: datetime) -> None:
         """Start what is due at `now`: at most one slot of each recurring run."""
-        where = "json_extract(body, '$.status') = 'ENABLED'"
+        where = "status = 'ENABLED'"
         for recurring in self._store.select("recurring_run", where=where):
             try:
                 if run_id := self._claim(recurring["recurring_run_id"], now):
@@ -63,7 +65,8 @@ class Schedule:
             recurring = self._store.get("recurring_run", recurring_run_id)
             last_slot = parse_time(recurring["_last_slot"])
             catches_up = recurring.get("no_catchup") is False
-            slot = due_slot(recurring["trigger"], last_slot=last_slot, now=now, catches_up=catches_up)
+            trigger = recurring["trigger"]
+            slot = due_slot(trigger, last_slot=last_slot, now=now, catches_up=catches_up, zone=self._zone)
             if (
                 slot is None
                 or recurring["status"] != "ENABLED"
@@ -97,10 +100,7 @@ class Schedule:
         return run_id
 
     def _num_active(self, recurring: Document) -> int:
-        where = (
-            "json_extract(body, '$.recurring_run_id') = ? "
-            "and json_extract(body, '$.state') in ('PENDING', 'RUNNING', 'CANCELING')"
-        )
+        where = "recurring_run_id = ? and state in ('PENDING', 'RUNNING', 'CANCELING')"
         return self._store.count("run", where=where, values=(recurring["recurring_run_id"],))
 
     def _note_error(self, recurring_run_id: str, message: str) -> None:

@@ -14,7 +14,7 @@ _LOOK_BACK = tuple(timedelta(seconds=s) for s in (60, 3_600, 86_400, 2_678_400, 
 
 
 def check_recurring(body: Document) -> None:
-    """DataRejected for a trigger or a limit that cannot be scheduled."""
+    """DataRejected for a trigger or a limit that cannot be scheduled. A cron of its own zone is checked in that."""
     trigger = body.get("trigger") or {}
     schedule = _schedule_of(trigger)
     if "cron" in schedule:
@@ -35,18 +35,21 @@ def max_concurrency_of(body: Document) -> int:
         return 0
 
 
-def due_slot(trigger: dict[str, Any], *, last_slot: datetime, now: datetime, catches_up: bool) -> datetime | None:
+def due_slot(
+    trigger: dict[str, Any], *, last_slot: datetime, now: datetime, catches_up: bool, zone: str = "UTC"
+) -> datetime | None:
     """The slot to run now, or None. last_slot: the one that ran last, or when the schedule began.
 
     catches_up: run each missed slot in turn; else only the newest of those that were missed.
+    zone: of the cron expressions that name none.
     """
-    slot = next_slot(trigger, last_slot)
+    slot = next_slot(trigger, last_slot, zone=zone)
     if slot is None or slot > now:
         return None
-    return slot if catches_up else _newest_slot(trigger, first=slot, now=now)
+    return slot if catches_up else _newest_slot(trigger, first=slot, now=now, zone=zone)
 
 
-def _newest_slot(trigger: dict[str, Any], *, first: datetime, now: datetime) -> datetime:
+def _newest_slot(trigger: dict[str, Any], *, first: datetime, now: datetime, zone: str) -> datetime:
     """The last slot up to `now`; `first` is one. Looks back a minute, an hour … so that a long gap costs little."""
     schedule = _schedule_of(trigger)
     last = min(now, parse_time(schedule["end_time"])) if schedule.get("end_time") else now
@@ -55,22 +58,22 @@ def _newest_slot(trigger: dict[str, Any], *, first: datetime, now: datetime) -> 
         return first + (last - first) // interval * interval
     slot: datetime | None = first
     for back in _LOOK_BACK:
-        slot = next_slot(trigger, max(first - timedelta(seconds=1), last - back))
+        slot = next_slot(trigger, max(first - timedelta(seconds=1), last - back), zone=zone)
         if slot is not None and slot <= last:
             break
     newest = first
     while slot is not None and slot <= last:
-        newest, slot = slot, next_slot(trigger, slot)
+        newest, slot = slot, next_slot(trigger, slot, zone=zone)
     return newest
 
 
-def next_slot(trigger: dict[str, Any], after: datetime) -> datetime | None:
+def next_slot(trigger: dict[str, Any], after: datetime, *, zone: str = "UTC") -> datetime | None:
     """The first slot after a moment, within the schedule's start and end."""
     schedule = _schedule_of(trigger)
     if schedule.get("start_time"):
         after = max(after, parse_time(schedule["start_time"]) - timedelta(seconds=1))
     if "cron" in schedule:
-        slot = parse_cron(schedule["cron"]).next_after(after)
+        slot = parse_cron(str(schedule["cron"]), zone=zone).next_after(after)
     else:
         slot = after + timedelta(seconds=_interval_s(schedule))
     if slot and schedule.get("end_time") and slot > parse_time(schedule["end_time"]):

@@ -8,6 +8,7 @@ from embedded.control_plane.engine.records import ROOT, Records, TaskRecord, Tas
 from embedded.control_plane.store import Document
 from ratchet.core.errors import DataRejected
 
+FINAL_STATES = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 _INTERNAL_CODE = 13
 _MAX_NAME = 255
 

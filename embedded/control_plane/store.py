@@ -1,10 +1,11 @@
 """All state of the pipelines' side, in one SQLite file: documents of the API, pipelines, tasks of runs, the cache.
 
-Write-ahead log: readers never wait, and a killed process loses nothing that was committed. One connection behind one
-lock; a transaction takes well under a millisecond.
+Write-ahead log: a killed process loses nothing that was committed. One connection writes, behind one lock;
+reading has connections of its own, and never waits for a writer.
 """
 
 import json
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -14,60 +15,63 @@ from typing import Any
 
 from embedded.control_plane.engine.records import RunRequest, TaskRecord
 from embedded.control_plane.engine.values import Values, digest_of
+from embedded.control_plane.store_schema import prepare
 from ratchet.core.errors import Conflict, NotFound
 
 Document = dict[str, Any]
 """What the API shows. Keys that begin with an underscore are ours, and never leave the server."""
 
-_SCHEMA = """
-create table if not exists documents (
-    kind text not null, id text not null, created_at text not null, body text not null, primary key (kind, id));
-create index if not exists documents_by_time on documents (kind, created_at);
-create table if not exists specs (digest text primary key, body text not null);
-create table if not exists tasks (
-    run_id text not null, path text not null, body text not null, primary key (run_id, path)) without rowid;
-create table if not exists cache (
-    scope text not null, fingerprint text not null, body text not null, primary key (scope, fingerprint)) without rowid;
-"""
+_UNFINISHED = "state in ('PENDING', 'RUNNING', 'CANCELING', 'PAUSED')"
+_RUN_ID = re.compile(r"(?<=/)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}(?=/)")
+_MMAP_BYTES = 256 * 1024 * 1024
 
 
 class Store:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._lock = threading.RLock()
         self._depth = 0
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=30)
+        self._owner = 0
+        self._connections: list[sqlite3.Connection] = []
+        self._idle: list[sqlite3.Connection] = []
+        self._connection = self._connect()
         self._connection.execute("pragma journal_mode=wal")
         self._connection.execute("pragma synchronous=normal")
-        self._connection.executescript(_SCHEMA)
+        if prepare(self._connection):
+            self._note_old_uses()
 
     def close(self) -> None:
         with self._lock:
-            self._connection.close()
+            for connection in self._connections:
+                connection.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. May be nested: the outermost one commits."""
+        """All or nothing. May be nested: the outermost one commits. What it reads includes what it wrote."""
         with self._lock:
             if self._depth == 0:
                 self._connection.execute("begin immediate")
+                self._owner = threading.get_ident()
             self._depth += 1
             try:
                 yield
             except BaseException:
-                self._depth -= 1
-                if self._depth == 0:
-                    self._connection.execute("rollback")
+                self._leave("rollback")
                 raise
-            self._depth -= 1
-            if self._depth == 0:
-                self._connection.execute("commit")
+            self._leave("commit")
+
+    def _leave(self, how: str) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self._owner = 0
+            self._connection.execute(how)
 
     def add(self, kind: str, document_id: str, document: Document) -> None:
         """Conflict when the id is taken."""
         try:
             self._execute(
-                "insert into documents values (?, ?, ?, ?)",
+                "insert into documents (kind, id, created_at, body) values (?, ?, ?, ?)",
                 (kind, document_id, document["created_at"], json.dumps(document)),
             )
         except sqlite3.IntegrityError:
@@ -75,7 +79,7 @@ class Store:
 
     def get(self, kind: str, document_id: str) -> Document:
         """NotFound when there is none."""
-        rows = self._execute("select body from documents where kind = ? and id = ?", (kind, document_id))
+        rows = self._read("select body from documents where kind = ? and id = ?", (kind, document_id))
         if not rows:
             raise NotFound(f"{kind} {document_id!r} not found. List them to see which there are.")
         return json.loads(rows[0][0])
@@ -103,17 +107,24 @@ class Store:
         *,
         where: str = "1",
         values: tuple[Any, ...] = (),
-        order_by: str = "created_at, rowid",
+        order_by: str = "created_at, seq",
         limit: int = -1,
-        offset: int = 0,
     ) -> list[Document]:
-        """Documents by an SQL condition over `body`. Only code of ours writes `where` and `order_by`."""
-        sql = f"select body from documents where kind = ? and {where} order by {order_by} limit ? offset ?"  # noqa: S608
-        return [json.loads(row[0]) for row in self._execute(sql, (kind, *values, limit, offset))]
+        """Documents by an SQL condition over the columns. Only code of ours writes `where` and `order_by`."""
+        sql = f"select body from documents where kind = ? and {where} order by {order_by} limit ?"  # noqa: S608
+        return [json.loads(body) for (body,) in self._read(sql, (kind, *values, limit))]
+
+    def page(
+        self, kind: str, *, where: str, values: tuple[Any, ...], column: str, direction: str, limit: int
+    ) -> list[tuple[Document, str, int]]:
+        """Documents sorted by one column, each with that column and its number; the two are its place in the order."""
+        order_by = f"{column} {direction}, seq {direction}"
+        sql = f"select body, {column}, seq from documents where kind = ? and {where} order by {order_by} limit ?"  # noqa: S608
+        return [(json.loads(body), key, seq) for body, key, seq in self._read(sql, (kind, *values, limit))]
 
     def count(self, kind: str, *, where: str = "1", values: tuple[Any, ...] = ()) -> int:
         sql = f"select count(*) from documents where kind = ? and {where}"  # noqa: S608 - as in select()
-        return int(self._execute(sql, (kind, *values))[0][0])
+        return int(self._read(sql, (kind, *values))[0][0])
 
     def put_spec(self, wire: Mapping[str, Any]) -> str:
         """Keep a pipeline once; the digest names it."""
@@ -122,31 +133,59 @@ class Store:
         return digest
 
     def get_spec(self, digest: str) -> dict[str, Any]:
-        rows = self._execute("select body from specs where digest = ?", (digest,))
+        rows = self._read("select body from specs where digest = ?", (digest,))
         if not rows:
             raise NotFound(f"pipeline spec {digest} not found.")
         return json.loads(rows[0][0])
 
     def put_task(self, run_id: str, record: TaskRecord) -> None:
         self._execute("insert or replace into tasks values (?, ?, ?)", (run_id, record.path, record.model_dump_json()))
+        if record.is_cached:
+            self._note_uses(run_id, record)
+
+    def _note_uses(self, run_id: str, record: TaskRecord) -> None:
+        """A task that was taken from the cache needs the artifacts of the run that made them."""
+        uris = [artifact.uri for artifacts in record.outputs.artifacts.values() for artifact in artifacts]
+        for owner in {match[0] for uri in uris for match in _RUN_ID.finditer(uri)} - {run_id}:
+            self._execute("insert or ignore into uses values (?, ?)", (owner, run_id))
+
+    def _note_old_uses(self) -> None:
+        rows = self._read("select run_id, body from tasks where json_extract(body, '$.is_cached')", ())
+        with self.transaction():
+            for run_id, body in rows:
+                self._note_uses(run_id, TaskRecord.model_validate_json(body))
+
+    def users_of(self, owner_run_id: str) -> set[str]:
+        """Runs whose cached tasks need the artifacts of this one."""
+        rows = self._read("select run_id from uses where owner_run_id = ?", (owner_run_id,))
+        return {run_id for (run_id,) in rows}
+
+    def remove_uses(self, run_id: str) -> None:
+        """The run needs nobody's artifacts any more."""
+        self._execute("delete from uses where run_id = ?", (run_id,))
 
     def records_of(self, run_id: str) -> dict[str, TaskRecord]:
-        rows = self._execute("select path, body from tasks where run_id = ?", (run_id,))
+        rows = self._read("select path, body from tasks where run_id = ?", (run_id,))
         return {path: TaskRecord.model_validate_json(body) for path, body in rows}
 
     def remove_tasks(self, run_id: str, paths: list[str] | None = None) -> None:
         with self.transaction():
             if paths is None:
                 self._execute("delete from tasks where run_id = ?", (run_id,))
+                self.remove_uses(run_id)
             for path in paths or []:
                 self._execute("delete from tasks where run_id = ? and path = ?", (run_id, path))
 
     def find_cached(self, scope: str, fingerprint: str) -> Values | None:
-        rows = self._execute("select body from cache where scope = ? and fingerprint = ?", (scope, fingerprint))
+        rows = self._read("select body from cache where scope = ? and fingerprint = ?", (scope, fingerprint))
         return Values.model_validate_json(rows[0][0]) if rows else None
 
     def put_cached(self, scope: str, fingerprint: str, outputs: Values) -> None:
         self._execute("insert or replace into cache values (?, ?, ?)", (scope, fingerprint, outputs.model_dump_json()))
+
+    def remove_cached_of(self, owner_run_id: str) -> None:
+        """Forget results whose artifacts are in the folder of this run."""
+        self._execute("delete from cache where instr(body, ?) > 0", (f"/{owner_run_id}/",))
 
     def request_of(self, run_id: str) -> RunRequest:
         run = self.get("run", run_id)
@@ -158,11 +197,11 @@ class Store:
             created_at=run["created_at"],
             scheduled_at=run["scheduled_at"],
             is_canceling=run.get("_is_canceling", False),
+            pipeline_root=(run.get("runtime_config") or {}).get("pipeline_root") or "",
         )
 
     def unfinished_runs(self) -> list[str]:
-        where = "json_extract(body, '$.state') in ('PENDING', 'RUNNING', 'CANCELING')"
-        return [run["run_id"] for run in self.select("run", where=where)]
+        return [run["run_id"] for run in self.select("run", where=_UNFINISHED)]
 
     def set_run_state(self, run_id: str, state: str, *, at: str, error: str = "", finished: bool = False) -> None:
         """Move a run on, and remember when. A run that is gone, or is there already, is left alone."""
@@ -183,6 +222,25 @@ class Store:
         except NotFound:
             return
 
-    def _execute(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    def _execute(self, sql: str, values: tuple[Any, ...]) -> None:
         with self._lock:
+            self._connection.execute(sql, values)
+
+    def _read(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        if self._owner == threading.get_ident():
             return self._connection.execute(sql, values).fetchall()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            return connection.execute(sql, values).fetchall()
+        finally:
+            self._idle.append(connection)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=30)
+        connection.execute(f"pragma mmap_size={_MMAP_BYTES}")
+        with self._lock:
+            self._connections.append(connection)
+        return connection

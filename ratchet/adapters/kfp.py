@@ -1,5 +1,6 @@
 """Pipeline runs on a KFP server."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -7,9 +8,9 @@ from typing import Any
 from urllib.parse import quote
 
 from ratchet.adapters.kfp_catalog import KfpPipelineCatalog
-from ratchet.adapters.kfp_client import KfpApi, equals, fetch_text, is_in, namespace_of
-from ratchet.core.errors import DataRejected, NotFound, Unavailable
-from ratchet.core.ports import RunState, RunTask
+from ratchet.adapters.kfp_client import KfpApi, equals, is_in, namespace_of
+from ratchet.core.errors import DataRejected, NotFound, RatchetError, SettingsError, Unavailable
+from ratchet.core.ports import RunArtifact, RunState, RunTask
 from ratchet.settings import Settings
 
 UNFINISHED = ("PENDING", "RUNNING", "CANCELING", "PAUSED")
@@ -96,12 +97,31 @@ class KfpPipelines:
     def fetch_log(self, run_id: str, task: RunTask) -> str:
         what = f"log of task {task.name!r} of run {run_id}"
         node = quote(task.log_node or task.task_id, safe="")
+        missing: RatchetError | None = None
         for route in _LOG_ROUTES:
             try:
-                return fetch_text(self._api.endpoint, f"{route}/runs/{run_id}/nodes/{node}/log", what=what)
-            except NotFound as error:
-                missing = error
-        raise missing
+                return self._api.fetch_text(f"{route}/runs/{run_id}/nodes/{node}/log", what=what)
+            except (NotFound, SettingsError) as error:  # a server without the second route may call it forbidden
+                missing = missing or error
+        raise missing or NotFound(what)
+
+    def list_artifacts(self, run_id: str) -> Sequence[RunArtifact]:
+        """NotFound from a cluster's server: this route is the embedded one's."""
+        text = self._api.fetch_text(f"/apis/v2beta1/runs/{run_id}/artifacts", what=f"artifacts of run {run_id}")
+        return [
+            RunArtifact(
+                task_id=found["task_id"],
+                output=found["output"],
+                name=found["name"],
+                type=str(next(iter(found["type"].values()), "")),
+                uri=found["uri"],
+                url=f"{self._api.endpoint}{found['url']}",
+            )
+            for found in json.loads(text)["artifacts"]
+        ]
+
+    def retry(self, run_id: str) -> None:
+        self._api.write(f"run {run_id}", self._api.client.runs.run_service_retry_run, run_id=run_id)
 
     def terminate(self, run_id: str) -> None:
         try:

@@ -33,22 +33,24 @@ _EQUALS, _IN = 1, 8
 class KfpApi:
     """One KFP server. Safe to share between threads."""
 
-    def __init__(self, client: "kfp.Client", *, endpoint: str) -> None:
+    def __init__(self, client: "kfp.Client", *, endpoint: str, token: str = "") -> None:
         self.client: Any = client
         """Its attributes are made at run time (`client.runs` …), so nothing can check them."""
         self.endpoint = endpoint
+        self._token = token
 
     @classmethod
     def of(cls, settings: Settings) -> "KfpApi":
         """Unavailable when nobody answers: the client's own constructor would try for 25 s, with stack traces."""
         settings.require("kfp_endpoint")
         endpoint = settings.kfp_endpoint.rstrip("/")
-        _probe(endpoint)
+        token = settings.kfp_token.get_secret_value()
+        _probe(endpoint, token)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from kfp.client import Client
 
-            return cls(Client(host=endpoint), endpoint=endpoint)
+            return cls(Client(host=endpoint, existing_token=token or None), endpoint=endpoint, token=token)
 
     @property
     def namespace(self) -> str | None:
@@ -78,6 +80,15 @@ class KfpApi:
             token = page.next_page_token or ""
             if not token:
                 return
+
+    def fetch_text(self, path: str, *, what: str) -> str:
+        """A route that the generated API lacks."""
+        try:
+            return _open(f"{self.endpoint}{path}", self._token, timeout_s=TIMEOUT_S[1]).decode(errors="replace")
+        except urllib.error.HTTPError as error:
+            raise _error_of(what, error.code, _message_of(error.read()), endpoint=self.endpoint) from error
+        except OSError as error:
+            raise _unavailable(what, self.endpoint, str(error)) from error
 
     def experiment_id(self, name: str) -> str | None:
         found = self.pages(
@@ -134,23 +145,19 @@ def named(what: str, *, endpoint: str) -> Iterator[None]:
         raise _unavailable(what, endpoint, str(error)) from error
 
 
-def fetch_text(endpoint: str, path: str, *, what: str) -> str:
-    """A route that the generated API lacks."""
-    try:
-        with urllib.request.urlopen(f"{endpoint}{path}", timeout=TIMEOUT_S[1]) as answer:  # noqa: S310
-            return answer.read().decode(errors="replace")
-    except urllib.error.HTTPError as error:
-        raise _error_of(what, error.code, _message_of(error.read()), endpoint=endpoint) from error
-    except OSError as error:
-        raise _unavailable(what, endpoint, str(error)) from error
+def _open(url: str, token: str, *, timeout_s: float) -> bytes:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310
+    with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+        content: bytes = answer.read()
+    return content
 
 
-def _probe(endpoint: str) -> None:
+def _probe(endpoint: str, token: str) -> None:
     if not endpoint.startswith(("http://", "https://")):
         raise SettingsError(f"RATCHET_KFP_ENDPOINT is {endpoint!r}; write http://host:port or https://host.")
     try:
-        with urllib.request.urlopen(f"{endpoint}/apis/v2beta1/healthz", timeout=_PROBE_TIMEOUT_S):  # noqa: S310
-            return
+        _open(f"{endpoint}/apis/v2beta1/healthz", token, timeout_s=_PROBE_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         raise _error_of("healthz", error.code, str(error.reason), endpoint=endpoint) from error
     except OSError as error:
@@ -164,7 +171,7 @@ def _error_of(what: str, status: int, message: str, *, endpoint: str) -> Ratchet
     if status == 409:
         return Conflict(f"{said}. Somebody else was first: look at it before trying again.")
     if status in {401, 403}:
-        return SettingsError(f"{said}. Check RATCHET_KFP_ENDPOINT and the rights of this account.")
+        return SettingsError(f"{said}. Check RATCHET_KFP_ENDPOINT, RATCHET_KFP_TOKEN and the rights of this account.")
     if 400 <= status < 500:
         return DataRejected(f"{said}. Correct the request; it fails the same way again.")
     return _unavailable(what, endpoint, f"{status}: {message}")

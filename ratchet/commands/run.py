@@ -6,15 +6,19 @@ from typing import Annotated, Any
 import typer
 
 from ratchet.commands.output import JsonFlag, TaskOption, print_json, print_rows, stderr, stdout
-from ratchet.core.errors import Conflict, NotFound, RatchetError, Unavailable
+from ratchet.core.errors import Conflict, DataRejected, NotFound, RatchetError, Unavailable
 from ratchet.core.ports import Pipelines, RunState
 from ratchet.core.trigger import Skip, plan_request
 
 run_group = typer.Typer(help="Start a pipeline by hand.", no_args_is_help=True)
 runs = typer.Typer(help="Look at pipeline runs.", no_args_is_help=True)
 
-RunArgument = Annotated[str, typer.Argument(help="Run id or display name, as `ratchet runs list` shows them.")]
+RunArgument = Annotated[str, typer.Argument(help="Display name, run id, or the first characters of one.")]
 TimeoutOption = Annotated[float, typer.Option(min=1, help="Seconds to wait for the end of the run.")]
+_GOOD = ("SUCCEEDED", "SKIPPED")
+_ARTIFACT_COLUMNS = ("task_id", "output", "type", "uri")
+_LONGEST_SEARCH = 1000
+_SHORTEST_PREFIX = 4
 _COLUMNS = ("name", "state", "created_at", "duration_s", "error", "run_id")
 
 
@@ -54,7 +58,7 @@ def retrain(
         print_json(started)
     else:
         stdout.print(f"{started['name']}  {started['state']}  {started['run_id']}", markup=False)
-    if wait and started["state"] not in {"SUCCEEDED", "SKIPPED"}:
+    if wait and started["state"] not in _GOOD:
         raise typer.Exit(1)
 
 
@@ -138,33 +142,57 @@ def show(run: RunArgument, as_json: JsonFlag = False) -> None:
 def logs(
     run: RunArgument,
     task: Annotated[str | None, typer.Argument(help="Only this task; else all that have a log.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    timeout_s: TimeoutOption = 3600.0,
+    as_json: JsonFlag = False,
 ) -> None:
     """Print what the tasks of a run wrote.
 
-    Example: ratchet runs logs retrain-digits-1f2e3d4c5b6a finetune
+    Examples: ratchet runs logs retrain-digits-1f2e3d4c5b6a finetune · ratchet runs logs -f 3f0c
     """
     from ratchet import wiring
+    from ratchet.commands.run_logs import follow_logs, logs_of
 
     pipelines = wiring.pipelines()
     found = find_run(pipelines, run)
-    tasks = pipelines.fetch_tasks(found.run_id)
-    wanted = [each for each in tasks if task in (None, each.name, each.task_id)]
-    if not wanted:
-        raise NotFound(f"Run {found.name} has no task {task!r}; it has {', '.join(each.name for each in tasks)}.")
-    for each in wanted:
-        try:
-            text = pipelines.fetch_log(found.run_id, each)
-        except NotFound:
-            if task is not None:
-                raise
-            continue
-        if text:
-            typer.echo(text if task else f"=== {each.name}\n{text.rstrip()}\n")
+    if follow:
+        if as_json:
+            raise DataRejected("--json prints one document, and --follow has no end. Leave one of the two out.")
+        follow_logs(pipelines, found.run_id, task=task, timeout_s=timeout_s)
+        return
+    texts = logs_of(pipelines, found, task=task)
+    if as_json:
+        print_json([{"task_id": each.task_id, "name": each.name, "log": text} for each, text in texts])
+        return
+    for each, text in texts:
+        typer.echo(text if task else f"=== {each.name}\n{text.rstrip()}\n")
+
+
+@runs.command()
+def artifacts(
+    run: RunArgument,
+    task: Annotated[str | None, typer.Argument(help="Only those of this task.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """List what the tasks of a run made; --json adds the address of the bytes.
+
+    Example: ratchet runs artifacts retrain-digits-1f2e3d4c5b6a finetune
+    """
+    from ratchet import wiring
+    from ratchet.commands.run_logs import chosen_tasks
+
+    pipelines = wiring.pipelines()
+    found = find_run(pipelines, run)
+    wanted = None if task is None else {each.task_id for each in chosen_tasks(pipelines, found, task)}
+    rows = [
+        each.model_dump() for each in pipelines.list_artifacts(found.run_id) if wanted is None or each.task_id in wanted
+    ]
+    print_rows(rows, columns=_ARTIFACT_COLUMNS, as_json=as_json, empty="No artifacts.")
 
 
 @runs.command("watch")
-def watch_(run: RunArgument, timeout_s: TimeoutOption = 3600.0) -> None:
-    """Follow a run to its end; exit 1 when it failed.
+def watch_(run: RunArgument, timeout_s: TimeoutOption = 3600.0, as_json: JsonFlag = False) -> None:
+    """Follow a run to its end, as a live tree on a terminal; exit 1 when it failed.
 
     Example: ratchet runs watch retrain-digits-1f2e3d4c5b6a
     """
@@ -173,12 +201,14 @@ def watch_(run: RunArgument, timeout_s: TimeoutOption = 3600.0) -> None:
 
     pipelines = wiring.pipelines()
     ended = watch(pipelines, find_run(pipelines, run).run_id, timeout_s=timeout_s)
-    if ended.state not in {"SUCCEEDED", "SKIPPED"}:
+    if as_json:
+        print_json(ended.model_dump(mode="json"))
+    if ended.state not in _GOOD:
         raise typer.Exit(1)
 
 
 @runs.command()
-def terminate(run: RunArgument) -> None:
+def terminate(run: RunArgument, as_json: JsonFlag = False) -> None:
     """End a run. The sensor does not repeat what a person ended.
 
     Example: ratchet runs terminate retrain-digits-1f2e3d4c5b6a
@@ -190,10 +220,54 @@ def terminate(run: RunArgument) -> None:
     if found.is_finished:
         raise Conflict(f"Run {found.name} has ended already: {found.state}.")
     pipelines.terminate(found.run_id)
-    stderr.print(f"terminating {found.name} ({found.run_id})", markup=False)
+    _told("terminating", pipelines, found, as_json=as_json)
+
+
+@runs.command()
+def retry(
+    run: RunArgument,
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit 1 when it failed.")] = False,
+    timeout_s: TimeoutOption = 3600.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run a failed run again from its failed tasks. What had succeeded does not run again.
+
+    Example: ratchet runs retry retrain-digits-1f2e3d4c5b6a --wait
+    """
+    from ratchet import wiring
+    from ratchet.commands.run_view import watch
+
+    pipelines = wiring.pipelines()
+    found = find_run(pipelines, run)
+    if not found.is_finished or found.state in _GOOD:
+        raise Conflict(f"Run {found.name} is {found.state}; only a run that failed or was terminated can be retried.")
+    pipelines.retry(found.run_id)
+    ended = watch(pipelines, found.run_id, timeout_s=timeout_s) if wait else None
+    _told("retrying", pipelines, found, as_json=as_json)
+    if ended and ended.state not in _GOOD:
+        raise typer.Exit(1)
 
 
 def find_run(pipelines: Pipelines, run: str) -> RunState:
-    """By display name, the newest of it, else by run id."""
-    found = pipelines.find_runs(run)
-    return found[-1] if found else pipelines.fetch_run(run)
+    """By display name, the newest of it, else by run id, else by the beginning of one id alone."""
+    if found := pipelines.find_runs(run):
+        return found[-1]
+    try:
+        return pipelines.fetch_run(run)
+    except NotFound:
+        if len(run) < _SHORTEST_PREFIX:
+            raise
+        matching = [each for each in pipelines.list_runs(limit=_LONGEST_SEARCH) if each.run_id.startswith(run)]
+        if not matching:
+            raise
+    if len(matching) > 1:
+        names = ", ".join(f"{each.run_id} ({each.name})" for each in matching[:5])
+        raise DataRejected(f"{len(matching)} runs have ids that begin with {run!r}: {names}. Write more of it.")
+    return matching[0]
+
+
+def _told(deed: str, pipelines: Pipelines, run: RunState, *, as_json: bool) -> None:
+    if as_json:
+        print_json(pipelines.fetch_run(run.run_id).model_dump(mode="json"))
+    else:
+        stderr.print(f"{deed} {run.name} ({run.run_id})", markup=False)

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from ratchet.core.errors import Conflict, NotFound
-from ratchet.core.ports import PipelineVersion, RunState, RunTask, Schedule
+from ratchet.core.errors import Conflict, DataRejected, NotFound
+from ratchet.core.ports import PipelineVersion, RunArtifact, RunState, RunTask, Schedule
 
 BEGAN_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -22,6 +22,7 @@ class FakePipelines:
         self._runs: dict[str, RunState] = {}
         self._experiment_of: dict[str, str] = {}
         self.parameters: dict[str, Mapping[str, Any]] = {}
+        self.artifacts: dict[str, Sequence[RunArtifact]] = {}
         self._versions: dict[str, list[tuple[PipelineVersion, Any]]] = {}
         self._schedules: dict[str, Schedule] = {}
         for name in published:
@@ -74,6 +75,16 @@ class FakePipelines:
 
     def fetch_log(self, run_id: str, task: RunTask) -> str:
         raise NotFound(f"log of task {task.name!r} of run {run_id} is not known to KFP.")
+
+    def list_artifacts(self, run_id: str) -> Sequence[RunArtifact]:
+        self.fetch_run(run_id)
+        return self.artifacts.get(run_id, ())
+
+    def retry(self, run_id: str) -> None:
+        if self.fetch_run(run_id).state != "FAILED":
+            raise DataRejected(f"run {run_id} did not fail; only a failed run can be retried.")
+        again = {"state": "RUNNING", "error": "", "finished_at": None}
+        self._runs[run_id] = self.fetch_run(run_id).model_copy(update=again)
 
     def terminate(self, run_id: str) -> None:
         if not self.fetch_run(run_id).is_finished:

@@ -1,8 +1,9 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedded.control_plane.cron import parse_cron
@@ -116,3 +117,65 @@ def test_a_second_by_second_schedule_is_quick_after_a_year_of_silence() -> None:
 )
 def test_macros_of_scheduled_runs(text: Any, expected: Any) -> None:
     assert expand_macros(text, run_id="id", index=7, scheduled_at=at(8), now=at(9)) == expected
+
+
+NINE_IN_BERLIN = "TZ=Europe/Berlin 0 0 9 * * *"
+SPRING = datetime(2026, 3, 28, 12, tzinfo=UTC)
+"""The clocks of Berlin go from 02:00 to 03:00 in the next night."""
+AUTUMN = datetime(2026, 10, 24, 12, tzinfo=UTC)
+"""And here from 03:00 back to 02:00."""
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "after", "expected"),
+    [
+        pytest.param(NINE_IN_BERLIN, "UTC", MONDAY, ["01-06 08:00", "01-07 08:00"], id="its-own-zone"),
+        pytest.param("CRON_TZ=Asia/Tokyo 0 0 9 * * *", "UTC", MONDAY, ["01-06 00:00"], id="the-other-prefix"),
+        pytest.param("0 0 9 * * *", "Asia/Kolkata", MONDAY, ["01-06 03:30"], id="the-zone-of-the-server"),
+        pytest.param(NINE_IN_BERLIN, "Asia/Tokyo", MONDAY, ["01-06 08:00"], id="its-own-goes-first"),
+        pytest.param("TZ=Asia/Tokyo @daily", "UTC", MONDAY, ["01-05 15:00"], id="shorthand-in-a-zone"),
+        pytest.param("TZ=Europe/Berlin 0 30 1 * * *", "UTC", SPRING, ["03-29 00:30", "03-29 23:30"], id="before-gap"),
+        pytest.param("TZ=Europe/Berlin 0 30 2 * * *", "UTC", SPRING, ["03-30 00:30"], id="in-the-gap-not-that-day"),
+        pytest.param("TZ=Europe/Berlin 0 0 * * * *", "UTC", SPRING.replace(hour=23, minute=59),
+                     ["03-29 00:00", "03-29 01:00", "03-29 02:00"], id="hourly-through-the-gap"),
+        pytest.param("TZ=Europe/Berlin 0 30 2 * * *", "UTC", AUTUMN, ["10-25 00:30", "10-25 01:30", "10-26 01:30"],
+                     id="repeated-hour-twice"),
+        pytest.param("TZ=Europe/Berlin 0 0 * * * *", "UTC", AUTUMN.replace(hour=23, minute=59),
+                     ["10-25 00:00", "10-25 01:00", "10-25 02:00"], id="hourly-through-the-repeat"),
+        pytest.param("TZ=Africa/Cairo 0 0 0 * * *", "UTC", datetime(2026, 4, 23, 12, tzinfo=UTC), ["04-24 21:00"],
+                     id="a-midnight-that-is-skipped"),
+    ],
+)  # fmt: skip
+def test_a_zone_has_its_own_clock(expression: str, zone: str, after: datetime, expected: list[str]) -> None:
+    cron, times = parse_cron(expression, zone=zone), []
+    for _ in expected:
+        after = cron.next_after(after) or after
+        times.append(f"{after:%m-%d %H:%M}")
+    assert times == expected
+
+
+@given(
+    moment=st.integers(0, 366 * 24 * 60).map(lambda minutes: MONDAY + timedelta(minutes=minutes)),
+    zone=st.sampled_from(
+        ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Africa/Cairo"]
+    ),
+    minute=st.integers(0, 59),
+    hours=st.sets(st.integers(0, 23), min_size=1, max_size=4),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_next_slot_is_the_first_minute_at_which_the_clock_there_matches(moment, zone, minute, hours) -> None:
+    expression = f"TZ={zone} 0 {minute} {','.join(map(str, sorted(hours)))} * * *"
+    second = moment.replace(second=0, microsecond=0)
+    minutes = (second + timedelta(minutes=n) for n in range(1, 4 * 24 * 60))
+    clocks = ((at, at.astimezone(ZoneInfo(zone))) for at in minutes)
+    assert parse_cron(expression).next_after(moment) == next(
+        at for at, clock in clocks if clock.minute == minute and clock.hour in hours
+    )
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "../etc/passwd", "Berlin"])
+def test_an_unknown_zone_is_refused_by_name(zone: str) -> None:
+    with pytest.raises(DataRejected, match="is not a time zone"):
+        parse_cron(f"TZ={zone} 0 0 9 * * *")
+    with pytest.raises(DataRejected, match="five fields"):
+        parse_cron("TZ=UTC 0 9 * * *")

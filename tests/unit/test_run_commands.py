@@ -10,9 +10,10 @@ from ratchet import wiring
 from ratchet.actions.retraining import RetrainPorts
 from ratchet.actions.run_claims import RunJournal
 from ratchet.cli import app
+from ratchet.commands.run_logs import news_in
 from ratchet.commands.run_view import depth_of, duration_s_of, short_error, tree_order
-from ratchet.core.errors import Conflict, NotFound
-from ratchet.core.ports import RunTask
+from ratchet.core.errors import Conflict, DataRejected, NotFound
+from ratchet.core.ports import RunArtifact, RunTask
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
@@ -86,6 +87,84 @@ def test_runs_are_found_by_name_and_by_id(ports):
     assert json.loads(invoke("runs", "list", "--json").stdout)[0]["state"] == "CANCELED"
     assert isinstance(invoke("runs", "terminate", started["name"]).exception, Conflict)
     assert isinstance(invoke("runs", "show", "nobody").exception, NotFound)
+
+
+def start(ports) -> str:
+    return json.loads(invoke("run", "retrain", "--task", "digits", "--again", "--json").stdout)["run_id"]
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id_when_only_one_has_it(ports):
+    ports.pipelines.submit("retrain", run_name="one", experiment="a", parameters={})
+    ports.pipelines.submit("retrain", run_name="two", experiment="a", parameters={})
+    one, two = (run.run_id for run in reversed(ports.pipelines.list_runs()))
+    assert json.loads(invoke("runs", "show", one, "--json").stdout)["run_id"] == one
+    refused = invoke("runs", "show", "run-")
+    assert isinstance(refused.exception, DataRejected)
+    assert one in str(refused.exception) and two in str(refused.exception)
+    ports.pipelines.forget(two)
+    assert json.loads(invoke("runs", "show", "run-", "--json").stdout)["run_id"] == one
+    assert isinstance(invoke("runs", "show", "run").exception, NotFound), "three characters are no prefix"
+
+
+def test_only_a_run_that_failed_is_retried(ports):
+    run_id = start(ports)
+    assert isinstance(invoke("runs", "retry", run_id).exception, Conflict)
+    ports.pipelines.finish(run_id, "FAILED", "boom")
+    answer = invoke("runs", "retry", run_id, "--json")
+    assert (json.loads(answer.stdout)["state"], answer.exit_code) == ("RUNNING", 0)
+    ports.pipelines.finish(run_id)
+    assert isinstance(invoke("runs", "retry", run_id).exception, Conflict)
+
+
+def test_artifacts_are_listed_of_a_run_or_of_one_task(ports):
+    run_id = start(ports)
+    tasks = [task("train"), task("report")]
+    ports.pipelines.fetch_tasks = lambda _: tasks
+    made = [RunArtifact(task_id=name, output="out", name="out", uri=f"/data/{name}") for name in ("train", "report")]
+    ports.pipelines.artifacts[run_id] = made
+    assert [one["uri"] for one in json.loads(invoke("runs", "artifacts", run_id, "--json").stdout)] == [
+        "/data/train",
+        "/data/report",
+    ]
+    assert "/data/train" not in invoke("runs", "artifacts", run_id, "report").stdout
+    assert isinstance(invoke("runs", "artifacts", run_id, "nobody").exception, NotFound)
+
+
+def test_following_a_log_prints_each_line_once_and_ends_with_the_run(ports, monkeypatch):
+    run_id = start(ports)
+    texts = iter(["one\ntw", "one\ntwo\n", "one\ntwo\nthree", "one\ntwo\nthree"])
+    ports.pipelines.fetch_tasks = lambda _: [task("train"), task("group")]
+
+    def fetch_log(_, each):
+        if each.name == "group":
+            raise NotFound("a group has no log")
+        text = next(texts)
+        if text.endswith("three"):
+            ports.pipelines.finish(run_id)
+        return text
+
+    ports.pipelines.fetch_log = fetch_log
+    monkeypatch.setattr("ratchet.commands.run_logs.POLL_S", 0)
+    assert invoke("runs", "logs", "-f", run_id).stdout.splitlines() == ["train | one", "train | two", "train | three"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "text", "expected"),
+    [
+        pytest.param("", "a\n", "a\n", id="first"),
+        pytest.param("a\n", "a\nb\n", "b\n", id="more"),
+        pytest.param("a\nb\nlast\n" * 99, "a\n[cut]\n" + "a\nb\nlast\n" * 80 + "new\n", "new\n", id="cut-in-between"),
+        pytest.param("a\n", "other\n", "other\n", id="another-log"),
+    ],
+)
+def test_what_of_a_log_is_new(seen, text, expected):
+    assert news_in(text, seen=seen) == expected
+
+
+@pytest.mark.parametrize("command", ["list", "show", "logs", "artifacts", "watch", "terminate", "retry"])
+def test_the_help_of_each_command_has_an_example(command):
+    shown = invoke("runs", command, "--help")
+    assert "ratchet runs " + command in shown.stdout and "--json" in shown.stdout
 
 
 def task(name: str, parent: str = "", *, started_s: float | None = None, took_s: float | None = None) -> RunTask:
