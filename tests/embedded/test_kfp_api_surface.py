@@ -4,6 +4,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import kfp
@@ -44,6 +45,12 @@ class World:
 
     def run(self) -> str:
         return self.client.run_pipeline(self.experiment_id, self.fresh(), self.package).run_id
+
+    def long_run(self) -> str:
+        """One that is still running when the next request comes."""
+        path = Path(self.package).with_name("long.yaml")
+        compiler.Compiler().compile(constructs.long_with_exit, str(path))
+        return self.client.run_pipeline(self.experiment_id, self.fresh(), str(path), {"mark": "surface"}).run_id
 
     def upload(self) -> Any:
         return self.client.upload_pipeline(self.package, pipeline_name=self.fresh())
@@ -112,7 +119,7 @@ METHODS: dict[str, Callable[[World], Any]] = {
         ).run_id
     ),
     "set_user_namespace": lambda w: w.client.set_user_namespace(""),
-    "terminate_run": lambda w: w.client.terminate_run(w.run()),
+    "terminate_run": lambda w: w.client.terminate_run(w.long_run()),
     "upload_pipeline": lambda w: w.upload().pipeline_id,
     "upload_pipeline_from_pipeline_func": lambda w: (
         w.client.upload_pipeline_from_pipeline_func(constructs.sequence, pipeline_name=w.fresh()).pipeline_id

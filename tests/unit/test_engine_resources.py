@@ -1,13 +1,16 @@
 """Amounts as Kubernetes writes them, and the queue's rule: never more than the machine, nobody starves."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor
 from embedded.control_plane.engine.resources import Amount, Ticket, choose_startable, demand_of, parse_quantity
 from embedded.control_plane.engine.spec import Resources
+from embedded.control_plane.engine.task_queue import Place, TaskQueue
 from ratchet.core.errors import DataRejected
 
 MACHINE = Amount(cpus=4, memory_bytes=8 * 2**30)
@@ -71,8 +74,55 @@ def test_more_than_the_machine_has_is_refused_by_name(resources, named):
         demand_of(Resources.model_validate(resources), {}, machine=MACHINE)
 
 
-def ticket(number: int, *, cpus: float = 0, minutes: int = 0) -> Ticket:
-    return Ticket(run_at=NOON + timedelta(minutes=minutes), number=number, request=Amount(cpus=cpus))
+def ticket(number: int, *, cpus: float = 0, minutes: int = 0, priority: int = 0) -> Ticket:
+    return Ticket(NOON + timedelta(minutes=minutes), number, Amount(cpus=cpus), priority)
+
+
+def test_the_highest_priority_goes_first_then_the_oldest_run():
+    waiting = [ticket(1, minutes=2), ticket(2, minutes=1), ticket(3, minutes=3, priority=10), ticket(4, priority=-1)]
+    assert [one.number for one in sorted(waiting, key=lambda one: one.turn)] == [3, 2, 1, 4]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "priority"),
+    [
+        pytest.param({}, 0, id="nothing-said"),
+        pytest.param({"podMetadata": {"labels": {"team": "vision"}}}, 0, id="labels-only"),
+        pytest.param({"podMetadata": {"annotations": {"ratchet/priority": "10"}}}, 10, id="higher"),
+        pytest.param({"podMetadata": {"annotations": {"ratchet/priority": "-3"}}}, -3, id="lower"),
+    ],
+)
+def test_priority_is_an_annotation_of_the_pod(metadata, priority):
+    assert KubernetesExecutor.model_validate(metadata).priority == priority
+
+
+def test_a_priority_that_is_no_number_is_refused_by_name():
+    executor = KubernetesExecutor.model_validate({"podMetadata": {"annotations": {"ratchet/priority": "high"}}})
+    with pytest.raises(DataRejected, match="ratchet/priority is 'high'"):
+        _ = executor.priority
+
+
+def test_the_queue_lets_the_urgent_task_pass_those_that_wait():
+    started: list[str] = []
+    gate, is_over = threading.Event(), threading.Event()
+
+    def hold(_: Place) -> None:
+        gate.wait(10)
+
+    def patient(_: Place) -> None:
+        started.append("patient")
+        is_over.set()
+
+    queue = TaskQueue(MACHINE, num_workers=1)
+    first = queue.put(hold, run_at=NOON, request=Amount())
+    queue.put(patient, run_at=NOON - timedelta(hours=1), request=Amount())
+    urgent = queue.put(lambda _: started.append("urgent"), run_at=NOON, request=Amount(), priority=5)
+    gate.set()
+    queue.leave(first)
+    queue.leave(urgent)
+    assert is_over.wait(10)
+    queue.shutdown()
+    assert started == ["urgent", "patient"]
 
 
 @pytest.mark.parametrize(

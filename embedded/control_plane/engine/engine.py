@@ -309,7 +309,8 @@ class Engine:
         )
         process = TaskProcess()
         work = partial(self._work, leaf, process)
-        place = self._queue.put(work, run_at=live.request.created_at, request=demand.request)
+        run_at, priority = live.request.created_at, kubernetes.priority
+        place = self._queue.put(work, run_at=run_at, request=demand.request, priority=priority)
         live.processes[record.path] = (process, place)
 
     def _work(self, leaf: LeafAttempt, process: TaskProcess, place: Place) -> None:
@@ -403,12 +404,14 @@ class Engine:
         if not task.caching_options.enable_cache:
             return False
         fingerprint = fingerprint_of(task, component, container, record.inputs)
-        outputs = self._store.find_cached(live.pipeline.name, fingerprint)
-        if outputs is None or not is_intact(outputs):
-            return False
+        # In one transaction: between the look and the record a sweep could remove what is about to be pointed to.
+        with self._store.transaction():
+            outputs = self._store.find_cached(live.pipeline.name, fingerprint)
+            if outputs is None or not is_intact(outputs):
+                return False
+            self._end(live, record.model_copy(update={"is_cached": True}), TaskState.SUCCEEDED, outputs=outputs)
         log_path = self._folders.log_of(live.run_id, record.path, record.attempt)
         write_notes(log_path, ["the outputs were taken from the cache; nothing ran."])
-        self._end(live, record.model_copy(update={"is_cached": True}), TaskState.SUCCEEDED, outputs=outputs)
         return True
 
     def _end(

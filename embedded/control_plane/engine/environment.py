@@ -16,7 +16,6 @@ _WITHOUT_MEANING = (
     "tolerations",
     "node_affinity",
     "pod_affinity",
-    "pod_metadata",
     "image_pull_secret",
     "image_pull_policy",
     "security_context",
@@ -61,6 +60,8 @@ def task_environment(
 def notes_of(container: Container, kubernetes: KubernetesExecutor) -> Iterable[str]:
     """One line for each setting of the task that is ignored here."""
     names = [name for name in _WITHOUT_MEANING if getattr(kubernetes, name)]
+    if kubernetes.pod_metadata and kubernetes.pod_metadata.is_more_than_priority:
+        names.append("pod_metadata")
     notes = [f"{name} has no meaning on one machine: ignored." for name in names]
     if _has_cpu_limit(container.resources):
         notes.append("the CPU limit counts when tasks are scheduled; a running task is not slowed down.")

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from embedded.control_plane.engine.spec import ParameterSource, PipelineSpec, SpecModel, TaskOutputParameter
+from ratchet.core.errors import DataRejected
 
 
 class SecretKey(SpecModel):
@@ -77,6 +78,20 @@ class EmptyDirMount(SpecModel):
     size_limit: str = ""
 
 
+PRIORITY = "ratchet/priority"
+
+
+class PodMetadata(SpecModel):
+    """Of the pod. One annotation has a meaning here, all else has none."""
+
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def is_more_than_priority(self) -> bool:
+        return bool(self.labels) or bool(self.annotations.keys() - {PRIORITY})
+
+
 class KubernetesExecutor(SpecModel):
     """What `kfp.kubernetes` says of a task. The last ones have no meaning here; the task's log says so."""
 
@@ -87,15 +102,27 @@ class KubernetesExecutor(SpecModel):
     pvc_mount: tuple[PvcMount, ...] = ()
     empty_dir_mounts: tuple[EmptyDirMount, ...] = ()
     active_deadline_seconds: int = Field(0, ge=0)
+    pod_metadata: PodMetadata | None = None
     node_selector: Any = None
     tolerations: Any = None
     node_affinity: Any = None
     pod_affinity: Any = None
-    pod_metadata: Any = None
     image_pull_secret: Any = None
     image_pull_policy: Any = None
     security_context: Any = None
     enabled_shared_memory: Any = None
+
+    @property
+    def priority(self) -> int:
+        """Of a waiting task, by the annotation `ratchet/priority`; higher goes first, 0 when nothing is said.
+
+        A whole number of whatever sign; DataRejected for anything else.
+        """
+        text = self.pod_metadata.annotations.get(PRIORITY, "0") if self.pod_metadata else "0"
+        try:
+            return int(text)
+        except ValueError:
+            raise DataRejected(f"the annotation {PRIORITY} is {text!r}, not a whole number such as 10.") from None
 
 
 class KubernetesDeployment(SpecModel):

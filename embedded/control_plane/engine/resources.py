@@ -61,16 +61,17 @@ class Demand:
 
 @dataclass(frozen=True)
 class Ticket:
-    """A task that waits for its turn. The oldest run goes first."""
+    """A task that waits for its turn: the highest priority first, then the oldest run."""
 
     run_at: datetime
     number: int
     """Rises by one with each task that ever waited."""
     request: Amount
+    priority: int = 0
 
     @property
-    def turn(self) -> tuple[datetime, int]:
-        return (self.run_at, self.number)
+    def turn(self) -> tuple[int, datetime, int]:
+        return (-self.priority, self.run_at, self.number)
 
 
 def parse_quantity(text: str, *, where: str) -> Decimal:

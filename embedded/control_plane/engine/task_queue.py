@@ -29,9 +29,9 @@ class TaskQueue:
         self._waiting: list[Place] = []
         self._running: dict[int, Place] = {}
 
-    def put(self, work: Callable[[Place], None], *, run_at: datetime, request: Amount) -> Place:
+    def put(self, work: Callable[[Place], None], *, run_at: datetime, request: Amount, priority: int = 0) -> Place:
         """Wait for a turn; `work` runs in a thread, and somebody calls `leave` after it."""
-        place = Place(Ticket(run_at=run_at, number=next(self._numbers), request=request), work)
+        place = Place(Ticket(run_at, next(self._numbers), request, priority), work)
         bisect.insort(self._waiting, place, key=lambda one: one.ticket.turn)
         self.start_next()
         return place
