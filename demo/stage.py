@@ -11,6 +11,7 @@ from embedded.layout import Layout
 from embedded.processes import family_of, list_processes
 from embedded.stack import read_report
 from ratchet.core.errors import Conflict, RatchetError
+from ratchet.processes import stop
 from ratchet.settings import Settings, child_env, load_settings, state_dir_from_env
 
 TASK = "digits"
@@ -93,12 +94,7 @@ def steady_traffic(settings: Settings, out: Path, *, rate_per_s: float) -> Itera
     try:
         yield
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_S_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process, grace_s=_STOP_S_MAX)
 
 
 def _own_configs() -> Path:

@@ -2,6 +2,7 @@
 
 import ctypes
 import signal
+import subprocess
 import sys
 
 _PR_SET_PDEATHSIG = 1
@@ -15,3 +16,13 @@ def die_with_parent() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def stop(process: "subprocess.Popen[bytes]", *, grace_s: float) -> None:
+    """Ask a process of ours to end; kill it when it has not within `grace_s`. It is gone when this returns."""
+    process.terminate()
+    try:
+        process.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

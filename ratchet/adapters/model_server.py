@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from ratchet.core.errors import DataRejected, Unavailable
-from ratchet.processes import die_with_parent
+from ratchet.processes import die_with_parent, stop
 from ratchet.settings import child_env
 
 _READY_S_MAX = 60.0
@@ -52,12 +52,7 @@ def _running(model_path: Path) -> Iterator[str]:
         _wait_ready(process, url, log_path)
         yield url
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_S_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process, grace_s=_STOP_S_MAX)
 
 
 def _wait_ready(process: subprocess.Popen[bytes], url: str, log_path: Path) -> None:

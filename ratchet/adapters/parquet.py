@@ -44,10 +44,6 @@ def parquet_of(columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> bytes
     return buffer.getvalue()
 
 
-def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    return table.to_pylist()
-
-
 def columns_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> dict[str, list[Any]]:
     """Rows turned on their side."""
     listed = list(rows)

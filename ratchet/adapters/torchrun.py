@@ -1,16 +1,16 @@
 """Distributed training on the machine or pod that the step runs in."""
 
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from ratchet.core.errors import Unavailable
-from ratchet.processes import die_with_parent
+from ratchet.processes import die_with_parent, stop
 from ratchet.settings import child_env
 
 _MAX_RESTARTS = 2
 _LOG_TAIL_CHARS = 2000
+_STOP_S_MAX = 10.0
 
 
 class TorchrunTrainer:
@@ -44,10 +44,5 @@ def _wait(process: subprocess.Popen[bytes], *, timeout_s: float) -> int | None:
     try:
         return process.wait(timeout_s)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process, grace_s=_STOP_S_MAX)
         return None

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import kfp
@@ -16,21 +15,6 @@ from kfp import compiler
 from ratchet.settings import child_env
 from tests.embedded import kfp_constructs as constructs
 from tests.embedded.kfp_server import KfpServer, quiet, run_pipeline
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KfpServer]:
-    server = KfpServer(tmp_path_factory.mktemp("kfp"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def client(server: KfpServer) -> Iterator[kfp.Client]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(server.folder))
-        yield server.client()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Each construct of the DSL, run by the real server through the real client: the states that the backend gives."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +10,6 @@ from tests.embedded import kfp_constructs as constructs
 from tests.embedded.kfp_server import KfpServer, run_pipeline, wait_until
 
 OK, SKIPPED, FAILED = "SUCCEEDED", "SKIPPED", "FAILED"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KfpServer]:
-    server = KfpServer(tmp_path_factory.mktemp("kfp"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def client(server: KfpServer) -> Iterator[kfp.Client]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(server.folder))
-        yield server.client()
 
 
 def outcome_of(detail: dict[str, Any]) -> Any:

@@ -5,7 +5,6 @@ import json
 import os
 import urllib.request
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +21,6 @@ from tests.embedded import kfp_constructs
 from tests.embedded.kfp_server import KfpServer, run_pipeline
 
 OK, FAILED = "SUCCEEDED", "FAILED"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KfpServer]:
-    server = KfpServer(tmp_path_factory.mktemp("kfp"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def client(server: KfpServer) -> Iterator[kfp.Client]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(server.folder))
-        yield server.client()
 
 
 @pytest.fixture(scope="module")
