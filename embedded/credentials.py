@@ -37,6 +37,7 @@ class Credentials(BaseModel):
         default_factory=lambda: (_token(), _token(), _token(), _token()), repr=False
     )
     kubernetes_token: str = Field(default_factory=_token, repr=False)
+    sensor_token: str = Field(default_factory=_token, repr=False)
 
 
 def load_or_make_credentials(path: Path) -> Credentials:

@@ -64,6 +64,7 @@ def plan_settings(base: Settings, site: Site) -> Settings:
             "gateway_endpoint": site.url_of(gateway.NAME),
             "envoy_admin_endpoint": f"unix://{site.admin_socket}" if gateway.NAME in site.services else "",
             "sensor_endpoint": site.url_of(SENSOR),
+            "sensor_token": SecretStr(credentials.sensor_token),
         }
     )
 

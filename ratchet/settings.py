@@ -55,12 +55,25 @@ class Settings(BaseModel):
     mlflow_endpoint: str = ""
     gateway_endpoint: str = ""
     """Where user requests enter."""
-    traffic_stats: Literal["envoy"] = "envoy"
+    serving_mode: Literal["knative", "standard"] = "knative"
+    """KServe's deployment mode: Knative splits traffic between revisions; in Standard mode an HTTPRoute does."""
+    payload_sample_ratio: float = Field(1.0, ge=0, le=1)
+    """Share of requests whose features and answers the model servers write to the payload log."""
+    traffic_stats: Literal["envoy", "prometheus"] = "envoy"
     """Where traffic numbers come from."""
     envoy_admin_endpoint: str = ""
+    prometheus_endpoint: str = ""
+    prometheus_token: SecretStr = SecretStr("")
+    prometheus_mesh: Literal["knative", "istio"] = "knative"
+    """Whose metrics Prometheus holds."""
     sensor_endpoint: str = ""
+    sensor_token: SecretStr = SecretStr("")
+    """Bearer token of what may make the sensor look now: bucket notifications, `ratchet sensor tick`."""
     sensor_interval_s: float = Field(2.0, gt=0)
     """How long the sensor waits between two looks at the label bucket."""
+    guard_endpoint: str = ""
+    guard_interval_s: float = Field(2.0, gt=0)
+    """How long the guard waits between two looks at what serves."""
 
     def require(self, *names: str) -> None:
         """Raise SettingsError for the first of these settings that has no value."""

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from ratchet.core.dataset import DataFile, Manifest
 from ratchet.core.labels import LabelShard
 from ratchet.core.ledger import LedgerEntry, ModelRef
+from ratchet.core.payloads import Feedback, Prediction
 
 
 class StoredObject(BaseModel):
@@ -292,6 +293,23 @@ class RevisionCounts(BaseModel):
 
 class TrafficStats(Protocol):
     def fetch_counts(self, revision: str) -> RevisionCounts: ...
+
+
+class PayloadLog(Protocol):
+    """What the model servers answered, sampled. Raises Unavailable."""
+
+    def list_predictions(self, task: str, *, since: datetime) -> Iterator[Prediction]:
+        """Those whose object was put at or after `since`, about in order of time: O(new). Broken lines are skipped."""
+
+
+class FeedbackStore(Protocol):
+    """True labels that arrived after the prediction."""
+
+    def append(self, task: str, feedback: Sequence[Feedback]) -> None:
+        """One object for them all; returns when it is stored."""
+
+    def list_feedback(self, task: str, *, since: datetime) -> Iterator[Feedback]:
+        """Those whose object was put at or after `since`, about in order of time: O(new)."""
 
 
 class Trainer(Protocol):
