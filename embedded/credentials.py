@@ -25,7 +25,8 @@ class S3Credential(BaseModel):
 
 
 class Credentials(BaseModel):
-    """Who may do what. The object store has one identity for us, and one for MLflow that sees its bucket alone."""
+    """Who may do what. The object store has one identity for us, one for MLflow that sees its bucket alone, and one
+    for the model servers that may only add to the payload log."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,6 +34,7 @@ class Credentials(BaseModel):
     """Not a secret: it marks the processes of this stack."""
     s3: S3Credential = Field(default_factory=S3Credential, repr=False)
     mlflow_s3: S3Credential = Field(default_factory=S3Credential, repr=False)
+    serving_s3: S3Credential = Field(default_factory=S3Credential, repr=False)
     weed_signing_keys: tuple[str, str, str, str] = Field(
         default_factory=lambda: (_token(), _token(), _token(), _token()), repr=False
     )

@@ -21,6 +21,8 @@ from ratchet.settings import Settings
 
 NAME = "object_store"
 MLFLOW_BUCKET = "mlflow"
+PAYLOADS_PREFIX = "payloads/"
+"""In Ratchet's bucket: all that the model servers may write."""
 _SOCKET_DIR = Path("/tmp")  # noqa: S108 - not our choice
 _MEMORY_LIMIT = "300MiB"
 """Of Go's heap. 20,000 small objects peak at 235 MB with it, at 427 MB without; throughput is the same."""
@@ -69,11 +71,21 @@ def object_store_service(layout: Layout, *, ports: StackPorts) -> Service:
     )
 
 
-def write_object_store_files(layout: Layout, credentials: Credentials) -> None:
+def write_object_store_files(layout: Layout, credentials: Credentials, *, ratchet_bucket: str) -> None:
     """The files that `weed` reads from its folder: who may use S3, and the keys that close its other ports."""
     make_private_dir(layout.object_store / "data")
-    write_private(layout.object_store / "s3.json", json.dumps(render_identities(credentials)))
+    identities = render_identities(credentials, ratchet_bucket=ratchet_bucket)
+    write_private(layout.object_store / "s3.json", json.dumps(identities))
     write_private(layout.object_store / "security.toml", render_security_toml(credentials))
+
+
+def write_webhook(layout: Layout, *, sensor_endpoint: str, token: str, bucket: str) -> None:
+    """notification.toml: what lands in this bucket makes the sensor look at once. Without a sensor, no such file."""
+    path = layout.object_store / "notification.toml"
+    if sensor_endpoint:
+        write_private(path, render_notification_toml(f"{sensor_endpoint}/events", token=token, bucket=bucket))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def make_buckets(settings: Settings, names: Sequence[str]) -> None:
@@ -105,11 +117,12 @@ def remove_sockets(ports: StackPorts) -> None:
                     socket.unlink()
 
 
-def render_identities(credentials: Credentials) -> dict[str, Any]:
-    """s3.json: Ratchet may do everything, MLflow may use its own bucket."""
+def render_identities(credentials: Credentials, *, ratchet_bucket: str) -> dict[str, Any]:
+    """s3.json: Ratchet may do everything, MLflow may use its own bucket, a model server may add to the payload log."""
     grants = {
         "ratchet": (credentials.s3, ["Admin", "Read", "Write", "List", "Tagging"]),
         "mlflow": (credentials.mlflow_s3, [f"{verb}:{MLFLOW_BUCKET}" for verb in ("Read", "Write", "List", "Tagging")]),
+        "serving": (credentials.serving_s3, [f"Write:{ratchet_bucket}/{PAYLOADS_PREFIX}*"]),
     }
     return {
         "identities": [
@@ -130,4 +143,24 @@ def render_security_toml(credentials: Credentials) -> str:
     text = "".join(f'[{table}]\nkey = "{key}"\n' for table, key in keys)
     text += "[filer.expose_directory_metadata]\nenabled = false\n"
     assert tomllib.loads(text), "security.toml must parse, or the ports stay open"
+    return text
+
+
+def render_notification_toml(endpoint: str, *, token: str, bucket: str) -> str:
+    """A sensor that is down or slow costs the object store nothing: an event waits in a buffer, is tried once and let
+    go. The sensor finds those labels by its listing."""
+    path = json.dumps(f"/buckets/{bucket}/")
+    text = (
+        "[notification.webhook]\n"
+        "enabled = true\n"
+        f"endpoint = {json.dumps(endpoint)}\n"
+        f"bearer_token = {json.dumps(token)}\n"
+        "timeout_seconds = 2\n"
+        "max_retries = 0\n"
+        "workers = 2\n"
+        "buffer_size = 1000\n"
+        'event_types = ["create", "rename"]\n'
+        f"path_prefixes = [{path}]\n"
+    )
+    assert tomllib.loads(text), "notification.toml must parse, or there are no hints"
     return text

@@ -12,9 +12,10 @@ from embedded.credentials import Credentials
 from embedded.layout import Layout
 from embedded.ports import StackPorts
 from embedded.services import ReadyCheck, Service, StackPlan
-from ratchet.settings import PROFILE_VARIABLE, Settings
+from ratchet.settings import PROFILE_VARIABLE, Settings, variable_of
 
 CONTROL_PLANE, SENSOR = "control_plane", "sensor"
+SERVING_SECRET = "ratchet-serving"  # noqa: S105 - the name of a secret, not its value
 _RUNTIMES_DIR = Path(__file__).parents[1] / "deploy" / "base"
 """The serving runtimes that a cluster gets too."""
 ALL_SERVICES = (object_store.NAME, tracking.NAME, gateway.NAME, CONTROL_PLANE, SENSOR)
@@ -67,6 +68,16 @@ def plan_settings(base: Settings, site: Site) -> Settings:
             "sensor_token": SecretStr(credentials.sensor_token),
         }
     )
+
+
+def plan_serving_secret(settings: Settings, credentials: Credentials) -> dict[str, str]:
+    """What the model servers are told: where the payload log goes, and a key that opens nothing else."""
+    names = ("s3_endpoint", "s3_region", "ratchet_bucket", "payload_sample_ratio")
+    own = {
+        variable_of("s3_access_key"): credentials.serving_s3.access_key,
+        variable_of("s3_secret_key"): credentials.serving_s3.secret_key,
+    }
+    return {variable_of(name): str(getattr(settings, name)) for name in names} | own
 
 
 def plan_stack(settings: Settings, site: Site) -> StackPlan:
@@ -173,4 +184,5 @@ def _sensor_service(site: Site) -> Service:
         log=site.layout.log_of(SENSOR),
         ready=ReadyCheck(port=site.ports.sensor, path="/healthz", within_s=60),
         depends_on=(object_store.NAME, CONTROL_PLANE),
+        stop_grace_s=15,
     )

@@ -17,8 +17,10 @@ from embedded.layout import Layout, make_private_dir, make_socket_dir, remove_so
 from embedded.leftovers import end_processes, list_stack_processes
 from embedded.planning import (
     ALL_SERVICES,
+    SERVING_SECRET,
     Site,
     buckets_of,
+    plan_serving_secret,
     plan_settings,
     plan_stack,
     render_kubeconfig,
@@ -154,12 +156,20 @@ def _write_files(settings: Settings, site: Site) -> None:
     layout = site.layout
     for folder in (layout.object_store, layout.mlflow, layout.gateway, layout.control_plane, layout.secrets):
         make_private_dir(folder)
-    object_store.write_object_store_files(layout, site.credentials)
+    object_store.write_object_store_files(layout, site.credentials, ratchet_bucket=settings.ratchet_bucket)
+    object_store.write_webhook(
+        layout,
+        sensor_endpoint=settings.sensor_endpoint,
+        token=settings.sensor_token.get_secret_value(),
+        bucket=settings.labels_bucket,
+    )
     gateway.write_gateway_files(layout, ports=site.ports, admin_socket=site.admin_socket)
     write_private(layout.token, site.credentials.kubernetes_token)
     write_private(layout.kubeconfig, render_kubeconfig(settings))
     for name, value in settings.as_env().items():
         write_private(layout.secrets / "ratchet" / name, value)
+    for name, value in plan_serving_secret(settings, site.credentials).items():
+        write_private(layout.secrets / SERVING_SECRET / name, value)
     make_dataset_repo(layout.dataset_repo)
     write_private(layout.profile, render_profile(settings))
 

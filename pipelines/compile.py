@@ -13,7 +13,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-PIPELINES = {"retrain": "pipelines.retrain:retrain", "rollback": "pipelines.rollback:rollback"}
+PIPELINES = {
+    "retrain": "pipelines.retrain:retrain",
+    "rollback": "pipelines.rollback:rollback",
+    "drift-monitor": "pipelines.drift_monitor:drift_monitor",
+}
 """Name in KFP to `module:function`."""
 COMPILED_DIR = Path(__file__).parent / "compiled"
 _DIFF_LINES_MAX = 40

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from ratchet.actions.retraining import RetrainPorts
     from ratchet.actions.rollouts import RolloutPorts
+    from ratchet.actions.run_journal import RunJournal
     from ratchet.adapters.sensor_service import SensorService
+    from ratchet.core.schedules import WantedSchedule
 
 Model = TypeVar("Model", bound=BaseModel)
 POLICY_NAMES = ("trigger", "quality", "drift", "evaluation", "rollout")
@@ -56,6 +58,25 @@ def policy_digest(task: str) -> str:
     spec = task_spec(task)
     policies = {name: _load_yaml(_policy_path(spec, name)) for name in POLICY_NAMES}
     return digest_of({"task": spec.model_dump(mode="json"), "policies": policies})
+
+
+def schedules_path() -> "Path":
+    return settings().configs_dir / "schedules.yaml"
+
+
+def wanted_schedules() -> "tuple[WantedSchedule, ...] | None":
+    """What configs/schedules.yaml asks for, read anew at each call; None when there is no such file.
+
+    PolicyError names what is wrong in it, a task that there is not, too.
+    """
+    from ratchet.core.schedules import ScheduleFile
+
+    if not schedules_path().is_file():
+        return None
+    wanted = _load_model(schedules_path(), ScheduleFile).schedules
+    for schedule in wanted:
+        task_spec(schedule.task)
+    return wanted
 
 
 @lru_cache
@@ -108,18 +129,23 @@ def pipeline_catalog() -> ports.PipelineCatalog:
 
 
 @lru_cache
+def run_journal() -> "RunJournal":
+    from ratchet.actions.run_journal import RunJournal
+
+    return RunJournal(object_store(), bucket=settings().ratchet_bucket)
+
+
+@lru_cache
 def retrain_ports() -> "RetrainPorts":
     from ratchet.actions.retraining import RetrainPorts
-    from ratchet.actions.run_claims import RunJournal
 
-    bucket = settings().ratchet_bucket
     return RetrainPorts(
         labels=label_store(),
         datasets=dataset_store(),
         objects=object_store(),
         pipelines=pipelines(),
-        journal=RunJournal(object_store(), bucket=bucket),
-        verdicts_bucket=bucket,
+        journal=run_journal(),
+        verdicts_bucket=settings().ratchet_bucket,
     )
 
 
@@ -142,6 +168,20 @@ def traffic_stats() -> ports.TrafficStats:
     from ratchet.adapters.envoy import EnvoyTrafficStats
 
     return EnvoyTrafficStats.of(settings())
+
+
+@lru_cache
+def payload_log() -> ports.PayloadLog:
+    from ratchet.adapters.s3_payloads import S3PayloadLog
+
+    return S3PayloadLog(object_store(), bucket=settings().ratchet_bucket)
+
+
+@lru_cache
+def feedback_store() -> ports.FeedbackStore:
+    from ratchet.adapters.s3_payloads import S3FeedbackStore
+
+    return S3FeedbackStore(object_store(), bucket=settings().ratchet_bucket)
 
 
 @lru_cache

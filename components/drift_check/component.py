@@ -17,6 +17,8 @@ def drift_check(
     verdict: dsl.Output[dsl.Artifact],
 ) -> NamedTuple("Outputs", [("verdict_name", str)]):
     """Compare the new labels with the champion's training labels: "stable", "drifted" or "too_few"."""
+    from datetime import UTC, datetime
+
     from components.drift_check.step import Paths, drift_check_step
     from ratchet import wiring
     from ratchet.core.drift import DriftPolicy
@@ -25,6 +27,9 @@ def drift_check(
         wiring.task_spec(task),
         version=version,
         policy=wiring.policy(task, "drift", DriftPolicy),
+        objects=wiring.object_store(),
+        bucket=wiring.settings().ratchet_bucket,
+        now=datetime.now(UTC),
         paths=Paths(incoming.path, reference.path, report.path, verdict.path),
     )
     return (verdict_name,)

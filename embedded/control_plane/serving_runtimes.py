@@ -93,8 +93,18 @@ def _parse_runtime(document: dict[str, Any]) -> Runtime:
             protocols=tuple(spec.get("protocolVersions", ())),
             command=tuple(container["command"]),
             args=tuple(container.get("args", ())),
-            env=tuple(EnvVar(name=entry["name"], value=entry["value"]) for entry in container.get("env", ())),
+            env=tuple(_parse_variable(entry) for entry in container.get("env", ())),
         )
     except ValidationError as error:
         first = error.errors()[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _parse_variable(entry: dict[str, Any]) -> EnvVar:
+    if "valueFrom" not in entry:
+        return EnvVar(name=entry["name"], value=entry["value"])
+    reference = entry["valueFrom"]["secretKeyRef"]
+    source = EnvSource(
+        secret=reference["name"], key=reference["key"], is_optional=bool(reference.get("optional", False))
+    )
+    return EnvVar(name=entry["name"], source=source)

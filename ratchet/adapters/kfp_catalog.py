@@ -1,6 +1,7 @@
 """Published pipelines and recurring runs on a KFP server."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,17 +86,31 @@ class KfpPipelineCatalog:
         )
         return [_schedule_of(each) for each in found]
 
-    def create_schedule(self, pipeline: str, *, name: str, cron: str, parameters: Mapping[str, Any]) -> Schedule:
+    def create_schedule(
+        self,
+        pipeline: str,
+        *,
+        name: str,
+        cron: str,
+        parameters: Mapping[str, Any],
+        description: str = "",
+        is_enabled: bool = True,
+        start_at: datetime | None = None,
+    ) -> Schedule:
         import kfp_server_api as kfp_models
 
+        mode = kfp_models.RecurringRunMode
         newest = self.fetch_newest(pipeline)
         body = kfp_models.V2beta1RecurringRun(
             display_name=name,
+            description=description,
             experiment_id=self._api.put_experiment(str(parameters.get("task", name))),
-            mode=kfp_models.RecurringRunMode.ENABLE,
+            mode=mode.ENABLE if is_enabled else mode.DISABLE,
             max_concurrency="1",
             no_catchup=True,
-            trigger=kfp_models.V2beta1Trigger(cron_schedule=kfp_models.V2beta1CronSchedule(cron=cron)),
+            trigger=kfp_models.V2beta1Trigger(
+                cron_schedule=kfp_models.V2beta1CronSchedule(cron=cron, start_time=start_at)
+            ),
             pipeline_version_reference=kfp_models.V2beta1PipelineVersionReference(
                 pipeline_id=newest.pipeline_id, pipeline_version_id=newest.version_id
             ),
@@ -103,6 +118,10 @@ class KfpPipelineCatalog:
         )
         create = self._api.client.recurring_runs.recurring_run_service_create_recurring_run
         return _schedule_of(self._api.write(f"recurring run {name!r}", create, recurring_run=body))
+
+    def enable_schedule(self, schedule_id: str) -> None:
+        enable = self._api.client.recurring_runs.recurring_run_service_enable_recurring_run
+        self._api.write(f"recurring run {schedule_id}", enable, recurring_run_id=schedule_id)
 
     def delete_schedule(self, schedule_id: str) -> None:
         delete = self._api.client.recurring_runs.recurring_run_service_delete_recurring_run
@@ -148,4 +167,5 @@ def _schedule_of(run: Any) -> Schedule:
         cron=schedule.cron if schedule else "",
         is_enabled=run.status == "ENABLED",
         created_at=run.created_at,
+        description=run.description or "",
     )

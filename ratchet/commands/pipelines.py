@@ -1,11 +1,20 @@
 """`ratchet pipelines …`: compile, publish, list, schedule."""
 
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ratchet.commands.output import JsonFlag, TaskOption, print_json, print_rows, stderr, stdout
+
+if TYPE_CHECKING:
+    from ratchet.core.ports import Schedule
+
+APPLY_WITHIN_S = 60.0
+"""A change waits for at most one slot, and no longer than 12 s."""
 
 pipelines = typer.Typer(help="Compile and publish the pipelines, and run them by the clock.", no_args_is_help=True)
 schedules = typer.Typer(help="Runs that start by the clock.", no_args_is_help=True)
@@ -45,12 +54,15 @@ def publish(
 ) -> None:
     """Upload the compiled pipelines to KFP, where they are not the newest version already.
 
+    The schedules of configs/schedules.yaml follow to the new versions.
+
     Example: ratchet pipelines publish
     """
     from pipelines.publish import COMPILED_DIR, publish_all
     from ratchet import wiring
 
     published = publish_all(wiring.pipeline_catalog(), compiled_dir or COMPILED_DIR)
+    follow_schedules()
     rows = [each.model_dump() for each in published]
     print_rows(rows, columns=("pipeline", "version", "is_new"), as_json=as_json)
 
@@ -79,11 +91,16 @@ def list_(as_json: JsonFlag = False) -> None:
 def schedule_add(
     pipeline: Annotated[str, typer.Argument(help="Name of a published pipeline.")],
     task: TaskOption,
-    cron: Annotated[str, typer.Option(help="Six fields, seconds first: '0 0 3 * * *' is each day at 03:00 UTC.")],
+    cron: Annotated[
+        str,
+        typer.Option(help="Six fields, seconds first: 'TZ=Europe/Berlin 0 0 3 * * *' is each day at 03:00 in Berlin."),
+    ],
     name: Annotated[str | None, typer.Option(help="Name of the schedule.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run a pipeline by the clock. Missed slots are not made up for.
+    """Run a pipeline by the clock, once and for all; what changes belongs into configs/schedules.yaml.
+
+    Missed slots are not made up for.
 
     Example: ratchet pipelines schedule add retrain --task digits --cron '0 0 3 * * *'
     """
@@ -102,14 +119,102 @@ def schedule_add(
 
 @schedules.command("list")
 def schedule_list(as_json: JsonFlag = False) -> None:
-    """Show the schedules.
+    """Show the schedules, when each is due next, and whether configs/schedules.yaml manages it.
 
     Example: ratchet pipelines schedule list
     """
     from ratchet import wiring
 
-    rows = [schedule.model_dump(mode="json") for schedule in wiring.pipeline_catalog().list_schedules()]
-    print_rows(rows, columns=("schedule_id", "name", "cron", "is_enabled"), as_json=as_json, empty="No schedules.")
+    now = datetime.now(UTC)
+    rows = [row_of(schedule, now=now) for schedule in wiring.pipeline_catalog().list_schedules()]
+    columns = ("schedule_id", "name", "cron", "is_enabled", "is_managed", "next_at")
+    print_rows(rows, columns=columns, as_json=as_json, empty="No schedules.")
+
+
+def row_of(schedule: "Schedule", *, now: datetime) -> dict[str, Any]:
+    """A schedule as people see it; `next_at` is None when it is disabled, or its slots cannot be told."""
+    from ratchet.core.cron import next_slot
+    from ratchet.core.errors import DataRejected
+    from ratchet.core.schedules import digest_in
+
+    next_at = None
+    if schedule.is_enabled and schedule.cron:
+        with suppress(DataRejected):
+            next_at = next_slot(schedule.cron, now, began_at=schedule.created_at)
+    shown = schedule.model_dump(mode="json")
+    return {
+        **shown,
+        "is_managed": digest_in(schedule) is not None,
+        "next_at": next_at.isoformat() if next_at else None,
+    }
+
+
+@schedules.command("apply")
+def schedule_apply(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; change nothing.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Make the schedules those of configs/schedules.yaml. Schedules made by hand stay as they are.
+
+    A change near a slot waits for it, so that none is lost and none runs twice.
+
+    Example: ratchet pipelines schedule apply --dry-run
+    """
+    from ratchet import wiring
+    from ratchet.actions.schedules import plan_from, reconcile_schedules
+    from ratchet.core.errors import DataRejected, PolicyError, Unavailable
+
+    wanted = wiring.wanted_schedules()
+    if wanted is None:
+        raise PolicyError(
+            f"{wiring.schedules_path()} is not there. Add it; an empty list of schedules removes them all."
+        )
+    catalog = wiring.pipeline_catalog()
+    if dry_run:
+        _show_changes([(change.kind, change.text) for change in plan_from(catalog, wanted, now=_now())], as_json)
+        return
+    deadline_s = time.monotonic() + APPLY_WITHIN_S
+    shown: list[tuple[str, str]] = []
+    while True:
+        reconciled = reconcile_schedules(catalog, wanted)
+        shown += [(each.change.kind, each.text) for each in reconciled.applied if each.change.kind != "keep"]
+        if reconciled.errors or reconciled.retry_at is None:
+            break
+        wait_s = max((reconciled.retry_at - _now()).total_seconds(), 0.2)
+        if time.monotonic() + wait_s > deadline_s:
+            raise Unavailable(f"Not settled after {APPLY_WITHIN_S:g} s: {shown[-1][1]}. Run the command again.")
+        time.sleep(wait_s)
+    _show_changes(shown, as_json)
+    if reconciled.errors:
+        raise DataRejected(f"{'; '.join(reconciled.errors)} Correct {wiring.schedules_path()}.")
+
+
+def _show_changes(changes: list[tuple[str, str]], as_json: bool) -> None:
+    rows = [{"change": kind, "what": text} for kind, text in changes]
+    print_rows(rows, columns=("change", "what"), as_json=as_json, empty="Nothing to change.")
+
+
+def follow_schedules() -> None:
+    """After publishing: bring the managed schedules to what was published. What fails is told and is no failure."""
+    from ratchet import wiring
+    from ratchet.actions.schedules import reconcile_schedules
+    from ratchet.core.errors import RatchetError
+
+    try:
+        wanted = wiring.wanted_schedules()
+        if wanted is None:
+            return
+        reconciled = reconcile_schedules(wiring.pipeline_catalog(), wanted)
+    except RatchetError as error:
+        stderr.print(f"schedules: {error}", markup=False)
+        return
+    for applied in reconciled.applied:
+        if applied.change.kind != "keep":
+            stderr.print(f"schedule {applied.text}", markup=False)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @schedules.command("delete")

@@ -62,10 +62,12 @@ def _publish_pipelines() -> None:
     """Give the fresh control plane what the sensor submits; a second time changes nothing."""
     from pipelines.publish import publish_all
     from ratchet import wiring
+    from ratchet.commands.pipelines import follow_schedules
 
     for published in publish_all(wiring.pipeline_catalog()):
         if published.is_new:
             stderr.print(f"pipeline {published.pipeline}: published", markup=False)
+    follow_schedules()
 
 
 def down(as_json: JsonFlag = False) -> None:

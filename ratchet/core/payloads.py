@@ -4,7 +4,12 @@
 Feedback; keys sort by the time of the PUT, so what is new is listed in O(new).
 """
 
+import hashlib
+from datetime import datetime
+
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
+
+from ratchet.core.labels import first_key_at, shard_key_of
 
 
 class Prediction(BaseModel):
@@ -37,3 +42,26 @@ class Feedback(BaseModel):
     label: str = Field(min_length=1, max_length=256)
     at: AwareDatetime
     """When it arrived."""
+
+
+PAYLOADS, FEEDBACK = "payloads", "feedback"
+"""The folders of the two, in the bucket of Ratchet's own records."""
+
+
+def is_sampled(request_id: str, ratio: float) -> bool:
+    """Whether the payload log takes a request, by a digest of its id: every revision takes the same ones.
+
+    ratio: share of requests, 0..1; what is taken at a small ratio is taken at each larger one.
+    """
+    digest = hashlib.sha256(request_id.encode()).digest()
+    return int.from_bytes(digest[:8], "big") < ratio * 2**64
+
+
+def record_key_of(folder: str, task: str, at: datetime, entropy: bytes) -> str:
+    """Where records that are put now go: `<folder>/<task>/<yyyy>/<mm>/<dd>/<ulid>.jsonl`."""
+    return f"{folder}/{shard_key_of(task, at, entropy)}"
+
+
+def first_record_key_at(folder: str, task: str, at: datetime) -> str:
+    """Sorts right before every key of this time or later: where to begin a listing."""
+    return f"{folder}/{first_key_at(task, at)}"

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from ratchet.core.dataset import DataFile, Manifest
-from ratchet.core.labels import LabelShard
+from ratchet.core.labels import CountedShards, LabelShard, ShardCounts
 from ratchet.core.ledger import LedgerEntry, ModelRef
 from ratchet.core.payloads import Feedback, Prediction
 
@@ -52,11 +52,15 @@ class ObjectStore(Protocol):
 
 class LabelStore(Protocol):
     def list_shards(self, task: str, *, after: str = "", settled: Collection[str] = ()) -> Sequence[LabelShard]:
-        """Shards of a task whose key sorts after `after` and is not `settled`, in key order: O(new)."""
+        """Shards of a task whose key sorts after `after` and is not `settled`, in key order, uncounted: O(new)."""
+
+    def count_shards(self, shards: Sequence[LabelShard]) -> CountedShards:
+        """The first of these with what they hold; deleted ones are left out. What one call reads is bounded, and what
+        it found out is remembered, so that the next call goes on where this one stopped."""
 
     def fetch_shard(self, key: str) -> bytes: ...
-    def put_shard(self, task: str, data: bytes, *, num_labels: int) -> str:
-        """Store an immutable shard; gives its key."""
+    def put_shard(self, task: str, data: bytes, *, num_labels: int, counts: ShardCounts | None = None) -> str:
+        """Store an immutable shard; gives its key. `counts`: what it holds by class and by labeler."""
 
 
 class DatasetStore(Protocol):
@@ -213,6 +217,7 @@ class Schedule(BaseModel):
     cron: str
     is_enabled: bool
     created_at: datetime | None = None
+    description: str = ""
 
 
 class PipelineCatalog(Protocol):
@@ -231,8 +236,21 @@ class PipelineCatalog(Protocol):
         """A new version of a pipeline, which is made when it is not there. Conflict when the version is."""
 
     def list_schedules(self) -> Sequence[Schedule]: ...
-    def create_schedule(self, pipeline: str, *, name: str, cron: str, parameters: Mapping[str, Any]) -> Schedule:
-        """Run the newest version by a six-field cron; missed slots are not made up for."""
+    def create_schedule(
+        self,
+        pipeline: str,
+        *,
+        name: str,
+        cron: str,
+        parameters: Mapping[str, Any],
+        description: str = "",
+        is_enabled: bool = True,
+        start_at: datetime | None = None,
+    ) -> Schedule:
+        """Run the newest version by a six-field cron; missed slots and those before `start_at` are not made up for."""
+
+    def enable_schedule(self, schedule_id: str) -> None:
+        """From its next slot on."""
 
     def delete_schedule(self, schedule_id: str) -> None: ...
 

@@ -6,10 +6,18 @@ Option names have underscores because KServe's own have. The defaults fit one ma
 
 import argparse
 import logging
+import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ratchet.core.errors import RatchetError
+
+if TYPE_CHECKING:
+    from ratchet.serving.payload_writer import PayloadWriter
+
+_FLUSH_WITHIN_S = 2.0
+"""After the last request, for the payload log."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,10 +34,43 @@ def main(argv: list[str] | None = None) -> int:
     from ratchet.serving.model import ServedModel
     from ratchet.serving.server import serve
 
-    model = ServedModel(arguments.model_name, servable)
+    payloads = _payload_writer(task=servable.spec.name, digest=servable.digest)
+    model = ServedModel(arguments.model_name, servable, payloads)
     model.load()
-    serve(model, host=arguments.host, port=arguments.http_port, digest=servable.digest)
+    # uvicorn finishes its requests at SIGTERM and then sends the signal once more, to whoever listened before it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        serve(model, host=arguments.host, port=arguments.http_port, digest=servable.digest)
+    finally:
+        if payloads is not None:
+            payloads.close(within_s=_FLUSH_WITHIN_S)
     return 0
+
+
+def _payload_writer(*, task: str, digest: str) -> "PayloadWriter | None":
+    """None when the payload log is off. Whatever is wrong with it: a model without a log is better than no model."""
+    from ratchet.core.uris import s3_uri
+    from ratchet.settings import settings_from_env
+
+    log = logging.getLogger(__name__)
+    try:
+        settings = settings_from_env()
+        if not settings.s3_endpoint or not settings.payload_sample_ratio:
+            log.info("the payload log is off: no S3 endpoint, or a sample ratio of 0")
+            return None
+        from ratchet.adapters.s3 import S3ObjectStore
+        from ratchet.serving.payload_writer import PayloadWriter
+
+        objects = S3ObjectStore.of(settings)
+    except RatchetError as error:
+        log.warning("the payload log is off: %s", error)
+        return None
+    return PayloadWriter(
+        lambda key, data: objects.put(s3_uri(settings.ratchet_bucket, key), data),
+        task=task,
+        model_digest=digest,
+        sample_ratio=settings.payload_sample_ratio,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ Shape suffixes: B instances of a request, F raw features, K classes.
 
 import asyncio
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,10 +18,12 @@ from kserve.utils.utils import generate_uuid
 
 from ratchet.core.errors import DataRejected
 from ratchet.serving.inputs import parse_instances, parse_tensor
+from ratchet.serving.payload_writer import Answered, PayloadWriter
 from ratchet.tasks.model_files import ServableModel
 
 log = logging.getLogger(__name__)
 _NUM_WARM_UPS = 3
+REQUEST_ID = "x-request-id"
 
 
 class ServedModel(Model):
@@ -30,9 +33,10 @@ class ServedModel(Model):
     switched off there: a small model gains nothing by it, and two revisions share the cores.
     """
 
-    def __init__(self, name: str, model: ServableModel) -> None:
+    def __init__(self, name: str, model: ServableModel, payloads: PayloadWriter | None = None) -> None:
         super().__init__(name)
         self._model = model
+        self._payloads = payloads
         self._labels_K = np.array(model.spec.classes)
         self._thread = ThreadPoolExecutor(1, "inference", initializer=torch.set_num_threads, initargs=(1,))
 
@@ -55,12 +59,20 @@ class ServedModel(Model):
 
         Any other exception would be answered 500 too, but then uvicorn drops the connection without a warning.
         """
+        began_s = time.perf_counter()
         is_v2 = isinstance(payload, InferRequest)
         try:
             features_BF = self._features_of_v2(payload) if is_v2 else self._features_of_v1(payload)
         except DataRejected as error:
             raise InvalidInput(f"{self.name}: {error}") from None
+        writer, request_id = self._payloads, (headers or {}).get(REQUEST_ID, "")
+        is_logged = writer is not None and writer.wants(request_id)
+        sent_BF = features_BF.copy() if is_logged else features_BF  # a task's preprocessing may work in place
         best_B, probability_B = await self._infer(features_BF)
+        if writer is not None and is_logged:
+            latency_ms = (time.perf_counter() - began_s) * 1000
+            labels = self._labels_K[best_B].tolist()
+            writer.offer(Answered(request_id, time.time(), latency_ms, sent_BF, labels, probability_B))
         return self._render_v2(payload, best_B, probability_B) if is_v2 else self._render_v1(best_B, probability_B)
 
     async def _infer(self, features_BF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,8 @@
-"""KServe's ModelServer around one model: an interface of our choice, a quiet log, the digest on each answer."""
+"""KServe's ModelServer around one model: an interface of our choice, a quiet log, two headers on each answer."""
 
 import asyncio
 import logging
+import uuid
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ratchet.serving.model import ServedModel
 
 DIGEST_HEADER = b"x-ratchet-model"
+REQUEST_ID_HEADER = b"x-request-id"
+_REQUEST_ID_BYTES_MAX = 256
 _GRACE_S = 10
 _QUIET = ("kserve.trace", "uvicorn.access")
 """KServe writes two lines for each request; the gateway counts requests already."""
@@ -33,24 +36,42 @@ def serve(model: ServedModel, *, host: str, port: int, digest: str) -> None:
     )
     rest.config.host = host  # KServe's own is 0.0.0.0
     rest.config.access_log = False
-    rest.config.app = DigestHeader(app, digest)
+    rest.config.app = AnswerHeaders(app, digest)
     asyncio.run(rest.start())
 
 
-class DigestHeader:
-    """ASGI middleware: each answer, an error too, names the model that gave it."""
+class AnswerHeaders:
+    """ASGI middleware: each answer, an error too, names the model that gave it and the request that it answers.
+
+    The id of a request is the gateway's, or the user's own; one that has none gets one here. Feedback names it later.
+    """
 
     def __init__(self, app: ASGIApp, digest: str) -> None:
         self._app = app
-        self._header = (DIGEST_HEADER, digest.encode())
+        self._digest = (DIGEST_HEADER, digest.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_header(message: MutableMapping[str, Any]) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id_of(scope)
+        others = [pair for pair in scope["headers"] if pair[0] != REQUEST_ID_HEADER]
+        ours = (REQUEST_ID_HEADER, request_id)
+
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), self._header]}
+                theirs = (pair for pair in message.get("headers", ()) if pair[0].lower() != REQUEST_ID_HEADER)
+                message = {**message, "headers": [*theirs, self._digest, ours]}
             await send(message)
 
-        await self._app(scope, receive, send_with_header if scope["type"] == "http" else send)
+        await self._app({**scope, "headers": [*others, ours]}, receive, send_with_headers)
+
+
+def _request_id_of(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == REQUEST_ID_HEADER and 0 < len(value) <= _REQUEST_ID_BYTES_MAX and value.isascii():
+            return bytes(value)
+    return uuid.uuid4().hex.encode()
 
 
 class _NoInvalidInput(logging.Filter):

@@ -8,13 +8,17 @@ import pytest
 import yaml
 
 from components.drift_check.step import Paths, drift_check_step
+from ratchet.actions.signals import fetch_signals
 from ratchet.adapters.parquet import ROWS
 from ratchet.core.drift import DriftPolicy
 from ratchet.core.labels import Label
 from ratchet.core.verdict import Verdict
-from tests.components.data import SPEC, digit_labels
+from tests.components.data import NOON, SPEC, digit_labels
+from tests.fakes.object_store import FakeObjectStore
 
 POLICY = DriftPolicy.model_validate(yaml.safe_load(Path("configs/policies/drift.yaml").read_text()))
+
+SIGNALS: dict[str, list] = {"stable": [("drift", False)], "drifted": [("drift", True)], "too_few": []}
 
 
 def drift(folder: Path, reference: list[Label], incoming: list[Label]) -> tuple[Verdict, str]:
@@ -22,9 +26,14 @@ def drift(folder: Path, reference: list[Label], incoming: list[Label]) -> tuple[
         rows = [label.model_dump(exclude={"uri"}) for label in labels]
         pq.write_table(pa.Table.from_pylist(rows, schema=ROWS), folder / name)
     paths = Paths(*(str(folder / name) for name in ("incoming", "reference", "report", "verdict")))
-    name = drift_check_step(SPEC, version="digits/v2", policy=POLICY, paths=paths)
+    objects = FakeObjectStore()
+    name = drift_check_step(
+        SPEC, version="digits/v2", policy=POLICY, objects=objects, bucket="ratchet", now=NOON, paths=paths
+    )
     verdict = Verdict.model_validate_json(Path(paths.verdict).read_bytes())
     assert verdict.verdict == name
+    signals = fetch_signals(objects, "digits", bucket="ratchet")
+    assert [(signal.kind, signal.is_bad) for signal in signals] == SIGNALS[name]
     return verdict, Path(paths.report).read_text()
 
 

@@ -168,6 +168,22 @@ def test_schedules(kfp: Kfp) -> None:
         kfp.catalog.delete_schedule(made.schedule_id)
 
 
+def test_a_schedule_is_made_disabled_with_a_description_and_enabled_later(kfp: Kfp) -> None:
+    cron = "TZ=Europe/Berlin 0 0 3 * * *"
+    made = kfp.catalog.create_schedule(
+        "retrain", name="later", cron=cron, parameters={"task": "digits"}, description="why", is_enabled=False
+    )
+    assert (made.is_enabled, made.description, made.cron) == (False, "why", cron)
+    kfp.catalog.enable_schedule(made.schedule_id)
+    (listed,) = [each for each in kfp.catalog.list_schedules() if each.name == "later"]
+    assert listed == made.model_copy(update={"is_enabled": True}) and listed.created_at is not None
+    kfp.catalog.delete_schedule(made.schedule_id)
+    with pytest.raises(NotFound):
+        kfp.catalog.enable_schedule(made.schedule_id)
+    with pytest.raises(NotFound):
+        kfp.catalog.create_schedule("nowhere", name="x", cron=cron, parameters={})
+
+
 def test_tasks_and_their_logs(real_kfp: Kfp) -> None:
     run = real_kfp.run_to_end(is_bad=True)
     tasks = {task.name: task for task in real_kfp.runs.fetch_tasks(run.run_id)}

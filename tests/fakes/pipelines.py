@@ -110,10 +110,35 @@ class FakePipelines:
     def list_schedules(self) -> Sequence[Schedule]:
         return list(self._schedules.values())
 
-    def create_schedule(self, pipeline: str, *, name: str, cron: str, parameters: Mapping[str, Any]) -> Schedule:
-        schedule = Schedule(schedule_id=f"schedule-{next(self._numbers)}", name=name, cron=cron, is_enabled=True)
+    def create_schedule(
+        self,
+        pipeline: str,
+        *,
+        name: str,
+        cron: str,
+        parameters: Mapping[str, Any],
+        description: str = "",
+        is_enabled: bool = True,
+        start_at: datetime | None = None,
+    ) -> Schedule:
+        if pipeline not in self._versions:
+            raise NotFound(f"Pipeline {pipeline!r} is not published. Run `ratchet pipelines publish`.")
+        schedule = Schedule(
+            schedule_id=f"schedule-{next(self._numbers)}",
+            name=name,
+            cron=cron,
+            is_enabled=is_enabled,
+            created_at=self._now(),
+            description=description,
+        )
         self._schedules[schedule.schedule_id] = schedule
         return schedule
+
+    def enable_schedule(self, schedule_id: str) -> None:
+        if schedule_id not in self._schedules:
+            raise NotFound(f"recurring run {schedule_id} is not known to KFP.")
+        enabled = self._schedules[schedule_id].model_copy(update={"is_enabled": True})
+        self._schedules[schedule_id] = enabled
 
     def delete_schedule(self, schedule_id: str) -> None:
         if self._schedules.pop(schedule_id, None) is None:

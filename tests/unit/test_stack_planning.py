@@ -15,7 +15,15 @@ from embedded.credentials import Credentials, load_or_make_credentials
 from embedded.gateway import render_bootstrap, render_no_routes
 from embedded.layout import Layout, make_socket_dir, remove_socket_dir, write_private
 from embedded.object_store import render_identities, render_security_toml
-from embedded.planning import ALL_SERVICES, Site, plan_settings, plan_stack, render_kubeconfig, render_profile
+from embedded.planning import (
+    ALL_SERVICES,
+    Site,
+    plan_serving_secret,
+    plan_settings,
+    plan_stack,
+    render_kubeconfig,
+    render_profile,
+)
 from embedded.ports import StackPorts, plan_ports
 from embedded.supervisor import backoff_s
 from ratchet.core.errors import SettingsError
@@ -109,10 +117,19 @@ def test_kubeconfig_names_server_and_token() -> None:
     assert config["users"][0]["user"]["token"] == CREDENTIALS.kubernetes_token
 
 
-def test_mlflow_may_use_its_own_bucket_only() -> None:
-    (ours, mlflow) = render_identities(CREDENTIALS)["identities"]
+def test_mlflow_and_the_model_servers_may_use_what_is_theirs_only() -> None:
+    (ours, mlflow, serving) = render_identities(CREDENTIALS, ratchet_bucket="records")["identities"]
     assert "Admin" in ours["actions"]
     assert {action.partition(":")[2] for action in mlflow["actions"]} == {"mlflow"}
+    assert serving["actions"] == ["Write:records/payloads/*"]
+
+
+def test_the_model_servers_get_a_key_of_their_own() -> None:
+    settings = plan_settings(Settings(payload_sample_ratio=0.5), site())
+    secret = plan_serving_secret(settings, CREDENTIALS)
+    assert secret["RATCHET_S3_SECRET_KEY"] == CREDENTIALS.serving_s3.secret_key
+    assert secret["RATCHET_S3_ENDPOINT"] == settings.s3_endpoint and secret["RATCHET_PAYLOAD_SAMPLE_RATIO"] == "0.5"
+    assert not set(secret.values()) & {CREDENTIALS.s3.secret_key, CREDENTIALS.s3.access_key}
 
 
 def test_each_port_of_the_object_store_has_a_key_of_its_own() -> None:

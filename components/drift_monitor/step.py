@@ -1,0 +1,164 @@
+"""Does production look like what the champion learned from, and is the champion still right there?"""
+
+import io
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ratchet.actions.drift_report import DECISION_ROWS_MAX, Sample, sample_of_table, write_drift_verdict
+from ratchet.actions.signals import put_signal
+from ratchet.core.dataset import Manifest
+from ratchet.core.digest import digest_of
+from ratchet.core.drift import DriftDecision, DriftPolicy, decide_drift
+from ratchet.core.feedback import Accuracy, join_feedback
+from ratchet.core.findings import drift_signal_of, serving_quality_signal_of
+from ratchet.core.labels import Split
+from ratchet.core.ledger import ModelRef, champion_of
+from ratchet.core.monitor import Gathered, MonitorPolicy, ServingQuality, gather, judge_serving_quality
+from ratchet.core.ports import DatasetStore, FeedbackStore, Ledger, ObjectStore, PayloadLog, Registry
+from ratchet.core.verdict import Reason, Verdict
+from ratchet.tasks.spec import TaskSpec
+
+EVALUATED = "test_accuracy"
+"""The metric of the registry that accuracy in production is compared with."""
+_SPLITS: tuple[Split, ...] = ("val", "test", "train")
+"""Each is a fair draw by the hash of an id; the smallest first, because no more than 10,000 rows are compared."""
+
+logger = logging.getLogger(__name__)
+
+
+class Stores(NamedTuple):
+    """What the step asks, and where its signals go."""
+
+    payloads: PayloadLog
+    feedback: FeedbackStore
+    datasets: DatasetStore
+    ledger: Ledger
+    registry: Registry
+    objects: ObjectStore
+    bucket: str
+
+
+class Policies(NamedTuple):
+    drift: DriftPolicy
+    monitor: MonitorPolicy
+
+
+class Paths(NamedTuple):
+    report: str
+    verdict: str
+
+
+def drift_monitor_step(spec: TaskSpec, *, policies: Policies, stores: Stores, now: datetime, paths: Paths) -> str:
+    """ "stable", "drifted" or "too_few"; signals for the sensor where something could be said. Never stops anything."""
+    nothing = Sample(np.empty((0, spec.features.num_features)), [])
+    champion = champion_of(stores.ledger.list_entries(spec.name))
+    if champion is None:
+        text = "no champion serves, so there is nothing to compare with"
+        missing = Reason(check="champion", value=None, limit=None, passed=True, text=text)
+        verdict = Verdict(kind="drift_monitor", verdict="too_few", reasons=(missing,), inputs={"version": spec.name})
+        write_drift_verdict(verdict, path=paths.verdict, report_path=paths.report, incoming=nothing, reference=nothing)
+        return verdict.verdict
+    gathered, accuracy = _look(spec, champion, stores, since=now - timedelta(seconds=policies.monitor.window_s))
+    incoming = _sample_of(gathered, spec)
+    reference = _fetch_reference(stores.datasets, champion, spec) if incoming.labels else nothing
+    drift = _decide(spec, incoming, reference, policies.drift)
+    quality = judge_serving_quality(
+        accuracy, evaluated=_evaluated(stores.registry, spec.name, champion), policy=policies.monitor
+    )
+    verdict = _verdict_of(drift, quality, champion, policies, gathered, num_reference=len(reference.labels))
+    write_drift_verdict(verdict, path=paths.verdict, report_path=paths.report, incoming=incoming, reference=reference)
+    logger.info("%s: %s; %s", verdict.verdict, verdict.summary(), quality.text)
+    for signal in (drift_signal_of(drift, at=now), serving_quality_signal_of(quality, at=now)):
+        if signal is not None:
+            put_signal(stores.objects, spec.name, signal, bucket=stores.bucket)
+    return verdict.verdict
+
+
+def _look(spec: TaskSpec, champion: ModelRef, stores: Stores, *, since: datetime) -> tuple[Gathered, Accuracy]:
+    """What the champion was asked and answered since then, and how often it was right."""
+    feedback = list(stores.feedback.list_feedback(spec.name, since=since))
+    gathered = gather(
+        stores.payloads.list_predictions(spec.name, since=since),
+        model_digest=champion.digest,
+        named=frozenset(item.request_id for item in feedback),
+        num_rows_max=DECISION_ROWS_MAX,
+    )
+    joined = join_feedback(gathered.answered, feedback)
+    return gathered, joined.by_model.get(champion.digest, Accuracy())
+
+
+def _sample_of(gathered: Gathered, spec: TaskSpec) -> Sample:
+    features_NF = np.array([row.features for row in gathered.rows], dtype=np.float64)
+    return Sample(
+        features_NF.reshape(len(gathered.rows), spec.features.num_features), [row.label for row in gathered.rows]
+    )
+
+
+def _fetch_reference(datasets: DatasetStore, champion: ModelRef, spec: TaskSpec) -> Sample:
+    """Rows of the dataset version that the champion was trained on."""
+    manifest = datasets.fetch_manifest(champion.dataset_version)
+    tables: list[pa.Table] = []
+    for split in _SPLITS:
+        if sum(table.num_rows for table in tables) < DECISION_ROWS_MAX:
+            tables += _fetch_tables(datasets, manifest, split)
+    if not tables:
+        return Sample(np.empty((0, spec.features.num_features)), [])
+    return sample_of_table(pa.concat_tables(tables), num_features=spec.features.num_features)
+
+
+def _fetch_tables(datasets: DatasetStore, manifest: Manifest, split: Split) -> list[pa.Table]:
+    shards = (shard for shard in manifest.shards if shard.split == split)
+    columns = ["id", "features", "label"]
+    return [pq.read_table(io.BytesIO(datasets.fetch_shard(shard)), columns=columns) for shard in shards]
+
+
+def _decide(spec: TaskSpec, incoming: Sample, reference: Sample, policy: DriftPolicy) -> DriftDecision:
+    return decide_drift(
+        reference_MF=reference.features_NF,
+        incoming_NF=incoming.features_NF,
+        reference_labels=reference.labels,
+        incoming_labels=incoming.labels,
+        classes=_classes_of(spec, incoming.labels),
+        policy=policy,
+    )
+
+
+def _classes_of(spec: TaskSpec, labels: Sequence[str]) -> tuple[str, ...]:
+    """The task's, and what else the champion answers: it may be older than the task file."""
+    return tuple(dict.fromkeys((*spec.classes, *labels)))
+
+
+def _evaluated(registry: Registry, task: str, champion: ModelRef) -> float | None:
+    versions = registry.list_versions(task)
+    return next((known.metrics.get(EVALUATED) for known in versions if known.version == champion.version), None)
+
+
+def _verdict_of(
+    drift: DriftDecision,
+    quality: ServingQuality,
+    champion: ModelRef,
+    policies: Policies,
+    gathered: Gathered,
+    *,
+    num_reference: int,
+) -> Verdict:
+    return Verdict(
+        kind="drift_monitor",
+        verdict=drift.name,
+        reasons=(*drift.reasons, quality.reason),
+        inputs={
+            "version": f"production against {champion.dataset_version}",
+            "champion": champion.digest,
+            "num_requests": gathered.num_requests,
+            "num_incoming": len(gathered.rows),
+            "num_reference": num_reference,
+            "window_s": policies.monitor.window_s,
+            "policy_digest": digest_of([policy.model_dump(mode="json") for policy in policies]),
+        },
+    )

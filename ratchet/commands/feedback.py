@@ -1,0 +1,119 @@
+"""`ratchet feedback`: true labels of requests that were answered, and how often the models were right."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ratchet.commands.output import JsonFlag, TaskOption, print_json, print_rows, stderr, stdout
+
+if TYPE_CHECKING:
+    from ratchet.core.payloads import Feedback
+
+CONFIDENCE = 0.95
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+    feedback = typer.Typer(help="True labels of requests that were answered: push them, see the accuracy.",
+                           no_args_is_help=True)  # fmt: skip
+    feedback.command("push")(push)
+    feedback.command("show")(show)
+    app.add_typer(feedback, name="feedback")
+
+
+def push(
+    file: Annotated[Path, typer.Argument(help="JSONL: the true label of one instance a line.")],
+    task: TaskOption,
+    as_json: JsonFlag = False,
+) -> None:
+    """Tell which labels were true. Every line is checked first.
+
+    A line: {"request_id": "<x-request-id of the answer>", "instance": 0, "label": "4"}
+
+    Example: ratchet feedback push truth.jsonl --task digits
+    """
+    from ratchet import wiring
+    from ratchet.actions.feedback import accept_feedback
+
+    items = read_feedback_file(file, classes=wiring.task_spec(task).classes)
+    num_kept = sum(accept_feedback(wiring.feedback_store(), task, part) for part in _parts_of(items))
+    if as_json:
+        print_json({"task": task, "num_feedback": num_kept})
+    else:
+        stdout.print(f"{num_kept} labels of answers of {task} kept", markup=False)
+
+
+def show(
+    task: TaskOption,
+    hours: Annotated[float, typer.Option(min=0.01, help="How far to look back.")] = 24.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """How often each model was right, with the 95 % interval, on the logged requests that have feedback.
+
+    Example: ratchet feedback show --task digits --hours 48
+    """
+    from ratchet import wiring
+    from ratchet.actions.feedback import measure_accuracy
+
+    wiring.task_spec(task)
+    since = datetime.now(UTC) - timedelta(hours=hours)
+    joined = measure_accuracy(wiring.payload_log(), wiring.feedback_store(), task, since=since)
+    rows = rows_of(joined)
+    if as_json:
+        print_json({"models": rows, "num_feedback": joined.num_feedback, "num_unmatched": joined.num_unmatched})
+        return
+    columns = ("model", "num_known", "num_right", "accuracy", "at_least", "at_most")
+    print_rows(rows, columns=columns, as_json=False, empty=f"No feedback on a logged request in the last {hours:g} h.")
+    if joined.num_unmatched:
+        stderr.print(
+            f"{joined.num_unmatched} of {joined.num_feedback} labels match no logged request: not sampled "
+            "(RATCHET_PAYLOAD_SAMPLE_RATIO), older than that, or another request id.",
+            markup=False,
+        )
+
+
+def rows_of(joined: Any) -> list[dict[str, Any]]:
+    """One row a model, the best known first."""
+    from ratchet.core.feedback import accuracy_interval
+
+    rows = []
+    for digest, accuracy in sorted(joined.by_model.items(), key=lambda pair: -pair[1].num_known):
+        low, high = accuracy_interval(accuracy, confidence=CONFIDENCE)
+        rows.append(
+            {"model": digest, **accuracy.model_dump(), "accuracy": accuracy.ratio, "at_least": low, "at_most": high}
+        )
+    return rows
+
+
+def read_feedback_file(path: Path, *, classes: Sequence[str]) -> "list[Feedback]":
+    """Every line of the file; DataRejected names the first that is wrong."""
+    from ratchet.core.errors import DataRejected
+    from ratchet.core.feedback import parse_item
+
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataRejected(f"{path}: {error}. Name a file of JSON lines.") from None
+    now = datetime.now(UTC)
+    items = []
+    for number, line in enumerate(lines, 1):
+        where = f"{path}, line {number}"
+        if line.strip():
+            try:
+                value = json.loads(line)
+            except ValueError as error:
+                raise DataRejected(f"{where}: not JSON ({error}). Correct it and push the file again.") from None
+            items.append(parse_item(value, classes=classes, now=now, where=where))
+    if not items:
+        raise DataRejected(f"{path} holds no feedback. Push a file with at least one line.")
+    return items
+
+
+def _parts_of(items: "Sequence[Feedback]") -> "Iterator[Sequence[Feedback]]":
+    from ratchet.core.feedback import ITEMS_MAX
+
+    return (items[start : start + ITEMS_MAX] for start in range(0, len(items), ITEMS_MAX))

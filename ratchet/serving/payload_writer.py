@@ -1,0 +1,149 @@
+"""The payload log's writing end: what was asked and answered, in a bounded queue, put away by a thread of its own.
+
+Serving comes first: a request pays for one append; what cannot be kept is dropped and counted, never waited for.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+import orjson
+from prometheus_client import Counter
+
+from ratchet.core.payloads import PAYLOADS, is_sampled, record_key_of
+
+log = logging.getLogger(__name__)
+FLUSH_S = 1.0
+"""How long an answer waits in memory before it is put away."""
+OBJECT_ROWS_MAX = 1_000
+QUEUE_BYTES_MAX = 64 << 20
+_WARN_EVERY_S = 60.0
+
+LOGGED = Counter("ratchet_payloads_logged", "Requests whose features and answers were put into the payload log.")
+DROPPED = Counter("ratchet_payloads_dropped", "Requests that the payload log had to drop.", ["reason"])
+for _reason in ("queue_full", "store", "shutdown"):
+    DROPPED.labels(_reason)
+
+Put = Callable[[str, bytes], None]
+"""Store an object under a key of the bucket; it retries, bounded, and raises when it cannot."""
+
+
+class Answered(NamedTuple):
+    """One answered request. Shape suffixes: B instances, F features."""
+
+    request_id: str
+    at_s: float
+    """Seconds since 1970."""
+    latency_ms: float
+    features_BF: np.ndarray
+    """As the user sent them; nobody changes it any more."""
+    labels: Sequence[str]
+    probabilities_B: np.ndarray
+
+    @property
+    def size_bytes(self) -> int:
+        return int(self.features_BF.nbytes) + int(self.probabilities_B.nbytes) + 1_000
+
+
+class PayloadWriter:
+    """Keeps a share of what one model answers. `offer` is called for each request, `close` once."""
+
+    def __init__(
+        self,
+        put: Put,
+        *,
+        task: str,
+        model_digest: str,
+        sample_ratio: float,
+        flush_s: float = FLUSH_S,
+        queue_bytes_max: int = QUEUE_BYTES_MAX,
+    ) -> None:
+        self._put = put
+        self._task = task
+        self._model_digest = model_digest
+        self._ratio = sample_ratio
+        self._flush_s = flush_s
+        self._queue_bytes_max = queue_bytes_max
+        self._queue: deque[Answered] = deque()
+        self._queued_bytes = 0
+        self._num_in_put = 0
+        """Answers that the thread is putting away at this moment."""
+        self._lock = threading.Lock()
+        self._is_closing = threading.Event()
+        self._warned_at_s = -_WARN_EVERY_S
+        self._thread = threading.Thread(target=self._write_for_ever, name="payloads", daemon=True)
+        self._thread.start()
+
+    def wants(self, request_id: str) -> bool:
+        return bool(request_id) and is_sampled(request_id, self._ratio)
+
+    def offer(self, answered: Answered) -> None:
+        """Queue it, or count it as dropped: returns at once either way."""
+        with self._lock:
+            has_room = self._queued_bytes + answered.size_bytes <= self._queue_bytes_max
+            if has_room:
+                self._queue.append(answered)
+                self._queued_bytes += answered.size_bytes
+        if not has_room:
+            DROPPED.labels("queue_full").inc()
+
+    def close(self, *, within_s: float) -> None:
+        """Put away what is queued, as far as that can be done in time; the rest is dropped."""
+        self._is_closing.set()
+        self._thread.join(within_s)
+        if num_lost := len(self._queue) + self._num_in_put:
+            log.warning("payload log: %d answers were not put away in time and are lost", num_lost)
+            DROPPED.labels("shutdown").inc(num_lost)
+
+    def _write_for_ever(self) -> None:
+        is_closing = False
+        while not is_closing:
+            is_closing = self._is_closing.wait(self._flush_s)
+            while batch := self._take():
+                self._write(batch)
+
+    def _take(self) -> list[Answered]:
+        """The oldest, at most one object's worth; a request of more rows than that has an object of its own."""
+        batch: list[Answered] = []
+        num_rows = 0
+        with self._lock:
+            while self._queue and (not batch or num_rows + len(self._queue[0].labels) <= OBJECT_ROWS_MAX):
+                batch.append(self._queue.popleft())
+                num_rows += len(batch[-1].labels)
+                self._queued_bytes -= batch[-1].size_bytes
+            self._num_in_put = len(batch)
+        return batch
+
+    def _write(self, batch: list[Answered]) -> None:
+        """Every error ends here: a thread that dies would fill the queue, and a request must not notice."""
+        try:
+            key = record_key_of(PAYLOADS, self._task, datetime.now(UTC), secrets.token_bytes(10))
+            self._put(key, b"".join(render_lines(batch, model_digest=self._model_digest)))
+        except Exception as error:
+            DROPPED.labels("store").inc(len(batch))
+            if time.monotonic() - self._warned_at_s >= _WARN_EVERY_S:
+                self._warned_at_s = time.monotonic()
+                log.warning("payload log: %d answers are lost, serving goes on: %s", len(batch), error)
+        else:
+            LOGGED.inc(len(batch))
+
+
+def render_lines(batch: Sequence[Answered], *, model_digest: str) -> Iterator[bytes]:
+    """One line of JSON each: `ratchet.core.payloads.Prediction`."""
+    for answered in batch:
+        line = {
+            "request_id": answered.request_id,
+            "at": datetime.fromtimestamp(answered.at_s, UTC),
+            "model_digest": model_digest,
+            "latency_ms": answered.latency_ms,
+            "features": np.ascontiguousarray(answered.features_BF),
+            "labels": answered.labels,
+            "probabilities": np.ascontiguousarray(answered.probabilities_B),
+        }
+        yield orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)

@@ -1,0 +1,91 @@
+"""Keeps KFP's recurring runs as configs/schedules.yaml has them: at the start, and when the file changes."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ratchet.actions.schedules import AppliedChange, Reconciled
+from ratchet.core.digest import digest_of_bytes
+from ratchet.core.errors import RatchetError
+from ratchet.core.schedules import WantedSchedule
+
+logger = logging.getLogger(__name__)
+LOOK_S = 5.0
+"""Between two looks at the file; also the wait after a failure."""
+REFUSED_WAIT = timedelta(minutes=1)
+_STOP_WITHIN_S = 1.0
+
+
+class ScheduleKeeper:
+    """A thread of its own, so that no tick waits for it. What fails is logged once and tried again."""
+
+    def __init__(
+        self,
+        reconcile: Callable[[Sequence[WantedSchedule]], Reconciled],
+        fetch_wanted: Callable[[], Sequence[WantedSchedule] | None],
+        path: Path,
+        *,
+        look_s: float = LOOK_S,
+    ) -> None:
+        """fetch_wanted: what the file says; None when there is no file, which is no order to delete anything."""
+        self._reconcile = reconcile
+        self._fetch_wanted = fetch_wanted
+        self._path = path
+        self._look_s = look_s
+        self._settled_digest: str | None = None
+        self._retry_at: datetime | None = None
+        self._last_error = ""
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self._keep_for_ever, name="schedules", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """A reconcile that is under way may be cut off by the end of the process: the next one settles it."""
+        self._is_stopping.set()
+        self._thread.join(_STOP_WITHIN_S)
+
+    def look(self, now: datetime) -> None:
+        """Reconcile when the file is another than the one that was settled, or it is time to try again."""
+        try:
+            digest = digest_of_bytes(self._path.read_bytes()) if self._path.is_file() else ""
+            is_due = self._retry_at is not None and now >= self._retry_at
+            if digest == self._settled_digest and not is_due:
+                return
+            wanted = self._fetch_wanted()
+            reconciled = None if wanted is None else self._reconcile(wanted)
+        except (RatchetError, OSError) as error:
+            self._tell(str(error))
+            return
+        self._settled_digest = digest
+        self._retry_at = None if reconciled is None else reconciled.retry_at
+        self._note(reconciled.applied if reconciled else (), now=now)
+
+    def _note(self, applied: Sequence[AppliedChange], *, now: datetime) -> None:
+        """Log what was done. What cannot be done (a pipeline that nobody published) is tried again each minute."""
+        for each in applied:
+            if not each.error and each.change.kind not in {"keep", "wait"}:
+                logger.info("schedule %s", each.text)
+        error = "; ".join(each.error for each in applied if each.error)
+        if error:
+            self._retry_at = now + REFUSED_WAIT
+            self._tell(error)
+        else:
+            self._last_error = ""
+
+    def _keep_for_ever(self) -> None:
+        while not self._is_stopping.is_set():
+            try:
+                self.look(datetime.now(UTC))
+            except Exception:
+                logger.exception("looking after the schedules failed; the next look tries again")
+            self._is_stopping.wait(self._look_s)
+
+    def _tell(self, error: str) -> None:
+        """Each error once, until another one or a success."""
+        if error != self._last_error:
+            logger.warning("schedules: %s", error)
+        self._last_error = error
