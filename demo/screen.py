@@ -19,7 +19,7 @@ _MARKS = {
     "PENDING": ("·", "dim"),
     "SKIPPED": ("–", "dim"),
 }
-_GROUPS = frozenset({"retrain", "data-accepted", "challenger-passed", "not-promoted"})
+_GROUPS = frozenset({"retrain", "run-is-current", "data-accepted", "challenger-passed", "not-promoted"})
 """Tasks of the pipeline that only hold others."""
 
 

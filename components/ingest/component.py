@@ -11,19 +11,31 @@ from components.image import image
 def ingest(
     task: str,
     run_key: str,
+    run_id: str,
+    run_name: str,
     incoming: dsl.Output[dsl.Dataset],
     reference: dsl.Output[dsl.Dataset],
     manifest: dsl.Output[dsl.Artifact],
     rejected: dsl.Output[dsl.Artifact],
-) -> NamedTuple("Outputs", [("version", str), ("num_new", int)]):
-    """Make a dataset version of the label shards that wait; gives its name and the number of new examples."""
-    from components.ingest.step import Paths, Stores, ingest_step
-    from ratchet import wiring
+) -> NamedTuple("Outputs", [("version", str), ("num_new", int), ("turn_name", str)]):
+    """Make a dataset version of the label shards that wait, when it is this run's turn: "current" or "superseded".
 
-    bucket = wiring.settings().ratchet_bucket
-    return ingest_step(
+    Gives the version's name and the number of new examples; of a superseded run "" and 0, and no files.
+    """
+    from components.ingest.fence import fenced_ingest
+    from components.ingest.step import Paths, Stores
+    from ratchet import wiring
+    from ratchet.actions.clock import SystemClock
+    from ratchet.actions.run_turn import OwnRun
+
+    return fenced_ingest(
         wiring.task_spec(task),
-        run_key=run_key,
-        stores=Stores(wiring.label_store(), wiring.dataset_store(), wiring.object_store(), bucket),
+        OwnRun(task=task, run_key=run_key, run_id=run_id, name=run_name),
+        journal=wiring.run_journal(),
+        stores=Stores(
+            wiring.label_store(), wiring.dataset_store(), wiring.object_store(), wiring.settings().ratchet_bucket
+        ),
         paths=Paths(incoming.path, reference.path, manifest.path, rejected.path),
+        policy_digest=wiring.policy_digest(task),
+        clock=SystemClock(),
     )

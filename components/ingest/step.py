@@ -72,7 +72,9 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: Stores, paths: Paths) -
     With nothing pending it is the newest accepted version and 0: a deliberate retraining on the same data.
     DataRejected when there is no data at all.
     """
-    pending = list_pending(stores.labels, stores.datasets, stores.objects, task=spec.name, bucket=stores.bucket)
+    pending = list_pending(
+        stores.labels, stores.datasets, stores.objects, task=spec.name, bucket=stores.bucket, is_counted=False
+    )
     parent = stores.datasets.fetch_manifest(pending.accepted.version) if pending.accepted else None
     for key in pending.from_future:
         logger.warning("label shard %s is left alone: its key is over 15 minutes ahead of its landing", key)

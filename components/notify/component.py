@@ -7,7 +7,7 @@ from components.image import image
 
 @dsl.component(base_image=image("data"), install_kfp_package=False)
 def notify(status: dsl.PipelineTaskFinalStatus, task: str, run_key: str, run_id: str = ""):
-    """Record how the run ended, and close a canary that it left half open."""
+    """Record how the run ended, and close a canary that it left half open; of a superseded run, only the former."""
     from components.notify.step import EndedRun, notify_step
     from ratchet import wiring
     from ratchet.actions.clock import SystemClock
@@ -23,6 +23,7 @@ def notify(status: dsl.PipelineTaskFinalStatus, task: str, run_key: str, run_id:
         objects=wiring.object_store(),
         services=wiring.inference_services(),
         ledger=wiring.ledger(),
+        journal=wiring.run_journal(),
         clock=SystemClock(),
         bucket=wiring.settings().ratchet_bucket,
     )

@@ -7,12 +7,15 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from ratchet.actions.clock import Clock
 from ratchet.actions.rollouts import close_half_open
+from ratchet.actions.run_journal import RunJournal
+from ratchet.actions.run_turn import is_run_of_newest_claim
 from ratchet.core.errors import RatchetError
 from ratchet.core.ports import InferenceServices, Ledger, ObjectStore
 
 log = logging.getLogger(__name__)
 
-OutcomeState = Literal["SUCCEEDED", "FAILED", "CANCELED"]
+OutcomeState = Literal["SUCCEEDED", "FAILED", "CANCELED", "SUPERSEDED"]
+"""SUPERSEDED: another run is the one of this run key, or was in flight; this one ended without effect."""
 _WELL = frozenset({"SUCCEEDED", "COMPLETE", "CACHED"})
 """KFP's documentation says SUCCEEDED; its backend hands the exit handler the metadata store's COMPLETE."""
 _CANCELED = frozenset({"CANCELED", "CANCELLED"})
@@ -33,7 +36,7 @@ class EndedRun(BaseModel):
 
 
 class Outcome(BaseModel):
-    """`s3://ratchet/outcomes/<task>/<run key, or run id>.json`."""
+    """`s3://ratchet/outcomes/<task>/<run key>.json`; of a run that has no key, or is not its run, `…/<run id>.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,13 +57,19 @@ def notify_step(
     objects: ObjectStore,
     services: InferenceServices,
     ledger: Ledger,
+    journal: RunJournal,
     clock: Clock,
     bucket: str,
 ) -> Outcome:
-    """Users first: the canary is closed before anything is written. When that fails, it is written down and raised."""
-    state = outcome_state_of(run.state)
+    """Users first: the canary is closed before anything is written. When that fails, it is written down and raised.
+
+    A run that is not the recorded one has opened no canary, however it ended: what is open is another run's, and so is
+    the run key.
+    """
+    is_own = is_run_of_newest_claim(journal, task=run.task, run_id=run.run_id)
+    state = outcome_state_of(run.state, is_own=is_own)
     closed, failure = "", None
-    if state != "SUCCEEDED":
+    if is_own and state != "SUCCEEDED":
         try:
             now = clock.now()
             closed = close_half_open(services, ledger, task=run.task, run_id=run.run_id, now=now, clock=clock) or ""
@@ -75,22 +84,24 @@ def notify_step(
         closed=closed,
         at=clock.now(),
     )
-    objects.put(outcome_uri(run, bucket=bucket), outcome.model_dump_json(indent=2).encode())
-    log.log(logging.INFO if state == "SUCCEEDED" else logging.ERROR, "%s", render_outcome(outcome))
+    objects.put(outcome_uri(run, is_own=is_own, bucket=bucket), outcome.model_dump_json(indent=2).encode())
+    is_well = state in ("SUCCEEDED", "SUPERSEDED")
+    log.log(logging.INFO if is_well else logging.ERROR, "%s", render_outcome(outcome))
     if failure is not None:
         raise failure
     return outcome
 
 
-def outcome_state_of(state: str) -> OutcomeState:
+def outcome_state_of(state: str, *, is_own: bool = True) -> OutcomeState:
     """One vocabulary for KFP's two. What it does not know has not ended well."""
     if state in _WELL:
-        return "SUCCEEDED"
+        return "SUCCEEDED" if is_own else "SUPERSEDED"
     return "CANCELED" if state in _CANCELED else "FAILED"
 
 
-def outcome_uri(run: EndedRun, *, bucket: str) -> str:
-    return f"s3://{bucket}/outcomes/{run.task}/{run.run_key or run.run_id}.json"
+def outcome_uri(run: EndedRun, *, is_own: bool, bucket: str) -> str:
+    name = run.run_key if is_own and run.run_key else run.run_id
+    return f"s3://{bucket}/outcomes/{run.task}/{name}.json"
 
 
 def render_outcome(outcome: Outcome) -> str:

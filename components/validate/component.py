@@ -26,6 +26,7 @@ def validate(
         wiring.task_spec(task),
         version=version,
         policy=wiring.policy(task, "quality", QualityPolicy),
+        labels=wiring.label_store(),
         objects=wiring.object_store(),
         bucket=wiring.settings().ratchet_bucket,
         paths=Paths(incoming.path, manifest.path, rejected.path, report.path, verdict.path),

@@ -4,21 +4,24 @@ import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from ratchet.actions.datasets import ACCEPTED, REFUSED, fetch_verdict, write_verdict
+from ratchet.actions.datasets import ACCEPTED, REFUSED, fetch_verdict, mark_settled, write_verdict
+from ratchet.actions.signals import put_signal
 from ratchet.adapters.parquet import INCOMING
 from ratchet.core.agreement import Opinion, find_careless, measure_agreement, ratio_lower_bound, settle_labels
 from ratchet.core.dataset import Manifest
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected
+from ratchet.core.findings import label_quality_signal_of
 from ratchet.core.label_noise import find_contradicted
 from ratchet.core.labels import features_digest_of
-from ratchet.core.ports import ObjectStore
+from ratchet.core.ports import LabelStore, ObjectStore
 from ratchet.core.quality import Count, Evidence, QualityPolicy, RejectedShard, decide_quality
 from ratchet.core.reports import render_verdict
 from ratchet.core.verdict import Reason, Verdict
@@ -44,7 +47,14 @@ Columns = Mapping[str, list[Any]]
 
 
 def validate_step(
-    spec: TaskSpec, *, version: str, policy: QualityPolicy, objects: ObjectStore, bucket: str, paths: Paths
+    spec: TaskSpec,
+    *,
+    version: str,
+    policy: QualityPolicy,
+    labels: LabelStore,
+    objects: ObjectStore,
+    bucket: str,
+    paths: Paths,
 ) -> str:
     """Accept or refuse a version: "accepted" or "refused", in the verdict that makes it count (or never count)."""
     columns = _read_incoming(paths.incoming)
@@ -52,7 +62,10 @@ def validate_step(
     rejected = tuple(RejectedShard.model_validate(value) for value in json.loads(Path(paths.rejected).read_bytes()))
     if columns["id"] or rejected:
         verdict = _judge(spec, version, policy, columns, rejected, manifest)
+        mark_settled(labels, objects, verdict, task=spec.name, version=version, bucket=bucket)
         write_verdict(objects, verdict, version=version, bucket=bucket)
+        if (signal := label_quality_signal_of(verdict, at=datetime.now(UTC))) is not None:
+            put_signal(objects, spec.name, signal, bucket=bucket)
     else:
         verdict = _repeat(version, manifest, fetch_verdict(objects, version=version, bucket=bucket))
     logger.info("%s is %s: %s", version, verdict.verdict, verdict.summary())

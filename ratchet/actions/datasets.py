@@ -1,46 +1,56 @@
 """Which dataset version counts, and which labels wait: shared by the sensor, ingest, validate and the command line."""
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from ratchet.core.errors import Conflict, DataRejected, NotFound
-from ratchet.core.labels import LabelShard, first_key_at, landed_at_of
+from ratchet.actions.contents import find_resent, is_answered
+from ratchet.actions.settled import ACCEPTED as ACCEPTED
+from ratchet.actions.settled import LATE, AcceptedVersion, Memory, Settled, TaskMemory, find_settled, is_settling
+from ratchet.actions.settled import REFUSED as REFUSED
+from ratchet.actions.settled import fetch_verdict as fetch_verdict
+from ratchet.actions.settled import list_history as list_history
+from ratchet.actions.settled import mark_settled as mark_settled
+from ratchet.actions.settled import newest_accepted as newest_accepted
+from ratchet.actions.settled import verdict_uri as verdict_uri
+from ratchet.actions.settled import write_verdict as write_verdict
+from ratchet.core.labels import CountedShards, LabelShard, find_twins, landed_at_of
 from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore
-from ratchet.core.verdict import Verdict
 
-ACCEPTED = "accepted"
-REFUSED = "refused"
-LATE = timedelta(minutes=15)
-"""How far the time in a shard's key may be from its landing: slow uploads and wrong clocks of labeling tools. A shard
-that lands behind the watermark by no more than this is still found; one that far in the future is left alone, because
-a watermark there would hide what lands until then."""
-
-
-class AcceptedVersion(BaseModel):
-    """A dataset version that `validate` accepted."""
-
-    model_config = ConfigDict(frozen=True)
-
-    version: str
-    watermark: str
-    """Key of the last label shard that it has looked at."""
+NUM_NEW_MAX = 2_000
+"""Shards that one counted look asks about for the first time: two requests each, about 3 s in all."""
 
 
 class Pending(BaseModel):
-    """The label shards that no accepted version contains, without those in quarantine."""
+    """The label shards that no accepted version contains, without those in quarantine and those sent again."""
 
     model_config = ConfigDict(frozen=True)
 
     shards: tuple[LabelShard, ...]
+    """In key order; without the last `num_left`."""
     num_labels: int
     """As the shards say of themselves."""
     watermark: str
     """Of the newest accepted version; "" before the first."""
     last_key: str
-    """The last key looked at, in quarantine or not: the watermark of a version that takes these shards."""
+    """The last key looked at, in quarantine, sent again or not: the watermark of a version that takes these shards.
+    Only of a look that left none (`is_counted=False`): a watermark must not pass what nobody has looked at."""
     accepted: AcceptedVersion | None
+    num_by_class: Mapping[str, int] = {}
+    """Of the labels whose shards tell; see `num_untold`."""
+    num_by_labeler: Mapping[str, int] = {}
+    num_untold: int = 0
+    """Labels that are counted in `num_labels` alone: their shards do not say of which class and by whom (yet)."""
+    num_resent: int = 0
+    """Labels in shards whose content was sent before, under another key; not in `num_labels`."""
+    num_left: int = 0
+    """Shards that wait and were not looked at yet: the last ones of a flood. The next look goes on with them."""
+    num_quarantined: int = 0
+    """Shards in quarantine, of the versions since the newest accepted one and 15 minutes before."""
+    refusal: str = ""
+    """Why `validate` refused the newest judged version, with its name; "" when it accepted it."""
     from_future: tuple[str, ...] = ()
     """Keys that claim a time over 15 minutes after their landing. Put them again under a key of the time of the PUT."""
 
@@ -50,103 +60,93 @@ class Pending(BaseModel):
         return min((shard.last_modified_at for shard in self.shards), default=None)
 
 
-def verdict_uri(version: str, *, bucket: str) -> str:
-    """`s3://ratchet/verdicts/<task>/v<n>.json`."""
-    return f"s3://{bucket}/verdicts/{version}.json"
-
-
-def fetch_verdict(objects: ObjectStore, *, version: str, bucket: str) -> Verdict | None:
-    """What `validate` said of a version; None while it has not (or its run crashed)."""
-    uri = verdict_uri(version, bucket=bucket)
-    try:
-        data = objects.fetch(uri)
-    except NotFound:
-        return None
-    try:
-        return Verdict.model_validate_json(data)
-    except ValueError as error:
-        raise DataRejected(
-            f"{uri} is not a verdict: {error}. Delete that object; the labels are ingested again."
-        ) from None
-
-
-def write_verdict(objects: ObjectStore, verdict: Verdict, *, version: str, bucket: str) -> None:
-    """Say once and for all whether a version counts. The same verdict again is fine; another one is a Conflict."""
-    uri = verdict_uri(version, bucket=bucket)
-    data = verdict.model_dump_json(indent=2).encode()
-    try:
-        objects.put_if_absent(uri, data)
-    except Conflict:
-        if objects.fetch(uri) != data:
-            raise Conflict(f"{uri} holds another verdict already. Verdicts are final: ingest a new version.") from None
-
-
-def newest_accepted(datasets: DatasetStore, objects: ObjectStore, *, task: str, bucket: str) -> AcceptedVersion | None:
-    """The newest version of a task that `validate` accepted. A version without a verdict does not count."""
-    for version, verdict in _verdicts(datasets, objects, task=task, bucket=bucket):
-        if verdict.verdict == ACCEPTED:
-            return _accepted(version, verdict)
-    return None
-
-
 def list_pending(
-    labels: LabelStore, datasets: DatasetStore, objects: ObjectStore, *, task: str, bucket: str
+    labels: LabelStore,
+    datasets: DatasetStore,
+    objects: ObjectStore,
+    *,
+    task: str,
+    bucket: str,
+    memory: Memory | None = None,
+    is_counted: bool = True,
 ) -> Pending:
-    """Label shards that wait for a version: O(new). `bucket` is the one of the verdicts."""
-    accepted, since, settled = _settled(datasets, objects, task=task, bucket=bucket)
-    listed = labels.list_shards(task, after=since, settled=settled)
-    shards = tuple(shard for shard in listed if not _is_from_future(shard))
-    return Pending(
-        shards=shards,
-        num_labels=sum(shard.num_labels or 0 for shard in shards),
-        watermark=accepted.watermark if accepted else "",
-        last_key=max((*(shard.key for shard in shards), *settled, accepted.watermark if accepted else "")),
-        accepted=accepted,
+    """Label shards that wait for a version: O(new). `bucket` is the one of the verdicts.
+
+    is_counted: say what the shards hold, and look at no more new ones a call than a tick has time for (`num_left`).
+    Without, all shards are there and no count is: what ingest needs.
+    """
+    known = (memory or Memory()).turned(task)
+    settled = find_settled(known, datasets, objects, task=task, bucket=bucket)
+    listed = labels.list_shards(task, after=settled.since, settled=settled.keys)
+    waiting = [shard for shard in listed if not _is_from_future(shard)]
+    looked_at = _first_new(waiting, settled, known) if is_counted else waiting
+    resent = find_twins(waiting) | find_resent(
+        objects,
+        looked_at,
+        task=task,
+        settles=lambda version, key: is_settling(known, objects, version, key, bucket=bucket),
+        as_of=settled.as_of,
+        known=known.contents,
+        bucket=bucket,
+    )
+    counted = labels.count_shards(looked_at) if is_counted else CountedShards(tuple(looked_at), num_left=0)
+    return _pending(
+        counted.shards,
+        resent=resent,
+        settled=settled,
         from_future=tuple(shard.key for shard in listed if _is_from_future(shard)),
+        num_left=len(waiting) - len(looked_at) + counted.num_left,
     )
 
 
-def list_history(
-    datasets: DatasetStore, objects: ObjectStore, *, task: str, bucket: str
-) -> Sequence[tuple[str, Verdict | None]]:
-    """Every version of a task with what was said of it, newest first."""
-    versions = reversed(datasets.list_versions(task))
-    return tuple((version, fetch_verdict(objects, version=version, bucket=bucket)) for version in versions)
+def _pending(
+    seen: Sequence[LabelShard],
+    *,
+    resent: frozenset[str],
+    settled: Settled,
+    from_future: tuple[str, ...],
+    num_left: int,
+) -> Pending:
+    shards = tuple(shard for shard in seen if shard.key not in resent)
+    watermark = settled.accepted.watermark if settled.accepted else ""
+    told = [shard for shard in shards if shard.num_by_class is not None and shard.num_by_labeler is not None]
+    num_labels = _num_labels(shards)
+    return Pending(
+        shards=shards,
+        num_labels=num_labels,
+        watermark=watermark,
+        last_key=max((*(shard.key for shard in seen), *settled.keys, watermark)),
+        accepted=settled.accepted,
+        num_by_class=_summed(shard.num_by_class for shard in told),
+        num_by_labeler=_summed(shard.num_by_labeler for shard in told),
+        num_untold=num_labels - _num_labels(told),
+        num_resent=_num_labels([shard for shard in seen if shard.key in resent and shard.key > watermark]),
+        num_left=num_left,
+        num_quarantined=settled.num_quarantined,
+        refusal=settled.refusal,
+        from_future=from_future,
+    )
 
 
-def _settled(
-    datasets: DatasetStore, objects: ObjectStore, *, task: str, bucket: str
-) -> tuple[AcceptedVersion | None, str, frozenset[str]]:
-    """The newest accepted version, the key to list from, and which keys from there on are dealt with.
-
-    Versions are looked at from the newest back to the first whose watermark lies before that key: those of the last
-    15 minutes, or the newest accepted one alone.
-    """
-    accepted: AcceptedVersion | None = None
-    since = ""
-    settled: set[str] = set()
-    for version, verdict in _verdicts(datasets, objects, task=task, bucket=bucket):
-        settled.update(verdict.inputs.get("quarantined", ()))
-        if verdict.verdict != ACCEPTED:
-            continue
-        settled.update(verdict.inputs.get("shards", ()))
-        this = _accepted(version, verdict)
-        if accepted is None:
-            accepted, since = this, first_key_at(task, landed_at_of(this.watermark) - LATE)
-        if this.watermark < since:
-            break
-    return accepted, since, frozenset(settled)
+def _first_new(waiting: Sequence[LabelShard], settled: Settled, memory: TaskMemory) -> Sequence[LabelShard]:
+    """The first shards, with no more than `NUM_NEW_MAX` among them that this process has not asked about yet."""
+    num_new = 0
+    for number, shard in enumerate(waiting):
+        num_new += not is_answered(shard, as_of=settled.as_of, known=memory.contents)
+        if num_new > NUM_NEW_MAX:
+            return waiting[:number]
+    return waiting
 
 
-def _verdicts(datasets: DatasetStore, objects: ObjectStore, *, task: str, bucket: str) -> Iterator[tuple[str, Verdict]]:
-    for version in reversed(datasets.list_versions(task)):
-        verdict = fetch_verdict(objects, version=version, bucket=bucket)
-        if verdict is not None:
-            yield version, verdict
+def _num_labels(shards: Sequence[LabelShard]) -> int:
+    return sum(shard.num_labels or 0 for shard in shards)
 
 
-def _accepted(version: str, verdict: Verdict) -> AcceptedVersion:
-    return AcceptedVersion(version=version, watermark=str(verdict.inputs["watermark"]))
+def _summed(counts: Iterable[Mapping[str, int] | None]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for numbers in counts:
+        total.update(numbers or {})
+    return dict(sorted(total.items()))
 
 
 def _is_from_future(shard: LabelShard) -> bool:

@@ -5,11 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.core.errors import DataRejected, NotFound
-from ratchet.core.labels import Label, LabelSchema, parse_label_rows, parse_labels
+from ratchet.core.labels import SHARD_BYTES_MAX, Label, LabelSchema, parse_label_rows, parse_labels
 from ratchet.tasks.spec import TaskSpec
-
-SHARD_BYTES_MAX = 256 << 20
-"""A shard is read whole. 256 MiB are about half a million examples of 64 features."""
 
 
 def label_schema_of(spec: TaskSpec, *, with_range: bool) -> LabelSchema:

@@ -44,6 +44,11 @@ class GitRepo:
         lines = self._git("ls-remote", "--tags", "--refs", "origin", f"refs/tags/{prefix}*").decode().splitlines()
         return {name.removeprefix("refs/tags/"): commit for commit, name in (line.split("\t") for line in lines)}
 
+    def fetch_head(self) -> str:
+        """The commit that the branch is at; "" while there is none. Costs the same with any number of tags."""
+        found = self._git("ls-remote", "--heads", "origin", f"refs/heads/{BRANCH}").decode()
+        return found.split("\t")[0]
+
     def fetch_file(self, path: str, *, tag: str) -> bytes:
         """A file as it was at a tag."""
         if tag not in self.list_tags(tag):
@@ -72,10 +77,9 @@ class GitRepo:
 
     def _fetch_branch(self) -> str:
         """The commit that the branch is at, fetched; "" while there is none."""
-        found = self._git("ls-remote", "origin", f"refs/heads/{BRANCH}").decode()
-        if not found:
+        base = self.fetch_head()
+        if not base:
             return ""
-        base = found.split("\t")[0]
         self._git("fetch", "--quiet", "--depth=1", "--no-tags", "origin", f"+refs/heads/{BRANCH}:refs/ratchet/base")
         return base
 

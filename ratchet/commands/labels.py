@@ -1,22 +1,24 @@
 """`ratchet labels`: push labelled examples, and see what waits for the next run."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
 
-from ratchet.commands.output import JsonFlag, TaskOption, print_json, print_rows, stderr, stdout
+from ratchet.commands.output import JsonFlag, TaskOption, print_json, stderr, stdout
 
 if TYPE_CHECKING:
-    from ratchet.core.labels import LabelShard
-    from ratchet.tasks.spec import TaskSpec
+    from ratchet.actions.datasets import Pending
 
-SHARDS_COUNTED_MAX = 200
-BYTES_COUNTED_MAX = 32 << 20
-"""What `count` reads to say who labelled what; beyond it the totals alone are cheap."""
+_LOOKS_MAX = 50
+"""Of 2,000 shards each; what is left after them is said, not counted."""
+_BAR_COLUMNS = 24
+_ROWS_MAX = 30
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,11 +39,13 @@ def push(
 
     A line: {"id": "img-7", "features": [0, 3.5], "label": "4", "labeler": "ada", "labeled_at": "2026-01-31T09:00:00Z"}
 
+    The same lines pushed twice count once.
+
     Example: ratchet labels push today.jsonl --task digits --labeler ada
     """
     from ratchet import wiring
     from ratchet.actions.labels import label_schema_of, read_label_file
-    from ratchet.core.labels import render_labels
+    from ratchet.core.labels import count_labels, render_labels
 
     labels = read_label_file(
         file,
@@ -49,7 +53,9 @@ def push(
         defaults={"labeler": labeler} if labeler else {},
         watch=_with_progress,
     )
-    key = wiring.label_store().put_shard(task, render_labels(labels), num_labels=len(labels))
+    key = wiring.label_store().put_shard(
+        task, render_labels(labels), num_labels=len(labels), counts=count_labels(labels)
+    )
     if as_json:
         print_json({"task": task, "key": key, "num_labels": len(labels)})
     else:
@@ -57,36 +63,66 @@ def push(
 
 
 def count(task: TaskOption, as_json: JsonFlag = False) -> None:
-    """Labels that wait for the next run, by class and by labeler.
+    """Labels that wait for the next run, by class and by labeler, and those that do not count.
 
     Example: ratchet labels count --task digits --json
     """
     from ratchet import wiring
-    from ratchet.actions.datasets import list_pending
     from ratchet.core.trigger import TriggerPolicy
 
-    spec = wiring.task_spec(task)
-    pending = list_pending(
-        wiring.label_store(),
-        wiring.dataset_store(),
-        wiring.object_store(),
-        task=task,
-        bucket=wiring.settings().ratchet_bucket,
-    )
-    counted = {
-        "task": task,
-        "num_pending": pending.num_labels,
-        "num_shards": len(pending.shards),
-        "threshold": wiring.policy(task, "trigger", TriggerPolicy).threshold,
-        "version": pending.accepted.version if pending.accepted else None,
-        "watermark": pending.watermark,
-        "left_alone": list(pending.from_future),
-        **_count_by_kind(spec, pending.shards),
-    }
+    wiring.task_spec(task)
+    threshold = wiring.policy(task, "trigger", TriggerPolicy).threshold
+    counted = render_count(_look(task), task=task, threshold=threshold, now=datetime.now(UTC))
     if as_json:
         print_json(counted)
     else:
         _print_count(counted)
+
+
+def render_count(pending: "Pending", *, task: str, threshold: int, now: datetime) -> dict[str, Any]:
+    """What `--json` prints."""
+    oldest_at = pending.oldest_at
+    return {
+        "task": task,
+        "num_pending": pending.num_labels,
+        "num_shards": len(pending.shards),
+        "threshold": threshold,
+        "oldest_at": oldest_at,
+        "oldest_age_s": max(round((now - oldest_at).total_seconds()), 0) if oldest_at else None,
+        "num_by_class": dict(pending.num_by_class),
+        "num_by_labeler": dict(pending.num_by_labeler),
+        "num_untold": pending.num_untold,
+        "num_resent": pending.num_resent,
+        "num_shards_quarantined": pending.num_quarantined,
+        "num_shards_left": pending.num_left,
+        "left_alone": list(pending.from_future),
+        "version": pending.accepted.version if pending.accepted else None,
+        "watermark": pending.watermark,
+    }
+
+
+def _look(task: str) -> "Pending":
+    """Look until all shards are counted; each look goes on where the one before it stopped."""
+    from ratchet import wiring
+    from ratchet.actions.datasets import Memory, list_pending
+
+    memory = Memory()
+    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        bar = progress.add_task("counting", total=None)
+        for _ in range(_LOOKS_MAX):
+            pending = list_pending(
+                wiring.label_store(),
+                wiring.dataset_store(),
+                wiring.object_store(),
+                task=task,
+                bucket=wiring.settings().ratchet_bucket,
+                memory=memory,
+            )
+            num_seen = len(pending.shards)
+            progress.update(bar, total=num_seen + pending.num_left, completed=num_seen)
+            if not pending.num_left:
+                break
+    return pending
 
 
 def _with_progress(lines: Sequence[str]) -> Iterable[str]:
@@ -95,46 +131,65 @@ def _with_progress(lines: Sequence[str]) -> Iterable[str]:
         yield from progress.track(lines, description="checking")
 
 
-def _count_by_kind(spec: "TaskSpec", shards: "Sequence[LabelShard]") -> dict[str, Any]:
-    """Labels by class and by labeler, and the shards that cannot be read; nothing when it would take long to read."""
-    from ratchet import wiring
-    from ratchet.actions.labels import label_schema_of, read_shard
-    from ratchet.core.errors import DataRejected
-
-    if len(shards) > SHARDS_COUNTED_MAX or sum(shard.size_bytes for shard in shards) > BYTES_COUNTED_MAX:
-        return {}
-    by_class: Counter[str] = Counter()
-    by_labeler: Counter[str] = Counter()
-    unreadable = {}
-    schema, store = label_schema_of(spec, with_range=False), wiring.label_store()
-    for shard in shards:
-        try:
-            labels = read_shard(shard.key, store.fetch_shard(shard.key), schema=schema)
-        except DataRejected as error:
-            unreadable[shard.key] = str(error)
-            continue
-        by_class.update(label.label for label in labels)
-        by_labeler.update(label.labeler for label in labels)
-    return {
-        "num_by_class": dict(sorted(by_class.items())),
-        "num_by_labeler": dict(sorted(by_labeler.items())),
-        "unreadable": unreadable,
-    }
-
-
 def _print_count(counted: dict[str, Any]) -> None:
     since = f"since {counted['version']}" if counted["version"] else "and no dataset version yet"
+    age = f", the oldest for {_age_of(counted['oldest_age_s'])}" if counted["oldest_at"] else ""
     stdout.print(
-        f"{counted['num_pending']} labels of {counted['task']} wait in {counted['num_shards']} shards {since}; "
-        f"the sensor starts a run at {counted['threshold']}",
+        f"{counted['num_pending']:,} labels of {counted['task']} wait in {counted['num_shards']:,} shards {since}{age}",
         markup=False,
     )
+    stdout.print(_meter(counted["num_pending"], counted["threshold"]), end="")
+    stdout.print(f" of the {counted['threshold']:,} that start a run", markup=False)
     for kind in ("class", "labeler"):
-        by_kind = counted.get(f"num_by_{kind}", {})
-        rows = [{kind: name, "labels": number} for name, number in by_kind.items()]
-        if rows:
-            print_rows(rows, columns=(kind, "labels"), as_json=False)
-    for reason in counted.get("unreadable", {}).values():
-        stderr.print(f"cannot be read: {reason}", markup=False)
+        if counted[f"num_by_{kind}"] or counted["num_untold"]:
+            stdout.print()
+            stdout.print(_shares(kind, counted[f"num_by_{kind}"], num_untold=counted["num_untold"]))
+    for text in _list_asides(counted):
+        stderr.print(text, markup=False)
+
+
+def _meter(number: int, whole: int) -> Text:
+    """How far it is: `█████░░░░░`."""
+    num_full = min(number * _BAR_COLUMNS // whole, _BAR_COLUMNS)
+    style = "green" if number >= whole else "yellow"
+    return Text("█" * num_full, style=style) + Text("░" * (_BAR_COLUMNS - num_full), style="dim")
+
+
+def _shares(kind: str, numbers: Mapping[str, int], *, num_untold: int) -> Table:
+    """Names by falling number, each with its share of all that wait."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(kind, overflow="fold")
+    table.add_column("labels", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("")
+    rows = sorted(numbers.items(), key=lambda row: (-row[1], row[0]))
+    shown, rest = rows[:_ROWS_MAX], rows[_ROWS_MAX:]
+    if rest:
+        shown.append((f"{len(rest)} more", sum(number for _, number in rest)))
+    if num_untold:
+        shown.append(("(not told)", num_untold))
+    whole = max(sum(number for _, number in shown), 1)
+    largest = max((number for _, number in shown), default=1) or 1
+    for name, number in shown:
+        bar = Text("█" * round(number * _BAR_COLUMNS / largest), style="cyan")
+        table.add_row(Text(name), f"{number:,}", f"{number / whole:.1%}", bar)
+    return table
+
+
+def _list_asides(counted: dict[str, Any]) -> Iterable[str]:
+    """What lies in the bucket and does not count, and why."""
+    if counted["num_resent"]:
+        yield f"{counted['num_resent']:,} labels were sent again under another key: they do not count twice"
+    if counted["num_shards_quarantined"]:
+        yield f"{counted['num_shards_quarantined']:,} recent shards are in quarantine: validate named their fault"
+    if counted["num_shards_left"]:
+        yield f"{counted['num_shards_left']:,} shards more wait; count again, or start a run: it takes them all"
     for key in counted["left_alone"]:
-        stderr.print(f"left alone, its key is from the future: {key}. Put it again under a new key.", markup=False)
+        yield f"left alone, its key is from the future: {key}. Put it again under a new key."
+
+
+def _age_of(age_s: int) -> str:
+    for unit_s, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if age_s >= 2 * unit_s:
+            return f"{age_s // unit_s} {unit}"
+    return f"{age_s} s"

@@ -1,14 +1,17 @@
 """`ratchet run retrain`, and `ratchet runs …`: start a run, and look at runs."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ratchet.commands.output import JsonFlag, TaskOption, print_json, print_rows, stderr, stdout
 from ratchet.core.errors import Conflict, DataRejected, NotFound, RatchetError, Unavailable
 from ratchet.core.ports import Pipelines, RunState
-from ratchet.core.trigger import Skip, plan_request
+from ratchet.core.trigger import Skip, TriggerPolicy, plan_request
+
+if TYPE_CHECKING:
+    from ratchet.actions.retraining import RetrainPorts, Situation
 
 run_group = typer.Typer(help="Start a pipeline by hand.", no_args_is_help=True)
 runs = typer.Typer(help="Look at pipeline runs.", no_args_is_help=True)
@@ -19,6 +22,8 @@ _GOOD = ("SUCCEEDED", "SKIPPED")
 _ARTIFACT_COLUMNS = ("task_id", "output", "type", "uri")
 _LONGEST_SEARCH = 1000
 _SHORTEST_PREFIX = 4
+_SETTLE_POLL_S = 1.0
+_SETTLE_MARGIN_S = 10.0
 _COLUMNS = ("name", "state", "created_at", "duration_s", "error", "run_id")
 
 
@@ -43,6 +48,8 @@ def retrain(
 ) -> None:
     """Train on the labels that wait, without waiting for the threshold. Never two runs of a task at once.
 
+    Asking twice, or once more after an error, is safe: whoever comes second is told of the run in flight (exit code 6).
+
     Example: ratchet run retrain --task digits --wait
     """
     from ratchet import wiring
@@ -64,11 +71,12 @@ def retrain(
 
 def _start(task: str, *, again: bool) -> dict[str, Any]:
     from ratchet import wiring
-    from ratchet.actions.retraining import ask_situation, start_run
+    from ratchet.actions.retraining import start_run
 
     digest = wiring.policy_digest(task)
+    policy = wiring.policy(task, "trigger", TriggerPolicy)
     ports = wiring.retrain_ports()
-    situation = ask_situation(ports, task=task)
+    situation = _ask_settled(ports, task)
     decision = plan_request(
         situation.backlog,
         task=task,
@@ -76,6 +84,9 @@ def _start(task: str, *, again: bool) -> dict[str, Any]:
         last=situation.last,
         in_flight=situation.in_flight,
         again=again,
+        policy=policy,
+        now=ports.clock.now(),
+        starts=situation.starts,
     )
     if isinstance(decision, Skip):
         raise _refusal(decision, is_empty=situation.backlog.num_labels == 0 and not situation.is_busy)
@@ -88,6 +99,26 @@ def _start(task: str, *, again: bool) -> dict[str, Any]:
         "reason": decision.reason,
         "state": "PENDING",
     }
+
+
+def _ask_settled(ports: "RetrainPorts", task: str) -> "Situation":
+    """The situation once no claim hangs: whoever left one without a run is given his time, then it is submitted here.
+
+    So it takes no sensor to get over a process that died between its claim and its run.
+    """
+    from ratchet.actions.retraining import ask_situation
+
+    situation = ask_situation(ports, task=task)
+    deadline_s = ports.clock.elapsed_s() + ports.journal.lease_s + _SETTLE_MARGIN_S
+    is_told = False
+    while situation.newest_claim and situation.newest_claim.is_unsubmitted and ports.clock.elapsed_s() < deadline_s:
+        if not is_told:
+            name, wait_s = situation.newest_claim.claim.run_name, ports.journal.lease_s
+            stderr.print(f"{name} is claimed and has no run yet; giving its owner {wait_s:.0f} s", markup=False)
+            is_told = True
+        ports.clock.sleep(_SETTLE_POLL_S)
+        situation = ask_situation(ports, task=task)
+    return situation
 
 
 def _refusal(skip: Skip, *, is_empty: bool) -> RatchetError:

@@ -4,9 +4,10 @@ import hashlib
 import json
 import re
 import struct
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
@@ -14,6 +15,14 @@ from ratchet.core.errors import DataRejected
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+SHARD_BYTES_MAX = 256 << 20
+"""A shard is read whole. 256 MiB are about half a million examples of 64 features."""
+NUM_LABELS, NUM_BY_CLASS, NUM_BY_LABELER = "num-labels", "num-by-class", "num-by-labeler"
+"""User metadata of a shard. The last two are JSON objects of name to number, and may be left out."""
+METADATA_BYTES_MAX = 1536
+"""Of the two JSON objects together. S3 takes 2 KiB of user metadata, and a labeling tool may have words of its own."""
+_NAMES_MAX = 1000
+"""More classes or labelers in one shard are a broken tool, not something that a person wants to see counted."""
 _ULID = r"[0-9A-HJKMNP-TV-Z]{26}"
 _SHARD_KEY = re.compile(rf"(?P<task>[a-z][a-z0-9-]*)/\d{{4}}/\d{{2}}/\d{{2}}/(?P<ulid>{_ULID})\.(jsonl|parquet)")
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -33,18 +42,42 @@ class Label(BaseModel):
     labeled_at: AwareDatetime
 
 
-class LabelShard(BaseModel):
-    """One immutable object of the label bucket, as a listing shows it."""
+class ShardCounts(BaseModel):
+    """How many labels a shard holds; None = it does not say, and nobody could or would count."""
 
     model_config = ConfigDict(frozen=True)
+
+    num_labels: int | None = None
+    num_by_class: Mapping[str, int] | None = None
+    num_by_labeler: Mapping[str, int] | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return None not in (self.num_labels, self.num_by_class, self.num_by_labeler)
+
+
+class LabelShard(ShardCounts):
+    """One immutable object of the label bucket, as a listing shows it; the counts come later and cost a request."""
 
     key: str
     """`<task>/<yyyy>/<mm>/<dd>/<ulid>.jsonl`: keys sort by time."""
     size_bytes: int
     etag: str
     last_modified_at: datetime
-    num_labels: int | None = None
-    """From the user metadata `num-labels`; None when the tool did not say."""
+
+    @property
+    def content(self) -> str:
+        """Equal for equal bytes that were put in one piece: the ETag is their MD5."""
+        return f"{self.etag}-{self.size_bytes}"
+
+    def with_counts(self, counts: ShardCounts) -> "LabelShard":
+        return self.model_copy(update={name: getattr(counts, name) for name in ShardCounts.model_fields})
+
+
+class CountedShards(NamedTuple):
+    shards: tuple[LabelShard, ...]
+    num_left: int
+    """How many of the last ones there was no time to count."""
 
 
 class LabelSchema(BaseModel):
@@ -116,6 +149,72 @@ def landed_at_of(key: str) -> datetime:
     for character in match["ulid"][:10]:
         number = number * 32 + _CROCKFORD.index(character)
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=number)
+
+
+def count_labels(labels: Iterable[Label]) -> ShardCounts:
+    """What a shard of these labels says of itself."""
+    found = tuple(labels)
+    return ShardCounts(
+        num_labels=len(found),
+        num_by_class=_counted(label.label for label in found),
+        num_by_labeler=_counted(label.labeler for label in found),
+    )
+
+
+def count_label_fields(pairs: Iterable[tuple[object, object]]) -> ShardCounts:
+    """Like `count_labels`, of (label, labeler) that nobody has checked; by class and labeler only if all are text."""
+    found = tuple(pairs)
+    classes, labelers = (_counted(values) for values in (zip(*found, strict=True) if found else ((), ())))
+    return ShardCounts(num_labels=len(found), num_by_class=classes, num_by_labeler=labelers)
+
+
+def render_counts(counts: ShardCounts) -> dict[str, str]:
+    """User metadata of a shard, in ASCII; what would make it too long is left out."""
+    told = {NUM_BY_CLASS: counts.num_by_class, NUM_BY_LABELER: counts.num_by_labeler}
+    metadata = {
+        name: json.dumps(dict(numbers), separators=(",", ":")) for name, numbers in told.items() if numbers is not None
+    }
+    if sum(map(len, metadata.values())) > METADATA_BYTES_MAX:
+        metadata = {}
+    return metadata if counts.num_labels is None else {NUM_LABELS: str(counts.num_labels), **metadata}
+
+
+def parse_counts(metadata: Mapping[str, str]) -> ShardCounts:
+    """What a shard says of itself. What contradicts `num-labels`, or is no count, is as if it were not said."""
+    said = metadata.get(NUM_LABELS, "")
+    num_labels = int(said) if said.isascii() and said.isdecimal() else None
+    by_class, by_labeler = (_parse_numbers(metadata.get(name, "")) for name in (NUM_BY_CLASS, NUM_BY_LABELER))
+    return ShardCounts(
+        num_labels=num_labels,
+        num_by_class=by_class if by_class is not None and sum(by_class.values()) == num_labels else None,
+        num_by_labeler=by_labeler if by_labeler is not None and sum(by_labeler.values()) == num_labels else None,
+    )
+
+
+def find_twins(shards: Iterable[LabelShard]) -> frozenset[str]:
+    """Keys of those whose content another of them brought first: it landed earlier, so no later one displaces it."""
+    seen: set[str] = set()
+    twins = set()
+    for shard in sorted(shards, key=lambda shard: (shard.last_modified_at, shard.key)):
+        (twins.add(shard.key) if shard.content in seen else seen.add(shard.content))
+    return frozenset(twins)
+
+
+def _counted(values: Iterable[object]) -> dict[str, int] | None:
+    numbers = Counter(value if isinstance(value, str) else None for value in values)
+    if None in numbers or len(numbers) > _NAMES_MAX:
+        return None
+    return {name: numbers[name] for name in sorted(numbers, key=str) if name is not None}
+
+
+def _parse_numbers(text: str) -> dict[str, int] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or not all(type(number) is int and number >= 0 for number in value.values()):
+        return None
+    return value
 
 
 def parse_label(value: Mapping[str, Any], *, where: str) -> Label:

@@ -1,42 +1,129 @@
-"""`python -m sensors.label_sensor --port P`: the sensor as a service on the loopback interface."""
+"""`python -m sensors.label_sensor --port P`: the sensor as a service, on the loopback interface unless told otherwise.
+
+Elsewhere it listens only with a token (RATCHET_SENSOR_TOKEN), which then has to come with every notification.
+"""
 
 import argparse
-import logging
+import ipaddress
+import socket
+import threading
 
 import uvicorn
+from pydantic import SecretStr
 
 from ratchet import wiring
-from sensors.label_sensor.app import make_app
+from ratchet.actions.schedules import reconcile_schedules
+from ratchet.core.errors import RatchetError, SettingsError
+from ratchet.settings import Settings
+from sensors.label_sensor.app import Service, make_app
+from sensors.label_sensor.json_logs import log_as_json
 from sensors.label_sensor.loop import SensorLoop
+from sensors.label_sensor.metrics import SensorMetrics
 from sensors.label_sensor.policies import PolicyFiles
+from sensors.label_sensor.rivals import rivals_of
+from sensors.label_sensor.schedule_keeper import ScheduleKeeper
 from sensors.label_sensor.tick import TickReport, tick
+from sensors.label_sensor.tick_archive import TickArchive, TickWriter
+from sensors.label_sensor.tick_log import TickLog
+
+_WRITE_LAST_WITHIN_S = 1.5
 
 
 def main() -> None:
     arguments = _parse_arguments()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns at each retry; our ticks say it once
-    policies = PolicyFiles()
-
-    def tick_task(task: str) -> TickReport:
-        return tick(wiring.retrain_ports(), policies.fetch(task), task=task)
-
-    loop = SensorLoop(tick_task, wiring.task_names, interval_s=wiring.settings().sensor_interval_s)
-    app = make_app(loop, wiring.task_names)
+    try:
+        settings = wiring.settings()
+        check_host(arguments.host, settings)
+        service = make_service(settings)
+    except RatchetError as error:
+        raise SystemExit(f"error: {error}") from None
+    log_as_json(secrets=[value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)])
     uvicorn.run(
-        app,
+        make_app(service),
         host=arguments.host,
         port=arguments.port,
         log_level="warning",
+        log_config=None,
         access_log=False,
         timeout_graceful_shutdown=3,
     )
 
 
+def make_service(settings: Settings) -> Service:
+    """The loop, its memory and its numbers, over the real ports."""
+    policies, metrics, turn = PolicyFiles(), SensorMetrics(), threading.Lock()
+    ticks = TickLog(by=socket.gethostname())
+    writer = TickWriter(ticks, TickArchive(wiring.object_store(), bucket=settings.ratchet_bucket))
+
+    keeper = ScheduleKeeper(
+        lambda wanted: reconcile_schedules(wiring.pipeline_catalog(), wanted),
+        wiring.wanted_schedules,
+        wiring.schedules_path(),
+    )
+
+    def start() -> None:
+        writer.start()
+        keeper.start()
+
+    def stop() -> None:
+        keeper.stop()
+        writer.stop(timeout_s=_WRITE_LAST_WITHIN_S)
+
+    def tick_task(task: str) -> TickReport:
+        return tick(
+            wiring.retrain_ports(),
+            policies.fetch(task),
+            task=task,
+            others=lambda: rivals_of(task, loop.last_seen(), priorities=loop.priorities()),
+            turn=turn,
+            tell=loop.see,
+        )
+
+    loop = SensorLoop(
+        tick_task,
+        wiring.task_names,
+        interval_s=settings.sensor_interval_s,
+        priority_of=lambda task: policies.fetch(task).trigger.priority,
+        ticks=ticks,
+        on_tick=metrics.note_tick,
+        on_gone=metrics.forget,
+    )
+    return Service(
+        loop=loop,
+        list_tasks=wiring.task_names,
+        labels_bucket=settings.labels_bucket,
+        token=settings.sensor_token.get_secret_value(),
+        metrics=metrics,
+        at_start=start,
+        at_stop=stop,
+    )
+
+
+def check_host(host: str, settings: Settings) -> None:
+    """SettingsError when anybody on the network could make the sensor look."""
+    if not is_loopback(host) and not settings.sensor_token.get_secret_value():
+        raise SettingsError(
+            f"RATCHET_SENSOR_TOKEN is not set, so the sensor does not listen on {host}: anybody could make it work. "
+            "Set it (`openssl rand -base64 32`) here and in the object store's webhook, or listen on 127.0.0.1."
+        )
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m sensors.label_sensor", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m sensors.label_sensor",
+        description=__doc__,
+        epilog="example: python -m sensors.label_sensor --host 0.0.0.0 --port 18900",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--host", default="127.0.0.1", help="loopback: it asks for no password")
+    parser.add_argument("--host", default="127.0.0.1", help="another one than loopback needs RATCHET_SENSOR_TOKEN")
     return parser.parse_args()
 
 

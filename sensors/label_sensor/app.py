@@ -1,33 +1,67 @@
-"""The sensor's HTTP side: is it alive, what did it see, and "look now"."""
+"""The sensor's HTTP side: is it alive, what did it see, what does Prometheus want to know, and "look now"."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import FastAPI, HTTPException
-from fastapi.responses import JSONResponse
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
+from sensors.label_sensor.events import BODY_BYTES_MAX, Hints, Malformed, is_authorized, read_hints
 from sensors.label_sensor.loop import SensorLoop
+from sensors.label_sensor.metrics import SensorMetrics
 
 STOP_WITHIN_S = 8.0
 """A tick takes well under a second; with a server down, until that server's timeout."""
+STUCK_AFTER_S = 600.0
+"""Every wait in a tick has a deadline, and together they are far below this: then only a restart helps."""
 
 
-def make_app(loop: SensorLoop, list_tasks: Callable[[], Sequence[str]]) -> FastAPI:
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the routes work on."""
+
+    loop: SensorLoop
+    list_tasks: Callable[[], Sequence[str]]
+    labels_bucket: str = "labels"
+    token: str = field(default="", repr=False)
+    """Who may make it look: empty on the loopback interface only."""
+    metrics: SensorMetrics = field(default_factory=SensorMetrics)
+    at_start: Callable[[], None] = _nothing
+    at_stop: Callable[[], None] = _nothing
+    """After the last tick."""
+
+
+def make_app(service: Service) -> FastAPI:
     """The app; the loop runs while it does."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loop.start()
+        service.at_start()
+        service.loop.start()
         yield
-        loop.stop(timeout_s=STOP_WITHIN_S)
+        service.loop.stop(timeout_s=STOP_WITHIN_S)
+        service.at_stop()
 
-    app = FastAPI(title="Ratchet label sensor", lifespan=lifespan)
+    app = FastAPI(title="Ratchet label sensor", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    _add_health(app, service.loop)
+    _add_views(app, service)
+    _add_orders(app, service)
+    return app
 
+
+def _add_health(app: FastAPI, loop: SensorLoop) -> None:
     @app.get("/healthz")
     def healthz() -> JSONResponse:
         """200 while the loop lives, whatever is down around it."""
-        return JSONResponse({"alive": loop.is_alive}, status_code=200 if loop.is_alive else 503)
+        is_alive = loop.is_alive and loop.oldest_tick_s() < STUCK_AFTER_S
+        return JSONResponse({"alive": is_alive}, status_code=200 if is_alive else 503)
 
     @app.get("/readyz")
     def readyz() -> JSONResponse:
@@ -36,21 +70,67 @@ def make_app(loop: SensorLoop, list_tasks: Callable[[], Sequence[str]]) -> FastA
         is_ready = loop.is_alive and loop.has_looked and not failing
         return JSONResponse({"ready": is_ready, "failing": failing}, status_code=200 if is_ready else 503)
 
+
+def _add_views(app: FastAPI, service: Service) -> None:
     @app.get("/status")
     def status() -> dict[str, Any]:
-        newest = loop.newest()
-        return {"tasks": [_status_of(loop, task) for task in sorted(newest)]}
+        told = (_status_of(service.loop, task) for task in sorted(service.loop.newest()))
+        return {"tasks": [each for each in told if each]}
 
-    @app.post("/tick", status_code=202)
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_orders(app: FastAPI, service: Service) -> None:
+    """What makes the sensor look; both need the token where there is one."""
+
+    def check_token(request: Request) -> None:
+        if not is_authorized(request.headers.get("authorization", ""), token=service.token):
+            if request.url.path == "/events":
+                service.metrics.note_request(401)
+            raise HTTPException(
+                401,
+                "Send the sensor's token: `Authorization: Bearer <RATCHET_SENSOR_TOKEN>`.",
+                headers={"WWW-Authenticate": 'Bearer realm="ratchet-sensor"'},
+            )
+
+    @app.post("/tick", status_code=202, dependencies=[Depends(check_token)])
     def tick(task: str) -> dict[str, Any]:
         """A hint. `tick` is the number of the tick that answers it: `num_ticks` of /status reaches it."""
-        if task not in list_tasks():
-            raise HTTPException(404, f"There is no task {task!r}; known: {', '.join(list_tasks()) or 'none'}.")
-        return {"task": task, "tick": loop.hint(task)}
+        known = service.list_tasks()
+        if task not in known:
+            raise HTTPException(404, f"There is no task {task!r}; known: {', '.join(known) or 'none'}.")
+        return {"task": task, "tick": service.loop.hint(task)}
 
-    return app
+    @app.post("/events", status_code=202, dependencies=[Depends(check_token)])
+    async def events(request: Request) -> dict[str, Any]:
+        """Notifications of the object store. Whatever they say, the listing decides what there is."""
+        hints = await _read_request(request, service)
+        for task in hints.tasks:
+            service.loop.hint(task)
+        service.metrics.note_request(202)
+        service.metrics.note_hints(hints.tasks, num_ignored=hints.num_ignored)
+        return {"tasks": list(hints.tasks)}
+
+
+async def _read_request(request: Request, service: Service) -> Hints:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            service.metrics.note_request(413)
+            raise HTTPException(413, f"A notification has {BODY_BYTES_MAX:,} bytes at most.")
+    try:
+        return read_hints(body, bucket=service.labels_bucket, tasks=service.list_tasks())
+    except Malformed as error:
+        service.metrics.note_request(400)
+        raise HTTPException(400, f"Not a notification: {error}.") from None
 
 
 def _status_of(loop: SensorLoop, task: str) -> dict[str, Any]:
-    history = [report.model_dump(mode="json", exclude={"task"}) for report in loop.history(task)]
-    return {"task": task, "num_ticks": loop.num_ticks(task), **history[0], "history": history}
+    """Empty for a task that is gone since."""
+    history = [entry.as_row() for entry in loop.history(task)]
+    if not history:
+        return {}
+    return {"num_ticks": loop.num_ticks(task), **history[0], "task": task, "history": history}

@@ -1,5 +1,7 @@
 """One tick: ask, decide, act."""
 
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -7,7 +9,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from ratchet.actions.retraining import RetrainPorts, Situation, ask_situation, start_run
 from ratchet.actions.run_claims import Hook, no_hook
 from ratchet.core.errors import Conflict
-from ratchet.core.trigger import Skip, Trigger, plan_tick
+from ratchet.core.labels import landed_at_of
+from ratchet.core.trigger import Rival, Skip, SkipCode, Trigger, TriggerCode, plan_tick, threshold_at
+from ratchet.core.trigger.evidence import Evidence
 from sensors.label_sensor.policies import TaskPolicy
 
 
@@ -20,33 +24,115 @@ class TickReport(BaseModel):
     at: AwareDatetime
     outcome: Literal["trigger", "skip", "error"]
     reason: str
+    code: SkipCode | TriggerCode | Literal["lost_race", "error"] = "error"
+    """The reason in one word. lost_race: somebody else claimed the run between the look and the claim."""
     num_pending: int | None = None
     """New labels; None when the tick could not count them."""
+    num_seen: int = 0
+    """Of these, those that the last run looks at or said no to: they count towards no other run."""
+    num_by_class: Mapping[str, int] = {}
+    """Of the shards that say."""
+    num_by_labeler: Mapping[str, int] = {}
+    num_resent: int = 0
+    """Labels that were sent before under another key; not in `num_pending`."""
+    oldest_at: AwareDatetime | None = None
+    """When the oldest of the new labels landed."""
+    newest_at: AwareDatetime | None = None
+    """When the newest of them was put, as its key says."""
+    not_before: AwareDatetime | None = None
+    """When a run starts at the earliest if nothing but the time changes; None: time alone starts none."""
     threshold: int | None = None
+    """As the policy says."""
+    threshold_now: int | None = None
+    """After what is known of drift, serving quality and label quality."""
     watermark: str | None = None
+    refusal: str = ""
+    """Why `validate` refused the newest dataset version; "" when it did not."""
     run_name: str | None = None
     """Of the run that it started."""
     run_id: str | None = None
+    """None too when the run is claimed and somebody else submits it."""
+    submit_s: float | None = None
+    """From the decision to the recorded run."""
+    is_running: bool = False
+    """Whether a run of the task is in flight."""
+    last_started_at: AwareDatetime | None = None
+    """When the newest run was claimed."""
 
 
-def tick(ports: RetrainPorts, policy: TaskPolicy, *, task: str, at: Hook = no_hook) -> TickReport:
-    """Look at a task once, and start a run when its labels are worth one."""
-    now = ports.clock.now()
+def no_others() -> Sequence[Rival]:
+    return ()
+
+
+def tell_nobody(report: "TickReport") -> None:
+    pass
+
+
+def tick(
+    ports: RetrainPorts,
+    policy: TaskPolicy,
+    *,
+    task: str,
+    others: Callable[[], Sequence[Rival]] = no_others,
+    turn: AbstractContextManager[object] | None = None,
+    tell: Callable[[TickReport], None] = tell_nobody,
+    at: Hook = no_hook,
+) -> TickReport:
+    """Look at a task once, and start a run when its labels are worth one.
+
+    others: the other tasks as last seen. turn: held from the decision until `tell` knows of the run, so that of several
+    tasks that are looked at together each knows what the others have just started.
+    """
     situation = ask_situation(ports, task=task, at=at)
-    decision = decide(situation, policy, task=task, ports=ports)
-    report = TickReport(
+    with turn or nullcontext():
+        decision = decide(situation, policy, task=task, ports=ports, others=others())
+        report = report_of(situation, decision, policy, task=task, ports=ports)
+        if isinstance(decision, Trigger):
+            report = act(ports, decision, situation, report=report, at=at)
+        tell(report)
+        return report
+
+
+def report_of(
+    situation: Situation, decision: Trigger | Skip, policy: TaskPolicy, *, task: str, ports: RetrainPorts
+) -> TickReport:
+    """What the tick saw; a run that it starts is added by `act`."""
+    now = ports.clock.now()
+    newest = max(situation.backlog.shard_keys, default=None)
+    evidence = Evidence(
+        backlog=situation.backlog,
+        task=task,
+        policy=policy.trigger,
+        policy_digest=policy.digest,
+        last=situation.last,
+        in_flight=situation.in_flight,
+    )
+    return TickReport(
         task=task,
         at=now,
         outcome="skip",
-        reason=decision.reason,
+        reason="; ".join(filter(None, (decision.reason, situation.refusal))),
+        code=decision.code,
         num_pending=situation.backlog.num_labels,
+        num_seen=situation.backlog.num_labels - evidence.waiting.num_labels,
+        num_by_class=situation.backlog.num_by_class,
+        num_by_labeler=situation.backlog.num_by_labeler,
+        num_resent=situation.backlog.num_resent,
+        oldest_at=situation.backlog.oldest_at,
+        newest_at=landed_at_of(newest) if newest else None,
+        not_before=decision.not_before if isinstance(decision, Skip) else None,
         threshold=policy.trigger.threshold,
+        threshold_now=threshold_at(policy.trigger, situation.signals, at=now),
         watermark=situation.backlog.watermark,
+        refusal=situation.refusal,
+        is_running=situation.is_busy,
+        last_started_at=situation.newest_claim.claim.claimed_at if situation.newest_claim else None,
     )
-    return report if isinstance(decision, Skip) else act(ports, decision, situation, report=report, at=at)
 
 
-def decide(situation: Situation, policy: TaskPolicy, *, task: str, ports: RetrainPorts) -> Trigger | Skip:
+def decide(
+    situation: Situation, policy: TaskPolicy, *, task: str, ports: RetrainPorts, others: Sequence[Rival] = ()
+) -> Trigger | Skip:
     return plan_tick(
         situation.backlog,
         task=task,
@@ -55,16 +141,29 @@ def decide(situation: Situation, policy: TaskPolicy, *, task: str, ports: Retrai
         last=situation.last,
         in_flight=situation.in_flight,
         now=ports.clock.now(),
+        starts=situation.starts,
+        signals=situation.signals,
+        others=others,
+        classes=policy.classes,
     )
 
 
 def act(
     ports: RetrainPorts, trigger: Trigger, situation: Situation, *, report: TickReport, at: Hook = no_hook
 ) -> TickReport:
+    began_at_s = ports.clock.elapsed_s()
     try:
         run = start_run(ports, trigger, situation, at=at)
     except Conflict as conflict:
-        return report.model_copy(update={"reason": f"somebody else claimed this run first ({conflict})"})
+        reason = f"somebody else claimed this run first ({conflict})"
+        return report.model_copy(update={"reason": reason, "code": "lost_race"})
     return report.model_copy(
-        update={"outcome": "trigger", "run_name": run.claim.run_name, "run_id": run.run_id},
+        update={
+            "outcome": "trigger",
+            "run_name": run.claim.run_name,
+            "run_id": run.run_id or None,
+            "submit_s": ports.clock.elapsed_s() - began_at_s,
+            "is_running": True,
+            "last_started_at": run.claim.claimed_at,
+        },
     )

@@ -67,7 +67,15 @@ class Room:
     def validate(self, version: str, policy: QualityPolicy = QUALITY) -> Verdict:
         names = ("incoming", "manifest", "rejected", "report.html", "verdict.json")
         paths = ValidatePaths(*(self.path(name) for name in names))
-        name = validate_step(SPEC, version=version, policy=policy, objects=self.objects, bucket="ratchet", paths=paths)
+        name = validate_step(
+            SPEC,
+            version=version,
+            policy=policy,
+            labels=self.labels,
+            objects=self.objects,
+            bucket="ratchet",
+            paths=paths,
+        )
         verdict = Verdict.model_validate_json(Path(paths.verdict).read_bytes())
         assert verdict.verdict == name
         return verdict

@@ -3,12 +3,25 @@
 import pytest
 
 from components.notify.step import EndedRun, Outcome, notify_step, outcome_state_of
+from ratchet.actions.run_journal import RunJournal
 from ratchet.core.errors import Unavailable
 from ratchet.core.ledger import LedgerEntry
+from ratchet.core.trigger import Trigger
 from tests.components.rollout_world import CHALLENGER, CHAMPION, TASK, World
 from tests.fakes.object_store import FakeObjectStore
 
 URI = f"s3://ratchet/outcomes/{TASK}/key-1.json"
+TRIGGER = Trigger(
+    run_key="key-1",
+    reason="",
+    task=TASK,
+    watermark="",
+    attempt=0,
+    policy_digest="p",
+    num_labels=1,
+    newest_shard="",
+    shards_digest="",
+)
 
 
 @pytest.fixture
@@ -35,9 +48,24 @@ def open_canary(world: World) -> None:
     assert sorted(world.traffic_pct().values()) == [50, 50]
 
 
-def notify(world: World, objects: FakeObjectStore, *, state: str, run_key: str = "key-1", error: str = "") -> Outcome:
-    run = EndedRun(task=TASK, run_key=run_key, run_id="run-1", state=state, error=error)
-    return notify_step(run, objects=objects, services=world, ledger=world.ledger, clock=world, bucket="ratchet")
+def notify(
+    world: World,
+    objects: FakeObjectStore,
+    *,
+    state: str,
+    run_key: str = "key-1",
+    run_id: str = "run-1",
+    recorded: str = "run-1",
+    error: str = "",
+) -> Outcome:
+    """`recorded`: the run that the journal knows as that of the newest claim; "" when nothing was claimed."""
+    journal = RunJournal(objects, bucket="ratchet")
+    if recorded and journal.fetch_newest(TASK) is None:
+        journal.record_run(journal.append_claim(TRIGGER, after=None, clock=world), recorded)
+    run = EndedRun(task=TASK, run_key=run_key, run_id=run_id, state=state, error=error)
+    return notify_step(
+        run, objects=objects, services=world, ledger=world.ledger, journal=journal, clock=world, bucket="ratchet"
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,3 +115,24 @@ def test_a_run_without_a_key_is_written_down_under_its_id(world):
     objects = FakeObjectStore()
     notify(world, objects, state="COMPLETE", run_key="")
     assert objects.exists(f"s3://ratchet/outcomes/{TASK}/run-1.json")
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [("COMPLETE", "SUPERSEDED"), ("CANCELED", "CANCELED"), ("FAILED", "FAILED")],
+)
+def test_a_duplicate_neither_closes_the_canary_of_the_real_run_nor_writes_over_its_outcome(world, state, outcome):
+    open_canary(world)
+    objects = FakeObjectStore()
+    real = notify(world, objects, state="COMPLETE")
+    told = notify(world, objects, state=state, run_id="run-2")
+    assert (told.state, told.closed) == (outcome, "")
+    assert sorted(world.traffic_pct().values()) == [50, 50]
+    assert Outcome.model_validate_json(objects.fetch(URI)) == real
+    assert objects.exists(f"s3://ratchet/outcomes/{TASK}/run-2.json")
+
+
+def test_a_run_that_failed_before_it_was_anybody_s_closes_nothing(world):
+    open_canary(world)
+    assert notify(world, FakeObjectStore(), state="FAILED", run_key="", recorded="").state == "FAILED"
+    assert sorted(world.traffic_pct().values()) == [50, 50]

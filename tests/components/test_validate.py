@@ -109,7 +109,7 @@ def test_one_id_with_two_pictures_is_refused(room: Room) -> None:
 
 def test_more_broken_shards_than_allowed_refuse_the_rest_but_quarantine_only_the_broken(room: Room) -> None:
     good = room.push(digit_labels(range(50)))
-    bad = [room.labels.put_shard("digits", b"?", num_labels=1) for _ in range(2)]
+    bad = [room.labels.put_shard("digits", data, num_labels=1) for data in (b"?", b"??")]
     verdict = room.validate(room.ingest()[0])
     assert (verdict.verdict, verdict.inputs["quarantined"]) == ("refused", bad)
     again = room.validate(room.ingest()[0])

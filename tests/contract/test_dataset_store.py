@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,29 @@ class TestRealRepository:
             thread.join()
         assert sorted(said) == ["digits", "digits lost", "tables", "texts"]
         assert _git(settings, "rev-list", "--count", "main").strip() == "3"
+
+    def test_tags_are_listed_again_only_when_the_branch_moved(
+        self, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And what another process commits is seen at once."""
+        listed: list[str] = []
+        list_tags = GitRepo.list_tags
+
+        def noted(repo: GitRepo, prefix: str) -> Mapping[str, str]:
+            listed.append(prefix)
+            return list_tags(repo, prefix)
+
+        monkeypatch.setattr(GitRepo, "list_tags", noted)
+        sensor, run = real_store(settings), real_store(settings)
+        assert sensor.list_versions("digits") == sensor.list_versions("digits") == ()
+        run.commit_version(version_of(1, V1), V1)
+        assert sensor.list_versions("digits") == sensor.list_versions("digits") == ("digits/v1",)
+        run.commit_version(version_of(1, V2, task="texts"), V2)
+        assert (sensor.list_versions("digits"), sensor.list_versions("texts")) == (("digits/v1",), ("texts/v1",))
+        assert listed == ["digits/v", "digits/v", "digits/v", "texts/v"]
+        _git(settings, "tag", "--delete", "digits/v1")
+        monkeypatch.setattr("ratchet.adapters.dvc.time.monotonic", lambda: float("inf"))
+        assert sensor.list_versions("digits") == ()
 
     def test_blobs_without_a_commit_are_no_version(self, settings: Settings) -> None:
         """A run that is killed between upload and push leaves nothing that anybody would read."""

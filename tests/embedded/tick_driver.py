@@ -1,11 +1,19 @@
-"""One tick of the sensor in a process of its own, killed at a named point: `python tick_driver.py TASK POINT`."""
+"""Sensors in processes of their own, each stopped at a named point of its tick.
 
-import logging
+`python -m tests.embedded.tick_driver SIGNAL LEASE_S SKEW_S TASK=POINT…`: one child a task, forked after the imports;
+each ticks once, sends itself SIGNAL at its point ("" = never), and prints its report. The parent prints
+`pid TASK PID` when a child begins and `end TASK CODE` when it has ended.
+"""
+
+import dataclasses
 import os
 import signal
 import sys
+from datetime import datetime, timedelta
 
 from ratchet import wiring
+from ratchet.actions.clock import SystemClock
+from ratchet.actions.run_journal import RunJournal
 from ratchet.core.trigger import TriggerPolicy
 from sensors.label_sensor.policies import TaskPolicy
 from sensors.label_sensor.tick import tick
@@ -13,15 +21,51 @@ from sensors.label_sensor.tick import tick
 POLICY = TaskPolicy(trigger=TriggerPolicy(threshold=2, retry_wait_s=0), digest="policy")
 
 
-def main(task: str, wanted: str) -> None:
-    logging.basicConfig(level=logging.INFO)
+class SkewedClock(SystemClock):
+    """A machine whose wall clock is wrong."""
+
+    def __init__(self, skew_s: float) -> None:
+        self._skew = timedelta(seconds=skew_s)
+
+    def now(self) -> datetime:
+        return super().now() + self._skew
+
+
+def tick_once(task: str, wanted: str, *, number: signal.Signals, lease_s: float, skew_s: float) -> None:
+    import kfp.client  # noqa: F401 - before the tick: it takes a second, and the lease of a test is short
 
     def at(point: str) -> None:
         if point == wanted:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
 
-    report = tick(wiring.retrain_ports(), POLICY, task=task, at=at)
-    sys.stdout.write(report.model_dump_json())
+    ports = dataclasses.replace(
+        wiring.retrain_ports(),
+        clock=SkewedClock(skew_s),
+        journal=RunJournal(wiring.object_store(), bucket=wiring.settings().ratchet_bucket, lease_s=lease_s),
+    )
+    report = tick(ports, POLICY, task=task, at=at)
+    tell(f"report {report.model_dump_json()}")
+
+
+def tell(line: str) -> None:
+    os.write(1, f"{line}\n".encode())
+
+
+def main(name: str, lease_s: str, skew_s: str, *tasks: str) -> None:
+    import kfp.client  # noqa: F401 - once for all children
+
+    children = {}
+    for each in tasks:
+        task, _, point = each.partition("=")
+        pid = os.fork()
+        if pid == 0:
+            tick_once(task, point, number=signal.Signals[name], lease_s=float(lease_s), skew_s=float(skew_s))
+            os._exit(0)
+        children[pid] = task
+        tell(f"pid {task} {pid}")
+    for _ in children:
+        pid, status = os.wait()
+        tell(f"end {children[pid]} {os.waitstatus_to_exitcode(status)}")
 
 
 if __name__ == "__main__":

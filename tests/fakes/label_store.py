@@ -1,10 +1,11 @@
 """A label store in memory, with shards landing one second apart."""
 
+import hashlib
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from ratchet.core.errors import NotFound
-from ratchet.core.labels import LabelShard, is_shard_key, shard_key_of
+from ratchet.core.labels import CountedShards, LabelShard, ShardCounts, is_shard_key, shard_key_of
 
 FIRST_AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -12,14 +13,18 @@ FIRST_AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 class FakeLabelStore:
     def __init__(self, now: datetime = FIRST_AT) -> None:
         self.now = now
-        self._shards: dict[str, tuple[bytes, int | None, datetime]] = {}
+        self._shards: dict[str, tuple[bytes, ShardCounts, datetime]] = {}
 
     def list_shards(self, task: str, *, after: str = "", settled: Collection[str] = ()) -> Sequence[LabelShard]:
         return tuple(
-            LabelShard(key=key, size_bytes=len(data), etag=key, last_modified_at=landed_at, num_labels=num_labels)
-            for key, (data, num_labels, landed_at) in sorted(self._shards.items())
+            LabelShard(key=key, size_bytes=len(data), etag=hashlib.md5(data).hexdigest(), last_modified_at=landed_at)
+            for key, (data, _, landed_at) in sorted(self._shards.items())
             if is_shard_key(key, task) and key > after and key not in settled
         )
+
+    def count_shards(self, shards: Sequence[LabelShard]) -> CountedShards:
+        there = (shard for shard in shards if shard.key in self._shards)
+        return CountedShards(tuple(shard.with_counts(self._shards[shard.key][1]) for shard in there), num_left=0)
 
     def fetch_shard(self, key: str) -> bytes:
         try:
@@ -27,13 +32,20 @@ class FakeLabelStore:
         except KeyError:
             raise NotFound(f"{key} is not there.") from None
 
-    def put_shard(self, task: str, data: bytes, *, num_labels: int) -> str:
+    def put_shard(self, task: str, data: bytes, *, num_labels: int, counts: ShardCounts | None = None) -> str:
         key = shard_key_of(task, self.now, len(self._shards).to_bytes(10, "big"))
-        self.put_at(key, data, num_labels=num_labels)
+        self.put_at(key, data, num_labels=num_labels, counts=counts)
         self.now += timedelta(seconds=1)
         return key
 
-    def put_at(self, key: str, data: bytes, *, num_labels: int | None = None) -> None:
+    def put_at(
+        self, key: str, data: bytes, *, num_labels: int | None = None, counts: ShardCounts | None = None
+    ) -> None:
         """What another tool may do: choose the key, say nothing about the number of labels."""
         counted = sum(1 for line in data.splitlines() if line.strip()) if num_labels is None else num_labels
-        self._shards[key] = (data, counted, self.now)
+        said = (counts or ShardCounts()).model_copy(update={"num_labels": counted})
+        self._shards[key] = (data, said, self.now)
+
+    def delete(self, key: str) -> None:
+        """What only a person does."""
+        del self._shards[key]

@@ -4,36 +4,50 @@ from datetime import timedelta
 
 import pytest
 
+from ratchet.actions import datasets as datasets_action
+from ratchet.actions.contents import Marker, marker_uri
 from ratchet.actions.datasets import (
     LATE,
     AcceptedVersion,
+    Memory,
     Pending,
     fetch_verdict,
     list_history,
     list_pending,
+    mark_settled,
     newest_accepted,
     verdict_uri,
     write_verdict,
 )
 from ratchet.core.dataset import Manifest, version_name
 from ratchet.core.errors import Conflict, DataRejected
-from ratchet.core.labels import shard_key_of
+from ratchet.core.labels import ShardCounts, shard_key_of
 from ratchet.core.verdict import Reason, Verdict
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FIRST_AT, FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
 
 
+class Counted(FakeObjectStore):
+    """Counts what it is asked for."""
+
+    num_fetched = 0
+
+    def fetch(self, uri: str) -> bytes:
+        self.num_fetched += 1
+        return super().fetch(uri)
+
+
 class World:
     def __init__(self) -> None:
-        self.labels, self.datasets, self.objects = FakeLabelStore(), FakeDatasetStore(), FakeObjectStore()
+        self.labels, self.datasets, self.objects = FakeLabelStore(), FakeDatasetStore(), Counted()
 
-    def land(self, minutes: float, *, landed_minutes: float | None = None) -> str:
+    def land(self, minutes: float, *, landed_minutes: float | None = None, data: bytes | None = None) -> str:
         """A shard whose key says `minutes` after the first, and that landed then, or at another time."""
         at = FIRST_AT + timedelta(minutes=minutes)
         key = shard_key_of("digits", at, bytes(10))
         self.labels.now = at if landed_minutes is None else FIRST_AT + timedelta(minutes=landed_minutes)
-        self.labels.put_at(key, b"", num_labels=10)
+        self.labels.put_at(key, key.encode() if data is None else data, num_labels=10)
         return key
 
     def judge(self, name: str, *, quarantined: list[str] | None = None) -> str:
@@ -53,11 +67,12 @@ class World:
         reason = Reason(check="c", value=None, limit=None, passed=name == "accepted", text="because")
         if name:
             verdict = Verdict(kind="validate", verdict=name, reasons=(reason,), inputs=inputs)
+            mark_settled(self.labels, self.objects, verdict, task="digits", version=version, bucket="ratchet")
             write_verdict(self.objects, verdict, version=version, bucket="ratchet")
         return version
 
-    def pending(self) -> Pending:
-        return list_pending(self.labels, self.datasets, self.objects, task="digits", bucket="ratchet")
+    def pending(self, memory: Memory | None = None) -> Pending:
+        return list_pending(self.labels, self.datasets, self.objects, task="digits", bucket="ratchet", memory=memory)
 
     def keys(self) -> list[str]:
         return [shard.key for shard in self.pending().shards]
@@ -170,3 +185,107 @@ def test_a_broken_verdict_is_named(world: World) -> None:
     world.objects.put(verdict_uri(version, bucket="ratchet"), b"{")
     with pytest.raises(DataRejected, match=r"s3://ratchet/verdicts/digits/v1\.json is not a verdict"):
         world.pending()
+
+
+@pytest.mark.parametrize("verdict", ["accepted", "refused"])
+def test_a_content_that_was_settled_long_ago_counts_no_second_time(world: World, verdict: str) -> None:
+    """A tool that sends a month of shards again starts no run, nor does what was in quarantine."""
+    first = world.land(0, data=b"same")
+    world.judge(verdict, quarantined=[first] if verdict == "refused" else [])
+    for day in range(1, 4):
+        world.land(day * 1440)
+        world.judge("accepted")
+    again, new = world.land(10_000, data=b"same"), world.land(10_001, data=b"new")
+    pending = world.pending()
+    assert (world.keys(), pending.num_labels, pending.num_resent) == ([new], 10, 10)
+    assert pending.last_key == new > again
+    world.judge("accepted")
+    assert (world.keys(), world.pending().num_resent) == ([], 0), "a version has looked at it: no news any more"
+
+
+def test_of_two_with_one_content_the_one_that_landed_first_counts(world: World) -> None:
+    """Also when the other one's key sorts before it: what a tick has counted stays as it was."""
+    first = world.land(10, data=b"same")
+    assert world.keys() == [first]
+    late = world.land(5, landed_minutes=11, data=b"same")
+    assert (world.keys(), world.pending().num_resent) == ([first], 10)
+    world.judge("refused", quarantined=[first])
+    assert world.keys() == [], f"{late} is what was refused"
+
+
+def test_a_marker_without_its_verdict_settles_nothing(world: World) -> None:
+    """The run died between the two, and then a person deleted the shard that it had marked."""
+    lost = world.land(0, data=b"same")
+    version = world.judge("")
+    [shard] = world.pending().shards
+    marker = Marker(key=lost, version=version)
+    world.objects.put(marker_uri("digits", shard, bucket="ratchet"), marker.model_dump_json().encode())
+    again = world.land(1, data=b"same")
+    assert world.keys() == [lost]
+    world.labels.delete(lost)
+    assert world.keys() == [again]
+    world.judge("accepted")
+    world.land(100, data=b"same")
+    assert (world.keys(), world.pending().num_resent) == ([], 10)
+
+
+def test_a_settled_marker_stays(world: World) -> None:
+    key = world.land(0)
+    version = world.judge("accepted")
+    verdict = fetch_verdict(world.objects, version=version, bucket="ratchet")
+    assert verdict is not None
+    mark_settled(world.labels, world.objects, verdict, task="digits", version="digits/v9", bucket="ratchet")
+    [shard] = world.labels.list_shards("digits")
+    data = world.objects.fetch(marker_uri("digits", shard, bucket="ratchet"))
+    assert Marker.model_validate_json(data) == Marker(key=key, version=version)
+
+
+def test_a_broken_marker_is_named(world: World) -> None:
+    world.land(0)
+    [shard] = world.pending().shards
+    world.objects.put(marker_uri("digits", shard, bucket="ratchet"), b"{")
+    with pytest.raises(DataRejected, match=r"s3://ratchet/contents/digits/.*\.json is no content marker"):
+        world.pending()
+
+
+def test_a_look_asks_once_about_what_is_final(world: World) -> None:
+    """10 verdicts and 5 new shards cost 15 requests at first, and then none: the listing is all there is to do."""
+    for minutes in range(10):
+        world.land(minutes)
+        world.judge("accepted")
+    for minutes in range(10, 15):
+        world.land(minutes)
+    memory, before = Memory(), world.objects.num_fetched
+    looks = [world.pending(memory) for _ in range(3)]
+    assert looks[0] == looks[1] == looks[2] == world.pending()
+    assert world.objects.num_fetched - before == 2 * (10 + 5)
+
+
+def test_only_recent_versions_are_looked_at(world: World) -> None:
+    for minutes in range(0, 3000, 30):
+        world.land(minutes)
+        world.judge("accepted")
+    before = world.objects.num_fetched
+    assert (world.keys(), world.objects.num_fetched - before) == ([], 2)
+
+
+def test_a_flood_is_looked_at_in_parts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets_action, "NUM_NEW_MAX", 4)
+    keys = [world.land(minutes) for minutes in range(10)]
+    memory = Memory()
+    looks = [world.pending(memory) for _ in range(4)]
+    assert [(look.num_labels, look.num_left) for look in looks] == [(40, 6), (80, 2), (100, 0), (100, 0)]
+    assert [shard.key for shard in looks[0].shards] == keys[:4]
+    whole = list_pending(world.labels, world.datasets, world.objects, task="digits", bucket="ratchet", is_counted=False)
+    assert ([shard.key for shard in whole.shards], whole.last_key, whole.num_left) == (keys, keys[-1], 0)
+
+
+def test_labels_add_up_by_class_and_by_labeler(world: World) -> None:
+    """Shards that do not say are counted in the total alone."""
+    told = {"num_by_class": {"7": 2, "8": 1}, "num_by_labeler": {"ada": 3}}
+    for data in (b"1", b"2"):
+        world.labels.put_shard("digits", data, num_labels=3, counts=ShardCounts.model_validate(told))
+    world.labels.put_shard("digits", b"3", num_labels=4)
+    pending = world.pending()
+    assert (pending.num_labels, pending.num_untold) == (10, 4)
+    assert (pending.num_by_class, pending.num_by_labeler) == ({"7": 4, "8": 2}, {"ada": 6})

@@ -1,6 +1,8 @@
 """`ratchet run retrain` and `ratchet runs`, on fakes."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,9 +12,10 @@ from ratchet import wiring
 from ratchet.actions.retraining import RetrainPorts
 from ratchet.actions.run_claims import RunJournal
 from ratchet.cli import app
+from ratchet.commands.run import _start
 from ratchet.commands.run_logs import news_in
 from ratchet.commands.run_view import depth_of, duration_s_of, short_error, tree_order
-from ratchet.core.errors import Conflict, DataRejected, NotFound
+from ratchet.core.errors import Conflict, DataRejected, NotFound, Unavailable
 from ratchet.core.ports import RunArtifact, RunTask
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FakeLabelStore
@@ -64,6 +67,45 @@ def test_a_second_run_at_once_is_a_conflict(ports):
     refused = invoke("run", "retrain", "--task", "digits", "--again")
     assert isinstance(refused.exception, Conflict)
     assert "in flight" in str(refused.exception)
+
+
+def test_two_commands_at_once_start_one_run(ports):
+    """A double click: both have looked, and neither has claimed yet."""
+    list_unfinished, both_looked = ports.pipelines.list_unfinished, threading.Barrier(2)
+
+    def look(experiment):
+        found = list_unfinished(experiment)
+        both_looked.wait(timeout=10)
+        return found
+
+    ports.pipelines.list_unfinished = look
+
+    def command() -> str:
+        try:
+            _start("digits", again=True)
+        except Conflict:
+            return "conflict"
+        return "started"
+
+    with ThreadPoolExecutor(2) as pool:
+        told = sorted(pool.map(lambda _: command(), range(2)))
+    assert told == ["conflict", "started"]
+    assert len(ports.pipelines.list_runs()) == 1
+
+
+def test_asking_again_after_a_lost_answer_starts_no_second_run(ports):
+    submit = ports.pipelines.submit
+
+    def lose_answer(*args, **kwargs):
+        ports.pipelines.submit = submit
+        submit(*args, **kwargs)
+        raise Unavailable("timed out")
+
+    ports.pipelines.submit = lose_answer
+    assert isinstance(invoke("run", "retrain", "--task", "digits", "--again").exception, Unavailable)
+    refused = invoke("run", "retrain", "--task", "digits", "--again")
+    assert isinstance(refused.exception, Conflict)
+    assert len(ports.pipelines.list_runs()) == 1
 
 
 @pytest.mark.parametrize(("state", "exit_code"), [("SUCCEEDED", 0), ("SKIPPED", 0), ("FAILED", 1), ("CANCELED", 1)])

@@ -1,26 +1,26 @@
-"""One tick of the sensor: ask, decide, act; and the loop that makes them."""
+"""One tick of the sensor: ask, decide, act."""
 
+import dataclasses
+import secrets
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from ratchet import wiring
 from ratchet.actions.datasets import ACCEPTED, REFUSED, write_verdict
 from ratchet.actions.retraining import RetrainPorts
 from ratchet.actions.run_claims import RunJournal
 from ratchet.core.dataset import Manifest
-from ratchet.core.errors import PolicyError, Unavailable
+from ratchet.core.errors import PolicyError
 from ratchet.core.trigger import TriggerPolicy
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.settings import Settings
-from sensors.label_sensor.app import make_app
-from sensors.label_sensor.loop import SensorLoop
 from sensors.label_sensor.policies import PolicyFiles, TaskPolicy
+from sensors.label_sensor.rivals import rivals_of
 from sensors.label_sensor.tick import TickReport, tick
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FakeLabelStore
@@ -29,7 +29,6 @@ from tests.fakes.pipelines import FakePipelines
 
 POLICY = TaskPolicy(trigger=TriggerPolicy(threshold=200, retry_wait_s=0), digest="p1")
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
-WITHIN_S = 10.0
 
 
 class World:
@@ -50,7 +49,7 @@ class World:
         )
 
     def push(self, num_labels: int) -> str:
-        return self.labels.put_shard("digits", b"x", num_labels=num_labels)
+        return self.labels.put_shard("digits", secrets.token_bytes(8), num_labels=num_labels)
 
     def tick(self) -> TickReport:
         return tick(self.ports, POLICY, task="digits")
@@ -134,98 +133,6 @@ def test_somebody_who_claims_between_the_look_and_the_claim_wins():
     assert len(world.pipelines.list_runs()) == 1
 
 
-def wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def report(reason: str = "quiet") -> TickReport:
-    return TickReport(task="digits", at=NOON, outcome="skip", reason=reason)
-
-
-def test_the_loop_goes_on_when_servers_are_down_and_says_so_once(caplog):
-    answers = iter([Unavailable("S3 is down"), Unavailable("S3 is down"), ValueError("a defect"), None])
-
-    def answer(task: str) -> TickReport:
-        error = next(answers, None)
-        if error is not None:
-            raise error
-        return report("all is well")
-
-    loop = SensorLoop(answer, lambda: ["digits"], interval_s=0.01)
-    with caplog.at_level("INFO"):
-        loop.start()
-        wait_for(lambda: loop.num_ticks("digits") >= 6)
-        assert loop.stop(timeout_s=WITHIN_S)
-    assert [each.outcome for each in reversed(loop.history("digits"))] == ["error", "error", "skip"]
-    told = [record.getMessage() for record in caplog.records if record.getMessage().startswith("tick task=")]
-    assert len(told) == 3, "one line a change"
-
-
-def test_hints_that_come_together_are_one_tick():
-    release, num_started = threading.Event(), []
-
-    def slow(task: str) -> TickReport:
-        num_started.append(task)
-        release.wait(WITHIN_S)
-        return report()
-
-    loop = SensorLoop(slow, lambda: ["digits"], interval_s=3600)
-    loop.start()
-    wait_for(lambda: num_started)
-    numbers = {loop.hint("digits") for _ in range(50)}
-    assert numbers == {2}, "the tick under way began before the hints: the next one answers them"
-    release.set()
-    wait_for(lambda: loop.num_ticks("digits") == 2)
-    time.sleep(0.05)
-    assert loop.num_ticks("digits") == 2
-    assert loop.stop(timeout_s=WITHIN_S)
-
-
-def test_stopping_lets_the_tick_under_way_finish():
-    entered, done = threading.Event(), []
-
-    def slow(task: str) -> TickReport:
-        entered.set()
-        time.sleep(0.1)
-        done.append(task)
-        return report()
-
-    loop = SensorLoop(slow, lambda: ["digits"], interval_s=0.01)
-    loop.start()
-    entered.wait(WITHIN_S)
-    assert loop.stop(timeout_s=WITHIN_S)
-    assert done
-
-
-def test_what_the_service_tells():
-    loop = SensorLoop(lambda task: report(), lambda: ["digits"], interval_s=0.01)
-    with TestClient(make_app(loop, lambda: ["digits"])) as client:
-        wait_for(lambda: client.get("/readyz").status_code == 200)
-        assert client.get("/healthz").json() == {"alive": True}
-        told = client.get("/status").json()["tasks"][0]
-        assert (told["task"], told["outcome"], told["reason"], len(told["history"])) == ("digits", "skip", "quiet", 1)
-        number = client.post("/tick", params={"task": "digits"}).json()["tick"]
-        wait_for(lambda: client.get("/status").json()["tasks"][0]["num_ticks"] >= number)
-        assert client.post("/tick", params={"task": "nobody"}).status_code == 404
-    assert not loop.is_alive
-
-
-def test_the_service_is_alive_but_not_ready_while_a_server_is_down():
-    def fail(task: str) -> TickReport:
-        raise Unavailable("KFP is down")
-
-    loop = SensorLoop(fail, lambda: ["digits"], interval_s=0.01)
-    with TestClient(make_app(loop, lambda: ["digits"])) as client:
-        wait_for(lambda: loop.has_looked)
-        assert client.get("/healthz").status_code == 200
-        answer = client.get("/readyz")
-    assert answer.status_code == 503
-    assert "KFP is down" in answer.json()["failing"]["digits"]
-
-
 def test_a_changed_policy_file_counts_from_the_next_tick(tmp_path, monkeypatch):
     project = Path(__file__).parents[2] / "configs"
     for kind in ("tasks", "policies"):
@@ -244,3 +151,41 @@ def test_a_changed_policy_file_counts_from_the_next_tick(tmp_path, monkeypatch):
     with pytest.raises(PolicyError, match="treshold"):
         files.fetch("digits")
     wiring.task_spec.cache_clear()
+
+
+class Meeting(FakePipelines):
+    """Two ticks that look at it wait for each other: both have looked before either decides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._both = threading.Barrier(2, timeout=10)
+
+    def list_unfinished(self, experiment: str) -> Any:
+        found = super().list_unfinished(experiment)
+        self._both.wait()
+        return found
+
+
+def test_two_tasks_at_once_do_not_take_the_same_slot():
+    world, turn = World(), threading.Lock()
+    world.pipelines = Meeting()
+    ports = dataclasses.replace(world.ports, pipelines=world.pipelines)
+    policy = TaskPolicy(trigger=TriggerPolicy(threshold=1, runs_at_once_max=1), digest="p1")
+    seen: dict[str, TickReport] = {}
+
+    def tick_one(task: str) -> TickReport:
+        return tick(
+            ports,
+            policy,
+            task=task,
+            others=lambda: rivals_of(task, seen, priorities={}),
+            turn=turn,
+            tell=lambda report: seen.update({report.task: report}),
+        )
+
+    for task in ("digits", "churn"):
+        world.labels.put_shard(task, secrets.token_bytes(8), num_labels=1)
+    with ThreadPoolExecutor(2) as threads:
+        reports = list(threads.map(tick_one, ("digits", "churn")))
+    assert sorted(report.outcome for report in reports) == ["skip", "trigger"], [each.reason for each in reports]
+    assert next(report.code for report in reports if report.outcome == "skip") == "no_slot"

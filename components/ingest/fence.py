@@ -1,0 +1,47 @@
+"""The first deed of a run: is it the one that this run key stands for? No other has effect."""
+
+import logging
+
+from components.ingest.step import Paths, Stores, ingest_step
+from ratchet.actions.clock import Clock
+from ratchet.actions.datasets import list_pending
+from ratchet.actions.retraining import backlog_of
+from ratchet.actions.run_journal import RunJournal
+from ratchet.actions.run_turn import OwnRun, claim_turn
+from ratchet.core.trigger import LastRun, Trigger, plan_request
+from ratchet.tasks.spec import TaskSpec
+
+logger = logging.getLogger(__name__)
+
+
+def fenced_ingest(
+    spec: TaskSpec,
+    run: OwnRun,
+    *,
+    journal: RunJournal,
+    stores: Stores,
+    paths: Paths,
+    policy_digest: str,
+    clock: Clock,
+) -> tuple[str, int, str]:
+    """`ingest_step` and "current"; or no version, 0 and "superseded" when it is not this run's turn."""
+
+    def trigger_after(last: LastRun | None) -> Trigger:
+        return _trigger_by_hand(spec.name, last, stores=stores, policy_digest=policy_digest)
+
+    turn = claim_turn(journal, run, trigger_after=trigger_after, clock=clock)
+    logger.log(logging.INFO if turn.is_current else logging.WARNING, "%s", turn.text)
+    if not turn.is_current:
+        return "", 0, turn.name
+    version, num_new = ingest_step(spec, run_key=run.run_key or run.run_id, stores=stores, paths=paths)
+    return version, num_new, turn.name
+
+
+def _trigger_by_hand(task: str, last: LastRun | None, *, stores: Stores, policy_digest: str) -> Trigger:
+    """The claim of a run that somebody started in KFP: as of `ratchet run retrain --again`."""
+    pending = list_pending(stores.labels, stores.datasets, stores.objects, task=task, bucket=stores.bucket)
+    planned = plan_request(
+        backlog_of(pending), task=task, policy_digest=policy_digest, last=last, in_flight=(), again=True
+    )
+    assert isinstance(planned, Trigger), planned.reason
+    return planned

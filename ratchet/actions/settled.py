@@ -1,0 +1,270 @@
+"""What `validate` said of each dataset version, and so which label shards are dealt with."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from ratchet.actions.contents import Answer, Kept, mark_contents
+from ratchet.core.dataset import version_number
+from ratchet.core.errors import Conflict, DataRejected, NotFound
+from ratchet.core.labels import first_key_at, landed_at_of
+from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore
+from ratchet.core.verdict import Verdict
+
+ACCEPTED = "accepted"
+REFUSED = "refused"
+LATE = timedelta(minutes=15)
+"""How far the time in a shard's key may be from its landing: slow uploads and wrong clocks of labeling tools. A shard
+that lands behind the watermark by no more than this is still found; one that far in the future is left alone, because
+a watermark there would hide what lands until then."""
+_NUM_SILENT_ASKED = 2
+"""Versions without a verdict that a look asks for by name: a run under way, and one that crashed before it."""
+
+
+class AcceptedVersion(BaseModel):
+    """A dataset version that `validate` accepted."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    watermark: str
+    """Key of the last label shard that it has looked at."""
+
+
+class JudgedVersion(NamedTuple):
+    """What a verdict says about label shards."""
+
+    verdict: str
+    watermark: str
+    shards: frozenset[str]
+    """That it accepted."""
+    quarantined: frozenset[str]
+    summary: str = ""
+    """One line for people."""
+
+    def settles(self, key: str) -> bool:
+        return key in self.shards or key in self.quarantined
+
+
+class TaskMemory:
+    """What one process remembers about a task from one look to the next. Forgetting it costs time, nothing else."""
+
+    def __init__(self) -> None:
+        self.verdicts: Kept[str, JudgedVersion] = Kept()
+        self.contents: Kept[str, Answer] = Kept()
+        self.silent: Kept[str, bool] = Kept()
+        """Versions without a verdict."""
+
+
+class Memory:
+    """Of every task. One look at a task at a time."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, TaskMemory] = {}
+
+    def turned(self, task: str) -> TaskMemory:
+        """For a new look: what the last two did not use is forgotten."""
+        memory = self._tasks.setdefault(task, TaskMemory())
+        memory.verdicts.turn()
+        memory.contents.turn()
+        memory.silent.turn()
+        return memory
+
+
+class Settled(NamedTuple):
+    accepted: AcceptedVersion | None
+    since: str
+    """Where a listing of what waits begins."""
+    keys: frozenset[str]
+    """Accepted or in quarantine, from there on."""
+    as_of: tuple[tuple[str, str], ...]
+    """The newest verdict."""
+    num_quarantined: int
+    refusal: str = ""
+    """Why the newest of them was refused, with its name; "" when it was accepted."""
+
+
+def verdict_uri(version: str, *, bucket: str) -> str:
+    """`s3://ratchet/verdicts/<task>/v<n>.json`."""
+    return f"s3://{bucket}/verdicts/{version}.json"
+
+
+def fetch_verdict(objects: ObjectStore, *, version: str, bucket: str) -> Verdict | None:
+    """What `validate` said of a version; None while it has not (or its run crashed)."""
+    uri = verdict_uri(version, bucket=bucket)
+    try:
+        data = objects.fetch(uri)
+    except NotFound:
+        return None
+    try:
+        return Verdict.model_validate_json(data)
+    except ValueError as error:
+        raise DataRejected(
+            f"{uri} is not a verdict: {error}. Delete that object; the labels are ingested again."
+        ) from None
+
+
+def write_verdict(objects: ObjectStore, verdict: Verdict, *, version: str, bucket: str) -> None:
+    """Say once and for all whether a version counts. The same verdict again is fine; another one is a Conflict."""
+    uri = verdict_uri(version, bucket=bucket)
+    data = verdict.model_dump_json(indent=2).encode()
+    try:
+        objects.put_if_absent(uri, data)
+    except Conflict:
+        if objects.fetch(uri) != data:
+            raise Conflict(f"{uri} holds another verdict already. Verdicts are final: ingest a new version.") from None
+
+
+def mark_settled(
+    labels: LabelStore, objects: ObjectStore, verdict: Verdict, *, task: str, version: str, bucket: str
+) -> None:
+    """Mark the contents that this verdict accepts or quarantines. Before it is written: it is what makes them count."""
+    judged = _judged(verdict)
+    keys = judged.shards | judged.quarantined
+    if not keys:
+        return
+    memory = TaskMemory()
+    before_first = min(keys)[:-1]
+    mark_contents(
+        objects,
+        [shard for shard in labels.list_shards(task, after=before_first) if shard.key in keys],
+        task=task,
+        version=version,
+        settles=lambda earlier, key: is_settling(memory, objects, earlier, key, bucket=bucket),
+        bucket=bucket,
+    )
+
+
+def newest_accepted(datasets: DatasetStore, objects: ObjectStore, *, task: str, bucket: str) -> AcceptedVersion | None:
+    """The newest version of a task that `validate` accepted. A version without a verdict does not count."""
+    for version, verdict in _verdicts(datasets, objects, task=task, bucket=bucket):
+        if verdict.verdict == ACCEPTED:
+            return _accepted(version, verdict)
+    return None
+
+
+def list_history(
+    datasets: DatasetStore, objects: ObjectStore, *, task: str, bucket: str
+) -> Sequence[tuple[str, Verdict | None]]:
+    """Every version of a task with what was said of it, newest first."""
+    versions = reversed(datasets.list_versions(task))
+    return tuple((version, fetch_verdict(objects, version=version, bucket=bucket)) for version in versions)
+
+
+def find_settled(
+    memory: TaskMemory, datasets: DatasetStore, objects: ObjectStore, *, task: str, bucket: str
+) -> Settled:
+    """The newest accepted version, the key to list from, and which keys from there on are dealt with.
+
+    Versions are looked at from the newest back to the first whose watermark lies before that key: those of the last
+    15 minutes, or the newest accepted one alone. A later version never has an earlier watermark (`Pending.last_key`).
+    """
+    silences = _Silences(objects, task=task, bucket=bucket)
+    accepted: AcceptedVersion | None = None
+    since = ""
+    seen: list[tuple[str, str]] = []
+    refusal = ""
+    shards: set[str] = set()
+    quarantined: set[str] = set()
+    for version in reversed(datasets.list_versions(task)):
+        verdict = _remembered(
+            memory, objects, version, bucket=bucket, is_behind=accepted is not None, silences=silences
+        )
+        if verdict is None:
+            continue
+        if accepted is not None and verdict.watermark < since:
+            break
+        if not seen and verdict.verdict == REFUSED:
+            refusal = f"{version} was refused: {verdict.summary}"
+        seen.append((version, verdict.verdict))
+        quarantined |= verdict.quarantined
+        if verdict.verdict != ACCEPTED:
+            continue
+        shards |= verdict.shards
+        if accepted is None:
+            accepted = AcceptedVersion(version=version, watermark=verdict.watermark)
+            since = first_key_at(task, landed_at_of(accepted.watermark) - LATE)
+    return Settled(accepted, since, frozenset(shards | quarantined), tuple(seen), len(quarantined), refusal)
+
+
+class _Silences:
+    """Which versions have no verdict, in one look: the first ones by a request each, the others by listing names.
+
+    A hundred runs in a row that crash before their verdict cost three requests, not a hundred.
+    """
+
+    def __init__(self, objects: ObjectStore, *, task: str, bucket: str) -> None:
+        self._objects = objects
+        self._task = task
+        self._bucket = bucket
+        self._judged: dict[str, frozenset[str]] = {}
+        self.num_met = 0
+
+    def is_sure(self, version: str) -> bool:
+        """Whether it is known to be silent without a request of its own."""
+        if self.num_met < _NUM_SILENT_ASKED:
+            return False
+        block = str(version_number(version))[:-2]
+        if block not in self._judged:
+            prefix = verdict_uri(f"{self._task}/v{block}", bucket=self._bucket).removesuffix(".json")
+            self._judged[block] = frozenset(self._objects.list_uris(prefix))
+        return verdict_uri(version, bucket=self._bucket) not in self._judged[block]
+
+
+def _remembered(
+    memory: TaskMemory,
+    objects: ObjectStore,
+    version: str,
+    *,
+    bucket: str,
+    is_behind: bool = False,
+    silences: _Silences | None = None,
+) -> JudgedVersion | None:
+    """The verdict of a version, fetched once: verdicts are final. That there is none yet is asked again.
+
+    is_behind: a newer version was accepted. What this one held waited for that one too, so its verdict, should it come
+    after all, changes nothing, and is asked for once.
+    """
+    known = memory.verdicts.get(version)
+    if known is not None:
+        return known
+    if is_behind and memory.silent.get(version):
+        return None
+    is_silent = silences is not None and silences.is_sure(version)
+    verdict = None if is_silent else fetch_verdict(objects, version=version, bucket=bucket)
+    if verdict is None:
+        memory.silent.put(version, True)
+        if silences is not None:
+            silences.num_met += 1
+        return None
+    found = _judged(verdict)
+    memory.verdicts.put(version, found)
+    return found
+
+
+def _judged(verdict: Verdict) -> JudgedVersion:
+    return JudgedVersion(
+        verdict=verdict.verdict,
+        watermark=str(verdict.inputs.get("watermark", "")),
+        shards=frozenset(verdict.inputs.get("shards", ())) if verdict.verdict == ACCEPTED else frozenset(),
+        quarantined=frozenset(verdict.inputs.get("quarantined", ())),
+        summary=verdict.summary(),
+    )
+
+
+def is_settling(memory: TaskMemory, objects: ObjectStore, version: str, key: str, *, bucket: str) -> bool:
+    verdict = _remembered(memory, objects, version, bucket=bucket)
+    return verdict is not None and verdict.settles(key)
+
+
+def _verdicts(datasets: DatasetStore, objects: ObjectStore, *, task: str, bucket: str) -> Iterator[tuple[str, Verdict]]:
+    for version in reversed(datasets.list_versions(task)):
+        verdict = fetch_verdict(objects, version=version, bucket=bucket)
+        if verdict is not None:
+            yield version, verdict
+
+
+def _accepted(version: str, verdict: Verdict) -> AcceptedVersion:
+    return AcceptedVersion(version=version, watermark=str(verdict.inputs["watermark"]))
