@@ -28,6 +28,7 @@ _ENDPOINTS = {
     "kfp_endpoint": "/apis/v2beta1/healthz",
     "gateway_endpoint": "/",
     "sensor_endpoint": "/healthz",
+    "guard_endpoint": "/healthz",
 }
 _INSTALL = "make setup"
 

@@ -14,11 +14,11 @@ from embedded.ports import StackPorts
 from embedded.services import ReadyCheck, Service, StackPlan
 from ratchet.settings import PROFILE_VARIABLE, Settings, variable_of
 
-CONTROL_PLANE, SENSOR = "control_plane", "sensor"
+CONTROL_PLANE, SENSOR, GUARD = "control_plane", "sensor", "guard"
 SERVING_SECRET = "ratchet-serving"  # noqa: S105 - the name of a secret, not its value
 _RUNTIMES_DIR = Path(__file__).parents[1] / "deploy" / "base"
 """The serving runtimes that a cluster gets too."""
-ALL_SERVICES = (object_store.NAME, tracking.NAME, gateway.NAME, CONTROL_PLANE, SENSOR)
+ALL_SERVICES = (object_store.NAME, tracking.NAME, gateway.NAME, CONTROL_PLANE, SENSOR, GUARD)
 
 
 class Site(BaseModel):
@@ -66,6 +66,7 @@ def plan_settings(base: Settings, site: Site) -> Settings:
             "envoy_admin_endpoint": f"unix://{site.admin_socket}" if gateway.NAME in site.services else "",
             "sensor_endpoint": site.url_of(SENSOR),
             "sensor_token": SecretStr(credentials.sensor_token),
+            "guard_endpoint": site.url_of(GUARD),
         }
     )
 
@@ -89,6 +90,7 @@ def plan_stack(settings: Settings, site: Site) -> StackPlan:
         gateway.gateway_service(layout, ports=site.ports, admin_socket=site.admin_socket),
         _control_plane_service(site),
         _sensor_service(site),
+        _guard_service(site),
     )
     return StackPlan(
         stack_id=site.credentials.stack_id,
@@ -113,6 +115,7 @@ def endpoints_of(settings: Settings) -> dict[str, str]:
         "s3": settings.s3_endpoint,
         "gateway": settings.gateway_endpoint,
         "sensor": settings.sensor_endpoint,
+        "guard": settings.guard_endpoint,
     }
 
 
@@ -175,14 +178,24 @@ def _control_plane_service(site: Site) -> Service:
 
 
 def _sensor_service(site: Site) -> Service:
+    return _watcher(site, SENSOR, module="sensors.label_sensor", depends_on=(object_store.NAME, CONTROL_PLANE))
+
+
+def _guard_service(site: Site) -> Service:
+    return _watcher(site, GUARD, module="sensors.guard", depends_on=(object_store.NAME, CONTROL_PLANE, gateway.NAME))
+
+
+def _watcher(site: Site, name: str, *, module: str, depends_on: tuple[str, ...]) -> Service:
+    """A service of ours that looks every few seconds."""
+    port = getattr(site.ports, name)
     return Service(
-        name=SENSOR,
-        command=(sys.executable, "-m", "sensors.label_sensor", "--port", str(site.ports.sensor)),
+        name=name,
+        command=(sys.executable, "-m", module, "--port", str(port)),
         env={PROFILE_VARIABLE: str(site.layout.profile)},
         cwd=site.project_dir,
-        port=site.ports.sensor,
-        log=site.layout.log_of(SENSOR),
-        ready=ReadyCheck(port=site.ports.sensor, path="/healthz", within_s=60),
-        depends_on=(object_store.NAME, CONTROL_PLANE),
+        port=port,
+        log=site.layout.log_of(name),
+        ready=ReadyCheck(port=port, path="/healthz", within_s=60),
+        depends_on=depends_on,
         stop_grace_s=15,
     )

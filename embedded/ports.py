@@ -25,6 +25,7 @@ class StackPorts(BaseModel):
     control_plane: int = 18800
     gateway: int = 17000
     sensor: int = 18900
+    guard: int = 18950
 
     def of_seaweed(self) -> tuple[int, ...]:
         return tuple(port for name, port in self if name.startswith(("s3", "weed_")))

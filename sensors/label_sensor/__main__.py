@@ -15,8 +15,8 @@ from ratchet import wiring
 from ratchet.actions.schedules import reconcile_schedules
 from ratchet.core.errors import RatchetError, SettingsError
 from ratchet.settings import Settings
+from sensors.json_logs import log_as_json
 from sensors.label_sensor.app import Service, make_app
-from sensors.label_sensor.json_logs import log_as_json
 from sensors.label_sensor.loop import SensorLoop
 from sensors.label_sensor.metrics import SensorMetrics
 from sensors.label_sensor.policies import PolicyFiles

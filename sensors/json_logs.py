@@ -1,4 +1,4 @@
-"""The sensor's log: one JSON object a line, for people with `jq` and for what collects a cluster's logs."""
+"""How sensors log: one JSON object a line, for people with `jq` and for what collects a cluster's logs."""
 
 import json
 import logging
