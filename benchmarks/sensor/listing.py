@@ -2,14 +2,15 @@
 
 Two tasks in one SeaweedFS whose looks take turns, so that a busy machine is as busy for both. Shards landed at one rate
 in both and up to the same moment: one has a long past, the other a short one. Each has an accepted version up to its
-last old shard, and ten new shards after it.
+last old shard, and ten new shards after it. `look_back` is the look that comes every 10 s.
 """
 
+import itertools
 import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,7 +22,7 @@ from benchmarks.sensor.old_shards import list_old_keys, load_old_shards
 from embedded.object_store import NAME as OBJECT_STORE
 from embedded.stack import layout_of, start_stack, stop_stack
 from ratchet.actions.datasets import ACCEPTED, Memory, list_pending, verdict_uri, write_verdict
-from ratchet.actions.settled import LATE
+from ratchet.actions.settled import LATE, LOOK_BACK_EVERY_S
 from ratchet.adapters.dvc import DvcDatasetStore
 from ratchet.adapters.git import GitRepo
 from ratchet.adapters.s3 import S3ObjectStore
@@ -37,7 +38,7 @@ RATIO_MAX = 1.2
 _NUM_FEW = 1_000
 _FEW_VERSIONS = 2
 _NUM_NEW = 10
-_NUM_LOOKS = 200
+_NUM_LOOKS = 100
 _NUM_FIRST_LOOKS = 10
 _DAYS = 100
 _FILLED = "old-shards.json"
@@ -90,7 +91,8 @@ class Look(NamedTuple):
 class Stores:
     """What one process looks with, and what it remembers."""
 
-    def __init__(self, settings: Settings, *, task: str, repo: Path) -> None:
+    def __init__(self, settings: Settings, *, task: str, repo: Path, looks_back: bool = False) -> None:
+        """looks_back: list the 15 minutes before the watermark at each look, which is done every 10 s otherwise."""
         self._task, self._bucket = task, settings.ratchet_bucket
         self._objects = CountedObjects.of(settings)
         self._repo = CountedRepo(str(repo), variable="RATCHET_DATASET_REPO")
@@ -98,7 +100,8 @@ class Stores:
         self._datasets = DvcDatasetStore(
             self._repo, self._objects, bucket=settings.dvc_bucket, endpoint=settings.s3_endpoint, region="us-east-1"
         )
-        self._memory = Memory()
+        always_due = itertools.count(0, LOOK_BACK_EVERY_S)
+        self._memory = Memory(lambda: next(always_due)) if looks_back else Memory()
 
     def look(self) -> Look:
         before = self._objects.num_calls + self._repo.num_calls
@@ -111,7 +114,7 @@ class Stores:
         return Look(took_ms, self._objects.num_calls + self._repo.num_calls - before)
 
 
-NewStores = Callable[[], Stores]
+NewStores = partial[Stores]
 """A process that knows nothing yet."""
 
 
@@ -130,11 +133,13 @@ def measure_tick_cost(
         )
         first = _measure_first(few, many)
         steady = _measure_steady(few, many)
+        back = _measure_steady(partial(few, looks_back=True), partial(many, looks_back=True))
     num_shards = f"{filled[1].num_shards}_old"
     full_ms = 1000 * filled[1].full_listing_s
     return [
         _row(f"sensor.look_{num_shards}", steady[1].ms, steady[0].ms, unit="ms"),
         _row(f"sensor.look_calls_{num_shards}", steady[1].num_calls, steady[0].num_calls, unit="calls"),
+        _row(f"sensor.look_back_{num_shards}", back[1].ms, back[0].ms, unit="ms"),
         {**_row(f"sensor.first_look_{num_shards}", first[1].ms, first[0].ms, unit="ms"), "goal": None, "ok": True},
         _row(f"sensor.first_look_calls_{num_shards}", first[1].num_calls, first[0].num_calls, unit="calls"),
         {

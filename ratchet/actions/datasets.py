@@ -8,7 +8,17 @@ from pydantic import BaseModel, ConfigDict
 
 from ratchet.actions.contents import find_resent, is_answered
 from ratchet.actions.settled import ACCEPTED as ACCEPTED
-from ratchet.actions.settled import LATE, AcceptedVersion, Memory, Settled, TaskMemory, find_settled, is_settling
+from ratchet.actions.settled import (
+    LATE,
+    LOOK_BACK_EVERY_S,
+    AcceptedVersion,
+    LateShards,
+    Memory,
+    Settled,
+    TaskMemory,
+    find_settled,
+    is_settling,
+)
 from ratchet.actions.settled import REFUSED as REFUSED
 from ratchet.actions.settled import fetch_verdict as fetch_verdict
 from ratchet.actions.settled import list_history as list_history
@@ -77,7 +87,9 @@ def list_pending(
     """
     known = (memory or Memory()).turned(task)
     settled = find_settled(known, datasets, objects, task=task, bucket=bucket)
-    listed = labels.list_shards(task, after=settled.since, settled=settled.keys)
+    if not is_counted:
+        known.late = None
+    listed = _list_unsettled(labels, settled, known, task=task)
     waiting = [shard for shard in listed if not _is_from_future(shard)]
     looked_at = _first_new(waiting, settled, known) if is_counted else waiting
     resent = find_twins(waiting) | find_resent(
@@ -126,6 +138,18 @@ def _pending(
         refusal=settled.refusal,
         from_future=from_future,
     )
+
+
+def _list_unsettled(labels: LabelStore, settled: Settled, memory: TaskMemory, *, task: str) -> Sequence[LabelShard]:
+    """What is neither accepted nor in quarantine; what is late is listed every `LOOK_BACK_EVERY_S`."""
+    now_s, late = memory.monotonic_s(), memory.late
+    if late is not None and late.since == settled.since and now_s < late.until_s:
+        behind = tuple(shard for shard in late.shards if shard.key not in settled.keys)
+        return behind + tuple(labels.list_shards(task, after=settled.recent, settled=settled.keys))
+    listed = labels.list_shards(task, after=settled.since, settled=settled.keys)
+    behind = tuple(shard for shard in listed if shard.key <= settled.recent)
+    memory.late = LateShards(settled.since, behind, now_s + LOOK_BACK_EVERY_S)
+    return listed
 
 
 def _first_new(waiting: Sequence[LabelShard], settled: Settled, memory: TaskMemory) -> Sequence[LabelShard]:

@@ -1,6 +1,7 @@
 """What `validate` said of each dataset version, and so which label shards are dealt with."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from ratchet.actions.contents import Answer, Kept, mark_contents
 from ratchet.core.dataset import version_number
 from ratchet.core.errors import Conflict, DataRejected, NotFound
-from ratchet.core.labels import first_key_at, landed_at_of
+from ratchet.core.labels import LabelShard, first_key_at, landed_at_of
 from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore
 from ratchet.core.verdict import Verdict
 
@@ -19,6 +20,12 @@ LATE = timedelta(minutes=15)
 """How far the time in a shard's key may be from its landing: slow uploads and wrong clocks of labeling tools. A shard
 that lands behind the watermark by no more than this is still found; one that far in the future is left alone, because
 a watermark there would hide what lands until then."""
+MonotonicClock = Callable[[], float]
+LOOK_BACK_EVERY_S = 10.0
+"""How often a process lists those 15 minutes again. A shard that is late by more than `_RECENT` is found that much
+later; all others are found by the next look, which costs what is new, however many shards landed in that time."""
+_RECENT = timedelta(seconds=10)
+"""Clocks of labeling tools are this near: what lands while a version is made is found by the very next look."""
 _NUM_SILENT_ASKED = 2
 """Versions without a verdict that a look asks for by name: a run under way, and one that crashed before it."""
 
@@ -48,10 +55,21 @@ class JudgedVersion(NamedTuple):
         return key in self.shards or key in self.quarantined
 
 
+class LateShards(NamedTuple):
+    """What waits behind `Settled.recent`, as the last listing of the whole look-back found it."""
+
+    since: str
+    shards: tuple[LabelShard, ...]
+    until_s: float
+    """When to list it again, by the monotonic clock."""
+
+
 class TaskMemory:
     """What one process remembers about a task from one look to the next. Forgetting it costs time, nothing else."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic_s: MonotonicClock = time.monotonic) -> None:
+        self.monotonic_s = monotonic_s
+        self.late: LateShards | None = None
         self.verdicts: Kept[str, JudgedVersion] = Kept()
         self.contents: Kept[str, Answer] = Kept()
         self.silent: Kept[str, bool] = Kept()
@@ -59,14 +77,18 @@ class TaskMemory:
 
 
 class Memory:
-    """Of every task. One look at a task at a time."""
+    """Of every task. One look at a task at a time.
 
-    def __init__(self) -> None:
+    monotonic_s: the clock of `LOOK_BACK_EVERY_S`.
+    """
+
+    def __init__(self, monotonic_s: MonotonicClock = time.monotonic) -> None:
+        self._monotonic_s = monotonic_s
         self._tasks: dict[str, TaskMemory] = {}
 
     def turned(self, task: str) -> TaskMemory:
         """For a new look: what the last two did not use is forgotten."""
-        memory = self._tasks.setdefault(task, TaskMemory())
+        memory = self._tasks.setdefault(task, TaskMemory(self._monotonic_s))
         memory.verdicts.turn()
         memory.contents.turn()
         memory.silent.turn()
@@ -77,6 +99,8 @@ class Settled(NamedTuple):
     accepted: AcceptedVersion | None
     since: str
     """Where a listing of what waits begins."""
+    recent: str
+    """Where one begins that leaves out what is late by more than 10 s; never before `since`."""
     keys: frozenset[str]
     """Accepted or in quarantine, from there on."""
     as_of: tuple[tuple[str, str], ...]
@@ -163,7 +187,7 @@ def find_settled(
     """
     silences = _Silences(objects, task=task, bucket=bucket)
     accepted: AcceptedVersion | None = None
-    since = ""
+    since = recent = ""
     seen: list[tuple[str, str]] = []
     refusal = ""
     shards: set[str] = set()
@@ -186,7 +210,8 @@ def find_settled(
         if accepted is None:
             accepted = AcceptedVersion(version=version, watermark=verdict.watermark)
             since = first_key_at(task, landed_at_of(accepted.watermark) - LATE)
-    return Settled(accepted, since, frozenset(shards | quarantined), tuple(seen), len(quarantined), refusal)
+            recent = first_key_at(task, landed_at_of(accepted.watermark) - _RECENT)
+    return Settled(accepted, since, recent, frozenset(shards | quarantined), tuple(seen), len(quarantined), refusal)
 
 
 class _Silences:

@@ -1,6 +1,7 @@
 """Each content is counted exactly once until it is settled, and never after: whatever is pushed, sent again, late,
 accepted, refused, quarantined, and wherever a run dies."""
 
+import itertools
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from ratchet.actions.datasets import (
     newest_accepted,
     write_verdict,
 )
+from ratchet.actions.settled import LOOK_BACK_EVERY_S
 from ratchet.core.dataset import Manifest, version_name
 from ratchet.core.labels import ShardCounts, shard_key_of
 from ratchet.core.verdict import Reason, Verdict
@@ -37,7 +39,7 @@ class Counting(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.labels, self.datasets, self.objects = FakeLabelStore(), FakeDatasetStore(), FakeObjectStore()
-        self.memory = Memory()
+        self.memory, self.hasty = self.sensors()
         self.now = FIRST_AT
         self.num_pushed = 0
         self.landed: set[int] = set()
@@ -106,7 +108,13 @@ class Counting(RuleBasedStateMachine):
 
     @rule()
     def the_sensor_starts_anew(self) -> None:
-        self.memory = Memory()
+        self.memory, self.hasty = self.sensors()
+
+    @staticmethod
+    def sensors() -> tuple[Memory, Memory]:
+        """One that lists the whole look-back each time, and one that looks so often that it mostly does not."""
+        seldom, often = itertools.count(0, LOOK_BACK_EVERY_S), itertools.count(0, LOOK_BACK_EVERY_S / 3)
+        return Memory(lambda: next(seldom)), Memory(lambda: next(often))
 
     @invariant()
     def each_content_counts_once_until_it_is_settled(self) -> None:
@@ -117,6 +125,14 @@ class Counting(RuleBasedStateMachine):
             assert look.num_by_class == {str(content): 2**content for content in waiting}
             assert look.num_by_labeler == ({"ada": look.num_labels} if waiting else {})
             assert (look.num_untold, look.num_left, look.from_future) == (0, 0, ())
+
+    @invariant()
+    def a_look_without_the_look_back_counts_nothing_twice_and_nothing_settled(self) -> None:
+        look = self.look(is_counted=True, memory=self.hasty)
+        contents = [self.content_of[shard.key] for shard in look.shards]
+        assert len(contents) == len(set(contents)), "twice"
+        assert set(contents) <= self.landed - self.settled, "settled"
+        assert look.num_labels == sum(2**content for content in contents)
 
     @invariant()
     def the_watermark_never_goes_back(self) -> None:

@@ -1,10 +1,14 @@
 """Which version counts, and which labels wait."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ratchet.actions import datasets as datasets_action
+from ratchet.actions import settled as settled_action
 from ratchet.actions.contents import Marker, marker_uri
 from ratchet.actions.datasets import (
     LATE,
@@ -19,6 +23,7 @@ from ratchet.actions.datasets import (
     verdict_uri,
     write_verdict,
 )
+from ratchet.actions.settled import LOOK_BACK_EVERY_S
 from ratchet.core.dataset import Manifest, version_name
 from ratchet.core.errors import Conflict, DataRejected
 from ratchet.core.labels import ShardCounts, shard_key_of
@@ -32,10 +37,15 @@ class Counted(FakeObjectStore):
     """Counts what it is asked for."""
 
     num_fetched = 0
+    num_listed = 0
 
     def fetch(self, uri: str) -> bytes:
         self.num_fetched += 1
         return super().fetch(uri)
+
+    def list_uris(self, prefix_uri: str, *, start_after: str = "") -> Iterator[str]:
+        self.num_listed += 1
+        return super().list_uris(prefix_uri, start_after=start_after)
 
 
 class World:
@@ -267,6 +277,75 @@ def test_only_recent_versions_are_looked_at(world: World) -> None:
         world.judge("accepted")
     before = world.objects.num_fetched
     assert (world.keys(), world.objects.num_fetched - before) == ([], 2)
+
+
+@pytest.mark.parametrize(
+    ("is_behind", "requests"),
+    [
+        pytest.param(True, (1 + 4 + 1, 0), id="behind-an-accepted-one"),
+        pytest.param(False, (4 + 1 + 1, 4), id="newest"),
+    ],
+)
+def test_versions_without_a_verdict_are_told_from_a_listing(
+    world: World, is_behind: bool, requests: tuple[int, int]
+) -> None:
+    """150 runs in a row that crashed before their verdict cost four requests a look, and hide nothing older.
+
+    The others are once for each accepted version, and for the marker of the shard that waits.
+    """
+    taken = world.land(0)
+    world.judge("accepted")
+    for _ in range(150):
+        world.judge("")
+    new = world.land(1)
+    accepted = AcceptedVersion(version="digits/v1", watermark=taken)
+    if is_behind:
+        accepted = AcceptedVersion(version=world.judge("accepted"), watermark=new)
+    memory = Memory()
+    for num_requests in requests:
+        before = world.objects.num_fetched + world.objects.num_listed
+        pending = world.pending(memory)
+        assert world.objects.num_fetched + world.objects.num_listed - before == num_requests
+        assert pending.accepted == accepted
+        assert [shard.key for shard in pending.shards] == ([] if is_behind else [new])
+
+
+@given(st.lists(st.sampled_from(["accepted", "refused", "", "", ""]), max_size=120))
+@settings(max_examples=30, deadline=None)
+def test_whatever_was_said_a_listing_finds_what_single_requests_find(verdicts: list[str]) -> None:
+    world = World()
+    for minutes, name in enumerate(verdicts):
+        world.land(minutes / 10)
+        world.judge(name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settled_action, "_NUM_SILENT_ASKED", 10**6)
+        one_by_one = world.pending()
+    assert world.pending() == one_by_one
+
+
+@pytest.mark.parametrize(
+    ("seconds_late", "after_s", "is_found"),
+    [
+        pytest.param(10, 0.0, True, id="a-little-late"),
+        pytest.param(60, LOOK_BACK_EVERY_S - 1, False, id="late-and-the-look-back-is-not-due"),
+        pytest.param(60, LOOK_BACK_EVERY_S, True, id="late-and-the-look-back-is-due"),
+    ],
+)
+def test_what_is_late_is_found_in_time(world: World, seconds_late: int, after_s: float, is_found: bool) -> None:
+    now_s = [0.0]
+    memory = Memory(lambda: now_s[0])
+    world.land(0)
+    world.land(20)
+    world.judge("accepted")
+    before = world.land(8, landed_minutes=21)
+    assert [shard.key for shard in world.pending(memory).shards] == [before]
+    now_s[0] = after_s
+    late = world.land(20 - seconds_late / 60, landed_minutes=22)
+    found = [shard.key for shard in world.pending(memory).shards]
+    assert found == [before, *([late] if is_found else [])]
+    assert world.keys() == [before, late], "another process"
+    world.judge("accepted")
+    assert world.pending(memory).shards == ()
 
 
 def test_a_flood_is_looked_at_in_parts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
