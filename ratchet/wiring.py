@@ -158,6 +158,10 @@ def sensor_service() -> "SensorService":
 
 @lru_cache
 def inference_services() -> ports.InferenceServices:
+    if settings().serving_mode == "standard":
+        from ratchet.adapters.kserve_standard import KServeStandardServices
+
+        return KServeStandardServices.of(settings())
     from ratchet.adapters.kserve import KServeInferenceServices
 
     return KServeInferenceServices.of(settings())
@@ -165,6 +169,10 @@ def inference_services() -> ports.InferenceServices:
 
 @lru_cache
 def traffic_stats() -> ports.TrafficStats:
+    if settings().traffic_stats == "prometheus":
+        from ratchet.adapters.prometheus import PrometheusTrafficStats
+
+        return PrometheusTrafficStats.of(settings())
     from ratchet.adapters.envoy import EnvoyTrafficStats
 
     return EnvoyTrafficStats.of(settings())
@@ -185,6 +193,14 @@ def feedback_store() -> ports.FeedbackStore:
 
 
 @lru_cache
+def gateway() -> ports.Gateway | None:
+    """None where nobody says at which address users' requests enter."""
+    from ratchet.adapters.gateway import HttpGateway
+
+    return HttpGateway(settings().gateway_endpoint) if settings().gateway_endpoint else None
+
+
+@lru_cache
 def trainer() -> ports.Trainer:
     from ratchet.adapters.torchrun import TorchrunTrainer
 
@@ -201,6 +217,7 @@ def model_probe() -> ports.ModelProbe:
 def rollout_ports() -> "RolloutPorts":
     """What a rollout acts on: for canary_deploy, rollback and the command line."""
     from ratchet.actions.clock import SystemClock
+    from ratchet.actions.fallback import LoadProof
     from ratchet.actions.rollouts import RolloutPorts
 
     return RolloutPorts(
@@ -209,6 +226,10 @@ def rollout_ports() -> "RolloutPorts":
         ledger=ledger(),
         registry=registry(),
         clock=SystemClock(),
+        objects=object_store(),
+        bucket=settings().ratchet_bucket,
+        gateway=gateway(),
+        proof=LoadProof(object_store(), model_probe(), bucket=settings().ratchet_bucket),
     )
 
 

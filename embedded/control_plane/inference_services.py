@@ -1,4 +1,4 @@
-"""The reconciler: makes what runs, and who gets the traffic, what the InferenceServices ask for.
+"""The reconciler: makes what runs, and who gets the traffic, what the InferenceServices and HTTPRoutes ask for.
 
 One loop in the event loop's thread. Each pass looks at the store and at the processes, decides with the pure rules of
 `revisions`, and acts: start, route, remember, stop. A pass may be cut short anywhere: the next one starts from the
@@ -10,26 +10,30 @@ import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from embedded.control_plane.http_routes import Routing, render_route_status, route_key, routing_of
 from embedded.control_plane.kubernetes_core import events_between, rfc3339
-from embedded.control_plane.kubernetes_metadata import FOREGROUND
+from embedded.control_plane.kubernetes_kinds import HTTP_ROUTES
+from embedded.control_plane.kubernetes_metadata import FOREGROUND, is_standard, mirror_pct_of
 from embedded.control_plane.revisions import (
     Rollout,
     TrafficTarget,
+    mirrored_revision,
     obsolete_revisions,
     percent_by_revision,
     routed_revisions,
     serving_revisions,
     settle,
+    standard_revision,
 )
 from embedded.control_plane.serving_gateway import EnvoyGateway
 from embedded.control_plane.serving_models import ModelCache
 from embedded.control_plane.serving_predictor import canary_traffic_pct_of
-from embedded.control_plane.serving_processes import PortPool, RevisionRunner, ServerSite
+from embedded.control_plane.serving_processes import PortPool, RevisionRunner, ServerSite, model_name_of
 from embedded.control_plane.serving_status import RevisionState, render_status
 from embedded.control_plane.serving_store import RevisionRow, ServiceRow, ServingStore
-from embedded.control_plane.xds import Endpoint, RoutedService
+from embedded.control_plane.xds import Endpoint, Mirror, RoutedService
 
 log = logging.getLogger(__name__)
 _LOOK_AGAIN_S = 1.0
@@ -68,7 +72,9 @@ class Reconciler:
         self._runners: dict[Key, RevisionRunner] = {}
         self._unneeded_since: dict[Key, float] = {}
         self._retiring: dict[Key, asyncio.Task[None]] = {}
-        self._applied = {row.name: _routed_service(row.name, row.routed) for row in store.list_services()}
+        rows = store.list_services()
+        self._applied = {row.name: _routed_service(row.name, row.routed) for row in rows if not is_standard_row(row)}
+        self._applied |= {routing.service.name: routing.service for routing in self._routings(known_as_ready=True)}
         """What the gateway's routes say, or will say after the first pass."""
         self._is_synced = False
         self._models_kept: set[Path] | None = None
@@ -106,6 +112,8 @@ class Reconciler:
             url=self._url,
             previous=service.status,
             now=rfc3339(datetime.now(UTC)),
+            mirror_pct=self._mirror_pct_now(service),
+            mode="Standard" if is_standard_row(service) else "Knative",
         )
         if status != service.status:
             self._store.put_progress(uid, rollout=service.rollout, routed=service.routed, status=status)
@@ -142,6 +150,8 @@ class Reconciler:
         for plan in plans:
             await self._move(plan)
             self.refresh_status(plan.service.uid)
+        for route in self._store.core.list_objects(HTTP_ROUTES, None):
+            await self._move_route(route)
         self._gateway.update_clusters(self._endpoints(), self._applied.values())
         self._retire_unneeded({(plan.service.uid, name) for plan in plans for name in plan.needed})
         self._end_deletions(service for service in services if _is_ending(service))
@@ -169,7 +179,7 @@ class Reconciler:
             key = (plan.service.uid, row.name)
             if row.name in plan.needed and key not in self._runners:
                 self._runners[key] = RevisionRunner(
-                    service=plan.service.name,
+                    service=model_name_of(row.process.command) or plan.service.name,
                     revision=row.name,
                     template=row.process,
                     models=self._models,
@@ -188,7 +198,9 @@ class Reconciler:
 
     async def _drop_deleted(self, names: set[str]) -> None:
         """Routes of services that are gone go first; their processes follow after the drain."""
-        kept = {name: service for name, service in self._applied.items() if name in names}
+        routings = {routing.service.name: routing for routing in self._routings()}
+        kept = {name: service for name, service in self._applied.items() if name in names or name in routings}
+        kept |= {name: _without(kept[name], routings[name].missing) for name in routings if name in kept}
         if kept != self._applied:
             await self._apply(kept)
 
@@ -196,8 +208,13 @@ class Reconciler:
         """Route as planned, if everybody is ready for it, and remember it. Status and routes never disagree for long:
         a crash in between is repaired by the next pass, which finds the routes as wanted."""
         service = plan.service
-        wanted = _routed_service(service.name, plan.targets if plan.can_move else service.routed)
-        if self._applied.get(service.name) != wanted and not await self._apply({**self._applied, service.name: wanted}):
+        wanted = self._routed_service(plan)
+        is_routed_here = not is_standard_row(service)
+        if (
+            is_routed_here
+            and self._applied.get(service.name) != wanted
+            and not await self._apply({**self._applied, service.name: wanted})
+        ):
             return
         if not plan.can_move:
             return
@@ -208,6 +225,48 @@ class Reconciler:
         if (rollout, plan.targets) != (fresh.rollout, fresh.routed):
             log.info("%s: traffic %s", service.name, dict(percent_by_revision(plan.targets)))
             self._store.put_progress(service.uid, rollout=rollout, routed=plan.targets, status=fresh.status)
+
+    def _routings(self, *, known_as_ready: bool = False) -> list[Routing]:
+        return [
+            self._routing(route, known_as_ready=known_as_ready)
+            for route in self._store.core.list_objects(HTTP_ROUTES, None)
+        ]
+
+    def _routing(self, route: dict[str, Any], *, known_as_ready: bool = False) -> Routing:
+        """`known_as_ready` is for the start, when what a route says is what the gateway was told last."""
+        namespace, name = route["metadata"]["namespace"], route["metadata"]["name"]
+        rows = [row for row in self._store.list_services() if is_standard_row(row) and row.namespace == namespace]
+        known = {standard_revision(row.name): row.uid for row in rows if not _is_ending(row)}
+        ready = [each for each, uid in known.items() if self._has_been_ready(uid, each)]
+        if known_as_ready:
+            placed = {row.name for uid in known.values() for row in self._store.list_revisions(uid) if row.port}
+            known, ready = {each: known[each] for each in placed}, list(placed)
+        before = self._applied.get(route_key(namespace, name)) if not known_as_ready else None
+        return routing_of(route, known=known, ready=ready, before=before)
+
+    async def _move_route(self, route: dict[str, Any]) -> None:
+        """Route as it says, as far as its backends can take it, and tell so in its status."""
+        routing = self._routing(route)
+        wanted, name = routing.service, routing.service.name
+        is_routed = self._applied.get(name) == wanted or await self._apply({**self._applied, name: wanted})
+        fresh = self._store.core.fetch(HTTP_ROUTES, route["metadata"]["namespace"], route["metadata"]["name"])
+        if fresh is None or fresh["metadata"] != route["metadata"]:
+            return
+        status = render_route_status(route, routing, is_routed=is_routed, now=rfc3339(datetime.now(UTC)))
+        if status != route.get("status"):
+            self._store.core.put(HTTP_ROUTES, {**route, "status": status})
+
+    def _routed_service(self, plan: Plan) -> RoutedService:
+        """As it should be now: a revision gets copies once it has been ready, also when it dies later."""
+        service, targets = plan.service, plan.targets if plan.can_move else plan.service.routed
+        percent, revision = mirror_pct_of(service.manifest["metadata"]), mirrored_revision(plan.rollout, targets)
+        is_mirrored = percent and routed_revisions(targets) and self._has_been_ready(service.uid, revision)
+        mirror = Mirror(revision=revision, percent=percent) if is_mirrored else None
+        return _routed_service(service.name, targets).model_copy(update={"mirror": mirror})
+
+    def _mirror_pct_now(self, service: ServiceRow) -> int:
+        applied = self._applied.get(service.name)
+        return applied.mirror.percent if applied and applied.mirror else 0
 
     async def _apply(self, services: dict[str, RoutedService]) -> bool:
         is_done = await self._gateway.apply(
@@ -297,6 +356,17 @@ class Reconciler:
 
 def _routed_service(name: str, targets: Iterable[TrafficTarget]) -> RoutedService:
     return RoutedService(name=name, percent_by_revision=dict(percent_by_revision(targets)))
+
+
+def is_standard_row(service: ServiceRow) -> bool:
+    return is_standard(service.manifest["metadata"])
+
+
+def _without(service: RoutedService, revisions: Iterable[str]) -> RoutedService:
+    """Who is gone gets nothing any more, neither requests nor copies."""
+    shares = {name: share for name, share in service.percent_by_revision.items() if name not in set(revisions)}
+    mirror = service.mirror if service.mirror and service.mirror.revision not in set(revisions) else None
+    return service.model_copy(update={"percent_by_revision": shares, "mirror": mirror})
 
 
 def _is_ending(service: ServiceRow) -> bool:

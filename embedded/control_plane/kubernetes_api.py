@@ -1,4 +1,4 @@
-"""The Kubernetes REST API for InferenceServices, and the namespaces and events that belong to them: HTTP in, HTTP out.
+"""The Kubernetes REST API for InferenceServices, HTTPRoutes, and the namespaces and events about them: HTTP in and out.
 
 Enough of it for the unmodified `kserve.KServeClient`, `kubernetes` clients and `kubectl`. Errors are `Status` objects.
 What is not served is refused by name.
@@ -13,7 +13,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from embedded.control_plane import kubernetes_discovery as discovery
-from embedded.control_plane.kubernetes_kinds import EVENTS, INFERENCE_SERVICES, NAMESPACES, ObjectKind
+from embedded.control_plane.http_routes import HttpRouteObjects
+from embedded.control_plane.kubernetes_kinds import EVENTS, HTTP_ROUTES, INFERENCE_SERVICES, NAMESPACES, ObjectKind
 from embedded.control_plane.kubernetes_listing import Page, Pages, check_version
 from embedded.control_plane.kubernetes_media import (
     APPLY,
@@ -58,9 +59,12 @@ _OPENAPI_V2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 """As API servers write it: Go does not read the @ of the name that its clients ask by."""
 Endpoint = Callable[[Request], Awaitable[Response]]
 Object = dict[str, Any]
+Objects = InferenceServiceObjects | HttpRouteObjects
 
 
-def router_of(objects: InferenceServiceObjects, store: ServingStore, *, token: str) -> APIRouter:
+def router_of(
+    objects: InferenceServiceObjects, http_routes: HttpRouteObjects, store: ServingStore, *, token: str
+) -> APIRouter:
     """The routes; every one of them asks for the bearer token."""
     api = KubernetesApi(objects, store)
     router = APIRouter(route_class=route_class(token))
@@ -70,21 +74,28 @@ def router_of(objects: InferenceServiceObjects, store: ServingStore, *, token: s
         ("/api", "GET", _answer(discovery.render_core_versions)),
         ("/api/v1", "GET", _answer(lambda: discovery.render_resources(NAMESPACES.root))),
         ("/apis", "GET", _answer(discovery.render_groups)),
-        (f"/apis/{GROUP}", "GET", _answer(discovery.render_group)),
+        (f"/apis/{GROUP}", "GET", _answer(lambda: discovery.render_group(INFERENCE_SERVICES))),
+        (f"/apis/{HTTP_ROUTES.group}", "GET", _answer(lambda: discovery.render_group(HTTP_ROUTES))),
+        (HTTP_ROUTES.root, "GET", _answer(lambda: discovery.render_resources(HTTP_ROUTES.root))),
         (f"/apis/{GROUP}/{VERSION}", "GET", _answer(lambda: discovery.render_resources(INFERENCE_SERVICES.root))),
         ("/openapi/v2", "GET", openapi_v2),
         ("/openapi/v3", "GET", _answer(render_index)),
         ("/openapi/v3/{root:path}", "GET", openapi_v3),
         *api.reading_routes(INFERENCE_SERVICES),
+        *api.reading_routes(HTTP_ROUTES),
         *api.reading_routes(EVENTS),
         *api.reading_routes(NAMESPACES),
         ("/api/v1/namespaces", "POST", api.create_namespace),
-        (namespaced, "POST", api.create),
+        *_writing_routes(INFERENCE_SERVICES, objects),
+        *_writing_routes(HTTP_ROUTES, http_routes),
         (namespaced, "DELETE", api.delete_chosen),
         (f"{namespaced}/{{name}}/status", "GET", api.reader_of(INFERENCE_SERVICES)),
-        (f"{namespaced}/{{name}}", "PUT", api.replace),
-        (f"{namespaced}/{{name}}", "PATCH", api.patch),
         (f"{namespaced}/{{name}}", "DELETE", api.delete),
+        (
+            f"{HTTP_ROUTES.root}/namespaces/{{namespace}}/{HTTP_ROUTES.plural}/{{name}}",
+            "DELETE",
+            _deleter_of(http_routes),
+        ),
     ]
     for path, method, endpoint in routes:
         router.add_api_route(path, endpoint, methods=[method], include_in_schema=False)
@@ -144,49 +155,6 @@ class KubernetesApi:
         if is_dry_run(request):
             return _json(body, status=201)
         return _json(self._core.create_namespace(name), status=201)
-
-    async def create(self, request: Request) -> Response:
-        body = await read_json(request)
-        return _json(self._objects.create(request.path_params["namespace"], body, _author(request)), status=201)
-
-    async def replace(self, request: Request) -> Response:
-        body = await read_json(request)
-        return _json(self._objects.replace(**request.path_params, body=body, author=_author(request)))
-
-    async def patch(self, request: Request) -> Response:
-        kind = content_type_of(request)
-        if kind == APPLY:
-            return await self._apply(request)
-        if kind not in _PATCHES:
-            known = ", ".join([*_PATCHES, APPLY])
-            text = (
-                f"the body of the request was in an unknown format ({kind or 'none'}) - accepted media types: {known}"
-            )
-            raise ApiError(415, "UnsupportedMediaType", text)
-        if request.query_params.get("force"):
-            raise bad_request("force is for apply patches only")
-        patch = parse_json(await read_body(request))
-
-        def change(current: Object) -> Any:
-            """The current resource version is no promise of the patch's author, so it is not compared."""
-            metadata = {key: value for key, value in current["metadata"].items() if key != "resourceVersion"}
-            try:
-                return _PATCHES[kind]({**current, "metadata": metadata}, patch)
-            except PatchError as error:
-                raise ApiError(422, "Invalid", f"the patch cannot be applied: {error}") from None
-
-        return _json(self._objects.patch(**request.path_params, change=change, author=_author(request)))
-
-    async def _apply(self, request: Request) -> Response:
-        if not request.query_params.get("fieldManager"):
-            missing = FieldError("fieldManager", "is required for apply patch", reason="FieldValueRequired")
-            raise invalid(request.path_params["name"], [missing])
-        config = parse_yaml(await read_body(request))
-        is_forced = flag_of(request, "force")
-        applied, is_new = self._objects.apply(
-            **request.path_params, config=config, author=_author(request), is_forced=is_forced
-        )
-        return _json(applied, status=201 if is_new else 200)
 
     async def delete(self, request: Request) -> Response:
         deletion = await _deletion(request)
@@ -270,6 +238,67 @@ class KubernetesApi:
         return StreamingResponse(watcher.lines(), media_type="application/json")
 
 
+def _writing_routes(kind: ObjectKind, objects: Objects) -> list[tuple[str, str, Endpoint]]:
+    """Create, replace and patch."""
+
+    async def create(request: Request) -> Response:
+        body = await read_json(request)
+        return _json(objects.create(request.path_params["namespace"], body, _author(request)), status=201)
+
+    async def replace(request: Request) -> Response:
+        body = await read_json(request)
+        return _json(objects.replace(**request.path_params, body=body, author=_author(request)))
+
+    async def patch(request: Request) -> Response:
+        return await _patch(request, objects)
+
+    collection = f"{kind.root}/namespaces/{{namespace}}/{kind.plural}"
+    one = f"{collection}/{{name}}"
+    return [(collection, "POST", create), (one, "PUT", replace), (one, "PATCH", patch)]
+
+
+async def _patch(request: Request, objects: Objects) -> Response:
+    kind = content_type_of(request)
+    if kind == APPLY and isinstance(objects, InferenceServiceObjects):
+        return await _apply(request, objects)
+    if kind not in _PATCHES:
+        known = ", ".join([*_PATCHES, *([APPLY] if isinstance(objects, InferenceServiceObjects) else [])])
+        text = f"the body of the request was in an unknown format ({kind or 'none'}) - accepted media types: {known}"
+        raise ApiError(415, "UnsupportedMediaType", text)
+    if request.query_params.get("force"):
+        raise bad_request("force is for apply patches only")
+    patch = parse_json(await read_body(request))
+
+    def change(current: Object) -> Any:
+        """The current resource version is no promise of the patch's author, so it is not compared."""
+        metadata = {key: value for key, value in current["metadata"].items() if key != "resourceVersion"}
+        try:
+            return _PATCHES[kind]({**current, "metadata": metadata}, patch)
+        except PatchError as error:
+            raise ApiError(422, "Invalid", f"the patch cannot be applied: {error}") from None
+
+    return _json(objects.patch(**request.path_params, change=change, author=_author(request)))
+
+
+async def _apply(request: Request, objects: InferenceServiceObjects) -> Response:
+    if not request.query_params.get("fieldManager"):
+        missing = FieldError("fieldManager", "is required for apply patch", reason="FieldValueRequired")
+        raise invalid(request.path_params["name"], [missing])
+    config = parse_yaml(await read_body(request))
+    is_forced = flag_of(request, "force")
+    applied, is_new = objects.apply(**request.path_params, config=config, author=_author(request), is_forced=is_forced)
+    return _json(applied, status=201 if is_new else 200)
+
+
+def _deleter_of(objects: HttpRouteObjects) -> Endpoint:
+    async def delete(request: Request) -> Response:
+        await _deletion(request)
+        found = objects.delete(**request.path_params, is_dry_run=is_dry_run(request))
+        return _json(_success(HTTP_ROUTES, name=found["metadata"]["name"], uid=found["metadata"]["uid"]))
+
+    return delete
+
+
 async def openapi_v2(request: Request) -> Response:
     return Response(MINIMAL_V2, media_type=_OPENAPI_V2)
 
@@ -324,6 +353,6 @@ async def _deletion(request: Request) -> Deletion:
     return Deletion(preconditions=options.get("preconditions") or {}, propagation=propagation)
 
 
-def _success(**named: str) -> Object:
-    details = {**named, "group": GROUP, "kind": PLURAL}
+def _success(kind: ObjectKind = INFERENCE_SERVICES, **named: str) -> Object:
+    details = {**named, "group": kind.group, "kind": kind.plural}
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}

@@ -55,6 +55,20 @@ class CoreObjects:
         ).fetchone()
         return json.loads(row[0]) if row else None
 
+    def put(self, kind: ObjectKind, found: Mapping[str, Any]) -> dict[str, Any]:
+        """Add or replace an object; gives it its resource version."""
+        before = self.fetch(kind, found["metadata"]["namespace"], found["metadata"]["name"])
+        with self._journal.transaction():
+            return self._put(kind, found, is_new=before is None)
+
+    def delete(self, kind: ObjectKind, namespace: str, name: str) -> None:
+        """Nothing happens when it is gone."""
+        found = self.fetch(kind, namespace, name)
+        if found is None:
+            return
+        with self._journal.transaction():
+            self._delete(kind, found)
+
     def create_namespace(self, name: str) -> dict[str, Any]:
         """The namespace, made now unless it was there."""
         if found := self.fetch(NAMESPACES, "", name):
@@ -98,15 +112,18 @@ class CoreObjects:
         newest_first = sorted(self._about(uid), key=lambda event: event["lastTimestamp"], reverse=True)
         expired = [event for event in self.list_objects(EVENTS, None) if event["lastTimestamp"] < oldest]
         for event in [*expired, *newest_first[_NUM_EVENTS_A_SERVICE:]]:
-            metadata = event["metadata"]
-            gone = self._db.execute(
-                "DELETE FROM core_objects WHERE plural = 'events' AND namespace = ? AND name = ?",
-                (metadata["namespace"], metadata["name"]),
-            )
-            if gone.rowcount:
-                version = str(self._journal.next_version())
-                deleted = {**event, "metadata": {**metadata, "resourceVersion": version}}
-                self._journal.append(EVENTS.plural, "DELETED", deleted)
+            self._delete(EVENTS, event)
+
+    def _delete(self, kind: ObjectKind, found: Mapping[str, Any]) -> None:
+        metadata = found["metadata"]
+        gone = self._db.execute(
+            "DELETE FROM core_objects WHERE plural = ? AND namespace = ? AND name = ?",
+            (kind.plural, metadata["namespace"], metadata["name"]),
+        )
+        if gone.rowcount:
+            version = str(self._journal.next_version())
+            deleted = {**found, "metadata": {**metadata, "resourceVersion": version}}
+            self._journal.append(kind.plural, "DELETED", deleted)
 
     def _put(self, kind: ObjectKind, found: Mapping[str, Any], *, is_new: bool = True) -> dict[str, Any]:
         metadata = {**found["metadata"], "resourceVersion": str(self._journal.next_version())}

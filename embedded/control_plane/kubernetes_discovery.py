@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from embedded.control_plane.kubernetes_kinds import INFERENCE_SERVICES, KINDS, ObjectKind
+from embedded.control_plane.kubernetes_kinds import HTTP_ROUTES, INFERENCE_SERVICES, KINDS, ObjectKind
 
 _VERSION = ("1", "32")
 
@@ -18,11 +18,11 @@ def render_core_versions() -> dict[str, Any]:
 
 
 def render_groups() -> dict[str, Any]:
-    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group()]}
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": [_group(INFERENCE_SERVICES), _group(HTTP_ROUTES)]}
 
 
-def render_group() -> dict[str, Any]:
-    return {"kind": "APIGroup", "apiVersion": "v1", **_group()}
+def render_group(kind: ObjectKind) -> dict[str, Any]:
+    return {"kind": "APIGroup", "apiVersion": "v1", **_group(kind)}
 
 
 def render_resources(root: str) -> dict[str, Any]:
@@ -47,7 +47,6 @@ def _resource(kind: ObjectKind) -> dict[str, Any]:
     }
 
 
-def _group() -> dict[str, Any]:
-    kind = INFERENCE_SERVICES
+def _group(kind: ObjectKind) -> dict[str, Any]:
     version = {"groupVersion": kind.api_version, "version": kind.version}
     return {"name": kind.group, "versions": [version], "preferredVersion": version}

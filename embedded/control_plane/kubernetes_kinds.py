@@ -139,4 +139,17 @@ EVENTS = ObjectKind(
         Column(name="Name", type="string", format="name", priority=1, of=_field("metadata.name")),
     ),
 )
-KINDS = (INFERENCE_SERVICES, NAMESPACES, EVENTS)
+HTTP_ROUTES = ObjectKind(
+    group="gateway.networking.k8s.io",
+    version="v1",
+    kind="HTTPRoute",
+    plural="httproutes",
+    is_namespaced=True,
+    verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
+    columns=(  # `additionalPrinterColumns` of the Gateway API's CustomResourceDefinition
+        _NAME,
+        Column(name="Hostnames", type="string", of=_field("spec.hostnames")),
+        _AGE,
+    ),
+)
+KINDS = (INFERENCE_SERVICES, HTTP_ROUTES, NAMESPACES, EVENTS)

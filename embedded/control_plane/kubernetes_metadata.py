@@ -18,6 +18,11 @@ _AUTHORS_FIELDS = ("name", "namespace", "generateName", "labels", "annotations",
 _SERVER_FIELDS = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
 _IGNORED_FIELDS = ("resourceVersion", "managedFields", "selfLink", *_SERVER_FIELDS)
 _DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
+MIRROR = "ratchet/mirror-percent"
+"""Annotation of ours: of so many per cent of the requests the newest revision gets a copy while it has no traffic. The
+status carries it too, with what is in force: a server whose status lacks it cannot mirror."""
+_MODES = {"Serverless": False, "Knative": False, "RawDeployment": True, "Standard": True}
+"""Deployment modes, old and new names: whether it is the Standard one."""
 _STEERING = ("serving.kserve.io/", "autoscaling.knative.dev/", "serving.knative.dev/")
 _RANDOM_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
@@ -51,6 +56,19 @@ def metadata_errors(metadata: Mapping[str, Any], before: Mapping[str, Any]) -> I
     yield from _finalizer_errors(metadata.get("finalizers") or [], before)
 
 
+def mirror_pct_of(metadata: Mapping[str, Any]) -> int:
+    """What its annotation asks for; 0 without one. ValueError unless it is a whole number from 0 to 100."""
+    text = (metadata.get("annotations") or {}).get(MIRROR, "0")
+    if not re.fullmatch(r"[0-9]{1,3}", text) or int(text) > 100:
+        raise ValueError(f"must be a whole number from 0 to 100, not {text!r}")
+    return int(text)
+
+
+def is_standard(metadata: Mapping[str, Any]) -> bool:
+    """Whether an InferenceService asks for KServe's Standard mode: one revision, which an HTTPRoute gives traffic."""
+    return _MODES.get((metadata.get("annotations") or {}).get(_DEPLOYMENT_MODE, ""), False)
+
+
 def stored_metadata(metadata: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
     """What the author may write from `metadata`, the rest as the server has it."""
     own = {key: metadata[key] for key in _AUTHORS_FIELDS if metadata.get(key)}
@@ -74,12 +92,18 @@ def _annotation_errors(annotations: Any) -> Iterator[FieldError]:
     for key, value in annotations.items():
         if not _KEY.fullmatch(key) or not isinstance(value, str):
             yield FieldError("metadata.annotations", f"{key}: expected a qualified name with a string as its value")
-        elif key.startswith(_STEERING) and (key, value) not in {
-            (_DEPLOYMENT_MODE, "Serverless"),
-            (_DEPLOYMENT_MODE, "Knative"),
-        }:
+        elif key.startswith(_STEERING) and (key != _DEPLOYMENT_MODE or value not in _MODES):
             text = f"{value!r} cannot be honoured here"
             yield FieldError(f"metadata.annotations[{key}]", text, reason="FieldValueNotSupported")
+        elif key == MIRROR:
+            yield from _mirror_errors(value)
+
+
+def _mirror_errors(value: str) -> Iterator[FieldError]:
+    try:
+        mirror_pct_of({"annotations": {MIRROR: value}})
+    except ValueError as error:
+        yield FieldError(f"metadata.annotations[{MIRROR}]", str(error))
 
 
 def _finalizer_errors(finalizers: Any, before: Mapping[str, Any]) -> Iterator[FieldError]:

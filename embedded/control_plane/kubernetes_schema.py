@@ -6,7 +6,14 @@ It describes what is honoured here, not all that KServe knows: what `kubectl exp
 from collections.abc import Mapping
 from typing import Any
 
-from embedded.control_plane.kubernetes_kinds import EVENTS, INFERENCE_SERVICES, KINDS, NAMESPACES, ObjectKind
+from embedded.control_plane.kubernetes_kinds import (
+    EVENTS,
+    HTTP_ROUTES,
+    INFERENCE_SERVICES,
+    KINDS,
+    NAMESPACES,
+    ObjectKind,
+)
 
 Schema = dict[str, Any]
 MINIMAL_V2 = b"\n\x032.0\x12\x12\n\x07Ratchet\x12\x07v1beta1"
@@ -121,12 +128,37 @@ _STATUS = _object(
     deploymentMode=_text("Knative: revisions and shares of traffic."),
     conditions=_list("Ready and its parts.", _CONDITION),
     components=_object("By component.", predictor=_COMPONENT),
+    annotations=_map("ratchet/mirror-percent: of how much the newest revision gets copies now."),
     modelStatus={"type": "object", "description": "How the model of the latest revision is."},
+)
+_BACKEND = _object(
+    "The Service of an InferenceService in Standard mode.",
+    required=("name",),
+    name=_text("<InferenceService>-predictor."),
+    port=_number("80.", minimum=80, maximum=80),
+    weight=_number("Its share, as against the sum of all weights.", minimum=0),
+)
+_RULE = _object(
+    "Which requests go where.",
+    matches=_list(
+        "Any of these.",
+        _object("Path.", path=_object("Type Exact or PathPrefix.", type=_text("Type."), value=_text("Path."))),
+    ),
+    backendRefs=_list("Who answers.", _BACKEND),
+    filters=_list("RequestMirror: copies for one that has no weight.", {"type": "object"}),
 )
 _SPECS: Mapping[str, Mapping[str, Schema]] = {
     INFERENCE_SERVICES.plural: {
         "spec": _object("What to serve.", required=("predictor",), predictor=_PREDICTOR),
         "status": _STATUS,
+    },
+    HTTP_ROUTES.plural: {
+        "spec": _object(
+            "How the gateway splits requests.",
+            parentRefs=_list("kserve-ingress-gateway in namespace kserve.", {"type": "object"}),
+            rules=_list("Exactly one.", _RULE),
+        ),
+        "status": _object("As the gateway has it.", parents=_list("One.", {"type": "object"})),
     },
     NAMESPACES.plural: {
         "spec": _object("Nothing to choose."),
@@ -144,6 +176,7 @@ _SPECS: Mapping[str, Mapping[str, Schema]] = {
 }
 _ABOUT = {
     INFERENCE_SERVICES.plural: "A model behind the gateway, by KServe's rules. Fields that are not listed are refused.",
+    HTTP_ROUTES.plural: "Weights over InferenceServices in Standard mode. Fields that are not listed are refused.",
     NAMESPACES.plural: "A scope for names. It comes with the first InferenceService in it.",
     EVENTS.plural: "What happened to an InferenceService within the last hour.",
 }
@@ -167,7 +200,10 @@ def render_document(root: str) -> Schema | None:
         name=_text("Unique in its namespace."),
         namespace=_text("default, unless you say otherwise."),
         labels=_map("For selectors."),
-        annotations=_map("For tools; those of KServe and Knative that steer what is not here are refused."),
+        annotations=_map(
+            "For tools; those of KServe and Knative that steer what is not here are refused. ratchet/mirror-percent: "
+            "copies of so many per cent of the requests go to the newest revision while it has no traffic."
+        ),
     )
     return {
         "openapi": "3.0.0",

@@ -46,6 +46,11 @@ def revision_name(service: str, number: int) -> str:
     return f"{service}-predictor-{number:05d}"
 
 
+def standard_revision(service: str) -> str:
+    """In Standard mode a service has one revision, named as KServe names its Service and its Deployment."""
+    return f"{service}-predictor"
+
+
 def revision_number(name: str) -> int:
     """2 of `digits-predictor-00002`."""
     return int(name.rpartition("-")[2])
@@ -77,6 +82,13 @@ def plan_traffic(rollout: Rollout, *, canary_traffic_pct: int | None) -> tuple[T
         return (latest,)
     rest = TrafficTarget(revision=rollout.latest_rolled_out, percent=100 - canary_traffic_pct, is_latest=False)
     return (latest, rest)
+
+
+def mirrored_revision(rollout: Rollout, targets: Iterable[TrafficTarget]) -> str:
+    """Who may get copies of the stable revision's requests: the newest one, ready but without traffic; "" for none."""
+    newest = rollout.latest_created
+    is_dark = newest and newest == rollout.latest_ready != rollout.latest_rolled_out
+    return newest if is_dark and rollout.latest_rolled_out and newest not in routed_revisions(targets) else ""
 
 
 def advance(rollout: Rollout, targets: Iterable[TrafficTarget]) -> Rollout:

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from embedded.control_plane.config import ControlPlaneConfig
+from embedded.control_plane.http_routes import HttpRouteObjects
 from embedded.control_plane.inference_services import Reconciler
 from embedded.control_plane.kubernetes_api import router_of
 from embedded.control_plane.serving_gateway import EnvoyGateway
@@ -40,7 +41,8 @@ class ServingSide:
             secrets_dir=self._config.secrets_dir,
             on_change=self._on_change,
         )
-        return router_of(objects, self._store, token=self._config.token)
+        http_routes = HttpRouteObjects(self._store.core, on_change=self._reconciler.wake)
+        return router_of(objects, http_routes, self._store, token=self._config.token)
 
     @property
     def num_watchers(self) -> int:

@@ -53,14 +53,14 @@ def parse_predictor(
     predictor: Any, *, name: str, namespace: str, runtimes: Sequence[Runtime], secrets: Mapping[str, Iterable[str]]
 ) -> ProcessTemplate:
     """The process of a predictor. FieldError names the first field that is wrong or cannot be honoured here."""
-    predictor = _mapping(predictor, PREDICTOR)
-    _refuse_others(predictor, _PREDICTOR_FIELDS, PREDICTOR)
+    predictor = expect_mapping(predictor, PREDICTOR)
+    refuse_others(predictor, _PREDICTOR_FIELDS, PREDICTOR)
     canary_traffic_pct_of(predictor)
     _check_replicas(predictor)
     if ("model" in predictor) == ("containers" in predictor):
         raise FieldError(PREDICTOR, "needs either model or containers", reason="FieldValueRequired")
     if "model" in predictor:
-        model = _mapping(predictor["model"], f"{PREDICTOR}.model")
+        model = expect_mapping(predictor["model"], f"{PREDICTOR}.model")
         template = _template_of_model(model, runtimes=runtimes)
     else:
         template = _template_of_containers(predictor["containers"])
@@ -71,7 +71,7 @@ def parse_predictor(
 
 def _template_of_model(model: Mapping[str, Any], *, runtimes: Sequence[Runtime]) -> ProcessTemplate:
     field = f"{PREDICTOR}.model"
-    _refuse_others(model, _MODEL_FIELDS, field)
+    refuse_others(model, _MODEL_FIELDS, field)
     runtime = _choose_runtime(model, runtimes)
     protocol = model.get("protocolVersion")
     if protocol is not None and protocol not in runtime.protocols:
@@ -87,7 +87,7 @@ def _template_of_model(model: Mapping[str, Any], *, runtimes: Sequence[Runtime])
 def _choose_runtime(model: Mapping[str, Any], runtimes: Sequence[Runtime]) -> Runtime:
     """The runtime that is named, else the first that offers itself for the format."""
     field = f"{PREDICTOR}.model"
-    format_name = _mapping(model.get("modelFormat"), f"{field}.modelFormat").get("name")
+    format_name = expect_mapping(model.get("modelFormat"), f"{field}.modelFormat").get("name")
     wished = model.get("runtime")
     if wished is None:
         for runtime in runtimes:
@@ -109,8 +109,8 @@ def _template_of_containers(containers: Any) -> ProcessTemplate:
     if not isinstance(containers, list) or len(containers) != 1:
         raise FieldError(field, "exactly one container can be run here")
     field = f"{field}[0]"
-    container = _mapping(containers[0], field)
-    _refuse_others(container, _CONTAINER_FIELDS, field)
+    container = expect_mapping(containers[0], field)
+    refuse_others(container, _CONTAINER_FIELDS, field)
     command = _strings(container.get("command"), f"{field}.command")
     if not command:
         text = "is required here: an image's own entrypoint cannot be run without the image"
@@ -132,8 +132,8 @@ def _parse_env(entries: Any, field: str) -> tuple[EnvVar, ...]:
 
 
 def _parse_variable(entry: Any, field: str) -> EnvVar:
-    entry = _mapping(entry, field)
-    _refuse_others(entry, {"name", "value", "valueFrom"}, field)
+    entry = expect_mapping(entry, field)
+    refuse_others(entry, {"name", "value", "valueFrom"}, field)
     name = entry.get("name")
     if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
         raise FieldError(f"{field}.name", f"{name!r} is no name of a variable")
@@ -146,10 +146,10 @@ def _parse_variable(entry: Any, field: str) -> EnvVar:
 
 
 def _parse_source(source: Any, field: str) -> EnvSource:
-    source = _mapping(source, field)
-    _refuse_others(source, {"secretKeyRef"}, field)
-    reference = _mapping(source.get("secretKeyRef"), f"{field}.secretKeyRef")
-    _refuse_others(reference, {"name", "key", "optional"}, f"{field}.secretKeyRef")
+    source = expect_mapping(source, field)
+    refuse_others(source, {"secretKeyRef"}, field)
+    reference = expect_mapping(source.get("secretKeyRef"), f"{field}.secretKeyRef")
+    refuse_others(reference, {"name", "key", "optional"}, f"{field}.secretKeyRef")
     for part in ("name", "key"):
         if not isinstance(reference.get(part), str):
             raise FieldError(f"{field}.secretKeyRef.{part}", "must be a string", reason="FieldValueRequired")
@@ -192,7 +192,7 @@ def _fill(word: str, values: Mapping[str, str]) -> str:
     return filled
 
 
-def _mapping(value: Any, field: str) -> Mapping[str, Any]:
+def expect_mapping(value: Any, field: str) -> Mapping[str, Any]:
     if value is None:
         raise FieldError(field, "is required", reason="FieldValueRequired")
     if not isinstance(value, Mapping):
@@ -208,7 +208,7 @@ def _strings(value: Any, field: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _refuse_others(value: Mapping[str, Any], known: set[str], field: str) -> None:
+def refuse_others(value: Mapping[str, Any], known: set[str], field: str) -> None:
     """FieldError for the first key that one machine cannot honour. A null is as good as absent."""
     for key in _unknown(value, known):
         text = f"cannot be honoured here; supported: {', '.join(sorted(known))}"

@@ -220,6 +220,17 @@ def command_of(command: tuple[str, ...], *, env: Mapping[str, str], port: int, m
     return [word.replace(MOUNT, mount) for word in words]
 
 
+def model_name_of(command: tuple[str, ...]) -> str:
+    """What the server calls its model; the last --model_name counts, as the server reads it. "" when it names none."""
+    name = ""
+    for index, word in enumerate(command):
+        if word.startswith("--model_name="):
+            name = word.partition("=")[2]
+        elif index and command[index - 1] == "--model_name":
+            name = word
+    return name
+
+
 def _with_option(words: list[str], option: str, value: str) -> list[str]:
     """Give an option another value, where the command has it: `--option X` or `--option=X`."""
     replaced = [f"{option}={value}" if word.startswith(f"{option}=") else word for word in words]

@@ -22,11 +22,12 @@ from embedded.control_plane.kubernetes_core import rfc3339
 from embedded.control_plane.kubernetes_metadata import (
     FOREGROUND,
     generated_name,
+    is_standard,
     metadata_errors,
     name_errors,
     stored_metadata,
 )
-from embedded.control_plane.revisions import Rollout, revision_name, revision_number
+from embedded.control_plane.revisions import Rollout, revision_name, revision_number, standard_revision
 from embedded.control_plane.serving_errors import (
     GROUP,
     KIND,
@@ -227,6 +228,8 @@ class InferenceServiceObjects:
             raise invalid(row.name, errors)
         process = self._parse(row, spec["predictor"])
         metadata = stored_metadata(body["metadata"], before)
+        if is_standard(metadata) or is_standard(before):
+            _check_standard(row, metadata, spec["predictor"])
         if spec != row.manifest["spec"]:
             metadata["generation"] += 1
         revisions = self._store.list_revisions(row.uid)
@@ -234,8 +237,10 @@ class InferenceServiceObjects:
         manifest = {"metadata": metadata, "spec": spec}
         if revisions and revisions[-1].manifest == template:
             return manifest, None
-        number = revision_number(revisions[-1].name) + 1 if revisions else 1
-        name = revision_name(row.name, number)
+        if is_standard(metadata):
+            name = standard_revision(row.name)
+        else:
+            name = revision_name(row.name, revision_number(revisions[-1].name) + 1 if revisions else 1)
         return manifest, RevisionRow(service_uid=row.uid, name=name, manifest=template, process=process)
 
     def _parse(self, row: ServiceRow, predictor: Any) -> Any:
@@ -272,6 +277,24 @@ class InferenceServiceObjects:
         if row is None:
             raise not_found(name)
         return row
+
+
+def _check_standard(row: ServiceRow, metadata: Mapping[str, Any], predictor: Mapping[str, Any]) -> None:
+    """FieldErrors of what Standard mode does not have, or does not have here: KServe replaces the pods of a changed
+    predictor one by one, and here one process serves it."""
+    before = row.manifest
+    is_old = bool(before["spec"])
+    if is_old and is_standard(before["metadata"]) != is_standard(metadata):
+        error = FieldError("metadata.annotations", "the deployment mode cannot be changed; delete the service first")
+    elif predictor.get("canaryTrafficPercent") is not None:
+        text = "there is none in Standard mode; an HTTPRoute weighs the services"
+        error = FieldError("spec.predictor.canaryTrafficPercent", text, reason="FieldValueNotSupported")
+    elif is_old and template_of(before["spec"]["predictor"]) != template_of(predictor):
+        text = "cannot be changed here in Standard mode; make another InferenceService and move the HTTPRoute's weights"
+        error = FieldError("spec.predictor", text, reason="FieldValueNotSupported")
+    else:
+        return
+    raise invalid(row.name, [error])
 
 
 def check_kind(body: Any, *, namespace: str) -> dict[str, Any]:

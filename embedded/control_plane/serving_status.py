@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from embedded.control_plane.kubernetes_metadata import MIRROR
 from embedded.control_plane.revisions import Rollout, TrafficTarget, percent_by_revision, routed_revisions
 
 
@@ -40,8 +41,11 @@ def render_status(
     url: str,
     previous: Mapping[str, Any],
     now: str,
+    mirror_pct: int = 0,
+    mode: str = "Knative",
 ) -> dict[str, Any]:
-    """The whole status. `wanted` is what the spec asks for, `routed` what the gateway does; `now` is RFC 3339.
+    """The whole status. `wanted` is what the spec asks for, `routed` and `mirror_pct` what the gateway does; `now` is
+    RFC 3339.
 
     A condition keeps its `lastTransitionTime` of `previous` unless its status changed.
     """
@@ -49,10 +53,11 @@ def render_status(
     conditions = _conditions(rollout=rollout, wanted=tuple(wanted), routed=routed, states=states)
     status: dict[str, Any] = {
         "observedGeneration": generation,
-        "deploymentMode": "Knative",
+        "deploymentMode": mode,
         "conditions": [_render_condition(condition, previous, now) for condition in conditions],
         "components": {"predictor": _render_predictor(rollout, routed, url)},
         "modelStatus": _model_status(rollout, routed, states),
+        "annotations": {MIRROR: str(mirror_pct)},
     }
     if routed:
         status |= {"url": url, "address": {"url": url}}

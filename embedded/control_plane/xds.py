@@ -5,6 +5,9 @@ go through `<revision>.fallback`, an aggregate of the revision and of the other 
 dies, its requests are retried on the other, and no user sees a failure. Which revision *answered* is in the model
 server's own `x-ratchet-model` header; `x-ratchet-revision` names the one that the split chose.
 
+A revision without traffic may get copies of the others' requests: straight to its own cluster, so that no fallback and
+no retry is in between. Envoy throws the answers away, and waits for none.
+
 Retried are failures of the process (refused, reset, 502 to 504). A plain 500 is the model's own answer: the user sees
 it, and so does the judge of the rollout.
 """
@@ -34,6 +37,24 @@ class Endpoint(BaseModel):
     port: int
 
 
+class Mirror(BaseModel):
+    """Copies of so many per cent of the requests go to a revision that has no traffic."""
+
+    model_config = ConfigDict(frozen=True)
+
+    revision: str
+    percent: int
+
+
+class PathMatch(BaseModel):
+    """One path, or all below it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    is_prefix: bool = False
+
+
 class RoutedService(BaseModel):
     """A service and the share of each revision: 0 to 100 per cent, summing to 100, or none at all yet."""
 
@@ -41,6 +62,9 @@ class RoutedService(BaseModel):
 
     name: str
     percent_by_revision: Mapping[str, int]
+    paths: tuple[PathMatch, ...] = ()
+    """Of its requests; empty for those of the model of that name."""
+    mirror: Mirror | None = None
 
     @property
     def routed(self) -> tuple[str, ...]:
@@ -57,15 +81,19 @@ def render_clusters(
 ) -> dict[str, Any]:
     """CDS: a cluster for each endpoint, and an aggregate for each revision that gets traffic.
 
-    before: the routing that is about to end. Its aggregates stay, or requests would be answered 503 until Envoy has
-    read the new routes. A revision routed without an endpoint is an error of the caller, for the same reason.
+    before: the routing that is about to end. Its aggregates stay with all their members, or requests would be answered
+    503 until Envoy has read the new routes: a revision that is to get everything may still be ill. A revision routed
+    without an endpoint is an error of the caller, for the same reason.
     """
     own = [_cluster(endpoint) for endpoint in sorted(endpoints, key=lambda endpoint: endpoint.revision)]
     known = {cluster["name"] for cluster in own}
     routed_now = {service.name: service.routed for service in services}
     assert known.issuperset(name for routed in routed_now.values() for name in routed), "a routed revision does not run"
-    members = {name: routed_now.get(service.name, ()) for service in before for name in service.routed if name in known}
-    members |= {name: routed for routed in routed_now.values() for name in routed}
+    routed_before = {service.name: [name for name in service.routed if name in known] for service in before}
+    members: dict[str, list[str]] = {}
+    for service_name in routed_now.keys() | routed_before.keys():
+        routed = sorted({*routed_now.get(service_name, ()), *routed_before.get(service_name, ())})
+        members |= dict.fromkeys(routed, routed)
     aggregates = [
         _aggregate(fallback_of(name), [name, *(other for other in routed if other != name)])
         for name, routed in sorted(members.items())
@@ -74,30 +102,50 @@ def render_clusters(
 
 
 def render_routes(services: Iterable[RoutedService]) -> dict[str, Any]:
-    """RDS: each service by the model name in the path, weighted over its revisions."""
+    """RDS: each service by the model name in the path, weighted over its revisions. Named paths come before names."""
+    ordered = sorted(services, key=lambda service: (not service.paths, service.name))
     routes = [
         {"match": {"prefix": "/v2/repository"}, "direct_response": _answer(403, "loading models is not for users")},
         {"match": {"path": "/metrics"}, "direct_response": _answer(404, "the gateway's numbers are not for users")},
-        *(_service_route(service) for service in sorted(services, key=lambda service: service.name)),
+        *(_service_route(service, match) for service in ordered for match in _matches_of(service)),
         {"match": {"prefix": "/"}, "direct_response": _answer(404, "no InferenceService answers this path")},
     ]
     host = {"name": "models", "domains": ["*"], "routes": routes}
     return _discovery([{"@type": _type("config.route.v3.RouteConfiguration"), "name": ROUTES, "virtual_hosts": [host]}])
 
 
-def _service_route(service: RoutedService) -> dict[str, Any]:
+def _matches_of(service: RoutedService) -> list[dict[str, Any]]:
     """The name holds a-z, 0-9 and - only, so it needs no escaping; `digits` must not match `digits-2`."""
-    match = {"safe_regex": {"regex": f"/v[12]/models/{service.name}(?:[:/].*)?"}}
+    if not service.paths:
+        return [{"safe_regex": {"regex": f"/v[12]/models/{service.name}(?:[:/].*)?"}}]
+    return [_match_of(each) for each in service.paths]
+
+
+def _match_of(match: PathMatch) -> dict[str, Any]:
+    if not match.is_prefix:
+        return {"path": match.path}
+    path = match.path.rstrip("/")
+    return {"path_separated_prefix": path} if path else {"prefix": "/"}
+
+
+def _service_route(service: RoutedService, match: Mapping[str, Any]) -> dict[str, Any]:
     if not service.routed:
         return {"match": match, "direct_response": _answer(503, f"{service.name} has no ready revision yet")}
-    return {
-        "match": match,
-        "route": {
-            "weighted_clusters": {"clusters": [_share(service, revision) for revision in service.routed]},
-            "timeout": _ROUTE_TIMEOUT,
-            "retry_policy": _retry_policy(),
-        },
+    action: dict[str, Any] = {
+        "weighted_clusters": {"clusters": [_share(service, revision) for revision in service.routed]},
+        "timeout": _ROUTE_TIMEOUT,
+        "retry_policy": _retry_policy(),
     }
+    if service.mirror:
+        assert service.mirror.revision not in service.routed, "who has traffic gets no copies"
+        action["request_mirror_policies"] = [_mirror_policy(service.mirror)]
+    return {"match": match, "route": action}
+
+
+def _mirror_policy(mirror: Mirror) -> dict[str, Any]:
+    """A copy keeps the request's headers, `x-request-id` among them; its Host gets `-shadow` appended."""
+    share = {"default_value": {"numerator": mirror.percent, "denominator": "HUNDRED"}}
+    return {"cluster": mirror.revision, "runtime_fraction": share, "trace_sampled": False}
 
 
 def _share(service: RoutedService, revision: str) -> dict[str, Any]:
@@ -140,8 +188,10 @@ def _cluster(endpoint: Endpoint) -> dict[str, Any]:
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
         "circuit_breakers": _circuit_breakers(),
-        # Panic mode would send requests to a revision known to be dead, instead of to its fallback.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        # Panic mode would send requests to a revision known to be dead, instead of to its fallback. Without the window
+        # of 0, Envoy's workers hear up to 1 s late of a recovery that follows a failure: a revision that Envoy calls
+        # healthy, and that is given all traffic, would answer 503 until then.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": protocol,

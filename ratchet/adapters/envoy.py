@@ -4,17 +4,22 @@ What each number means, measured with Envoy 1.40 while revisions answered, erred
 
 * `cluster_endpoint_rq_success` and `_error` of the revision's own cluster are exact: every attempt that this revision
   answered, or failed by a 5xx, a reset, a timeout or a refused connection, also when the user never noticed because
-  another revision answered the retry. Health checks are not in them. They start at 0 when the revision's port changes.
-* Latency exists only per user request, on the aggregate `<revision>.fallback`: the requests that the split gave to this
-  revision, retries included. They start at 0 when the set of revisions that share the traffic changes.
+  another revision answered the retry, and copies of mirrored requests. Health checks are not in them.
+* Latency is of user requests on the aggregate `<revision>.fallback` (those that the split gave to this revision,
+  retries included), and of copies on the revision's own cluster. In whole milliseconds, rounded down.
+
+Envoy starts a series again at 0 when the revision's port changes, or the set of revisions that share the traffic; here
+they go on, for as long as the process lives (`GrowingCounters`).
 """
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import httpx
 
+from ratchet.adapters.counters import GrowingCounters, sum_histograms
 from ratchet.core.errors import SettingsError, Unavailable
 from ratchet.core.ports import RevisionCounts
 from ratchet.settings import Settings
@@ -24,10 +29,18 @@ _NUM_TRIES = 4
 _BACKOFF_S = 0.2
 _SUCCESS = "envoy_cluster_endpoint_rq_success"
 _ERROR = "envoy_cluster_endpoint_rq_error"
-_LATENCY = "envoy_cluster_fallback_upstream_rq_time_bucket"
+_LATENCIES = ("envoy_cluster_upstream_rq_time_bucket", "envoy_cluster_fallback_upstream_rq_time_bucket")
 """Envoy takes the cluster's name to end at its first dot, and moves the rest into the metric's name."""
 _SAMPLE = re.compile(r"(\w+)\{([^}]*)\} (\S+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+class Series(NamedTuple):
+    metric: str
+    address: str = ""
+
+
+EnvoyReading = Mapping[Series, Mapping[float, float]]
 
 
 class EnvoyTrafficStats:
@@ -43,6 +56,7 @@ class EnvoyTrafficStats:
         transport = httpx.HTTPTransport(uds=rest) if scheme == "unix" else None
         base_url = "http://envoy" if transport else admin_endpoint
         self._endpoint = admin_endpoint
+        self._counters: dict[str, GrowingCounters[Series]] = {}
         self._http = httpx.Client(transport=transport, base_url=base_url, timeout=_TIMEOUT_S, trust_env=False)
 
     @classmethod
@@ -52,12 +66,15 @@ class EnvoyTrafficStats:
 
     def fetch_counts(self, revision: str) -> RevisionCounts:
         """Counts up to Envoy's last flush, 1 s ago at most. Unavailable when it does not answer."""
-        return parse_counts(self._scrape(), revision=revision)
+        counters = self._counters.setdefault(revision, GrowingCounters(is_gone_for_good=True))
+        return counts_of(counters.add(parse_reading(self._scrape(revision), revision=revision)))
 
-    def _scrape(self) -> str:
+    def _scrape(self, revision: str) -> str:
+        """What is needed and no more: 4 KB in 1.5 ms, where everything is 170 KB in 4 ms."""
+        stats = rf"^cluster\.{re.escape(revision)}\.((fallback\.)?upstream_rq_time|endpoint\..+\.rq_(success|error))$"
         for attempt in range(1, _NUM_TRIES + 1):
             try:
-                return self._http.get("/stats/prometheus").raise_for_status().text
+                return self._http.get("/stats/prometheus", params={"filter": stats}).raise_for_status().text
             except httpx.HTTPError as error:
                 if attempt == _NUM_TRIES:
                     raise Unavailable(
@@ -68,28 +85,27 @@ class EnvoyTrafficStats:
         raise AssertionError("unreachable: the last try returns or raises")
 
 
-def parse_counts(text: str, *, revision: str) -> RevisionCounts:
-    """One revision's numbers out of Envoy's Prometheus text. Pure."""
-    num_successes = num_errors = 0
-    num_by_latency_ms: dict[float, int] = {}
-    for metric, bound, value in _samples(text, revision):
-        if metric == _SUCCESS:
-            num_successes += value
-        elif metric == _ERROR:
-            num_errors += value
-        elif metric == _LATENCY:
-            num_by_latency_ms[bound] = value
+def parse_reading(text: str, *, revision: str) -> EnvoyReading:
+    """One revision's series out of Envoy's Prometheus text. Pure."""
+    reading: dict[Series, dict[float, float]] = {}
+    for line in text.splitlines():
+        sample = _SAMPLE.fullmatch(line)
+        labels = dict(_LABEL.findall(sample[2])) if sample else {}
+        if sample and labels.get("envoy_cluster_name") == revision and sample[1] in (_SUCCESS, _ERROR, *_LATENCIES):
+            series = Series(sample[1], labels.get("envoy_endpoint_address", ""))
+            reading.setdefault(series, {})[float(labels.get("le", "inf"))] = float(sample[3])
+    return reading
+
+
+def counts_of(totals: EnvoyReading) -> RevisionCounts:
+    num_errors = _sum_of(totals, _ERROR)
+    histograms = [values for series, values in totals.items() if series.metric in _LATENCIES]
     return RevisionCounts(
-        num_requests=num_successes + num_errors,
+        num_requests=_sum_of(totals, _SUCCESS) + num_errors,
         num_errors=num_errors,
-        num_by_latency_ms=dict(sorted(num_by_latency_ms.items())),
+        num_by_latency_ms=sum_histograms(histograms),
     )
 
 
-def _samples(text: str, revision: str) -> Iterator[tuple[str, float, int]]:
-    """Metric, upper bound (a histogram's `le`, else infinity) and value of each line about the revision."""
-    named = f'envoy_cluster_name="{revision}"'
-    for line in text.splitlines():
-        if named in line and (sample := _SAMPLE.fullmatch(line)):
-            labels = dict(_LABEL.findall(sample[2]))
-            yield sample[1], float(labels.get("le", "inf")), int(float(sample[3]))
+def _sum_of(totals: EnvoyReading, metric: str) -> int:
+    return round(sum(sum(values.values()) for series, values in totals.items() if series.metric == metric))

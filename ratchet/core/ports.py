@@ -279,6 +279,9 @@ class ServiceState(BaseModel):
     says that it once did. None when the server does not tell."""
     is_settled: bool = True
     """Whether the status has seen the latest spec (observedGeneration); until then it tells of an older one."""
+    mirror_pct: int = 0
+    """Per cent of the stable revision's requests of which the canary gets a copy, in force now. 0 while the canary has
+    live traffic or has never been ready, and always where mirroring cannot be had (Knative on a cluster)."""
 
     @property
     def canary_revision(self) -> str:
@@ -294,11 +297,27 @@ class InferenceServices(Protocol):
     def set_traffic(self, name: str, canary_traffic_pct: int | None) -> None:
         """Per cent of the latest ready revision; None rolls it out."""
 
+    def set_mirror(self, name: str, mirror_pct: int) -> None:
+        """Wish that the canary gets a copy of so many per cent of the stable revision's requests while it has no live
+        traffic; 0 ends it. Users never get a copy's answer. NotFound when there is no such service.
+
+        Where mirroring cannot be had nothing happens: `ServiceState.mirror_pct`, what is in force, stays 0."""
+
     def delete(self, name: str) -> None: ...
 
 
+class Gateway(Protocol):
+    """Where users' requests enter, asked as a user would ask."""
+
+    def fetch_answerers(self, name: str, *, num_requests: int) -> frozenset[str]:
+        """Revisions and model digests that answered so many requests to a service, as the answers name them.
+
+        Unavailable when the gateway cannot be reached, or its answers name nobody."""
+
+
 class RevisionCounts(BaseModel):
-    """Counters of one revision since its gateway started: they only grow, and start again at 0 when it restarts."""
+    """Counters of one revision, copies of mirrored requests among them. They only grow, and start again at 0 when what
+    counts them does (the gateway) or when it moves (a revision restarted on another port)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -342,6 +361,7 @@ class ModelProbe(Protocol):
 
 __all__ = [
     "DatasetStore",
+    "Gateway",
     "InferenceServices",
     "LabelStore",
     "Ledger",

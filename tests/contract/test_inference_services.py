@@ -1,19 +1,32 @@
 """The fake and the real adapter do the same. The real one talks to the real control plane, with real processes."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
 
 from embedded.control_plane.revisions import revision_name
 from ratchet.adapters.kserve import KServeInferenceServices
+from ratchet.adapters.kserve_standard import KServeStandardServices
+from ratchet.adapters.kubernetes_api import KubernetesApi
 from ratchet.core.errors import DataRejected, NotFound, SettingsError, Unavailable
 from ratchet.core.ports import InferenceServices, ServiceState
 from ratchet.settings import Settings
 from tests.embedded.serving_world import ServingWorld, serving_world, wait_for
 from tests.fakes.inference_services import FakeInferenceServices
 
-Case = tuple[InferenceServices, Callable[..., str]]
+
+class Case(NamedTuple):
+    services: InferenceServices
+    put: Callable[..., str]
+    """How a model comes to be: `put(name, is_good=True)` gives its URI."""
+    revision: Callable[[str, int], str]
+    """The name of the n-th revision of a service."""
+    kill: Callable[[str, str], None]
+    """The server of a revision, given its name and its model's URI."""
 
 
 @pytest.fixture(scope="module")
@@ -22,16 +35,22 @@ def world(s3_settings: Settings) -> Iterator[ServingWorld]:
         yield world
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.stack)])
+@pytest.fixture(params=["fake", *(pytest.param(mode, marks=pytest.mark.stack) for mode in ("knative", "standard"))])
 def case(request: pytest.FixtureRequest) -> Case:
-    """The services, and how a model comes to be: `put(name, is_good=True)` gives its URI."""
-    if request.param == "real":
+    if request.param != "fake":
         world: ServingWorld = request.getfixturevalue("world")
 
         def put_real(name: str, *, is_good: bool = True) -> str:
             return world.put_model(name) if is_good else world.put_model(name, exit=1)
 
-        return world.services, put_real
+        def kill_real(revision: str, uri: str) -> None:
+            for pid in world.pids_of(revision):
+                os.kill(pid, signal.SIGKILL)
+
+        if request.param == "knative":
+            return Case(world.services, put_real, revision_name, kill_real)
+        services = KServeStandardServices.of(world.settings)
+        return Case(services, put_real, lambda name, number: f"{name}-{number:05d}-predictor", kill_real)
     fake = FakeInferenceServices()
 
     def put_fake(name: str, *, is_good: bool = True) -> str:
@@ -40,7 +59,7 @@ def case(request: pytest.FixtureRequest) -> Case:
             fake.never_ready.add(uri)
         return uri
 
-    return fake, put_fake
+    return Case(fake, put_fake, revision_name, lambda revision, uri: fake.never_ready.add(uri))
 
 
 @pytest.fixture
@@ -51,7 +70,7 @@ def name() -> str:
 def wait_state(services: InferenceServices, name: str, is_so: Callable[[ServiceState], bool]) -> ServiceState:
     def fetch() -> ServiceState | None:
         state = services.fetch(name)
-        return state if state and is_so(state) else None
+        return state if state and state.is_settled and is_so(state) else None
 
     state = wait_for(fetch, lambda: f"another state than {services.fetch(name)}")
     assert state is not None
@@ -59,8 +78,8 @@ def wait_state(services: InferenceServices, name: str, is_so: Callable[[ServiceS
 
 
 def test_a_rollout_step_by_step(case: Case, name: str):
-    services, put = case
-    first, second, uri_1, uri_2 = revision_name(name, 1), revision_name(name, 2), put("one"), put("two")
+    services, put, revision, _ = case
+    first, second, uri_1, uri_2 = revision(name, 1), revision(name, 2), put("one"), put("two")
     assert services.fetch(name) is None
 
     services.deploy(name, uri_1, canary_traffic_pct=None)
@@ -83,13 +102,34 @@ def test_a_rollout_step_by_step(case: Case, name: str):
     services.delete(name)
 
 
+def test_a_canary_gets_copies_while_it_has_no_traffic(case: Case, name: str):
+    services, put, _, _ = case
+    services.deploy(name, put("one"), canary_traffic_pct=None)
+    wait_state(services, name, lambda state: state.is_ready)
+    services.set_mirror(name, 100)
+    assert wait_state(services, name, lambda state: state.is_ready).mirror_pct == 0, "there is no canary"
+
+    services.deploy(name, put("two"), canary_traffic_pct=0)
+    wait_state(services, name, lambda state: state.mirror_pct == 100)
+    services.set_traffic(name, 10)
+    state = wait_state(services, name, lambda state: sorted(state.traffic_pct.values()) == [10, 90])
+    assert state.mirror_pct == 0, "it has live traffic"
+    services.set_traffic(name, 0)
+    wait_state(services, name, lambda state: state.mirror_pct == 100)
+    services.set_mirror(name, 25)
+    wait_state(services, name, lambda state: state.mirror_pct == 25)
+    services.set_mirror(name, 0)
+    wait_state(services, name, lambda state: state.mirror_pct == 0)
+    services.delete(name)
+
+
 def test_a_revision_that_never_gets_ready_moves_no_traffic_and_says_why(case: Case, name: str):
-    services, put = case
+    services, put, revision, _ = case
     services.deploy(name, put("good"), canary_traffic_pct=None)
     wait_state(services, name, lambda state: state.is_ready)
     services.deploy(name, put("bad", is_good=False), canary_traffic_pct=None)
     state = wait_state(services, name, lambda state: "stopped while starting" in state.message)
-    first, second = revision_name(name, 1), revision_name(name, 2)
+    first, second = revision(name, 1), revision(name, 2)
     assert not state.is_ready and state.is_latest_ready is False
     assert (state.latest_created_revision, state.latest_ready_revision) == (second, first)
     assert state.traffic_pct == {first: 100}
@@ -97,19 +137,60 @@ def test_a_revision_that_never_gets_ready_moves_no_traffic_and_says_why(case: Ca
 
 
 def test_the_same_uri_again_makes_no_revision(case: Case, name: str):
-    services, put = case
+    services, put, revision, _ = case
     uri = put("same")
     services.deploy(name, uri, canary_traffic_pct=None)
     services.deploy(name, uri, canary_traffic_pct=50)
     state = wait_state(services, name, lambda state: state.is_ready)
-    assert state.latest_created_revision == revision_name(name, 1)
+    assert state.latest_created_revision == revision(name, 1)
     services.delete(name)
 
 
 def test_what_is_not_there(case: Case, name: str):
-    services, _ = case
+    services = case.services
     with pytest.raises(NotFound):
         services.set_traffic(name, 10)
+    with pytest.raises(NotFound):
+        services.set_mirror(name, 10)
+    services.delete(name)
+    assert services.fetch(name) is None
+
+
+def test_a_canary_that_dies_is_known_to_be_dead_and_its_traffic_can_be_taken(case: Case, name: str):
+    services, put, revision, kill = case
+    services.deploy(name, put("one"), canary_traffic_pct=None)
+    wait_state(services, name, lambda state: state.is_ready)
+    uri = put("dies")
+    services.deploy(name, uri, canary_traffic_pct=10)
+    wait_state(services, name, lambda state: state.traffic_pct == {revision(name, 1): 90, revision(name, 2): 10})
+    kill(revision(name, 2), uri)
+    state = wait_state(services, name, lambda state: state.is_latest_ready is False)
+    assert not state.is_ready and state.latest_ready_revision == revision(name, 2), "it once was ready"
+    services.set_traffic(name, 0)
+    state = wait_state(
+        services, name, lambda state: state.traffic_pct == {revision(name, 1): 100, revision(name, 2): 0}
+    )
+    assert state.stable_revision == revision(name, 1)
+    services.delete(name)
+
+
+def test_a_canary_that_is_replaced_leaves_the_stable_revision_alone(case: Case, name: str):
+    """A second canary comes while the first has traffic; then the champion's model comes again and gets everything."""
+    services, put, revision, _ = case
+    uri_1 = put("one")
+    services.deploy(name, uri_1, canary_traffic_pct=None)
+    wait_state(services, name, lambda state: state.is_ready)
+    services.deploy(name, put("two"), canary_traffic_pct=10)
+    wait_state(services, name, lambda state: state.traffic_pct == {revision(name, 1): 90, revision(name, 2): 10})
+    services.set_traffic(name, 0)
+    services.deploy(name, put("three"), canary_traffic_pct=0)
+    state = wait_state(services, name, lambda state: state.latest_ready_revision == revision(name, 3))
+    assert state.traffic_pct == {revision(name, 1): 100, revision(name, 3): 0}
+    services.deploy(name, uri_1, canary_traffic_pct=0)
+    wait_state(services, name, lambda state: state.latest_ready_revision == revision(name, 4))
+    services.set_traffic(name, None)
+    state = wait_state(services, name, lambda state: state.traffic_pct == {revision(name, 4): 100})
+    assert (state.stable_revision, state.canary_revision, state.storage_uri) == (revision(name, 4), "", uri_1)
     services.delete(name)
     assert services.fetch(name) is None
 
@@ -118,13 +199,13 @@ def test_what_is_not_there(case: Case, name: str):
 def test_the_real_adapter_names_what_is_wrong(world: ServingWorld, name: str):
     with pytest.raises(DataRejected, match=r"spec\.predictor\.model\.storageUri"):
         world.services.deploy(name, "gs://elsewhere/model", canary_traffic_pct=None)
-    wrong = KServeInferenceServices(world.url, token=lambda: "wrong", namespace="default")
+    wrong = KServeInferenceServices(KubernetesApi(world.url, token=lambda: "wrong", namespace="default"))
     with pytest.raises(SettingsError, match="401"):
         wrong.fetch(name)
 
 
 def test_a_server_that_is_away_is_unavailable_after_a_few_tries():
-    away = KServeInferenceServices("http://127.0.0.1:9", token=lambda: "t", namespace="default")
+    away = KServeInferenceServices(KubernetesApi("http://127.0.0.1:9", token=lambda: "t", namespace="default"))
     with pytest.raises(Unavailable, match="5 times"):
         away.fetch("digits")
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from embedded.control_plane.revisions import revision_name
+from ratchet.adapters.kserve_standard import render_route
 from ratchet.settings import Settings, child_env
 from tests.embedded.serving_world import ServingWorld, isvc_body, kubeconfig, serving_world, wait_for
 
@@ -87,6 +88,17 @@ def test_the_life_of_a_service_in_kubectls_words(world: ServingWorld, kubectl: K
     assert kubectl("get", "isvc", "-l", "team=a,tier in (gold)", "-o", "name").split("/")[1] == "kc\n"
     assert '"kc" deleted' in kubectl("delete", "isvc", "kc")
     assert kubectl.run("get", "isvc", "kc").stderr.startswith("Error from server (NotFound)")
+
+
+def test_http_routes_are_objects_for_kubectl_too(kubectl: Kubectl):
+    body = yaml.safe_dump(render_route("kr", {}))
+    assert kubectl("apply", "-f", "-", stdin=body) == "httproute.gateway.networking.k8s.io/kr created\n"
+    assert kubectl("apply", "-f", "-", stdin=body) == "httproute.gateway.networking.k8s.io/kr unchanged\n"
+    header, row = (line.split() for line in kubectl("get", "httproutes").splitlines())
+    assert header == ["NAME", "HOSTNAMES", "AGE"] and row[0] == "kr"
+    assert "httproutes" in kubectl("api-resources") and "Accepted" in kubectl("describe", "httproute", "kr")
+    assert '"kr" deleted' in kubectl("delete", "httproute", "kr")
+    assert kubectl.run("get", "httproute", "kr").stderr.startswith("Error from server (NotFound)")
 
 
 def test_discovery_and_explain(kubectl: Kubectl):

@@ -1,5 +1,5 @@
 """ports.InferenceServices in memory, by KServe's rule. A revision becomes ready when it is looked at, unless it is told
-not to (`never_ready`, by storage URI)."""
+not to (`never_ready`, by storage URI). Without `can_mirror` it is like Knative on a cluster, which mirrors nothing."""
 
 from dataclasses import dataclass, field
 
@@ -15,11 +15,13 @@ class _Service:
     num_revisions: int = 0
     rollout: Rollout = field(default_factory=Rollout)
     traffic_pct: dict[str, int] = field(default_factory=dict)
+    mirror_pct: int = 0
 
 
 class FakeInferenceServices:
     def __init__(self) -> None:
         self.never_ready: set[str] = set()
+        self.can_mirror = True
         self._services: dict[str, _Service] = {}
 
     def fetch(self, name: str) -> ServiceState | None:
@@ -39,6 +41,7 @@ class FakeInferenceServices:
             traffic_pct=dict(service.traffic_pct),
             message="" if is_latest_ready else f"{service.rollout.latest_created}: the server stopped while starting",
             is_latest_ready=is_latest_ready,
+            mirror_pct=self._mirror_pct_of(service),
         )
 
     def deploy(self, name: str, storage_uri: str, *, canary_traffic_pct: int | None) -> None:
@@ -55,8 +58,20 @@ class FakeInferenceServices:
             raise NotFound(f"There is no InferenceService {name}.")
         self._services[name].canary_traffic_pct = canary_traffic_pct
 
+    def set_mirror(self, name: str, mirror_pct: int) -> None:
+        if name not in self._services:
+            raise NotFound(f"There is no InferenceService {name}.")
+        self._services[name].mirror_pct = mirror_pct
+
     def delete(self, name: str) -> None:
         self._services.pop(name, None)
+
+    def _mirror_pct_of(self, service: _Service) -> int:
+        """What is in force: only a canary that has been ready, and has no live traffic, gets copies."""
+        rollout = service.rollout
+        is_dark = rollout.latest_created == rollout.latest_ready != rollout.latest_rolled_out != ""
+        is_dark = is_dark and not service.traffic_pct.get(rollout.latest_ready)
+        return service.mirror_pct if self.can_mirror and is_dark else 0
 
     def _reconcile(self, service: _Service, *, is_latest_ready: bool) -> None:
         rollout = service.rollout

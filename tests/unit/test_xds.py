@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from embedded.control_plane.xds import (
     REVISION_HEADER,
     Endpoint,
+    Mirror,
+    PathMatch,
     RoutedService,
     fallback_of,
     render_clusters,
@@ -51,9 +53,33 @@ def test_a_dark_revision_is_known_but_nobody_falls_back_on_it():
     assert members_of(document) == {f"{OLD}.fallback": [OLD]}
 
 
-def test_the_aggregates_of_the_routes_before_stay_until_they_are_replaced():
+def test_nobody_loses_a_fallback_before_the_routes_have_moved():
+    """A canary that had died got everything: its fallback went first, and its old share was answered 503."""
     document = render_clusters(ENDPOINTS, [routed(_00002=100)], before=[routed(_00001=90, _00002=10)])
-    assert members_of(document) == {f"{OLD}.fallback": [OLD, NEW], f"{NEW}.fallback": [NEW]}
+    assert members_of(document) == {f"{OLD}.fallback": [OLD, NEW], f"{NEW}.fallback": [NEW, OLD]}
+    assert members_of(render_clusters(ENDPOINTS, [routed(_00002=100)])) == {f"{NEW}.fallback": [NEW]}
+
+
+def test_copies_go_straight_to_a_revision_without_traffic():
+    dark = routed(_00001=100, _00002=0).model_copy(update={"mirror": Mirror(revision=NEW, percent=25)})
+    (route,) = (route["route"] for route in routes_of(render_routes([dark])) if "route" in route)
+    (policy,) = route["request_mirror_policies"]
+    share = {"default_value": {"numerator": 25, "denominator": "HUNDRED"}}
+    assert (policy["cluster"], policy["runtime_fraction"]) == (NEW, share)
+    assert members_of(render_clusters(ENDPOINTS, [dark])) == {f"{OLD}.fallback": [OLD]}, "nobody falls back on it"
+
+
+def test_who_has_traffic_gets_no_copies():
+    both = routed(_00001=90, _00002=10).model_copy(update={"mirror": Mirror(revision=NEW, percent=25)})
+    with pytest.raises(AssertionError, match="gets no copies"):
+        render_routes([both])
+
+
+def test_named_paths_come_before_model_names():
+    paths = (PathMatch(path="/v1/models/digits:predict"), PathMatch(path="/v2/models/digits", is_prefix=True))
+    named = RoutedService(name="z", percent_by_revision={NEW: 3, OLD: 1}, paths=paths)
+    matches = [route["match"] for route in routes_of(render_routes([routed(_00001=100), named]))][2:4]
+    assert matches == [{"path": "/v1/models/digits:predict"}, {"path_separated_prefix": "/v2/models/digits"}]
 
 
 def test_a_change_of_weights_alone_changes_no_cluster():

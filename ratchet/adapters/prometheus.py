@@ -1,0 +1,170 @@
+"""Traffic numbers from Prometheus, for Knative's queue-proxy and for Istio, over its HTTP API.
+
+One histogram tells everything, of one moment: its bucket without a bound counts the requests, and its status code the
+errors.
+
+* knative, up to Serving 1.18: `revision_app_request_latencies_bucket` (ms), by its label `revision_name`.
+* knative, from Serving 1.19 (OpenTelemetry): `kn_queueproxy_app_duration_seconds_bucket`, from 1.21 on
+  `kn_serving_invocation_duration_seconds_bucket`; by `kn_revision_name` where the resource's attributes are promoted to
+  labels, else by the labels `namespace` and `pod` that scraping gives: pods of the deployment `<revision>-deployment`.
+* istio: `istio_request_duration_milliseconds_bucket` by `destination_workload`, as the caller's proxy (the ingress
+  gateway) saw it, so that refused connections count too.
+
+Each pod has counters of its own, which end with it and start at 0 when its container does. `sum()` would fall then, and
+`increase()` guesses beyond the samples that it has: so the series are asked for one by one, and added up here
+(`GrowingCounters`). The numbers are as old as the last scrape: let Prometheus scrape the models every 5 s or so.
+"""
+
+import json
+import math
+import re
+import ssl
+import time
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import httpx
+
+from ratchet.adapters.counters import GrowingCounters, sum_histograms
+from ratchet.core.errors import SettingsError, Unavailable
+from ratchet.core.ports import RevisionCounts
+from ratchet.settings import Settings
+
+_TIMEOUT_S = 10.0
+_NUM_TRIES = 4
+_BACKOFF_S = 0.2
+_STATUS_LABELS = ("response_code", "http_response_status_code")
+Mesh = Literal["knative", "istio"]
+
+
+class Series(NamedTuple):
+    """One histogram of one pod, for one status."""
+
+    is_error: bool
+    labels: frozenset[tuple[str, str]]
+
+
+PrometheusReading = Mapping[Series, Mapping[float, float]]
+
+
+class PrometheusTrafficStats:
+    """Implements ports.TrafficStats. A revision without any series has had no request: all counts are 0."""
+
+    def __init__(self, endpoint: str, *, token: str = "", namespace: str, mesh: Mesh, transport: Any = None) -> None:
+        """`https://host:port/prefix`; what stands behind `/api/v1`. TLS is checked against the system's certificates,
+        or those that SSL_CERT_FILE names."""
+        if not re.fullmatch(r"https?://[^/\s]+.*", endpoint):
+            raise SettingsError(f"RATCHET_PROMETHEUS_ENDPOINT is {endpoint!r}; expected http(s)://host:port.")
+        self._url = f"{endpoint.rstrip('/')}/api/v1/query"
+        self._namespace = namespace
+        self._mesh: Mesh = mesh
+        self._counters: dict[str, GrowingCounters[Series]] = {}
+        self._http = httpx.Client(
+            headers={"authorization": f"Bearer {token}"} if token else {},
+            timeout=_TIMEOUT_S,
+            verify=ssl.create_default_context(),
+            transport=transport,
+            trust_env=False,
+        )
+
+    @classmethod
+    def of(cls, settings: Settings) -> "PrometheusTrafficStats":
+        settings.require("prometheus_endpoint")
+        if settings.serving_mode == "standard" and settings.prometheus_mesh == "knative":
+            raise SettingsError(
+                "RATCHET_PROMETHEUS_MESH is knative, but in Standard mode there is no queue-proxy to count requests. "
+                "Set it to istio, or RATCHET_SERVING_MODE to knative."
+            )
+        return cls(
+            settings.prometheus_endpoint,
+            token=settings.prometheus_token.get_secret_value(),
+            namespace=settings.namespace,
+            mesh=settings.prometheus_mesh,
+        )
+
+    def fetch_counts(self, revision: str) -> RevisionCounts:
+        """Counts up to the last scrape. Unavailable when it does not answer, SettingsError when it refuses us."""
+        query = render_query(self._mesh, revision=revision, namespace=self._namespace)
+        counters = self._counters.setdefault(revision, GrowingCounters(is_gone_for_good=False))
+        return counts_of(counters.add(parse_reading(self._ask(query))))
+
+    def _ask(self, query: str) -> list[Any]:
+        """The instant vector; tries again, a few times, while the server is away or busy."""
+        for attempt in range(1, _NUM_TRIES + 1):
+            try:
+                return _vector_of(self._http.post(self._url, data={"query": query}))
+            except (httpx.HTTPError, ValueError) as error:
+                if attempt == _NUM_TRIES:
+                    raise Unavailable(
+                        f"Prometheus at {self._url}: {str(error) or type(error).__name__}, {_NUM_TRIES} times. "
+                        "Check that it is up, and RATCHET_PROMETHEUS_ENDPOINT."
+                    ) from error
+            time.sleep(_BACKOFF_S * attempt)
+        raise AssertionError("unreachable: the last try returns or raises")
+
+
+def render_query(mesh: Mesh, *, revision: str, namespace: str) -> str:
+    """The bucket series of a revision, each by itself. Pure; whatever the names hold stays inside its string."""
+    name, where = _text(revision), _text(namespace)
+    if mesh == "istio":
+        workload = _text(f"{re.escape(revision)}(-deployment)?")
+        return (
+            'istio_request_duration_milliseconds_bucket{reporter=~"source|waypoint",'
+            f"destination_workload=~{workload},destination_workload_namespace={where}}}"
+        )
+    pods = _text(f"{re.escape(revision)}-deployment-.+")
+    opentelemetry = '__name__=~"kn_(serving_invocation|queueproxy_app)_duration_seconds_bucket"'
+    return " or ".join(
+        (
+            f"revision_app_request_latencies_bucket{{revision_name={name},namespace_name={where}}}",
+            f"{{{opentelemetry},kn_revision_name={name},k8s_namespace_name={where}}}",
+            f"{{{opentelemetry},pod=~{pods},namespace={where}}}",
+        )
+    )
+
+
+def parse_reading(vector: list[Any]) -> PrometheusReading:
+    """Series to cumulative counts by upper bound in ms. A value that is no number is as good as absent. Pure."""
+    reading: dict[Series, dict[float, float]] = {}
+    for sample in vector:
+        labels, value = dict(sample["metric"]), float(sample["value"][1])
+        bound = float(labels.pop("le", "inf"))
+        if not math.isfinite(value) or math.isnan(bound):
+            continue
+        is_in_seconds = "_seconds_" in labels.get("__name__", "")
+        status = next((labels[name] for name in _STATUS_LABELS if name in labels), "")
+        series = Series(is_error=status.startswith("5"), labels=frozenset(labels.items()))
+        reading.setdefault(series, {})[round(bound * 1000, 6) if is_in_seconds else bound] = value
+    return {series: values for series, values in reading.items() if math.inf in values}
+
+
+def counts_of(totals: PrometheusReading) -> RevisionCounts:
+    return RevisionCounts(
+        num_requests=round(sum(values[math.inf] for values in totals.values())),
+        num_errors=round(sum(values[math.inf] for series, values in totals.items() if series.is_error)),
+        num_by_latency_ms=sum_histograms(totals.values()),
+    )
+
+
+def _vector_of(response: httpx.Response) -> list[Any]:
+    """ValueError when it is no answer to the question; what Prometheus says of it is its message."""
+    if response.status_code in {401, 403}:
+        raise SettingsError(
+            f"{response.request.url}: {response.status_code}: Prometheus refuses us. Correct RATCHET_PROMETHEUS_TOKEN."
+        )
+    try:
+        answer = response.json()
+    except ValueError:
+        raise ValueError(f"{response.status_code} with {response.text[:200]!r}, which is not JSON") from None
+    if not isinstance(answer, dict) or answer.get("status") != "success":
+        raise ValueError(
+            f"{response.status_code}: {answer.get('error', answer) if isinstance(answer, dict) else answer}"
+        )
+    if answer["data"]["resultType"] != "vector":
+        raise ValueError(f"expected a vector, found {answer['data']['resultType']}")
+    return answer["data"]["result"]
+
+
+def _text(value: str) -> str:
+    """A PromQL string in double quotes: Go's rules for escapes, of which JSON's are a part."""
+    return json.dumps(value, ensure_ascii=False)
