@@ -9,13 +9,17 @@ from typer.testing import CliRunner
 
 from ratchet.cli import app
 from ratchet.core.errors import DataRejected, NotFound
+from ratchet.core.rollout.history import History, replay_looks
+from ratchet.core.rollout.judge import Look
+from ratchet.core.rollout.picture import render_terminal
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.report import render_report
 from ratchet.core.rollout.trace import parse_trace, replay
 
-POLICY = RolloutPolicy(hold_s_max=60)
+POLICY = RolloutPolicy(hold_s_max=120)
 
 
-def trace(*, error_ratio: float = 0.0, slow_ratio: float = 0.0, duration_s: int = 40, canary_share: float = 0.1) -> str:
+def trace(*, error_ratio: float = 0.0, slow_ratio: float = 0.0, duration_s: int = 60, canary_share: float = 0.1) -> str:
     rng = random.Random(1)
     lines = []
     for number in range(duration_s * 80):
@@ -31,6 +35,7 @@ def trace(*, error_ratio: float = 0.0, slow_ratio: float = 0.0, duration_s: int 
     ("text", "verdict"),
     [
         pytest.param(trace(), "promoted", id="healthy"),
+        pytest.param(trace(error_ratio=0.04), "withdrawn", id="errs-a-little"),
         pytest.param(trace(error_ratio=0.2), "rolled_back", id="errs"),
         pytest.param(trace(slow_ratio=0.3), "rolled_back", id="slow"),
         pytest.param(trace(duration_s=3), "inconclusive", id="ends-too-soon"),
@@ -46,7 +51,7 @@ def test_a_trace_has_the_verdict_that_it_would_have_had(text: str, verdict: str)
 def test_a_gap_without_requests_ends_holding_on_time() -> None:
     text = "\n".join((trace(duration_s=3), '{"t": 500, "revision": "canary", "status": 200, "latency_ms": 5}'))
     judged, _ = replay(parse_trace(text, where="trace"), POLICY)
-    assert (judged.verdict, judged.inputs["decided_at_s"]) == ("inconclusive", 60)
+    assert (judged.verdict, judged.inputs["decided_at_s"]) == ("inconclusive", 120)
 
 
 def test_the_order_of_lines_does_not_matter() -> None:
@@ -55,6 +60,34 @@ def test_the_order_of_lines_does_not_matter() -> None:
     first, _ = replay(parse_trace("\n".join(lines), where="trace"), POLICY)
     second, _ = replay(parse_trace("\n".join(shuffled), where="trace"), POLICY)
     assert first == second
+
+
+def test_recorded_looks_have_the_same_decisions_bit_for_bit() -> None:
+    _, history = replay(parse_trace(trace(error_ratio=0.2), where="trace"), POLICY)
+    recorded = [Look.model_validate_json(one.look.model_dump_json()) for one in history.looks]
+    progress, judged = replay_looks(recorded, POLICY.model_copy(update={"dark_requests": 0}))
+    assert judged == history.looks
+    assert progress.outcome == "rolled_back"
+
+
+def test_pictures_show_what_happened() -> None:
+    verdict, history = replay(parse_trace(trace(error_ratio=0.2), where="trace"), POLICY)
+    text = render_terminal(history, width=100)
+    assert "↓" in text
+    assert "✗" in text
+    assert "roll_back: errors" in text
+    page = render_report(verdict, history, title="<script>")
+    assert page.count("<svg") == 3
+    assert "<script" not in page
+    assert render_terminal(History(), width=100) == "no look yet\n"
+
+
+@pytest.mark.parametrize("width", [1, 40, 80, 300])
+def test_the_terminal_picture_keeps_its_width(width: int) -> None:
+    _, history = replay(parse_trace(trace(duration_s=20), where="trace"), POLICY)
+    drawn = [line for line in render_terminal(history, width=width).splitlines() if "█" in line or "·" in line]
+    assert drawn
+    assert all(len(line) <= max(width, 40) + 4 for line in drawn)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,16 @@
-"""The rollout judge, pure: windows of counters in, decisions with reasons out.
+"""The rollout judge, pure: windows of counters in, decisions with reasons out. docs/decisions/0006 says why it is so.
 
-policy      the reviewed numbers
-window      what both revisions did between two looks
-sequential  bounds on a ratio that hold however often one looks
-judge       one look: remember it, measure the harm, decide
-trace       the same judge over a recorded request trace
-report      the verdict for people: a picture of the evidence over time
+policy            the reviewed numbers
+window            what both revisions did between two looks
+betting           evidence that may be looked at whenever one likes: bets and votes, on arrays
+sequential        bounds on a ratio that hold however often one looks
+evidence          which bets, votes and bounds judge which metric, and how the alphas are spent
+quality           predictions and labels, joined into windows
+quality_evidence  agreement, scores and accuracy as evidence
+judge             what is seen, remembered and said; `observe` a look
+measure           what the memory proves, in numbers
+decide, follow    the next action with its reasons; what it does to the memory
+history           `judge_look`: the three together; `replay_looks`: recorded looks again, bit for bit
+trace             the same judge over a plain request trace
+report, picture   the evidence over time, as a page and for a terminal
 """

@@ -1,17 +1,35 @@
-"""One look at a canary: remember the window, measure the harm, decide what to do next and say why. Pure.
-
-The order of a decision is the order of harm: a canary that fails altogether, then one that is proven worse, then one
-that is proven good enough; then waiting, which ends. No traffic and no numbers never promote and never condemn.
-"""
+"""What the judge sees, remembers and says. Pure: `observe` gives the memory after one more look."""
 
 from enum import StrEnum
+from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from ratchet.core.rollout.betting import log_gain_over
+from ratchet.core.rollout.evidence import (
+    ERROR_START,
+    LATENCY_START,
+    Votes,
+    as_batch,
+    as_tuple,
+    counts_of,
+    error_wealth_after,
+    has_bet,
+    latency_wealth_after,
+    totals_of,
+    wealth_of,
+)
 from ratchet.core.rollout.policy import RolloutPolicy
-from ratchet.core.rollout.sequential import bound_harm
-from ratchet.core.rollout.window import ArmWindow, Window
+from ratchet.core.rollout.quality_evidence import QualityEvidence
+from ratchet.core.rollout.window import QualityWindow, Window
 from ratchet.core.verdict import Reason
+
+Phase = Literal["dark", "live", "withdrawn"]
+SETTLE_S = 2.0
+"""After the traffic moved, requests routed the old way are still on their way: their share proves nothing."""
+SHARE_ODDS = np.array([0.2, 0.5, 2.0, 5.0])
+SHARE_START = (float(-np.log(len(SHARE_ODDS))),) * len(SHARE_ODDS)
 
 
 class Action(StrEnum):
@@ -19,12 +37,28 @@ class Action(StrEnum):
 
     ADVANCE = "advance"
     HOLD = "hold"
-    """Stay at this weight: too little evidence either way."""
+    """Stay at this weight: too little evidence either way, or a person is waited for."""
     BLIND = "blind"
     """Stay: the traffic numbers do not come. Neither the canary's fault nor proof of anything."""
+    WITHDRAW = "withdraw"
+    """Live traffic to 0 at once; evidence goes on over mirrored requests."""
+    RETURN = "return"
+    """Withdrawn, then cleared: live again at the step's weight."""
     ROLL_BACK = "roll_back"
+    """Condemned: proven to be worse."""
     INCONCLUSIVE = "inconclusive"
-    """The time for holding, or for being blind, is over."""
+    """The time for holding, for being withdrawn, blind, or for a person, is over."""
+
+
+class Orders(BaseModel):
+    """What people have asked for so far."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    is_paused: bool = False
+    approved_pct: int = Field(0, ge=0, le=100)
+    """The greatest weight that a person has approved."""
+    abort_reason: str = ""
 
 
 class Look(BaseModel):
@@ -37,24 +71,56 @@ class Look(BaseModel):
     window: Window | None
     """None when the traffic numbers could not be had."""
     is_canary_ready: bool = True
+    is_routed: bool = True
+    """Whether the weight asked for is known to have been in force; else the share of the requests proves nothing."""
+    quality: QualityWindow | None = None
+    """None when nothing new is known."""
+    orders: Orders = Orders()
 
 
 class Progress(BaseModel):
-    """All that the judge remembers from look to look."""
+    """All that the judge remembers from look to look; `begin` makes the first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    phase: Phase = "live"
+    outcome: Literal["", "promoted", "rolled_back", "inconclusive"] = ""
+    """Not empty once the rollout is over."""
+    weight_pct: int = 0
+    """The share of live traffic that must be routed to the canary now; after the end: 100 when promoted, else 0."""
+    is_mirrored: bool = False
+    """Whether stable's requests must be mirrored to the canary now."""
     step: int = Field(0, ge=0)
     """Index into the policy's judged steps."""
     step_began_s: float = 0.0
+    """When this phase and step began; later by as long as people were waited for."""
     now_s: float = 0.0
     total: Window = Window()
-    """Everything since the canary's first request: evidence goes on counting from step to step."""
-    num_canary_at_step: int = 0
+    """Everything since the beginning, or since the withdrawal: it goes on counting from step to step."""
+    recent: Window = Window()
+    """Everything in this phase and step."""
+    unbet: Window = Window()
+    """What came since the fast test bet last."""
+    bet_at_s: float = 0.0
+    num_canary: int = 0
+    """Requests that the canary has answered."""
+    num_returns: int = 0
     num_errors_in_a_row: int = 0
     """Canary errors since its last success, as far as windows can tell."""
     unready_since_s: float | None = None
     blind_since_s: float | None = None
+    asking_since_s: float | None = None
+    """Since when the canary waits for a person."""
+    approved_when_asked_pct: int | None = None
+    """What was approved when the time was over and a person was asked: only a greater approval answers."""
+    orders: Orders = Orders()
+    error_wealth: tuple[float, ...] = tuple(ERROR_START.tolist())
+    """Log wealth of the fast test, bet by bet; the last is cash."""
+    latency_wealth: tuple[float, ...] = tuple(LATENCY_START.tolist())
+    share_wealth: tuple[float, ...] = SHARE_START
+    error_votes: Votes = Votes()
+    slow_votes: Votes = Votes()
+    quality: QualityEvidence = QualityEvidence()
 
 
 class Decision(BaseModel):
@@ -73,196 +139,86 @@ class Decision(BaseModel):
         )
 
 
-class Interval(BaseModel):
-    """A ratio (0..1) as counted and the range that the counts leave it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    num_bad: int
-    num: int
-    lower: float
-    upper: float
-
-
-class Harm(BaseModel):
-    """One metric of both arms: errors, or slow requests."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    metric: str
-    canary: Interval
-    stable: Interval
-    margin: float
-    tolerance: float
-
-    @property
-    def lower(self) -> float:
-        """Canary minus stable, at least."""
-        return self.canary.lower - self.stable.upper
-
-    @property
-    def upper(self) -> float:
-        """Canary minus stable, at most."""
-        return self.canary.upper - self.stable.lower
-
-
-class Evidence(BaseModel):
-    """What the counts so far prove."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    error: Harm
-    slow: Harm
+def begin(policy: RolloutPolicy) -> Progress:
+    """Before the first look: dark when the policy wants it, else live at the first step."""
+    if policy.dark_requests:
+        return Progress(phase="dark", is_mirrored=True)
+    return Progress(weight_pct=policy.judged_steps[0])
 
 
 def observe(progress: Progress, look: Look, policy: RolloutPolicy) -> Progress:
     """The memory after one more look."""
-    unready = None if look.is_canary_ready else _first(progress.unready_since_s, look.at_s)
-    if look.window is None:
-        blind = _first(progress.blind_since_s, look.at_s)
-        return progress.model_copy(
-            update={"now_s": look.at_s, "unready_since_s": unready, "blind_since_s": blind},
-        )
-    is_warm = progress.total.canary.num_requests >= policy.warm_up_requests
-    counted = look.window if is_warm else _without_latency(look.window)
-    return progress.model_copy(
+    seen = progress.model_copy(
         update={
             "now_s": look.at_s,
-            "total": progress.total + counted,
-            "num_canary_at_step": progress.num_canary_at_step + look.window.canary.num_requests,
-            "num_errors_in_a_row": _errors_in_a_row(progress.num_errors_in_a_row, look.window),
-            "unready_since_s": unready,
+            "orders": look.orders,
+            "unready_since_s": None if look.is_canary_ready else _first(progress.unready_since_s, look.at_s),
+        }
+    )
+    if look.quality is not None:
+        seen = seen.model_copy(update={"quality": progress.quality.after(look.quality, policy)})
+    if look.window is None:
+        return seen.model_copy(update={"blind_since_s": _first(progress.blind_since_s, look.at_s)})
+    is_warm = progress.num_canary >= policy.warm_up_requests
+    window = look.window if is_warm else _without_latency(look.window)
+    return _with_window(seen, window, policy, is_routed=look.is_routed)
+
+
+def _with_window(progress: Progress, window: Window, policy: RolloutPolicy, *, is_routed: bool) -> Progress:
+    bet = _bet(progress, progress.unbet + window, policy)
+    return progress.model_copy(
+        update=bet
+        | {
+            "total": progress.total + window,
+            "recent": progress.recent + window,
+            "num_canary": progress.num_canary + window.canary.num_requests,
+            "num_errors_in_a_row": _errors_in_a_row(progress.num_errors_in_a_row, window),
             "blind_since_s": None,
+            "share_wealth": _share_wealth_after(progress, window) if is_routed else progress.share_wealth,
+            "error_votes": progress.error_votes.after(
+                _values_of(window, "num_errors", "num_requests"),
+                at_s=progress.now_s,
+                tolerance=policy.error_tolerance,
+                burst_s=policy.burst_s,
+            ),
+            "slow_votes": progress.slow_votes.after(
+                _values_of(window, "num_slow", "num_timed"),
+                at_s=progress.now_s,
+                tolerance=policy.slow_tolerance,
+                burst_s=policy.burst_s,
+            ),
         }
     )
 
 
-def next_step(progress: Progress, *, at_s: float) -> Progress:
-    """The memory when the next step's weight has been set; the evidence stays."""
-    return progress.model_copy(update={"step": progress.step + 1, "step_began_s": at_s, "num_canary_at_step": 0})
+def _bet(progress: Progress, unbet: Window, policy: RolloutPolicy) -> dict[str, Any]:
+    """The fast test's part of the memory; `progress` is without the newest window."""
+    lasted_s = as_batch(progress.now_s - progress.bet_at_s)
+    if not has_bet(as_batch(unbet.canary.num_requests), lasted_s=lasted_s)[0]:
+        return {"unbet": unbet}
+    errors = counts_of(unbet, "num_errors", "num_requests")
+    slow, late = (counts_of(unbet, name, "num_timed") for name in ("num_slow", "num_late"))
+    before = totals_of(progress.total.stable - progress.unbet.stable)
+    error_wealth = error_wealth_after(wealth_of(progress.error_wealth), errors, before, policy)
+    latency_wealth = latency_wealth_after(wealth_of(progress.latency_wealth), slow, late, before, policy)
+    return {
+        "unbet": Window(),
+        "bet_at_s": progress.now_s,
+        "error_wealth": as_tuple(error_wealth),
+        "latency_wealth": as_tuple(latency_wealth),
+    }
 
 
-def measure(progress: Progress, policy: RolloutPolicy) -> Evidence:
-    """Bounds on both harms from everything seen so far."""
-    stable, canary = progress.total.stable, progress.total.canary
-    errors = _bound(_errors(canary), _errors(stable), alpha=policy.alpha)
-    slow = _bound(_slow(canary), _slow(stable), alpha=policy.alpha)
-    return Evidence(
-        error=Harm(metric="errors", **errors, margin=policy.error_margin, tolerance=policy.error_tolerance),
-        slow=Harm(metric="slow requests", **slow, margin=policy.slow_margin, tolerance=policy.slow_tolerance),
-    )
-
-
-def decide(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> Decision:
-    """The next action at this step. The caller moves the traffic, and calls `next_step` after an advance."""
-    broken = tuple(reason for reason in _tripwires(progress, policy) if not reason.passed)
-    if broken:
-        return Decision(action=Action.ROLL_BACK, reasons=broken)
-    if progress.blind_since_s is not None:
-        return _decide_blind(progress, policy)
-    harmful = _harmful(evidence, policy)
-    if harmful:
-        return Decision(action=Action.ROLL_BACK, reasons=harmful)
-    reasons = (_harmless(evidence.error), _harmless(evidence.slow), *_traffic(progress, policy))
-    if all(reason.passed for reason in reasons):
-        return Decision(action=Action.ADVANCE, reasons=reasons)
-    held = _held(progress, policy)
-    return Decision(action=Action.HOLD if held.passed else Action.INCONCLUSIVE, reasons=(*reasons, held))
-
-
-def _tripwires(progress: Progress, policy: RolloutPolicy) -> tuple[Reason, ...]:
-    unready_s = 0.0 if progress.unready_since_s is None else progress.now_s - progress.unready_since_s
-    errors = progress.num_errors_in_a_row
-    return (
-        Reason(
-            check="errors_in_a_row",
-            value=errors,
-            limit=policy.tripwire_errors,
-            passed=errors < policy.tripwire_errors,
-            text=f"the canary's last {errors} requests all failed; limit {policy.tripwire_errors}",
-        ),
-        Reason(
-            check="ready",
-            value=round(unready_s, 3),
-            limit=policy.not_ready_s_max,
-            passed=unready_s < policy.not_ready_s_max,
-            text=f"the canary has not been ready for {unready_s:.1f} s; limit {policy.not_ready_s_max:g} s",
-        ),
-    )
-
-
-def _decide_blind(progress: Progress, policy: RolloutPolicy) -> Decision:
-    assert progress.blind_since_s is not None
-    blind_s = progress.now_s - progress.blind_since_s
-    is_over = blind_s >= policy.blind_s_max
-    reason = Reason(
-        check="traffic_numbers",
-        value=round(blind_s, 3),
-        limit=policy.blind_s_max,
-        passed=False,
-        text=f"no traffic numbers for {blind_s:.1f} s; limit {policy.blind_s_max:g} s",
-    )
-    return Decision(action=Action.INCONCLUSIVE if is_over else Action.BLIND, reasons=(reason,))
-
-
-def _harmful(evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, ...]:
-    """The metrics on which the canary is proven worse than the policy tolerates."""
-    return tuple(
-        Reason(
-            check=f"harm_{harm.metric.partition(' ')[0]}",
-            value=round(harm.lower, 6),
-            limit=harm.tolerance,
-            passed=False,
-            text=f"{harm.metric}: canary {_counted(harm.canary)}, stable {_counted(harm.stable)}; "
-            f"at least {harm.lower:.2%} more, tolerance {harm.tolerance:.2%}",
-        )
-        for harm in (evidence.error, evidence.slow)
-        if harm.lower > harm.tolerance and harm.canary.num_bad >= policy.min_bad_requests
-    )
-
-
-def _harmless(harm: Harm) -> Reason:
-    return Reason(
-        check=f"harm_{harm.metric.partition(' ')[0]}",
-        value=round(harm.upper, 6),
-        limit=harm.margin,
-        passed=harm.upper < harm.margin,
-        text=f"{harm.metric}: canary {_counted(harm.canary)}, stable {_counted(harm.stable)}; "
-        f"at most {harm.upper:.2%} more, margin {harm.margin:.2%}",
-    )
-
-
-def _traffic(progress: Progress, policy: RolloutPolicy) -> tuple[Reason, Reason]:
-    weight_pct = policy.judged_steps[progress.step]
-    num_canary, num_stable = progress.num_canary_at_step, progress.total.stable.num_requests
-    return (
-        Reason(
-            check="canary_requests",
-            value=num_canary,
-            limit=policy.min_requests,
-            passed=num_canary >= policy.min_requests,
-            text=f"{num_canary} canary requests at {weight_pct} %, at least {policy.min_requests} needed",
-        ),
-        Reason(
-            check="stable_requests",
-            value=num_stable,
-            limit=policy.min_requests,
-            passed=num_stable >= policy.min_requests,
-            text=f"{num_stable} stable requests to compare with, at least {policy.min_requests} needed",
-        ),
-    )
-
-
-def _held(progress: Progress, policy: RolloutPolicy) -> Reason:
-    held_s = progress.now_s - progress.step_began_s
-    weight_pct = policy.judged_steps[progress.step]
-    return Reason(
-        check="held",
-        value=round(held_s, 3),
-        limit=policy.hold_s_max,
-        passed=held_s < policy.hold_s_max,
-        text=f"{held_s:.1f} s at {weight_pct} %, limit {policy.hold_s_max:g} s",
-    )
+def _share_wealth_after(progress: Progress, window: Window) -> tuple[float, ...]:
+    """Bets that the canary's share of the requests is not the routed one, on odds greater and smaller than that."""
+    num = window.canary.num_requests + window.stable.num_requests
+    is_settled = progress.now_s - progress.step_began_s > SETTLE_S
+    if progress.phase != "live" or not is_settled or num == 0 or not 0 < progress.weight_pct < 100:
+        return progress.share_wealth
+    routed = progress.weight_pct / 100
+    ratios = SHARE_ODDS * routed / (1 - routed + SHARE_ODDS * routed)
+    gains = log_gain_over(as_batch(window.canary.num_requests), as_batch(num), ratio_max=routed, ratios=ratios)
+    return as_tuple(wealth_of(progress.share_wealth) + gains)
 
 
 def _errors_in_a_row(so_far: int, window: Window) -> int:
@@ -273,35 +229,13 @@ def _errors_in_a_row(so_far: int, window: Window) -> int:
     return so_far + canary.num_errors if canary.num_errors == canary.num_requests else 0
 
 
-def _bound(canary: tuple[int, int], stable: tuple[int, int], *, alpha: float) -> dict[str, Interval]:
-    """Both arms' intervals of one metric, from the bad requests and the requests of each."""
-    bounds = bound_harm(
-        num_bad_canary=canary[0], num_canary=canary[1], num_bad_stable=stable[0], num_stable=stable[1], alpha=alpha
-    )
-    return {
-        "canary": _interval(canary, lower=float(bounds.canary_lower), upper=float(bounds.canary_upper)),
-        "stable": _interval(stable, lower=float(bounds.stable_lower), upper=float(bounds.stable_upper)),
-    }
-
-
-def _interval(counts: tuple[int, int], *, lower: float, upper: float) -> Interval:
-    return Interval(num_bad=counts[0], num=counts[1], lower=lower, upper=upper)
-
-
-def _errors(arm: ArmWindow) -> tuple[int, int]:
-    return arm.num_errors, arm.num_requests
-
-
-def _slow(arm: ArmWindow) -> tuple[int, int]:
-    return arm.num_slow, arm.num_timed
+def _values_of(window: Window, bad: str, num: str) -> tuple[int, int, int, int]:
+    canary, stable = window.canary, window.stable
+    return getattr(canary, bad), getattr(canary, num), getattr(stable, bad), getattr(stable, num)
 
 
 def _without_latency(window: Window) -> Window:
     return Window(stable=window.stable.without_latency(), canary=window.canary.without_latency())
-
-
-def _counted(interval: Interval) -> str:
-    return f"{interval.num_bad} of {interval.num}"
 
 
 def _first(known: float | None, now: float) -> float:

@@ -4,12 +4,17 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from ratchet.core.rollout.history import History, JudgedLook
-from ratchet.core.rollout.judge import Harm, Interval
+from ratchet.core.rollout.judge import Action
+from ratchet.core.rollout.measure import Harm, Interval
+from ratchet.core.rollout.picture import render_terminal
 from ratchet.core.verdict import Reason, Verdict
+
+__all__ = ["render_report", "render_terminal"]
 
 _WIDTH, _HEIGHT = 860, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 12, 28
 _COLOUR = {"canary": "#c2410c", "stable": "#1d4ed8"}
+_TEST_COLOURS = ("#c2410c", "#b45309", "#7f1d1d", "#9d174d", "#4b5563", "#15803d", "#6d28d9")
 _RATIO_MIN = 0.1
 """The vertical axis shows at least 0 to 10 %, so that noise at 0.1 % does not look like a mountain."""
 _STYLE = """
@@ -48,21 +53,62 @@ def _render_reasons(reasons: Sequence[Reason]) -> str:
 def _render_charts(history: History) -> Sequence[str]:
     if not history.looks:
         return ("<p>No look was taken: the canary had no traffic in this run.</p>",)
-    limit = history.latency_limit_ms
-    slow_title = f"Slow requests (over {limit:g} ms)" if limit is not None else "Slow requests (limit not known yet)"
+    limits = history.limits
+    slow_title = f"Slow requests (over {limits.slow_ms:g} ms)" if limits else "Slow requests (limit not known yet)"
     return (
+        _render_evidence(history.looks),
+        '<p class="legend">How near each test is to its limit: 0 % is no evidence, 100 % speaks. Natural logarithm of '
+        "a gambler&#39;s wealth over the logarithm at which he is believed; valid at every look at once. Grey: the "
+        "canary&#39;s weight, 0 to 100 %.</p>",
         _render_chart("Errors", history.looks, lambda look: look.evidence.error),
         _render_chart(slow_title, history.looks, lambda look: look.evidence.slow),
-        '<p class="legend">Line: share of requests so far. Band: the range that the counts leave it, valid at every '
-        "look at once. Orange: canary. Blue: stable. Grey: the canary's weight, 0 to 100 %.</p>",
+        '<p class="legend">Line: share of requests so far, anew since a withdrawal. Band: the range that the counts '
+        "leave it, valid at every look at once. Orange: canary. Blue: stable.</p>",
+        _render_moves(history.looks),
     )
+
+
+def _render_evidence(looks: Sequence[JudgedLook]) -> str:
+    """The tests over time, each as a share of its own limit, so that one picture holds them all."""
+    xs = _xs_of(looks)
+    lines = [_weight_of(xs, looks), _axes_of(1.0, looks[-1].look.at_s)]
+    legend = []
+    for index, (test, colour) in enumerate(zip(looks[-1].evidence.tests, _TEST_COLOURS, strict=True)):
+        values = [look.evidence.tests[index].log_e / test.limit for look in looks]
+        points = " ".join(f"{x:.1f},{_y(max(value, 0), 1.0):.1f}" for x, value in zip(xs, values, strict=True))
+        lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        legend.append(
+            f'<span style="color:{colour}">{escape(test.name)}: e<sup>{test.log_e:.1f}</sup>, '
+            f"speaks at e<sup>{test.limit:.1f}</sup></span>"
+        )
+    return (
+        f'<h2>Evidence</h2><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Evidence over time">'
+        f'{"".join(lines)}</svg><p class="legend">{" · ".join(legend)}</p>'
+    )
+
+
+def _render_moves(looks: Sequence[JudgedLook]) -> str:
+    """When the traffic moved, and why."""
+    quiet = {Action.HOLD, Action.BLIND}
+    moves = [look for look in looks if look.decision.action not in quiet] or [looks[-1]]
+    rows = "".join(
+        f"<tr><td>{look.look.at_s:.1f} s</td><td>{look.phase}, {look.weight_pct} %</td>"
+        f"<td>{escape(look.decision.action.replace('_', ' '))}</td><td>{escape(look.decision.text)}</td></tr>"
+        for look in moves
+    )
+    return f"<h2>What was done</h2><table><tr><th>at</th><th>from</th><th>to</th><th>why</th></tr>{rows}</table>"
+
+
+def _xs_of(looks: Sequence[JudgedLook]) -> list[float]:
+    end_s = max(looks[-1].look.at_s, 1e-9)
+    return [_LEFT + look.look.at_s / end_s * (_WIDTH - _LEFT - _RIGHT) for look in looks]
 
 
 def _render_chart(title: str, looks: Sequence[JudgedLook], harm_of: Callable[[JudgedLook], Harm]) -> str:
     end_s = max(looks[-1].look.at_s, 1e-9)
     harms = [harm_of(look) for look in looks]
     top = min(1.0, max(_RATIO_MIN, *(1.25 * _ratio(arm) for harm in harms for arm in (harm.canary, harm.stable))))
-    xs = [_LEFT + look.look.at_s / end_s * (_WIDTH - _LEFT - _RIGHT) for look in looks]
+    xs = _xs_of(looks)
     parts = [_weight_of(xs, looks), _axes_of(top, end_s)]
     for name, arms in (("stable", [h.stable for h in harms]), ("canary", [h.canary for h in harms])):
         parts += [_band_of(xs, arms, top, _COLOUR[name]), _line_of(xs, arms, top, _COLOUR[name])]

@@ -1,4 +1,4 @@
-"""Bounds on a ratio, and on the difference of two, that hold at every look at once.
+"""Bounds on a ratio that hold at every look at once.
 
 For Bernoulli(p) requests with k bad ones among n, and any density f on (0, 1),
 
@@ -11,20 +11,11 @@ Ann. Math. Stat. 41 (1970); Howard, Ramdas, McAuliffe & Sekhon, Ann. Stat. 49 (2
 With a beta density f the integral is a ratio of beta functions. Each bound uses the density that makes it tight where
 it decides, which is free to choose as long as the data are not consulted.
 
-The alpha of a policy is spent like this. Over steps: not at all, for the bounds run over the whole rollout. Rolling
-back needs one metric out of two, so each gets half (union bound). Advancing needs every metric, so each may
-use all of it (intersection-union test, Berger 1982). Between the arms 4:1, since the canary has fewer requests.
-
 What this does not protect against: requests of one arm that fail together. Errors that come in bursts on one revision
-(a bad node, a noisy neighbour) are not independent, and bursts on a healthy canary can look like proof. With errors in
-bursts of 5 s on each arm by itself (gamma, shape 0.2), 1 % of healthy canaries are rolled back where both err on 1 % in
-the mean, but 12 % where both err on 3 % (tests/unit/test_sequential.py). Where errors are that common and that bursty,
-raise `error_tolerance`. The policy's `min_bad_requests` stops the smallest bursts; a shock that hits both arms is in
-both and does no harm. Nor do the bounds see a base rate that drifts while the split changes (10 % to 50 %): the arms
-then average over different times.
+(a bad node, a noisy neighbour) are not independent. So these bounds promote, and condemn only harm so gross that no
+burst explains it; evidence.py has the tests for the rest. Nor do the bounds see a base rate that drifts while the split
+changes (10 % to 50 %): the arms then average over different times.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +24,6 @@ from scipy.special import betaln
 Numbers = npt.NDArray[np.float64]
 NumbersLike = npt.ArrayLike
 
-_NUM_METRICS = 2
-_CANARY_SHARE = 0.8
 _UPPER_PRIOR = (0.5, 50.0)
 """Most mass under 2 %: the upper bound of a revision with hardly an error falls fastest."""
 _LOWER_PRIOR = (2.0, 8.0)
@@ -43,51 +32,14 @@ _NUM_HALVINGS = 40
 """A bound to 2^-40, far finer than any request count can tell."""
 
 
-class Bounds(NamedTuple):
-    """One ratio (0..1) of each arm and the harm between them; numbers, or arrays of one shape."""
-
-    canary_lower: Numbers
-    canary_upper: Numbers
-    stable_lower: Numbers
-    stable_upper: Numbers
-
-    @property
-    def harm_lower(self) -> Numbers:
-        """Canary minus stable, at least."""
-        return self.canary_lower - self.stable_upper
-
-    @property
-    def harm_upper(self) -> Numbers:
-        """Canary minus stable, at most."""
-        return self.canary_upper - self.stable_lower
-
-
-def bound_harm(
-    *,
-    num_bad_canary: NumbersLike,
-    num_canary: NumbersLike,
-    num_bad_stable: NumbersLike,
-    num_stable: NumbersLike,
-    alpha: float,
-) -> Bounds:
-    """Bounds of one metric at the levels that a policy's `alpha` leaves it (see above)."""
-    roll_back, advance = alpha / _NUM_METRICS, alpha
-    return Bounds(
-        canary_lower=lower_bound(num_bad_canary, num_canary, alpha=roll_back * _CANARY_SHARE),
-        stable_upper=upper_bound(num_bad_stable, num_stable, alpha=roll_back * (1 - _CANARY_SHARE)),
-        canary_upper=upper_bound(num_bad_canary, num_canary, alpha=advance * _CANARY_SHARE),
-        stable_lower=lower_bound(num_bad_stable, num_stable, alpha=advance * (1 - _CANARY_SHARE)),
-    )
-
-
-def lower_bound(num_bad: NumbersLike, num: NumbersLike, *, alpha: float) -> Numbers:
+def lower_bound(num_bad: NumbersLike, num: NumbersLike, *, alpha: NumbersLike) -> Numbers:
     """The least ratio (0..1) that the counts still allow, at all looks at once with probability 1 - alpha."""
     k, n = np.broadcast_arrays(np.asarray(num_bad, dtype=float), np.asarray(num, dtype=float))
     ratio = k / np.maximum(n, 1)
     return _root(k, n, excluded=np.zeros_like(ratio), allowed=ratio, prior=_LOWER_PRIOR, alpha=alpha)
 
 
-def upper_bound(num_bad: NumbersLike, num: NumbersLike, *, alpha: float) -> Numbers:
+def upper_bound(num_bad: NumbersLike, num: NumbersLike, *, alpha: NumbersLike) -> Numbers:
     """The greatest ratio (0..1) that the counts still allow, at all looks at once with probability 1 - alpha."""
     k, n = np.broadcast_arrays(np.asarray(num_bad, dtype=float), np.asarray(num, dtype=float))
     ratio = k / np.maximum(n, 1)
@@ -95,7 +47,7 @@ def upper_bound(num_bad: NumbersLike, num: NumbersLike, *, alpha: float) -> Numb
 
 
 def _root(
-    k: Numbers, n: Numbers, *, excluded: Numbers, allowed: Numbers, prior: tuple[float, float], alpha: float
+    k: Numbers, n: Numbers, *, excluded: Numbers, allowed: Numbers, prior: tuple[float, float], alpha: NumbersLike
 ) -> Numbers:
     """Where log M(p) + log alpha crosses 0 between k/n and an end of (0, 1), by bisection: it is monotone there.
 

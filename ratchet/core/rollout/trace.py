@@ -13,13 +13,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ratchet.core.errors import DataRejected
 from ratchet.core.ports import RevisionCounts
+from ratchet.core.rollout.decide import deadline_of
 from ratchet.core.rollout.history import History, JudgedLook, judge_look, policy_digest_of
-from ratchet.core.rollout.judge import Action, Look, Progress
+from ratchet.core.rollout.judge import Action, Look, Progress, begin
 from ratchet.core.rollout.policy import RolloutPolicy
-from ratchet.core.rollout.window import ArmWindow, Window, latency_limit_of
+from ratchet.core.rollout.window import ArmWindow, LatencyLimits, Window, latency_limits_of
 from ratchet.core.verdict import Verdict
 
-_VERDICT_OF_ACTION = {Action.ADVANCE: "promoted", Action.ROLL_BACK: "rolled_back"}
 _FIRST_SERVER_ERROR = 500
 
 
@@ -49,20 +49,21 @@ def parse_trace(text: str, *, where: str) -> tuple[TracedRequest, ...]:
 def replay(requests: Sequence[TracedRequest], policy: RolloutPolicy) -> tuple[Verdict, History]:
     """Judge a trace as the controller would have, look by look, until a verdict or the trace's end.
 
-    A plain trace does not say the weight at which it was taken: the judge walks the policy's steps over it.
+    A plain trace does not say the weight at which it was taken, nor what was mirrored: the judge walks the policy's
+    live steps over it, and the canary's requests after a withdrawal count as mirrored ones.
     """
-    progress, judged = Progress(), list[JudgedLook]()
-    limit_ms = None
-    for look, limit_ms in _looks(requests, policy):
+    progress, judged = begin(policy.model_copy(update={"dark_requests": 0})), list[JudgedLook]()
+    limits = None
+    for look, limits in _looks(requests, policy):
         for due in (*_overdue(progress, look, policy), look):
             progress, latest = judge_look(progress, due, policy)
             judged.append(latest)
-            if _is_last(latest, progress, policy):
-                return _verdict_of(judged, requests, policy), History(looks=tuple(judged), latency_limit_ms=limit_ms)
+            if progress.outcome:
+                return _verdict_of(progress, judged, requests, policy), History(looks=tuple(judged), limits=limits)
     if not judged:
         progress, latest = judge_look(progress, Look(at_s=0, window=Window()), policy)
         judged.append(latest)
-    return _verdict_of(judged, requests, policy), History(looks=tuple(judged), latency_limit_ms=limit_ms)
+    return _verdict_of(progress, judged, requests, policy), History(looks=tuple(judged), limits=limits)
 
 
 def _parse_line(line: str, *, where: str) -> TracedRequest:
@@ -77,10 +78,10 @@ def _parse_line(line: str, *, where: str) -> TracedRequest:
         ) from None
 
 
-def _looks(requests: Sequence[TracedRequest], policy: RolloutPolicy) -> Iterator[tuple[Look, float | None]]:
-    """One look after every interval that holds requests, and the latency limit that it used."""
-    limit_ms = policy.latency_limit_ms if policy.latency_limit_factor is None else None
+def _looks(requests: Sequence[TracedRequest], policy: RolloutPolicy) -> Iterator[tuple[Look, LatencyLimits | None]]:
+    """One look after every interval that holds requests, and the latency limits that it used."""
     baseline: list[float] = []
+    limits = latency_limits_of(RevisionCounts(), policy)
     origin_s = requests[0].t if requests else 0.0
 
     def interval_of(request: TracedRequest) -> int:
@@ -88,34 +89,28 @@ def _looks(requests: Sequence[TracedRequest], policy: RolloutPolicy) -> Iterator
 
     for interval, group in groupby(requests, key=interval_of):
         members = tuple(group)
-        window = Window(stable=_arm(members, "stable", limit_ms), canary=_arm(members, "canary", limit_ms))
-        yield Look(at_s=(interval + 1) * policy.look_interval_s, window=window), limit_ms
-        if limit_ms is None:
+        window = Window(stable=_arm(members, "stable", limits), canary=_arm(members, "canary", limits))
+        yield Look(at_s=(interval + 1) * policy.look_interval_s, window=window, is_routed=False), limits
+        if limits is None:
             baseline += (request.latency_ms for request in members if request.revision == "stable")
-            limit_ms = latency_limit_of(_histogram(baseline), policy)
+            limits = latency_limits_of(_histogram(baseline), policy)
 
 
 def _overdue(progress: Progress, look: Look, policy: RolloutPolicy) -> Iterable[Look]:
     """The look at which holding ended, when it fell into an interval without a request."""
-    deadline_s = progress.step_began_s + policy.hold_s_max
-    return (Look(at_s=deadline_s, window=Window()),) if progress.now_s < deadline_s < look.at_s else ()
+    deadline_s = deadline_of(progress, policy)
+    return (Look(at_s=deadline_s, window=Window(), is_routed=False),) if progress.now_s < deadline_s < look.at_s else ()
 
 
-def _is_last(judged: JudgedLook, progress: Progress, policy: RolloutPolicy) -> bool:
-    if judged.decision.action is Action.ADVANCE:
-        return progress.step == len(policy.judged_steps)
-    return judged.decision.action in {Action.ROLL_BACK, Action.INCONCLUSIVE}
-
-
-def _verdict_of(judged: Sequence[JudgedLook], requests: Sequence[TracedRequest], policy: RolloutPolicy) -> Verdict:
+def _verdict_of(
+    progress: Progress, judged: Sequence[JudgedLook], requests: Sequence[TracedRequest], policy: RolloutPolicy
+) -> Verdict:
     last = judged[-1]
-    num_advances = sum(one.decision.action is Action.ADVANCE for one in judged)
-    word = _VERDICT_OF_ACTION.get(last.decision.action, "inconclusive")
-    if word == "promoted" and num_advances < len(policy.judged_steps):
-        word = "inconclusive"
+    withdrawn = [one.look.at_s for one in judged if one.decision.action is Action.WITHDRAW]
+    is_open = "withdrawn" if progress.phase == "withdrawn" else "inconclusive"
     return Verdict(
         kind="rollout",
-        verdict=word,
+        verdict=progress.outcome or is_open,
         reasons=last.decision.reasons,
         inputs={
             "policy_digest": policy_digest_of(policy),
@@ -124,18 +119,20 @@ def _verdict_of(judged: Sequence[JudgedLook], requests: Sequence[TracedRequest],
             },
             "num_looks": len(judged),
             "decided_at_s": round(last.look.at_s, 6),
+            "withdrawn_at_s": [round(at_s, 6) for at_s in withdrawn],
             "weight_pct": last.weight_pct,
         },
     )
 
 
-def _arm(requests: Iterable[TracedRequest], revision: str, limit_ms: float | None) -> ArmWindow:
+def _arm(requests: Iterable[TracedRequest], revision: str, limits: LatencyLimits | None) -> ArmWindow:
     own = [request for request in requests if request.revision == revision]
     return ArmWindow(
         num_requests=len(own),
         num_errors=sum(request.is_error for request in own),
-        num_timed=0 if limit_ms is None else len(own),
-        num_slow=0 if limit_ms is None else sum(request.latency_ms > limit_ms for request in own),
+        num_timed=0 if limits is None else len(own),
+        num_slow=0 if limits is None else sum(request.latency_ms > limits.slow_ms for request in own),
+        num_late=0 if limits is None else sum(request.latency_ms > limits.late_ms for request in own),
     )
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +21,9 @@ class ArmWindow(BaseModel):
     num_timed: int = Field(0, ge=0)
     """Requests whose latency is known: histograms may lag behind counters."""
     num_slow: int = Field(0, ge=0)
+    """Of these, over the slow limit."""
+    num_late: int = Field(0, ge=0)
+    """Of these, over the late limit, which is at or under the slow one."""
 
     def __add__(self, other: "ArmWindow") -> "ArmWindow":
         return ArmWindow(
@@ -27,10 +31,21 @@ class ArmWindow(BaseModel):
             num_errors=self.num_errors + other.num_errors,
             num_timed=self.num_timed + other.num_timed,
             num_slow=self.num_slow + other.num_slow,
+            num_late=self.num_late + other.num_late,
         )
+
+    def __sub__(self, other: "ArmWindow") -> "ArmWindow":
+        return ArmWindow(**{name: getattr(self, name) - getattr(other, name) for name in ArmWindow.model_fields})
 
     def without_latency(self) -> "ArmWindow":
         return ArmWindow(num_requests=self.num_requests, num_errors=self.num_errors)
+
+
+class LatencyLimits(NamedTuple):
+    """Over which latencies, in ms, a request is slow, and late. Fixed once, before the requests that they judge."""
+
+    slow_ms: float
+    late_ms: float
 
 
 class Window(BaseModel):
@@ -45,7 +60,25 @@ class Window(BaseModel):
         return Window(stable=self.stable + other.stable, canary=self.canary + other.canary)
 
 
-def arm_window_of(before: RevisionCounts, after: RevisionCounts, *, latency_limit_ms: float | None) -> ArmWindow:
+class QualityWindow(BaseModel):
+    """What both revisions answered to the same requests, as far as it became known since the last look."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_compared: int = Field(0, ge=0)
+    """Requests that both answered."""
+    num_agreed: int = Field(0, ge=0)
+    stable_scores: tuple[int, ...] = ()
+    """Requests by top-class probability in 10 equal bins; empty when there are no probabilities."""
+    canary_scores: tuple[int, ...] = ()
+    stable_right: int = Field(0, ge=0)
+    stable_known: int = Field(0, ge=0)
+    """Answers whose true label has arrived."""
+    canary_right: int = Field(0, ge=0)
+    canary_known: int = Field(0, ge=0)
+
+
+def arm_window_of(before: RevisionCounts, after: RevisionCounts, *, limits: LatencyLimits | None) -> ArmWindow:
     """Requests between two readings of a revision's counters.
 
     Counters that fell start again at 0 (the gateway restarted, the revision moved to another port): then `after` alone
@@ -55,47 +88,77 @@ def arm_window_of(before: RevisionCounts, after: RevisionCounts, *, latency_limi
     is_new = after.num_requests < before.num_requests or after.num_errors < before.num_errors
     num_requests = after.num_requests - (0 if is_new else before.num_requests)
     num_errors = after.num_errors - (0 if is_new else before.num_errors)
-    num_timed, num_slow = _timed_and_slow(before.num_by_latency_ms, after.num_by_latency_ms, latency_limit_ms)
+    timed = _timed_between(before.num_by_latency_ms, after.num_by_latency_ms)
     return ArmWindow(
         num_requests=num_requests,
         # Two counters are not read at one instant: an error may show before its request does.
         num_errors=min(num_errors, num_requests),
-        num_timed=num_timed,
-        num_slow=num_slow,
+        **({} if limits is None or not timed else _latencies_of(timed, limits)),
     )
 
 
-def _timed_and_slow(
-    before: Mapping[float, int], after: Mapping[float, int], latency_limit_ms: float | None
-) -> tuple[int, int]:
-    """How many latencies came between two histograms, and how many of them are over the limit."""
-    if latency_limit_ms is None or not after:
-        return 0, 0
-    bound = bucket_at(after, latency_limit_ms)
+def _timed_between(before: Mapping[float, int], after: Mapping[float, int]) -> Mapping[float, int]:
+    """The cumulative histogram of the latencies that came between two others."""
     if any(after.get(each, 0) < number for each, number in before.items()):
-        before = {}
-    num_timed = max(after.values()) - max(before.values(), default=0)
-    return num_timed, num_timed - (after[bound] - before.get(bound, 0))
+        return after
+    return {bound: number - before.get(bound, 0) for bound, number in after.items()}
 
 
-def latency_limit_of(baseline: RevisionCounts, policy: RolloutPolicy) -> float | None:
-    """Over which latency, in ms, a request is slow; None while stable has answered too few to say.
+def _latencies_of(timed: Mapping[float, int], limits: LatencyLimits) -> dict[str, int]:
+    num_timed = max(timed.values())
+    return {
+        "num_timed": num_timed,
+        "num_slow": num_timed - timed[bucket_at(timed, limits.slow_ms)],
+        "num_late": num_timed - timed[bucket_at(timed, limits.late_ms)],
+    }
 
-    It is fixed once, before the requests that it judges: a limit that moved with the data would void the bounds.
+
+def latency_limits_of(baseline: RevisionCounts, policy: RolloutPolicy) -> LatencyLimits | None:
+    """Which latencies are slow and late; None while stable has answered too few to say.
+
+    Fixed once, before the requests that they judge: a limit that moved with the data would void the tests.
     """
+    floor_ms = policy.latency_limit_ms or 0.0
     if policy.latency_limit_factor is None:
-        return policy.latency_limit_ms
+        return LatencyLimits(slow_ms=floor_ms, late_ms=floor_ms)
     if _num_timed(baseline) < policy.latency_baseline_requests:
         return None
-    quantile_ms = quantile_of(baseline.num_by_latency_ms, policy.latency_limit_quantile)
-    return max(policy.latency_limit_ms or 0.0, policy.latency_limit_factor * quantile_ms)
+    slow_ms, late_ms = (
+        _nearest_bound(
+            baseline.num_by_latency_ms,
+            max(floor_ms, policy.latency_limit_factor * quantile_of(baseline.num_by_latency_ms, quantile)),
+            floor_ms=floor_ms,
+        )
+        for quantile in (policy.latency_limit_quantile, policy.latency_late_quantile)
+    )
+    return LatencyLimits(slow_ms=slow_ms, late_ms=min(late_ms, slow_ms))
 
 
 def quantile_of(num_by_latency_ms: Mapping[float, int], quantile: float) -> float:
-    """The upper bound, in ms, of the bucket that holds the quantile; the largest finite one for the last bucket."""
+    """The quantile, in ms: latencies are spread evenly on a log scale inside a bucket.
+
+    The largest finite bound when it lies beyond.
+    """
     finite = _finite_bounds(num_by_latency_ms)
     needed = quantile * max(num_by_latency_ms.values())
-    return next((bound for bound in finite if num_by_latency_ms[bound] >= needed), finite[-1])
+    lower_ms, num_lower = finite[0] / 2, 0
+    for bound in finite:
+        number = num_by_latency_ms[bound]
+        if number >= needed:
+            share = (needed - num_lower) / max(number - num_lower, 1)
+            return float(lower_ms * (bound / lower_ms) ** share) if lower_ms > 0 else bound
+        lower_ms, num_lower = bound, number
+    return finite[-1]
+
+
+def _nearest_bound(num_by_latency_ms: Mapping[float, int], latency_ms: float, *, floor_ms: float) -> float:
+    """The bucket bound nearest to a latency on a log scale, at the floor or over it: between bounds nothing is seen.
+
+    With buckets as far apart as 100 and 250 ms, the next bound above could be 2.5 times too high to see any harm.
+    """
+    finite = _finite_bounds(num_by_latency_ms)
+    allowed = [bound for bound in finite if bound >= max(floor_ms, 1e-9)] or [finite[-1]]
+    return min(allowed, key=lambda bound: (abs(math.log(bound / latency_ms)) if latency_ms > 0 else bound, bound))
 
 
 def bucket_at(num_by_latency_ms: Mapping[float, int], latency_limit_ms: float) -> float:

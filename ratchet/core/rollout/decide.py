@@ -1,0 +1,357 @@
+"""The next action and its reasons. Pure: the caller moves the traffic.
+
+The order of a decision is the order of harm: a canary that fails altogether, then one that is proven worse, then one
+that looks worse (its traffic is withdrawn), then one that is proven good enough; then waiting, which ends. No traffic
+and no numbers never promote and never condemn.
+"""
+
+from ratchet.core.rollout.judge import Action, Decision, Progress
+from ratchet.core.rollout.measure import Evidence, Harm, Interval, TestValue
+from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.verdict import Reason
+
+_UNREADY_TIMES = 10
+_OUTCOME_ACTION = {"promoted": Action.ADVANCE, "rolled_back": Action.ROLL_BACK, "inconclusive": Action.INCONCLUSIVE}
+
+
+def decide(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> Decision:
+    """The next action. follow.py says what it does to the memory."""
+    if progress.outcome:
+        return Decision(action=_OUTCOME_ACTION[progress.outcome], reasons=(_over(progress),))
+    if progress.orders.abort_reason:
+        return Decision(action=Action.INCONCLUSIVE, reasons=(_aborted(progress),))
+    proofs = (*_tripwires(progress, policy), *_condemning(evidence, policy))
+    if proofs:
+        return Decision(action=Action.ROLL_BACK, reasons=proofs)
+    if progress.blind_since_s is not None:
+        return _decide_blind(progress, policy)
+    suspicions = _suspicions(progress, evidence, policy)
+    if suspicions and progress.phase == "live":
+        return Decision(action=Action.WITHDRAW, reasons=suspicions)
+    return _decide_patiently(progress, evidence, policy)
+
+
+def _decide_patiently(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> Decision:
+    needed = _needed(progress, evidence, policy)
+    asked = _asked(progress, policy)
+    if all(reason.passed for reason in (*needed, *asked)):
+        action = Action.RETURN if progress.phase == "withdrawn" else Action.ADVANCE
+        return Decision(action=action, reasons=(*needed, *asked))
+    is_answered = _is_answered(progress)
+    if is_answered and progress.asking_since_s is not None:
+        action = Action.RETURN if progress.phase == "withdrawn" else Action.ADVANCE
+        return Decision(action=action, reasons=(*needed, _answered(progress)))
+    if progress.asking_since_s is not None:
+        waited = _waited(progress, policy)
+        return Decision(action=Action.HOLD if waited.passed else Action.INCONCLUSIVE, reasons=(*needed, *asked, waited))
+    held = _held(progress, policy)
+    return Decision(action=Action.HOLD if held.passed else Action.INCONCLUSIVE, reasons=(*needed, *asked, held))
+
+
+def is_person_needed(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> bool:
+    """Whether the rollout waits for a person now: paused, all but approved, or out of time under `ask`."""
+    if progress.orders.is_paused:
+        return True
+    if progress.approved_when_asked_pct is not None:
+        return True
+    needs = _needed(progress, evidence, policy)
+    return all(reason.passed for reason in needs) and not all(reason.passed for reason in _asked(progress, policy))
+
+
+def is_out_of_time(progress: Progress, policy: RolloutPolicy) -> bool:
+    return not _held(progress, policy).passed
+
+
+def deadline_of(progress: Progress, policy: RolloutPolicy) -> float:
+    """When waiting in this phase and step is over, in seconds since the rollout began."""
+    return progress.step_began_s + (policy.withdrawn_s_max if progress.phase == "withdrawn" else policy.hold_s_max)
+
+
+def next_weight_pct(progress: Progress, policy: RolloutPolicy) -> int:
+    """The weight that this phase and step leads to."""
+    if progress.phase == "live":
+        return policy.weight_pct_steps[progress.step + 1]
+    return policy.weight_pct_steps[progress.step]
+
+
+def _tripwires(progress: Progress, policy: RolloutPolicy) -> tuple[Reason, ...]:
+    """A row of errors without a success while stable answers, and a canary that stays unready: proof enough."""
+    unready_s, limit_s = _unready_s(progress), policy.not_ready_s_max * _UNREADY_TIMES
+    errors = progress.num_errors_in_a_row
+    row = Reason(
+        check="errors_in_a_row",
+        value=errors,
+        limit=policy.tripwire_errors,
+        passed=errors < policy.tripwire_errors,
+        text=f"the canary's last {errors} requests all failed; limit {policy.tripwire_errors}",
+    )
+    return tuple(reason for reason in (row, _ready(unready_s, limit_s)) if not reason.passed)
+
+
+def _condemning(evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, ...]:
+    """What is proven beyond bursts and chance."""
+    gross = tuple(_gross(harm) for harm in (evidence.error, evidence.slow) if harm.gross > harm.gross_limit)
+    votes = tuple(
+        _proven(test, harm)
+        for test, harm in ((evidence.votes_error, evidence.error), (evidence.votes_slow, evidence.slow))
+        if test.is_over
+    )
+    if evidence.accuracy_harm <= policy.accuracy_margin:
+        return gross + votes
+    wrong = Reason(
+        check="accuracy",
+        value=round(evidence.accuracy_harm, 6),
+        limit=policy.accuracy_margin,
+        passed=False,
+        text=f"wrong answers: canary at least {evidence.accuracy_harm:.2%} more, margin {policy.accuracy_margin:.2%}",
+    )
+    return (*gross, *votes, wrong)
+
+
+def _suspicions(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, ...]:
+    """What is enough to withdraw the traffic."""
+    reasons = [
+        _proven(test, harm)
+        for test, harm, num_bad in (
+            (evidence.fast_error, evidence.error, progress.total.canary.num_errors),
+            (evidence.fast_slow, evidence.slow, progress.total.canary.num_late),
+        )
+        if test.is_over and num_bad >= policy.min_bad_requests
+    ]
+    if evidence.accuracy.is_over:
+        reasons.append(_test_reason("accuracy", evidence.accuracy, "the canary answers wrongly more often"))
+    if policy.on_disagreement == "withdraw":
+        reasons += [reason for reason in _agreement(evidence, policy) if not reason.passed]
+    unready_s = _unready_s(progress)
+    if unready_s >= policy.not_ready_s_max:
+        reasons.append(_ready(unready_s, policy.not_ready_s_max))
+    return tuple(reasons)
+
+
+def _needed(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, ...]:
+    """What must hold before the canary goes on from this phase."""
+    ready = _ready(_unready_s(progress), policy.not_ready_s_max)
+    fast = (_proven(evidence.fast_error, evidence.error), _proven(evidence.fast_slow, evidence.slow))
+    accuracy = _test_reason("accuracy", evidence.accuracy, "the canary answers wrongly more often")
+    agreement = _agreement(evidence, policy) if policy.on_disagreement != "ignore" else ()
+    if progress.phase == "dark":
+        return (_dark(progress, policy), *fast, accuracy, *agreement, ready)
+    harmless = (_harmless(evidence.error), _harmless(evidence.slow))
+    if progress.phase == "withdrawn":
+        return (*harmless, *_cleared(progress, policy), *fast, accuracy, *agreement, ready)
+    share = _test_reason("traffic_share", evidence.share, _share_text(progress))
+    return (*harmless, *_traffic(progress, policy), share, *agreement, ready)
+
+
+def _dark(progress: Progress, policy: RolloutPolicy) -> Reason:
+    """Enough mirrored requests; or none to be had, which is known when stable had some and time is over."""
+    num, num_stable = progress.recent.canary.num_requests, progress.recent.stable.num_requests
+    waited_s = progress.now_s - progress.step_began_s
+    cannot_mirror = num == 0 and num_stable >= policy.mirror_requests_min and waited_s >= policy.mirror_s_max
+    is_over = waited_s >= policy.dark_s_max and num_stable > 0
+    text = f"{num} mirrored requests, {policy.dark_requests} wanted, after {waited_s:.1f} of {policy.dark_s_max:g} s"
+    if cannot_mirror:
+        text += f"; stable had {num_stable}: nothing is mirrored here, so live requests are the first evidence"
+    return Reason(
+        check="dark_requests",
+        value=num,
+        limit=policy.dark_requests,
+        passed=num >= policy.dark_requests or is_over or cannot_mirror,
+        text=text,
+    )
+
+
+def _cleared(progress: Progress, policy: RolloutPolicy) -> tuple[Reason, ...]:
+    """A withdrawn canary comes back a burst later at the earliest, when what withdrew it has lost its wealth again."""
+    withdrawn_s = progress.now_s - progress.step_began_s
+    returns = Reason(
+        check="returns",
+        value=progress.num_returns,
+        limit=policy.returns_max,
+        passed=progress.num_returns < policy.returns_max,
+        text=f"came back {progress.num_returns} times, at most {policy.returns_max}",
+    )
+    waited = Reason(
+        check="withdrawn_s",
+        value=round(withdrawn_s, 3),
+        limit=policy.burst_s,
+        passed=withdrawn_s >= policy.burst_s,
+        text=f"withdrawn for {withdrawn_s:.1f} s, at least {policy.burst_s:g} s",
+    )
+    return returns, waited
+
+
+def _asked(progress: Progress, policy: RolloutPolicy) -> tuple[Reason, ...]:
+    """What people have a say in: a pause, and approvals."""
+    reasons = []
+    if progress.orders.is_paused:
+        text = "paused by a person: no step until `ratchet rollout resume`"
+        reasons.append(Reason(check="paused", value="paused", limit="resumed", passed=False, text=text))
+    weight_pct, approved_pct = next_weight_pct(progress, policy), progress.orders.approved_pct
+    if weight_pct in policy.approval_at_pct:
+        reasons.append(
+            Reason(
+                check="approval",
+                value=approved_pct,
+                limit=weight_pct,
+                passed=approved_pct >= weight_pct,
+                text=f"approved up to {approved_pct} %, {weight_pct} % needs `ratchet rollout approve`",
+            )
+        )
+    return tuple(reasons)
+
+
+def _is_answered(progress: Progress) -> bool:
+    asked_pct = progress.approved_when_asked_pct
+    return asked_pct is not None and progress.orders.approved_pct > asked_pct and not progress.orders.is_paused
+
+
+def _answered(progress: Progress) -> Reason:
+    text = f"a person approved {progress.orders.approved_pct} % when the evidence did not suffice"
+    return Reason(check="approval", value=progress.orders.approved_pct, limit=100, passed=True, text=text)
+
+
+def _waited(progress: Progress, policy: RolloutPolicy) -> Reason:
+    assert progress.asking_since_s is not None
+    waited_s = progress.now_s - progress.asking_since_s
+    return Reason(
+        check="asked",
+        value=round(waited_s, 3),
+        limit=policy.ask_s_max,
+        passed=waited_s < policy.ask_s_max,
+        text=f"waiting for a person for {waited_s:.1f} s, limit {policy.ask_s_max:g} s",
+    )
+
+
+def _held(progress: Progress, policy: RolloutPolicy) -> Reason:
+    held_s = progress.now_s - progress.step_began_s
+    limit_s = policy.withdrawn_s_max if progress.phase == "withdrawn" else policy.hold_s_max
+    where = progress.phase if progress.phase != "live" else f"at {progress.weight_pct} %"
+    return Reason(
+        check="held",
+        value=round(held_s, 3),
+        limit=limit_s,
+        passed=held_s < limit_s,
+        text=f"{held_s:.1f} s {where}, limit {limit_s:g} s",
+    )
+
+
+def _decide_blind(progress: Progress, policy: RolloutPolicy) -> Decision:
+    assert progress.blind_since_s is not None
+    blind_s = progress.now_s - progress.blind_since_s
+    reason = Reason(
+        check="traffic_numbers",
+        value=round(blind_s, 3),
+        limit=policy.blind_s_max,
+        passed=False,
+        text=f"no traffic numbers for {blind_s:.1f} s; limit {policy.blind_s_max:g} s",
+    )
+    is_over = blind_s >= policy.blind_s_max
+    return Decision(action=Action.INCONCLUSIVE if is_over else Action.BLIND, reasons=(reason,))
+
+
+def _harmless(harm: Harm) -> Reason:
+    return Reason(
+        check=f"harm_{harm.metric.partition(' ')[0]}",
+        value=round(harm.upper, 6),
+        limit=harm.margin,
+        passed=harm.upper < harm.margin,
+        text=f"{harm.metric}: canary {_counted(harm.canary)}, stable {_counted(harm.stable)}; "
+        f"at most {harm.upper:.2%} more, margin {harm.margin:.2%}",
+    )
+
+
+def _gross(harm: Harm) -> Reason:
+    return Reason(
+        check=f"gross_{harm.metric.partition(' ')[0]}",
+        value=round(harm.gross, 6),
+        limit=harm.gross_limit,
+        passed=False,
+        text=f"{harm.metric}: canary {_counted(harm.canary)}, stable {_counted(harm.stable)}; "
+        f"at least {harm.gross:.2%} more, and over {harm.gross_limit:.2%} no burst explains",
+    )
+
+
+def _proven(test: TestValue, harm: Harm) -> Reason:
+    text = f"{harm.metric}: canary {_counted(harm.canary)}, stable {_counted(harm.stable)}"
+    return _test_reason(f"harm_{harm.metric.partition(' ')[0]}", test, text)
+
+
+def _test_reason(check: str, test: TestValue, text: str) -> Reason:
+    return Reason(
+        check=check,
+        value=round(test.log_e, 6),
+        limit=round(test.limit, 6),
+        passed=not test.is_over,
+        text=f"{text}; evidence ({test.name}) e^{test.log_e:.2f}, speaks at e^{test.limit:.2f}",
+    )
+
+
+def _agreement(evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, Reason]:
+    limit = policy.disagreement_max
+    answers = _test_reason("agreement", evidence.disagreement, f"more than {limit:.0%} of the answers differ")
+    scores = Reason(
+        check="score_shift",
+        value=round(evidence.score_shift, 6),
+        limit=policy.score_shift_max,
+        passed=evidence.score_shift <= policy.score_shift_max,
+        text=f"scores: distributions at least {evidence.score_shift:.1%} apart, limit {policy.score_shift_max:.1%}",
+    )
+    return answers, scores
+
+
+def _traffic(progress: Progress, policy: RolloutPolicy) -> tuple[Reason, Reason]:
+    num_canary, num_stable = progress.recent.canary.num_requests, progress.total.stable.num_requests
+    return (
+        Reason(
+            check="canary_requests",
+            value=num_canary,
+            limit=policy.min_requests,
+            passed=num_canary >= policy.min_requests,
+            text=f"{num_canary} canary requests at {progress.weight_pct} %, at least {policy.min_requests} needed",
+        ),
+        Reason(
+            check="stable_requests",
+            value=num_stable,
+            limit=policy.min_requests,
+            passed=num_stable >= policy.min_requests,
+            text=f"{num_stable} stable requests to compare with, at least {policy.min_requests} needed",
+        ),
+    )
+
+
+def _share_text(progress: Progress) -> str:
+    canary, stable = progress.recent.canary.num_requests, progress.recent.stable.num_requests
+    share = canary / max(canary + stable, 1)
+    return (
+        f"the canary has {share:.1%} of {canary + stable} requests, routed {progress.weight_pct} % (gateway, not model)"
+    )
+
+
+def _ready(unready_s: float, limit_s: float) -> Reason:
+    return Reason(
+        check="ready",
+        value=round(unready_s, 3),
+        limit=limit_s,
+        passed=unready_s < limit_s,
+        text=f"the canary has not been ready for {unready_s:.1f} s; limit {limit_s:g} s",
+    )
+
+
+def _unready_s(progress: Progress) -> float:
+    return 0.0 if progress.unready_since_s is None else progress.now_s - progress.unready_since_s
+
+
+def _aborted(progress: Progress) -> Reason:
+    reason = progress.orders.abort_reason
+    return Reason(check="aborted", value=reason, limit="no abort", passed=False, text=f"aborted by a person: {reason}")
+
+
+def _over(progress: Progress) -> Reason:
+    text = f"the rollout is over: {progress.outcome.replace('_', ' ')}"
+    is_good = progress.outcome == "promoted"
+    return Reason(check="over", value=progress.outcome, limit="promoted", passed=is_good, text=text)
+
+
+def _counted(interval: Interval) -> str:
+    return f"{interval.num_bad} of {interval.num}"

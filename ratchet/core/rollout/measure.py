@@ -1,0 +1,190 @@
+"""What the memory proves, in numbers that a decision and a picture need. Pure."""
+
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from ratchet.core.rollout.evidence import (
+    CONDEMN_SHARE,
+    DIGITS,
+    WITHDRAW_SHARE,
+    condemn_limit,
+    gross_alpha,
+    total_of,
+    withdraw_limit,
+)
+from ratchet.core.rollout.judge import Progress
+from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.quality_evidence import accuracy_harm_lower, score_shift_lower
+from ratchet.core.rollout.sequential import lower_bound, upper_bound
+from ratchet.core.rollout.window import Window
+
+_CANARY_SHARE = 0.8
+GROSS_SHARE = 0.5
+
+
+class Interval(BaseModel):
+    """A ratio (0..1) as counted and the range that the counts leave it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_bad: int
+    num: int
+    lower: float
+    upper: float
+
+
+class Harm(BaseModel):
+    """One metric of both arms: errors, or slow requests."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str
+    canary: Interval
+    stable: Interval
+    margin: float
+    gross: float
+    """Harm in this phase and step, at least: what no burst explains when it is over `gross_limit`."""
+    gross_limit: float
+
+    @property
+    def lower(self) -> float:
+        """Canary minus stable, at least."""
+        return self.canary.lower - self.stable.upper
+
+    @property
+    def upper(self) -> float:
+        """Canary minus stable, at most."""
+        return self.canary.upper - self.stable.lower
+
+
+class TestValue(BaseModel):
+    """One test: its evidence as a log wealth (natural), and the wealth at which it speaks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    __test__ = False
+
+    name: str
+    log_e: float
+    limit: float
+
+    @property
+    def is_over(self) -> bool:
+        return self.log_e >= self.limit
+
+
+class Evidence(BaseModel):
+    """What everything so far proves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    error: Harm
+    slow: Harm
+    fast_error: TestValue
+    fast_slow: TestValue
+    votes_error: TestValue
+    votes_slow: TestValue
+    share: TestValue
+    accuracy: TestValue
+    disagreement: TestValue
+    accuracy_harm: float = 0.0
+    """Canary minus stable, share of wrong answers, at least."""
+    score_shift: float = 0.0
+    """Distance between the distributions of the scores, at least."""
+
+    @property
+    def tests(self) -> tuple[TestValue, ...]:
+        return (
+            self.fast_error,
+            self.fast_slow,
+            self.votes_error,
+            self.votes_slow,
+            self.share,
+            self.accuracy,
+            self.disagreement,
+        )
+
+
+class Levels(NamedTuple):
+    """The alphas of the bounds of one metric, canary and stable."""
+
+    canary: float
+    stable: float
+
+
+def advance_levels(policy: RolloutPolicy) -> Levels:
+    return Levels(policy.alpha_advance * _CANARY_SHARE, policy.alpha_advance * (1 - _CANARY_SHARE))
+
+
+def measure(progress: Progress, policy: RolloutPolicy) -> Evidence:
+    """Bounds and test values from everything seen so far."""
+    error, slow = _measure_harms(progress, policy)
+    quality = progress.quality
+    return Evidence(
+        error=error,
+        slow=slow,
+        fast_error=_test("errors, fast", progress.error_wealth, withdraw_limit("errors", policy)),
+        fast_slow=_test("latency, fast", progress.latency_wealth, withdraw_limit("slow", policy)),
+        votes_error=_test("errors, votes", progress.error_votes.log_wealth, condemn_limit("errors", policy)),
+        votes_slow=_test("latency, votes", progress.slow_votes.log_wealth, condemn_limit("slow", policy)),
+        share=_test("traffic share", progress.share_wealth, float(-np.log(policy.alpha_share))),
+        accuracy=_test("accuracy", quality.accuracy_wealth, withdraw_limit("accuracy", policy)),
+        # Half of agreement's alpha is for the answers, half for the scores.
+        disagreement=_test(
+            "disagreement", quality.disagreement_wealth, withdraw_limit("agreement", policy) + float(np.log(2))
+        ),
+        accuracy_harm=accuracy_harm_lower(quality.total, alpha=policy.alpha_condemn * CONDEMN_SHARE["accuracy"]),
+        score_shift=score_shift_lower(quality.total, alpha=policy.alpha_withdraw * WITHDRAW_SHARE["agreement"] / 2),
+    )
+
+
+def bad_and_num(window: Window) -> tuple[np.ndarray, np.ndarray]:
+    """Canary's and stable's errors, then slow requests; and what they are out of."""
+    canary, stable = window.canary, window.stable
+    bad = np.array([canary.num_errors, stable.num_errors, canary.num_slow, stable.num_slow], dtype=float)
+    num = np.array([canary.num_requests, stable.num_requests, canary.num_timed, stable.num_timed], dtype=float)
+    return bad, num
+
+
+def _measure_harms(progress: Progress, policy: RolloutPolicy) -> tuple[Harm, Harm]:
+    bad, num = bad_and_num(progress.total)
+    recent_bad, recent_num = bad_and_num(progress.recent)
+    levels = np.array([*advance_levels(policy)] * 2)
+    gross = np.array([gross_alpha("errors", policy), gross_alpha("slow", policy)]) * GROSS_SHARE
+    # One call for both metrics, both arms and both spans: most of its time is per call.
+    lower = lower_bound(
+        np.append(bad, recent_bad[::2]), np.append(num, recent_num[::2]), alpha=np.append(levels, gross)
+    )
+    upper = upper_bound(
+        np.append(bad, recent_bad[1::2]), np.append(num, recent_num[1::2]), alpha=np.append(levels, gross)
+    )
+    intervals = [
+        Interval(
+            num_bad=int(bad[i]),
+            num=int(num[i]),
+            lower=round(float(lower[i]), DIGITS),
+            upper=round(float(upper[i]), DIGITS),
+        )
+        for i in range(4)
+    ]
+    harms = (
+        ("errors", policy.error_margin, policy.error_gross),
+        ("slow requests", policy.slow_margin, policy.slow_gross),
+    )
+    error, slow = (
+        Harm(
+            metric=metric,
+            canary=intervals[2 * i],
+            stable=intervals[2 * i + 1],
+            margin=margin,
+            gross=round(float(lower[4 + i] - upper[4 + i]), DIGITS),
+            gross_limit=gross_limit,
+        )
+        for i, (metric, margin, gross_limit) in enumerate(harms)
+    )
+    return error, slow
+
+
+def _test(name: str, log_wealth: tuple[float, ...], limit: float) -> TestValue:
+    return TestValue(name=name, log_e=total_of(log_wealth), limit=limit)

@@ -1,0 +1,139 @@
+"""What both revisions answered, joined by request id into QualityWindows. Pure: a join goes in, a join comes out.
+
+Predictions arrive late, twice and out of order, and true labels long after them. The join remembers a bounded number
+of requests for a bounded time; what it has forgotten is not counted again, however late its duplicate comes.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Literal
+
+from ratchet.core.payloads import Feedback, Prediction
+from ratchet.core.rollout.window import QualityWindow
+
+NUM_SCORE_BINS = 10
+NUM_REQUESTS_MAX = 20_000
+"""About 10 MB. At 100 requests/s that is the last 200 s: mirrored pairs are seconds apart."""
+AGE_S_MAX = 900.0
+
+Arm = Literal["stable", "canary"]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One request: the labels that each revision gave, and the true ones by instance, whichever came first."""
+
+    at: datetime
+    stable: tuple[str, ...] | None = None
+    canary: tuple[str, ...] | None = None
+    true_labels: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class QualityJoin:
+    """What is remembered from look to look."""
+
+    stable_digest: str
+    canary_digest: str
+    began_at: datetime
+    """Nothing earlier counts, nor anything that was forgotten since: whatever is at or before `began_at`."""
+    by_request: Mapping[str, Answered] = field(default_factory=dict)
+    """In order of first arrival."""
+
+
+def join_answers(
+    join: QualityJoin, predictions: Iterable[Prediction], feedback: Iterable[Feedback]
+) -> tuple[QualityJoin, QualityWindow | None]:
+    """Take in what has arrived; gives what became known by it, None when nothing did.
+
+    A request is one vote, however many instances it has: they come from one user and are no independent evidence. Its
+    score is the mean of its top-class probabilities. True labels are counted by instance.
+    """
+    by_request, counts = dict(join.by_request), Counter[str]()
+    scores: dict[Arm, list[int]] = {"stable": [0] * NUM_SCORE_BINS, "canary": [0] * NUM_SCORE_BINS}
+    for prediction in predictions:
+        arm = _arm_of(join, prediction)
+        if arm is None or prediction.at <= join.began_at:
+            continue
+        before = by_request.get(prediction.request_id, Answered(at=prediction.at))
+        if getattr(before, arm) is not None:
+            continue
+        after = _with_answer(before, arm, prediction.labels)
+        by_request[prediction.request_id] = after
+        if prediction.probabilities:
+            scores[arm][_bin_of(prediction.probabilities)] += 1
+        if after.stable is not None and after.canary is not None:
+            counts.update(num_compared=1, num_agreed=int(after.stable == after.canary))
+        counts.update(_count_right(arm, prediction.labels, after.true_labels))
+    for fact in feedback:
+        counts.update(_take_in(by_request, fact))
+    window = QualityWindow(**counts, **{f"{arm}_scores": tuple(bins) for arm, bins in scores.items() if any(bins)})
+    return _without_old(join, by_request), window if window != QualityWindow() else None
+
+
+def add_windows(first: QualityWindow | None, second: QualityWindow | None) -> QualityWindow | None:
+    """Both together: what became known between two looks may come in several parts."""
+    if first is None or second is None:
+        return first or second
+    sums = {
+        name: getattr(first, name) + getattr(second, name)
+        for name in QualityWindow.model_fields
+        if not name.endswith("_scores")
+    }
+    scores = {
+        name: _add_bins(getattr(first, name), getattr(second, name)) for name in ("stable_scores", "canary_scores")
+    }
+    return QualityWindow(**sums, **scores)
+
+
+def _arm_of(join: QualityJoin, prediction: Prediction) -> Arm | None:
+    arms: Mapping[str, Arm] = {join.stable_digest: "stable", join.canary_digest: "canary"}
+    return arms.get(prediction.model_digest)
+
+
+def _with_answer(before: Answered, arm: Arm, labels: tuple[str, ...]) -> Answered:
+    return replace(before, stable=labels) if arm == "stable" else replace(before, canary=labels)
+
+
+def _bin_of(probabilities: tuple[float, ...]) -> int:
+    mean = sum(probabilities) / len(probabilities)
+    return min(NUM_SCORE_BINS - 1, max(0, int(mean * NUM_SCORE_BINS)))
+
+
+def _take_in(by_request: dict[str, Answered], fact: Feedback) -> Counter[str]:
+    """A true label counts once for each revision that answered; the first to arrive stands."""
+    answered = by_request.get(fact.request_id, Answered(at=fact.at))
+    if fact.instance in answered.true_labels:
+        return Counter()
+    new = {fact.instance: fact.label}
+    by_request[fact.request_id] = replace(answered, true_labels={**answered.true_labels, **new})
+    return _count_right("stable", answered.stable, new) + _count_right("canary", answered.canary, new)
+
+
+def _count_right(arm: Arm, labels: tuple[str, ...] | None, true_labels: Mapping[int, str]) -> Counter[str]:
+    known = [index for index in true_labels if labels is not None and index < len(labels)]
+    num_right = sum(labels is not None and labels[index] == true_labels[index] for index in known)
+    return Counter({f"{arm}_known": len(known), f"{arm}_right": num_right})
+
+
+def _without_old(join: QualityJoin, by_request: dict[str, Answered]) -> QualityJoin:
+    """Forget the oldest requests, and never again count what is as old as they are."""
+    if not by_request:
+        return join
+    in_order = sorted(by_request.items(), key=lambda item: item[1].at)
+    oldest_at = in_order[-1][1].at - timedelta(seconds=AGE_S_MAX)
+    forgotten = list(in_order[:-NUM_REQUESTS_MAX])
+    kept = in_order[-NUM_REQUESTS_MAX:]
+    forgotten += [item for item in kept if item[1].at <= oldest_at]
+    if not forgotten:
+        return replace(join, by_request=by_request)
+    began_at = max(join.began_at, max(answered.at for _, answered in forgotten))
+    return replace(join, began_at=began_at, by_request={name: each for name, each in in_order if each.at > began_at})
+
+
+def _add_bins(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
+    if not first or not second:
+        return first or second
+    return tuple(a + b for a, b in zip(first, second, strict=True))

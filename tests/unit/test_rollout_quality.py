@@ -1,0 +1,110 @@
+"""Predictions of both revisions joined by request id: late, twice, out of order, and never counted twice."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ratchet.core.payloads import Feedback, Prediction
+from ratchet.core.rollout import quality
+from ratchet.core.rollout.quality import QualityJoin, add_windows, join_answers
+from ratchet.core.rollout.window import QualityWindow
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+EMPTY = QualityJoin(stable_digest="old", canary_digest="new", began_at=NOON)
+
+
+def answer(request_id: str, digest: str, *labels: str, after_s: float = 1, probability: float = 0.95) -> Prediction:
+    return Prediction(
+        request_id=request_id,
+        at=NOON + timedelta(seconds=after_s),
+        model_digest=digest,
+        latency_ms=1,
+        features=tuple((0.0,) for _ in labels),
+        labels=labels,
+        probabilities=tuple(probability for _ in labels),
+    )
+
+
+def fact(request_id: str, label: str, *, instance: int = 0) -> Feedback:
+    return Feedback(request_id=request_id, instance=instance, label=label, at=NOON + timedelta(seconds=9))
+
+
+def test_a_mirrored_request_is_one_vote_whatever_its_size() -> None:
+    _, window = join_answers(EMPTY, [answer("a", "old", "7", "1"), answer("a", "new", "7", "2")], [])
+    assert window is not None
+    assert (window.num_compared, window.num_agreed) == (1, 0)
+    assert sum(window.stable_scores) == sum(window.canary_scores) == window.stable_scores[9] == 1
+
+
+def test_the_two_answers_may_be_looks_apart() -> None:
+    join, first = join_answers(EMPTY, [answer("a", "new", "7")], [])
+    join, nothing = join_answers(join, [], [])
+    _, second = join_answers(join, [answer("a", "old", "7")], [])
+    assert first is not None and first.num_compared == 0
+    assert nothing is None
+    assert second is not None and (second.num_compared, second.num_agreed) == (1, 1)
+
+
+def test_a_true_label_counts_for_each_revision_once_in_either_order() -> None:
+    late, early = (
+        [answer("a", "old", "7", "1"), answer("a", "new", "2", "1")],
+        [fact("a", "7"), fact("a", "1", instance=1)],
+    )
+    join, before = join_answers(EMPTY, [], [*early, *early])
+    assert before is None
+    join, window = join_answers(join, late, early)
+    assert window is not None
+    assert (window.stable_right, window.stable_known, window.canary_right, window.canary_known) == (2, 2, 1, 2)
+    assert join_answers(join, late, early)[1] is None
+
+
+def test_what_was_answered_before_or_by_another_model_does_not_count() -> None:
+    strangers = [answer("a", "other", "7"), answer("b", "old", "7", after_s=0), answer("b", "new", "7", after_s=-1)]
+    assert join_answers(EMPTY, strangers, [])[1] is None
+
+
+def test_a_feedback_for_an_instance_that_was_not_asked_counts_nothing() -> None:
+    _, window = join_answers(EMPTY, [answer("a", "old", "7")], [fact("a", "7", instance=3)])
+    assert window is not None and window.stable_known == 0
+
+
+def test_old_requests_are_forgotten_and_their_duplicates_do_not_count_again() -> None:
+    join, _ = join_answers(EMPTY, [answer("a", "old", "7")], [])
+    join, _ = join_answers(join, [answer("b", "old", "7", after_s=2 + quality.AGE_S_MAX)], [])
+    assert list(join.by_request) == ["b"]
+    assert join_answers(join, [answer("a", "old", "7"), answer("a", "new", "7")], [])[1] is None
+
+
+def test_memory_is_bounded() -> None:
+    many = [answer(f"r{index}", "old", "7", after_s=1 + index / 1000) for index in range(quality.NUM_REQUESTS_MAX + 50)]
+    join, _ = join_answers(EMPTY, many, [])
+    assert len(join.by_request) == quality.NUM_REQUESTS_MAX
+
+
+arrivals = st.lists(
+    st.tuples(st.sampled_from("abcd"), st.sampled_from(["old", "new", "other"]), st.sampled_from(["7", "1"])),
+    max_size=30,
+)
+
+
+@given(arrivals, st.integers(0, 30), st.randoms())
+def test_any_split_into_looks_any_order_and_any_duplicates_count_the_same(arrived, cut, random) -> None:
+    """The first answer of a revision to a request stands; so the order within one revision's duplicates is kept."""
+    predictions = [answer(name, digest, f"{label}-{name}-{digest}"[:1]) for name, digest, label in arrived]
+    first_of: dict[tuple[str, str], Prediction] = {}
+    for prediction in predictions:
+        first_of.setdefault((prediction.request_id, prediction.model_digest), prediction)
+    unique = list(first_of.values())
+    random.shuffle(unique)
+    _, at_once = join_answers(EMPTY, unique, [])
+    join, early = join_answers(EMPTY, predictions[:cut], [])
+    _, late = join_answers(join, [*predictions[cut:], *predictions], [])
+    assert add_windows(early, late) == at_once
+
+
+def test_windows_add_up() -> None:
+    one = QualityWindow(num_compared=2, num_agreed=1, stable_scores=(1,) * 10)
+    assert add_windows(one, None) == add_windows(None, one) == one
+    both = add_windows(one, QualityWindow(num_compared=1, canary_scores=(2,) * 10))
+    assert both == QualityWindow(num_compared=3, num_agreed=1, stable_scores=(1,) * 10, canary_scores=(2,) * 10)
