@@ -1,0 +1,78 @@
+"""`python -m sensors.guard --port P`: the guard as a service.
+
+It takes feedback from whoever reaches it, as the model servers take requests: put it behind the same gateway.
+"""
+
+import argparse
+
+import uvicorn
+from pydantic import SecretStr
+
+from ratchet import wiring
+from ratchet.actions.guarding import GuardPolicies, GuardReport, TaskGuard
+from ratchet.core.errors import RatchetError
+from ratchet.core.guard import GuardPolicy
+from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.settings import Settings
+from sensors.guard.app import Service, make_app
+from sensors.guard.loop import GuardLoop
+from sensors.guard.metrics import GuardMetrics
+from sensors.json_logs import log_as_json
+
+
+def main() -> None:
+    arguments = _parse_arguments()
+    try:
+        settings = wiring.settings()
+        service = make_service(settings)
+    except RatchetError as error:
+        raise SystemExit(f"error: {error}") from None
+    log_as_json(secrets=[value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)])
+    uvicorn.run(
+        make_app(service),
+        host=arguments.host,
+        port=arguments.port,
+        log_level="warning",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=3,
+    )
+
+
+def make_service(settings: Settings) -> Service:
+    """The loop and its memory over the real ports."""
+    guards: dict[str, TaskGuard] = {}
+
+    def look(task: str) -> GuardReport:
+        policies = GuardPolicies(
+            guard=wiring.policy(task, "guard", GuardPolicy), rollout=wiring.policy(task, "rollout", RolloutPolicy)
+        )
+        if task not in guards:
+            guards[task] = TaskGuard(wiring.guard_ports(), task=task)
+        return guards[task].look(policies)
+
+    metrics = GuardMetrics()
+    loop = GuardLoop(look, wiring.task_names, interval_s=settings.guard_interval_s, on_look=metrics.note_look)
+    return Service(
+        loop=loop,
+        list_tasks=wiring.task_names,
+        classes_of=lambda task: wiring.task_spec(task).classes,
+        feedback=wiring.feedback_store,
+        metrics=metrics,
+    )
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m sensors.guard",
+        description=__doc__,
+        epilog="example: python -m sensors.guard --host 0.0.0.0 --port 18950",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 in a pod; the cluster's network policy protects it")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

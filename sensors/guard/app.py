@@ -1,0 +1,123 @@
+"""The guard's HTTP side: is it alive, what did it see, and the true labels that users send."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from ratchet.actions.feedback import accept_feedback
+from ratchet.core.errors import DataRejected, RatchetError
+from ratchet.core.feedback import parse_feedback
+from ratchet.core.ports import FeedbackStore
+from sensors.guard.loop import GuardLoop
+from sensors.guard.metrics import GuardMetrics
+
+STOP_WITHIN_S = 8.0
+BODY_BYTES_MAX = 1 << 20
+"""A thousand items have some 100 bytes each."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the routes work on."""
+
+    loop: GuardLoop
+    list_tasks: Callable[[], Sequence[str]]
+    classes_of: Callable[[str], Sequence[str]]
+    feedback: Callable[[], FeedbackStore]
+    metrics: GuardMetrics = field(default_factory=GuardMetrics)
+
+
+def make_app(service: Service) -> FastAPI:
+    """The app; the loop runs while it does."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.loop.start()
+        yield
+        service.loop.stop(timeout_s=STOP_WITHIN_S)
+
+    app = FastAPI(title="Ratchet guard", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    _add_views(app, service)
+    _add_feedback(app, service)
+    return app
+
+
+def _add_views(app: FastAPI, service: Service) -> None:
+    @app.get("/healthz")
+    def healthz() -> JSONResponse:
+        """200 while the loop lives, whatever is down around it."""
+        is_alive = service.loop.is_alive
+        return JSONResponse({"alive": is_alive}, status_code=200 if is_alive else 503)
+
+    @app.get("/readyz")
+    def readyz() -> JSONResponse:
+        """200 when the last look at every task could see something."""
+        failing = {task: seen.reason for task, seen in service.loop.newest().items() if seen.outcome == "error"}
+        is_ready = service.loop.is_alive and not failing
+        return JSONResponse({"ready": is_ready, "failing": failing}, status_code=200 if is_ready else 503)
+
+    @app.get("/status")
+    def status() -> dict[str, Any]:
+        newest = service.loop.newest()
+        return {"tasks": [newest[task].model_dump(mode="json") for task in sorted(newest)]}
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _add_feedback(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/feedback", status_code=202)
+    async def feedback(request: Request) -> dict[str, Any]:
+        """`{"task", "feedback": [{"request_id", "instance", "label"}, …]}`; answered once it is stored."""
+        body = _parse_json(await _read_body(request, service), service)
+        try:
+            return await run_in_threadpool(_accept, body, service)
+        except DataRejected as error:
+            raise _refusal(400, str(error), service) from None
+        except RatchetError as error:
+            raise _refusal(503, f"{error} Nothing of this request was kept: send it again.", service) from None
+
+
+async def _read_body(request: Request, service: Service) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            raise _refusal(413, f"{BODY_BYTES_MAX:,} bytes are allowed at once. Send it in parts.", service)
+    return body
+
+
+def _parse_json(body: bytes, service: Service) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except ValueError as error:
+        raise _refusal(400, f"The body is not JSON: {error}. Correct it and send it again.", service) from None
+    if not isinstance(value, dict):
+        raise _refusal(400, 'The body must be {"task": "…", "feedback": [{"request_id", "label"}, …]}.', service)
+    return value
+
+
+def _accept(body: dict[str, Any], service: Service) -> dict[str, Any]:
+    task, known = body.pop("task", None), service.list_tasks()
+    if task is None and len(known) == 1:
+        task = known[0]
+    if task not in known:
+        raise DataRejected(f'"task" is {task!r}; expected one of {", ".join(known) or "none"}. Send it again with it.')
+    items = parse_feedback(body, classes=service.classes_of(task), now=datetime.now(UTC))
+    num = accept_feedback(service.feedback(), task, items)
+    service.metrics.note_feedback(task, num)
+    return {"task": task, "num_accepted": num}
+
+
+def _refusal(status: int, text: str, service: Service) -> HTTPException:
+    service.metrics.note_refused(status)
+    return HTTPException(status, text)

@@ -1,0 +1,96 @@
+"""The guard's thread: a look at every task every few seconds, whatever is down around it."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from ratchet.actions.guarding import GuardReport
+from ratchet.core.errors import RatchetError
+
+log = logging.getLogger(__name__)
+
+OnLook = Callable[[GuardReport], None]
+
+
+class GuardLoop:
+    """Looks until it is stopped. One thread: a deed on one task (a rollback) delays the looks at others by seconds."""
+
+    def __init__(
+        self,
+        look: Callable[[str], GuardReport],
+        list_tasks: Callable[[], Sequence[str]],
+        *,
+        interval_s: float,
+        on_look: OnLook,
+    ) -> None:
+        self._look = look
+        self._list_tasks = list_tasks
+        self._interval_s = interval_s
+        self._on_look = on_look
+        self._stopping = threading.Event()
+        self._newest: dict[str, GuardReport] = {}
+        self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, *, timeout_s: float) -> bool:
+        """Let the look under way finish; whether it did in time. One that is cut off is settled by the next start."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def newest(self) -> Mapping[str, GuardReport]:
+        """The last look at each task."""
+        return dict(self._newest)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            for task in self._known_tasks():
+                if self._stopping.is_set():
+                    return
+                self._remember(self._look_safely(task))
+            self._stopping.wait(self._interval_s)
+
+    def _known_tasks(self) -> Sequence[str]:
+        try:
+            tasks = self._list_tasks()
+        except OSError as error:
+            log.error("cannot list the task files: %s", error)
+            return ()
+        for gone in self._newest.keys() - set(tasks):
+            del self._newest[gone]
+        return tasks
+
+    def _look_safely(self, task: str) -> GuardReport:
+        try:
+            return self._look(task)
+        except RatchetError as error:
+            reason = f"{type(error).__name__}: {error}"
+        except Exception as error:  # a defect in one look must not end all future ones
+            reason = f"{type(error).__name__}: {error}"
+            if self._is_news(task, reason):
+                log.exception("the look at %s failed in a way that nobody planned for", task)
+        return GuardReport(task=task, at=datetime.now(UTC), outcome="error", reason=reason)
+
+    def _is_news(self, task: str, reason: str) -> bool:
+        newest = self._newest.get(task)
+        return newest is None or newest.reason != reason
+
+    def _remember(self, report: GuardReport) -> None:
+        before = self._newest.get(report.task)
+        if before is None or before.outcome != report.outcome:
+            level = logging.INFO if report.outcome in _QUIET else logging.WARNING
+            extra = {"task": report.task, "outcome": report.outcome, "champion": report.champion}
+            log.log(level, "%s: %s: %s", report.task, report.outcome, report.reason, extra=extra)
+        self._newest[report.task] = report
+        self._on_look(report)
+
+
+_QUIET = frozenset({"absent", "rollout", "learning", "well"})
