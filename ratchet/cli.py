@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_MODULES = ("stack", "labels", "run", "pipelines", "sensor", "models", "predict", "feedback", "rollout", "demo")
+_MODULES = ("stack", "labels", "run", "pipelines", "sensor", "models", "predict", "feedback", "rollout", "judge", "demo")
 """Each is `ratchet.commands.<name>` with a function `add_to(app)`."""
 
 

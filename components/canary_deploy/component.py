@@ -7,7 +7,7 @@ from kfp import dsl
 from components.image import image
 
 
-@dsl.component(base_image=image("data"), install_kfp_package=False)
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def canary_deploy(
     task: str,
     model_version: str,

@@ -1,39 +1,64 @@
 """Serve the challenger to more and more users while the judge watches; promote it, or give the champion back.
 
-Promotion: new revision ready, traffic 100 %, ledger entry, aliases. Ending it: traffic 0 % first, ledger entry, then
-the champion gets a fresh revision (ratchet/actions/rollouts.py says why). Whatever was done before a crash is read from
-the cluster and from the ledger, so the step may be killed anywhere and started again. A run that ends without a
-promotion leaves one ledger entry that says so: the run's `rollback` task then knows that nothing is left to do.
+Promotion: new revision ready, traffic 100 %, ledger entry, aliases. Ending it: traffic 0 % first, seen at the gateway,
+then the ledger entry, then the champion gets a fresh revision (ratchet/actions/rollouts.py says why). Whatever was done
+before a crash is read from the cluster, the ledger and the rollout's record, so the step may be killed anywhere and
+started again. A run that ends without a promotion leaves one ledger entry that says so: the run's `rollback` task then
+knows that nothing is left to do.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
-from ratchet.actions.promotions import ending_of, promote, record_refusal, settle_aliases
+from components.canary_deploy.outcome import (
+    Outcome,
+    VerdictName,
+    first_champion_reason,
+    ledger_reason,
+    other_champion_reason,
+    refused_reason,
+    render_verdict,
+    unready_reason,
+    write_verdict,
+)
+from ratchet.actions.fallback import prove_nothing
+from ratchet.actions.promotions import check_comparable, ending_of, promote, record_refusal, settle_aliases
+from ratchet.actions.rollout_record import (
+    Recorded,
+    RolloutBegin,
+    begin_record,
+    fetch_record,
+    put_fallback,
+    put_verdict,
+)
 from ratchet.actions.rollouts import (
     RolloutPorts,
     close_canary,
     close_half_open,
     roll_out,
     serve,
+    stop_mirror,
+    take_traffic,
     wait_ready,
 )
 from ratchet.actions.watch import watch_canary
-from ratchet.core.errors import Conflict, Unavailable
+from ratchet.core.errors import Conflict, NotFound, Unavailable
 from ratchet.core.ledger import LedgerEntry, LedgerKind, ModelRef, champion_of, denied_digests_of
-from ratchet.core.rollout.history import History, policy_digest_of
+from ratchet.core.ports import ServiceState
+from ratchet.core.rollout.history import History
 from ratchet.core.rollout.judge import Action
 from ratchet.core.rollout.policy import RolloutPolicy
-from ratchet.core.rollout.report import render_report
-from ratchet.core.verdict import Reason, Verdict
+from ratchet.core.verdict import Reason
 
 logger = logging.getLogger(__name__)
 
-_NO_LOOKS = History()
-VerdictName = Literal["promoted", "rolled_back", "inconclusive"]
+_VERDICT_OF_ACTION: Mapping[Action, VerdictName] = {Action.ADVANCE: "promoted", Action.ROLL_BACK: "rolled_back"}
+"""By the action of the last look; any other is inconclusive."""
+_NAMES: Mapping[str, VerdictName] = {name: name for name in get_args(VerdictName)}
 
 
 @dataclass(frozen=True)
@@ -45,13 +70,8 @@ class Rollout:
     model: ModelRef
     run_id: str
     policy: RolloutPolicy
-
-
-@dataclass(frozen=True)
-class Outcome:
-    name: VerdictName
-    reasons: tuple[Reason, ...]
-    history: History = _NO_LOOKS
+    recorded: Recorded | None = None
+    """What is written down of it; None before anything is."""
 
 
 def canary_deploy_step(
@@ -63,21 +83,33 @@ def canary_deploy_step(
     policy: RolloutPolicy,
     verdict_path: Path,
     report_path: Path,
-    is_refused_allowed: bool = False,
 ) -> VerdictName:
     """Roll `model` out and write the verdict (JSON) and its report (HTML).
 
-    `is_refused_allowed` lets a deny-listed model try again. Raises Conflict when another promotion was first (the
-    canary is closed then), Unavailable when a server stays away; starting the step again settles either.
+    A deny-listed model is refused unless the ledger allows it again. Raises Conflict when another promotion was first
+    (the canary is closed then), Unavailable when a server stays away; starting the step again settles either.
     """
-    rollout = Rollout(ports=ports, task=task, model=model, run_id=run_id, policy=policy)
-    outcome = _settle_earlier(rollout, is_refused_allowed=is_refused_allowed) or _start(rollout)
+    rollout = Rollout(ports, task, model, run_id, policy, _fetch_recorded(ports, task=task, run_id=run_id))
+    outcome = _settle_earlier(rollout) or _start(rollout)
     settle_aliases(ports.registry, ports.ledger, task=task)
-    _write(rollout, outcome, verdict_path=verdict_path, report_path=report_path)
+    recorded = rollout.recorded or _fetch_recorded(ports, task=task, run_id=run_id)
+    judged_by = recorded.begin.policy if recorded else policy
+    verdict = render_verdict(outcome, task=task, model=model, run_id=run_id, policy=judged_by)
+    if recorded is not None:
+        put_verdict(ports.objects, verdict, recorded.begin, bucket=ports.bucket)
+    title = f"Rollout of {task} version {model.version}"
+    write_verdict(verdict, outcome.history, title=title, verdict_path=verdict_path, report_path=report_path)
     return outcome.name
 
 
-def _settle_earlier(rollout: Rollout, *, is_refused_allowed: bool) -> Outcome | None:
+def _fetch_recorded(ports: RolloutPorts, *, task: str, run_id: str) -> Recorded | None:
+    try:
+        return fetch_record(ports.objects, task=task, run_id=run_id, bucket=ports.bucket)
+    except NotFound:
+        return None
+
+
+def _settle_earlier(rollout: Rollout) -> Outcome | None:
     """Finish what an attempt before this one decided, or refuse a model that was rolled back before."""
     ports, model = rollout.ports, rollout.model
     entries = ports.ledger.list_entries(rollout.task)
@@ -85,24 +117,35 @@ def _settle_earlier(rollout: Rollout, *, is_refused_allowed: bool) -> Outcome | 
     ended = ending_of(entries, model=model, run_id=rollout.run_id)
     if champion is not None and champion.digest == model.digest:
         _serve(rollout, champion)
-        return Outcome("promoted", (_ledger_reason(entries[-1], passed=True),))
+        promoted = next(entry for entry in reversed(entries) if entry.champion == champion)
+        return _outcome_before(rollout, "promoted", ledger_reason(promoted, passed=True))
     if ended is not None and ended.kind != "promoted":
         _serve(rollout, champion)
-        return Outcome("rolled_back" if is_refused else "inconclusive", (_ledger_reason(ended, passed=False),))
-    if is_refused and not is_refused_allowed:
-        reason = _refused_reason(rollout, entries)
+        name: VerdictName = "rolled_back" if ended.kind == "rolled_back" else "inconclusive"
+        return _outcome_before(rollout, name, ledger_reason(ended, passed=False))
+    if is_refused:
+        reason = refused_reason(model, entries)
         _record(rollout, kind="withdrawn", reason=reason.text)
         return Outcome("rolled_back", (reason,))
     return None
 
 
+def _outcome_before(rollout: Rollout, name: VerdictName, reason: Reason) -> Outcome:
+    """What an earlier attempt came to: its own verdict when it got so far, else its last look and the ledger."""
+    recorded = rollout.recorded
+    if recorded is None or not recorded.looks:
+        return Outcome(name, (reason,))
+    if recorded.verdict is not None:
+        return Outcome(_NAMES[recorded.verdict.verdict], (reason,), recorded.history, recorded.verdict)
+    return Outcome(name, (*recorded.looks[-1].decision.reasons, reason), recorded.history)
+
+
 def _start(rollout: Rollout) -> Outcome:
     ports, task, model = rollout.ports, rollout.task, rollout.model
-    if champion_of(ports.ledger.list_entries(task)) is None:
+    champion = champion_of(ports.ledger.list_entries(task))
+    if champion is None:
         return _install_first(rollout)
     state = ports.services.fetch(task)
-    if state is not None and state.storage_uri == model.uri and state.canary_traffic_pct in {None, 100}:
-        return _promote(rollout, ports.ledger.list_entries(task), _finished_reasons(), _NO_LOOKS)
     if state is None or state.storage_uri != model.uri:
         close_half_open(
             ports.services,
@@ -113,7 +156,17 @@ def _start(rollout: Rollout) -> Outcome:
             clock=ports.clock,
             ready_s_max=rollout.policy.ready_s_max,
         )
-    return _judge_canary(rollout)
+    begin = RolloutBegin(
+        task=task,
+        run_id=rollout.run_id,
+        model=model,
+        champion=champion,
+        policy=rollout.policy,
+        at=ports.clock.now(),
+    )
+    recorded = begin_record(ports.objects, begin, bucket=ports.bucket)
+    ports.at("after begin")
+    return _judge_canary(replace(rollout, policy=recorded.begin.policy, recorded=recorded), recorded, champion)
 
 
 def _install_first(rollout: Rollout) -> Outcome:
@@ -129,41 +182,59 @@ def _install_first(rollout: Rollout) -> Outcome:
     except Unavailable as error:
         if state is None or not state.stable_revision:
             ports.services.delete(task)
-        reason = _unready_reason(rollout, error)
+        reason = unready_reason(error, limit_s=rollout.policy.ready_s_max)
         _record(rollout, kind="withdrawn", reason=reason.text)
         return Outcome("inconclusive", (reason,))
-    reason = Reason(
-        check="first_champion", value="ready", limit="ready", passed=True, text="the first model of its task is ready"
-    )
-    return _promote(rollout, (), (reason,), _NO_LOOKS)
+    return _promote(rollout, (), Outcome("promoted", (first_champion_reason(),)))
 
 
-def _judge_canary(rollout: Rollout) -> Outcome:
-    ports, task, policy = rollout.ports, rollout.task, rollout.policy
-    entries = ports.ledger.list_entries(task)
-    champion = champion_of(entries)
-    assert champion is not None
+def _judge_canary(rollout: Rollout, recorded: Recorded, champion: ModelRef) -> Outcome:
+    ports = rollout.ports
+    entries = ports.ledger.list_entries(rollout.task)
+    if recorded.begin.champion != champion:
+        reason = other_champion_reason(began_with=recorded.begin.champion, now=champion)
+        return _end(rollout, Outcome("inconclusive", (reason,), recorded.history))
+    if _is_rolled_out(ports.services.fetch(rollout.task), rollout.model) and recorded.outcome == "promoted":
+        return _promote(rollout, entries, _outcome_of(recorded.history, recorded))
     before = _deploy_dark(rollout, champion)
+    ports.at("after deploy")
     try:
-        state = wait_ready(ports.services, ports.clock, task=task, newer_than=before, timeout_s=policy.ready_s_max)
+        state, fallback = _wait_ready_and_prove(rollout, recorded, champion, newer_than=before)
     except Unavailable as error:
-        return _end(rollout, "inconclusive", (_unready_reason(rollout, error),), _NO_LOOKS)
-    history = watch_canary(ports, task=task, state=state, policy=policy)
-    decision = history.looks[-1].decision
-    if decision.action is Action.ADVANCE:
-        return _promote(rollout, entries, decision.reasons, history)
-    name: VerdictName = "rolled_back" if decision.action is Action.ROLL_BACK else "inconclusive"
-    return _end(rollout, name, decision.reasons, history)
+        reason = unready_reason(error, limit_s=rollout.policy.ready_s_max)
+        return _end(rollout, Outcome("inconclusive", (reason,), recorded.history))
+    if not fallback.passed and rollout.policy.on_unproven_fallback == "block":
+        return _end(rollout, Outcome("inconclusive", (fallback,), recorded.history))
+    recorded = replace(recorded, fallback=fallback)
+    history = recorded.history if recorded.outcome else watch_canary(ports, state=state, recorded=recorded)
+    outcome = _outcome_of(history, recorded)
+    return _promote(rollout, entries, outcome) if outcome.name == "promoted" else _end(rollout, outcome)
+
+
+def _outcome_of(history: History, recorded: Recorded) -> Outcome:
+    """What the last look came to, and whether the champion could have been loaded again."""
+    last = history.looks[-1]
+    beside = (recorded.fallback,) if recorded.fallback else ()
+    return Outcome(
+        _VERDICT_OF_ACTION.get(last.decision.action, "inconclusive"), (*last.decision.reasons, *beside), history
+    )
+
+
+def _is_rolled_out(state: ServiceState | None, model: ModelRef) -> bool:
+    """Whether an earlier attempt gave it everything."""
+    return state is not None and state.storage_uri == model.uri and state.canary_traffic_pct in {None, 100}
 
 
 def _deploy_dark(rollout: Rollout, champion: ModelRef) -> str:
     """The challenger as a revision without traffic beside the champion, unless it is there already.
 
     Gives the revision that was newest before, "" when the challenger's own was: what is waited for is newer than it.
+    One that has all the traffic though nobody has proven it good (somebody set it by hand) loses it first.
     """
     ports, task = rollout.ports, rollout.task
     state = ports.services.fetch(task)
-    if state is not None and state.storage_uri == rollout.model.uri and state.stable_revision:
+    is_there = state is not None and state.storage_uri == rollout.model.uri and state.stable_revision
+    if is_there and not _is_rolled_out(state, rollout.model):
         return ""
     _serve(rollout, champion)
     before = ports.services.fetch(task)
@@ -171,47 +242,79 @@ def _deploy_dark(rollout: Rollout, champion: ModelRef) -> str:
     return before.latest_created_revision if before else ""
 
 
-def _promote(
-    rollout: Rollout, compared_with: Sequence[LedgerEntry], reasons: tuple[Reason, ...], history: History
-) -> Outcome:
+def _wait_ready_and_prove(
+    rollout: Rollout, recorded: Recorded, champion: ModelRef, *, newer_than: str
+) -> tuple[ServiceState, Reason]:
+    """While the canary starts, see whether the champion could be served again; once in a rollout is enough."""
+    ports = rollout.ports
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fallback") as threads:
+        proof = (
+            None if recorded.fallback else threads.submit(ports.proof.prove if ports.proof else prove_nothing, champion)
+        )
+        state = wait_ready(
+            ports.services,
+            ports.clock,
+            task=rollout.task,
+            newer_than=newer_than,
+            timeout_s=rollout.policy.ready_s_max,
+        )
+    if proof is None:
+        assert recorded.fallback is not None
+        return state, recorded.fallback
+    put_fallback(ports.objects, proof.result(), recorded.begin, bucket=ports.bucket)
+    return state, proof.result()
+
+
+def _promote(rollout: Rollout, compared_with: Sequence[LedgerEntry], outcome: Outcome) -> Outcome:
     """Traffic 100 %, then the ledger: it takes the entry only when nobody was promoted since the comparison began."""
-    ports, task = rollout.ports, rollout.task
+    ports, task, model, run_id = rollout.ports, rollout.task, rollout.model, rollout.run_id
     try:
-        if len(ports.ledger.list_entries(task)) != len(compared_with):
-            raise Conflict(
-                f"The ledger of {task} has a new entry since this rollout began: another one was first, and this model "
-                f"was not compared with its champion. Start it again; see `ratchet models history {task}`."
-            )
-        roll_out(ports.services, ports.clock, task=task, uri=rollout.model.uri)
-        text = "; ".join(reason.text for reason in reasons)
-        now = ports.clock.now()
+        now = ports.ledger.list_entries(task)
+        check_comparable(now, task=task, model=model, expected=compared_with, run_id=run_id)
+        roll_out(ports.services, ports.clock, task=task, uri=model.uri)
+        ports.at("after 100")
+        text = "; ".join(reason.text for reason in outcome.reasons)
         promote(
             ports.ledger,
             task=task,
-            model=rollout.model,
+            model=model,
             expected=compared_with,
             reason=text,
-            run_id=rollout.run_id,
-            now=now,
+            run_id=run_id,
+            now=ports.clock.now(),
         )
+        ports.at("after ledger")
     except Conflict:
         close_canary(ports.services, ports.clock, task=task)
         _serve(rollout, champion_of(ports.ledger.list_entries(task)))
         raise
-    logger.info("%s: version %s is champion", task, rollout.model.version)
-    return Outcome("promoted", reasons, history)
+    stop_mirror(ports.services, task=task)
+    if ports.proof is not None:
+        ports.proof.remember(model)
+    logger.info("%s: version %s is champion", task, model.version)
+    return outcome
 
 
-def _end(rollout: Rollout, name: VerdictName, reasons: tuple[Reason, ...], history: History) -> Outcome:
-    """Traffic 0 % first, then the ledger, then the champion's revision."""
+def _end(rollout: Rollout, outcome: Outcome) -> Outcome:
+    """Traffic 0 % first, seen at the gateway; then the ledger; then the champion's revision."""
     ports = rollout.ports
-    close_canary(ports.services, ports.clock, task=rollout.task)
-    text = "; ".join(reason.text for reason in reasons if not reason.passed)
-    is_refused = name == "rolled_back" or rollout.policy.on_inconclusive == "roll_back"
+    seen = take_traffic(ports, task=rollout.task, digest=rollout.model.digest)
+    text = "; ".join(reason.text for reason in outcome.reasons if not reason.passed)
     logger.warning("%s: canary closed: %s", rollout.task, text)
-    _record(rollout, kind="rolled_back" if is_refused else "withdrawn", reason=text)
+    ports.at("before ledger")
+    _record(rollout, kind=_ledger_kind_of(outcome, rollout.policy), reason=text)
+    ports.at("after ledger")
+    stop_mirror(ports.services, task=rollout.task)
     _serve(rollout, champion_of(ports.ledger.list_entries(rollout.task)))
-    return Outcome(name, reasons, history)
+    return replace(outcome, reasons=(*outcome.reasons, seen) if seen else outcome.reasons)
+
+
+def _ledger_kind_of(outcome: Outcome, policy: RolloutPolicy) -> LedgerKind:
+    """A canary that a person stopped is closed, not refused: nobody proved anything against it."""
+    looks = outcome.history.looks
+    is_aborted = bool(looks and looks[-1].look.orders.abort_reason)
+    is_refused = outcome.name == "rolled_back" or (policy.on_inconclusive == "roll_back" and not is_aborted)
+    return "rolled_back" if is_refused else "withdrawn"
 
 
 def _serve(rollout: Rollout, champion: ModelRef | None) -> None:
@@ -231,47 +334,3 @@ def _record(rollout: Rollout, *, kind: LedgerKind, reason: str) -> None:
         run_id=rollout.run_id,
         now=rollout.ports.clock.now(),
     )
-
-
-def _ledger_reason(entry: LedgerEntry, *, passed: bool) -> Reason:
-    text = f"ledger entry {entry.seq} ({entry.kind}): {entry.reason}"
-    return Reason(check="ledger", value=entry.kind, limit="promoted", passed=passed, text=text)
-
-
-def _refused_reason(rollout: Rollout, entries: Sequence[LedgerEntry]) -> Reason:
-    digest = rollout.model.digest
-    entry = next(entry for entry in reversed(entries) if entry.kind == "rolled_back" and entry.model.digest == digest)
-    text = f"model {digest[:12]} was rolled back by run {entry.run_id} (ledger entry {entry.seq}: {entry.reason})"
-    return Reason(check="deny_list", value=digest, limit="not rolled back before", passed=False, text=text)
-
-
-def _unready_reason(rollout: Rollout, error: Unavailable) -> Reason:
-    limit_s = rollout.policy.ready_s_max
-    return Reason(check="ready", value="not ready", limit=limit_s, passed=False, text=str(error))
-
-
-def _finished_reasons() -> tuple[Reason, ...]:
-    text = "every step was passed and all traffic was on it when an earlier attempt of this run ended"
-    return (Reason(check="traffic", value=100, limit=100, passed=True, text=text),)
-
-
-def _write(rollout: Rollout, outcome: Outcome, *, verdict_path: Path, report_path: Path) -> None:
-    model = rollout.model
-    inputs = {
-        "task": rollout.task,
-        "run_id": rollout.run_id,
-        "model_version": model.version,
-        "model_digest": model.digest,
-        "dataset_version": model.dataset_version,
-        "policy_digest": policy_digest_of(rollout.policy),
-    }
-    verdict = Verdict(
-        kind="rollout", verdict=outcome.name, reasons=outcome.reasons, inputs=inputs | outcome.history.as_inputs()
-    )
-    title = f"Rollout of {rollout.task} version {model.version}"
-    for path, text in (
-        (verdict_path, verdict.model_dump_json(indent=2) + "\n"),
-        (report_path, render_report(verdict, outcome.history, title=title)),
-    ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)

@@ -7,22 +7,43 @@ which is the champion too, has all the traffic.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from ratchet.actions.clock import Clock, SystemClock
+from ratchet.actions.errand import Errand
+from ratchet.actions.fallback import FallbackProof
 from ratchet.actions.promotions import record_refusal, settle_aliases
+from ratchet.actions.rollout_orders import Order, put_order
+from ratchet.actions.rollout_record import fetch_current_run_id, fetch_record
+from ratchet.actions.run_claims import Hook, no_hook
 from ratchet.core.errors import NotFound, Unavailable
 from ratchet.core.ledger import LedgerEntry, ModelRef, champion_of, next_seq, previous_of
-from ratchet.core.ports import InferenceServices, Ledger, Registry, ServiceState, TrafficStats
+from ratchet.core.ports import (
+    FeedbackStore,
+    Gateway,
+    InferenceServices,
+    Ledger,
+    ObjectStore,
+    PayloadLog,
+    Registry,
+    ServiceState,
+    TrafficStats,
+)
+from ratchet.core.verdict import Reason
 
 logger = logging.getLogger(__name__)
 
 ROUTED_S_MAX = 30.0
 """How long a changed weight may take to be routed: the embedded gateway takes 0.01 s, Knative a few seconds."""
 READY_S_MAX = 180.0
-_POLL_S = 0.1
+_POLL_S, _POLL_S_MAX = 0.02, 0.25
+"""Between two reads of a status: short at first, for the embedded gateway is quick and users wait for it."""
+_TELL_S_MAX, _CONTROLLER_S_MAX = 1.0, 5.0
+"""For an order to be written, and for the controller, which looks twice a second, to obey."""
+_NUM_QUESTIONS = 60
+"""How often the gateway is asked who answers: a revision with 10 % left shows itself with probability 99.8 %."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +55,17 @@ class RolloutPorts:
     ledger: Ledger
     registry: Registry
     clock: Clock
+    objects: ObjectStore
+    bucket: str = "ratchet"
+    """Where rollouts are recorded."""
+    gateway: Gateway | None = None
+    """None where users' requests enter nobody knows where: then only the status says who has the traffic."""
+    payloads: PayloadLog | None = None
+    feedback: FeedbackStore | None = None
+    proof: FallbackProof | None = None
+    """Whether the champion could be served again; None: nobody knows."""
+    at: Hook = no_hook
+    """Crash tests put a kill here."""
 
 
 def is_rolled_out(state: ServiceState, uri: str) -> bool:
@@ -72,7 +104,9 @@ def wait_ready(
     )
 
 
-def set_canary_traffic(services: InferenceServices, clock: Clock, *, task: str, weight_pct: int) -> None:
+def set_canary_traffic(
+    services: InferenceServices, clock: Clock, *, task: str, weight_pct: int, timeout_s: float = ROUTED_S_MAX
+) -> None:
     """Give the newest revision this share of the traffic, and read back that it is routed so."""
 
     def is_routed(state: ServiceState) -> bool:
@@ -83,7 +117,7 @@ def set_canary_traffic(services: InferenceServices, clock: Clock, *, task: str, 
         )
 
     services.set_traffic(task, weight_pct)
-    _wait(services, clock, is_routed, task=task, timeout_s=ROUTED_S_MAX, goal=f"route {weight_pct} % to the canary")
+    _wait(services, clock, is_routed, task=task, timeout_s=timeout_s, goal=f"route {weight_pct} % to the canary")
 
 
 def close_canary(services: InferenceServices, clock: Clock, *, task: str) -> None:
@@ -93,6 +127,56 @@ def close_canary(services: InferenceServices, clock: Clock, *, task: str) -> Non
         return
     if state.canary_traffic_pct != 0 or state.traffic_pct.get(state.stable_revision, 0) != 100:
         set_canary_traffic(services, clock, task=task, weight_pct=0)
+
+
+def check_gone(ports: RolloutPorts, *, task: str, names: Collection[str], timeout_s: float = ROUTED_S_MAX) -> Reason:
+    """Ask the gateway, as a user would, until none of these (revisions, model digests) answers any more.
+
+    Unavailable when one still does after `timeout_s`: the status said otherwise. A gateway that cannot be asked is no
+    error here, but the reason that is given says so: nobody was seen to be safe.
+    """
+    deadline_s = ports.clock.elapsed_s() + timeout_s
+    while True:
+        answerers = _ask_gateway(ports, task)
+        if isinstance(answerers, str):
+            logger.warning("%s: %s", task, answerers)
+            return Reason(check="gateway", value=None, limit="not asked", passed=False, text=answerers)
+        left = sorted(answerers & set(names))
+        if not left:
+            text = f"{_NUM_QUESTIONS} requests through the gateway: none was answered by the revision that left"
+            return Reason(check="gateway", value=0, limit=0, passed=True, text=text)
+        if ports.clock.elapsed_s() >= deadline_s:
+            raise Unavailable(
+                f"{task}: the gateway still routes users to {', '.join(left)} {timeout_s:g} s after all traffic was "
+                f"taken from it. `ratchet rollout status --task {task}`, and the gateway's log, say why."
+            )
+        ports.clock.sleep(_POLL_S_MAX)
+
+
+def _ask_gateway(ports: RolloutPorts, task: str) -> frozenset[str] | str:
+    """Who answers, or why nobody could be asked."""
+    if ports.gateway is None:
+        return "not verified at the gateway: RATCHET_GATEWAY_ENDPOINT is not set; the status says 0 %"
+    try:
+        return ports.gateway.fetch_answerers(task, num_requests=_NUM_QUESTIONS)
+    except Unavailable as error:
+        return f"not verified at the gateway: {error}"
+
+
+def take_traffic(ports: RolloutPorts, *, task: str, digest: str) -> Reason | None:
+    """Take all traffic from the canary with this model and see at the gateway that it is so; None without a canary."""
+    state = ports.services.fetch(task)
+    close_canary(ports.services, ports.clock, task=task)
+    if state is None or not state.canary_revision or not state.stable_revision:
+        return None
+    ports.at("after traffic 0")
+    return check_gone(ports, task=task, names={state.canary_revision, digest})
+
+
+def stop_mirror(services: InferenceServices, *, task: str) -> None:
+    """Whatever is newest afterwards gets no copies of anybody's requests."""
+    if services.fetch(task) is not None:
+        services.set_mirror(task, 0)
 
 
 def roll_out(services: InferenceServices, clock: Clock, *, task: str, uri: str) -> None:
@@ -159,6 +243,7 @@ def close_half_open(
             run_id=run_id,
             now=now,
         )
+    stop_mirror(services, task=task)
     serve(services, clock, task=task, uri=champion.uri, timeout_s=ready_s_max)
     logger.warning("%s: %s", task, sentence)
     return sentence
@@ -183,13 +268,48 @@ def roll_back(
     if _is_ended_by(entries, run_id) or open_uri == champion.uri:
         serve(ports.services, ports.clock, task=task, uri=champion.uri, timeout_s=ready_s_max)
     elif open_uri:
-        close_canary(ports.services, ports.clock, task=task)
+        is_told = tell_controller(ports, task=task, uri=open_uri, reason=reason)
+        take_traffic(ports, task=task, digest=model_at(open_uri).digest)
+        if is_told:
+            _wait_for_controller(ports, entries, task=task, digest=model_at(open_uri).digest)
         refuse_canary(ports, task=task, model=model_at(open_uri), reason=reason, run_id=run_id)
+        stop_mirror(ports.services, task=task)
         serve(ports.services, ports.clock, task=task, uri=champion.uri, timeout_s=ready_s_max)
     else:
         champion = _replace_champion(ports, entries, task=task, reason=reason, run_id=run_id, ready_s_max=ready_s_max)
     settle_aliases(ports.registry, ports.ledger, task=task)
     return champion
+
+
+def tell_controller(ports: RolloutPorts, *, task: str, uri: str, reason: str) -> bool:
+    """Order the controller of this model's rollout to end it, or it would give the canary its traffic back at its next
+    look. Told before the traffic is taken, and never longer than a second; False when there is nobody to tell."""
+
+    def order() -> bool:
+        try:
+            run_id = fetch_current_run_id(ports.objects, task=task, bucket=ports.bucket)
+            recorded = fetch_record(ports.objects, task=task, run_id=run_id, bucket=ports.bucket)
+        except NotFound:
+            return False
+        if recorded.begin.model.uri == uri and recorded.verdict is None:
+            abort = Order(kind="abort", reason=f"rolled back: {reason}", by="rollback", at=ports.clock.now())
+            put_order(ports.objects, abort, task=task, run_id=run_id, bucket=ports.bucket)
+            return True
+        return False
+
+    errand = Errand(order, name="tell-controller")
+    is_told = errand.ask(wait_s=_TELL_S_MAX)
+    errand.close()
+    return bool(is_told)
+
+
+def _wait_for_controller(ports: RolloutPorts, before: Sequence[LedgerEntry], *, task: str, digest: str) -> None:
+    """A moment for it to end its rollout in order. Users are safe already; one that is dead ends nothing."""
+    deadline_s = ports.clock.elapsed_s() + _CONTROLLER_S_MAX
+    while ports.clock.elapsed_s() < deadline_s:
+        if any(entry.model.digest == digest for entry in ports.ledger.list_entries(task)[len(before) :]):
+            return
+        ports.clock.sleep(_POLL_S_MAX)
 
 
 def refuse_canary(ports: RolloutPorts, *, task: str, model: ModelRef, reason: str, run_id: str) -> None:
@@ -216,7 +336,7 @@ def open_rollout_of(state: ServiceState | None, entries: Sequence[LedgerEntry]) 
 
 
 def _is_ended_by(entries: Sequence[LedgerEntry], run_id: str) -> bool:
-    return any(entry.run_id == run_id and entry.kind != "promoted" for entry in entries)
+    return any(entry.run_id == run_id and entry.kind in {"rolled_back", "withdrawn"} for entry in entries)
 
 
 def _wait(
@@ -228,7 +348,7 @@ def _wait(
     timeout_s: float,
     goal: str,
 ) -> ServiceState:
-    deadline_s = clock.elapsed_s() + timeout_s
+    deadline_s, poll_s = clock.elapsed_s() + timeout_s, _POLL_S
     while True:
         state = services.fetch(task)
         if state is not None and state.is_settled and is_reached(state):
@@ -239,7 +359,8 @@ def _wait(
                 f"InferenceService {task} did not {goal} within {timeout_s:g} s: {said}. "
                 f"`ratchet rollout status --task {task}` shows its revisions."
             )
-        clock.sleep(_POLL_S)
+        clock.sleep(poll_s)
+        poll_s = min(_POLL_S_MAX, poll_s * 1.5)
 
 
 def _replace_champion(
@@ -253,6 +374,7 @@ def _replace_champion(
             f"`ratchet models history {task}` lists them; train a new one with `ratchet run retrain --task {task}`."
         )
     serve(ports.services, ports.clock, task=task, uri=previous.uri, timeout_s=ready_s_max)
+    check_gone(ports, task=task, names={champion.digest})
     ports.ledger.append(
         LedgerEntry(
             seq=next_seq(entries),

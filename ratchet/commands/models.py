@@ -1,13 +1,15 @@
 """Commands about trained models: which there are, what one is made of, who was champion when and why."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any
+from uuid import uuid4
 
 import typer
 
 from ratchet.commands.output import JsonFlag, print_json, print_rows, stderr
 from ratchet.core.errors import NotFound
-from ratchet.core.ledger import LedgerEntry, champion_of, denied_digests_of
+from ratchet.core.ledger import LedgerEntry, ModelRef, champion_of, denied_digests_of
 from ratchet.core.ports import ModelVersion
 
 TaskArgument = Annotated[str | None, typer.Argument(help="Name of the task.", show_default=False)]
@@ -15,11 +17,12 @@ TaskAlias = Annotated[str | None, typer.Option("--task", "-t", help="The same, a
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add `models list|show|history`."""
+    """Add `models list|show|history|allow`."""
     models_app = typer.Typer(help="Trained models: versions, lineage, history.", no_args_is_help=True)
     models_app.command("list")(list_models)
     models_app.command("show")(show_model)
     models_app.command("history")(show_history)
+    models_app.command("allow")(allow_model)
     app.add_typer(models_app, name="models")
 
 
@@ -81,6 +84,38 @@ def show_history(task: TaskArgument = None, task_option: TaskAlias = None, as_js
     champion = champion_of(entries)
     if champion is not None:
         stderr.print(f"champion: version {champion.version}, trained on {champion.dataset_version}", markup=False)
+
+
+def allow_model(
+    model: Annotated[str, typer.Argument(help="TASK/VERSION of a model that was rolled back, as in digits/3.")],
+    reason: Annotated[str, typer.Option(help="Why it may be tried again; it goes into the ledger.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Take a model off the deny-list: the next rollout of it is judged like any other. The ledger keeps who and why.
+
+    Example: ratchet models allow digits/3 --reason "the errors were the new disk's, not the model's"
+    """
+    from ratchet import wiring
+    from ratchet.actions.promotions import allow_again
+
+    registry = wiring.registry()
+    task, version = _version_of(model, registry.fetch_aliases)
+    found = next((each for each in registry.list_versions(task) if each.version == version), None)
+    if found is None:
+        raise NotFound(f"{task} has no version {version!r}. `ratchet models list {task}` shows what there is.")
+    allowed = ModelRef(
+        version=version,
+        digest=found.uri.rpartition("/")[2],
+        uri=found.uri,
+        dataset_version=found.tags.get("dataset_version", ""),
+    )
+    now, run_id = datetime.now(UTC), f"cli-{uuid4().hex[:12]}"
+    if not allow_again(wiring.ledger(), task=task, model=allowed, reason=reason, run_id=run_id, now=now):
+        raise NotFound(f"{model} is not refused: `ratchet models list {task}` shows which versions are.")
+    if as_json:
+        print_json({"task": task, "allowed": allowed.model_dump(mode="json"), "reason": reason})
+    else:
+        stderr.print(f"{task}: version {version} may be rolled out again", markup=False)
 
 
 def _task_of(argument: str | None, option: str | None) -> str:

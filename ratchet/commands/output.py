@@ -35,13 +35,17 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, columns: Iterable[str], as_
     if not rows:
         stderr.print(empty)
         return
+    stdout.print(table_of(rows, columns=columns))
+
+
+def table_of(rows: Sequence[Mapping[str, Any]], *, columns: Iterable[str]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     names = list(columns)
     for name in names:
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(cell_of(row.get(name)) for name in names))
-    stdout.print(table)
+    return table
 
 
 def cell_of(value: Any) -> Text:

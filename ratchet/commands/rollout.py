@@ -1,32 +1,28 @@
-"""Commands that watch a rollout, undo one, and judge a recorded one."""
+"""Commands that watch a rollout, steer it, and undo one."""
 
+import getpass
+import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
-import yaml
-from pydantic import ValidationError
 
-from ratchet.commands.output import JsonFlag, TaskOption, print_json, print_rows, stderr
-from ratchet.core.errors import DataRejected, NotFound, PolicyError, Unavailable
+from ratchet.commands.output import JsonFlag, TaskOption, print_json, stderr, stdout
 from ratchet.core.ledger import LedgerEntry, champion_of, previous_of
-from ratchet.core.ports import ServiceState, TrafficStats
 from ratchet.core.rollout.policy import RolloutPolicy
 
-_TRACE_BYTES_MAX = 512 << 20
-_EMBEDDED_POLICY = Path("configs/policies/rollout.yaml")
+rollout = typer.Typer(help="Look at a rollout in progress, and steer it.", no_args_is_help=True)
+
+ReasonOption = Annotated[str, typer.Option(help="Why; it is kept with the rollout.")]
+_ABORT_WITHIN_S = 20.0
+"""How long `abort` waits for the controller; it looks twice a second."""
+_REFRESH_S = 1.0
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add `rollback`, `rollout status` and `judge replay`."""
-    rollout_app = typer.Typer(help="Look at a rollout in progress.", no_args_is_help=True)
-    rollout_app.command("status")(show_status)
-    judge_app = typer.Typer(help="The canary judge without a cluster.", no_args_is_help=True)
-    judge_app.command("replay")(replay_trace)
-    app.add_typer(rollout_app, name="rollout")
-    app.add_typer(judge_app, name="judge")
+    """Add `rollback` and `rollout …`."""
+    app.add_typer(rollout, name="rollout")
     app.command("rollback")(roll_back_task)
 
 
@@ -58,53 +54,115 @@ def roll_back_task(
         stderr.print(f"{task}: version {after.version} serves")
 
 
-def show_status(task: TaskOption, as_json: JsonFlag = False) -> None:
-    """Which revision has how much traffic, and what the gateway counted for it.
+@rollout.command("status")
+def show_status(
+    task: TaskOption,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on showing it until the rollout is over.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Which revision has how much traffic; how the rollout stands, on what evidence, and what it waits for.
 
-    Example: ratchet rollout status --task digits
+    Examples: ratchet rollout status --task digits · ratchet rollout status --task digits --watch
     """
     from ratchet import wiring
+    from ratchet.commands.rollout_status import StatusReader, render_status
+
+    reader = StatusReader(wiring.rollout_ports(), task=task)
+    status = reader.fetch()
+    if as_json:
+        print_json({name: value for name, value in status.items() if name != "history"})
+    elif watch:
+        _watch(reader, status)
+    else:
+        stdout.print(render_status(status))
+
+
+@rollout.command()
+def pause(task: TaskOption, reason: ReasonOption = "", as_json: JsonFlag = False) -> None:
+    """Let the canary gain no more traffic until `resume`. It can still lose it: a pause protects no bad model.
+
+    Example: ratchet rollout pause --task digits --reason "the on-call looks at the answers first"
+    """
+    _order(task, "pause", reason=reason, as_json=as_json)
+
+
+@rollout.command()
+def resume(task: TaskOption, reason: ReasonOption = "", as_json: JsonFlag = False) -> None:
+    """Go on after a pause.
+
+    Example: ratchet rollout resume --task digits
+    """
+    _order(task, "resume", reason=reason, as_json=as_json)
+
+
+@rollout.command()
+def approve(
+    task: TaskOption,
+    up_to_pct: Annotated[
+        int | None, typer.Option("--up-to", min=1, max=100, help="Weight in per cent; else the next step's.")
+    ] = None,
+    reason: ReasonOption = "",
+    as_json: JsonFlag = False,
+) -> None:
+    """Let the canary have the next step's weight, where the policy or the judge wants a person's word.
+
+    Example: ratchet rollout approve --task digits --reason "the 7s are better, I looked"
+    """
+    _order(task, "approve", reason=reason, as_json=as_json, up_to_pct=up_to_pct)
+
+
+@rollout.command()
+def abort(
+    task: TaskOption,
+    reason: ReasonOption = "asked for on the command line",
+    within_s: Annotated[float, typer.Option(min=0, help="Seconds to wait for its controller.")] = _ABORT_WITHIN_S,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take all traffic from the canary and end its rollout. The model is not refused: it may be tried again.
+
+    Example: ratchet rollout abort --task digits --reason "not during the sale"
+    """
+    from ratchet import wiring
+    from ratchet.actions.rollout_steering import abort_rollout
 
     ports = wiring.rollout_ports()
-    state = ports.services.fetch(task)
-    if state is None:
-        raise NotFound(f"No InferenceService {task} yet: `ratchet run retrain --task {task}` deploys its first model.")
-    champion = champion_of(ports.ledger.list_entries(task))
-    rows = [_revision_row(state, revision, ports.stats) for revision in _revisions_of(state)]
+    policy = wiring.policy(task, "rollout", RolloutPolicy)
+    how = abort_rollout(ports, task=task, reason=reason, by=_user(), within_s=within_s, ready_s_max=policy.ready_s_max)
     if as_json:
-        print_json(
-            {
-                "task": task,
-                "champion": champion.model_dump(mode="json") if champion else None,
-                "service": state.model_dump(mode="json"),
-                "revisions": rows,
-            }
-        )
+        print_json({"task": task, "order": "abort", "reason": reason, "told": how})
+    else:
+        stderr.print(f"{task}: {how}", markup=False)
+
+
+def _order(task: str, kind: Any, *, reason: str, as_json: bool, up_to_pct: int | None = None) -> None:
+    from ratchet import wiring
+    from ratchet.actions.rollout_steering import give_order
+
+    order = give_order(wiring.rollout_ports(), task=task, kind=kind, reason=reason, by=_user(), up_to_pct=up_to_pct)
+    if as_json:
+        print_json({"task": task, **order.model_dump(mode="json")})
         return
-    stderr.print(f"{task}: champion version {champion.version if champion else 'none'}, {state.message or 'ready'}")
-    print_rows(rows, columns=("revision", "role", "weight_pct", "num_requests", "num_errors"), as_json=False)
+    what = f"approved up to {order.approved_pct} %" if order.kind == "approve" else order.kind
+    stderr.print(f"{task}: {what}; `ratchet rollout status --task {task}` shows what follows", markup=False)
 
 
-def replay_trace(
-    trace: Annotated[Path, typer.Argument(help="Requests, one JSON line each.", show_default=False)],
-    policy_path: Annotated[Path, typer.Option("--policy", help="A rollout policy (YAML).")] = _EMBEDDED_POLICY,
-    report: Annotated[Path | None, typer.Option(help="Also write the page with the picture here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The verdict is JSON with or without this.")] = False,
-) -> None:
-    """Judge a recorded trace as a live rollout would have been; prints the verdict as JSON.
+def _watch(reader: Any, status: dict[str, Any]) -> None:
+    from rich.live import Live
 
-    A line is {"t": seconds, "revision": "stable"|"canary", "status": int, "latency_ms": float}.
+    from ratchet.commands.rollout_status import render_status
 
-    Example: ratchet judge replay trace.jsonl --policy configs/policies/rollout.yaml --report trace.html
-    """
-    from ratchet.core.rollout.report import render_report
-    from ratchet.core.rollout.trace import parse_trace, replay
+    with Live(render_status(status), console=stdout, auto_refresh=False) as live:
+        while status["rollout"] is not None and not status["rollout"]["is_over"]:
+            time.sleep(_REFRESH_S)
+            status = reader.fetch()
+            live.update(render_status(status), refresh=True)
 
-    verdict, history = replay(parse_trace(_read_text(trace), where=str(trace)), load_policy(policy_path))
-    if report is not None:
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(render_report(verdict, history, title=f"Replay of {trace.name}"))
-    print_json(verdict.model_dump(mode="json"))
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a passwd entry
+        return ""
 
 
 def _plan_of(open_uri: str, entries: Sequence[LedgerEntry]) -> str:
@@ -115,47 +173,3 @@ def _plan_of(open_uri: str, entries: Sequence[LedgerEntry]) -> str:
     if champion is not None and previous is not None:
         return f"replace version {champion.version} by version {previous.version}"
     return ""
-
-
-def load_policy(path: Path) -> RolloutPolicy:
-    """A rollout policy from a YAML file; PolicyError names the field that is wrong."""
-    try:
-        return RolloutPolicy.model_validate(yaml.safe_load(_read_text(path)))
-    except yaml.YAMLError as error:
-        raise PolicyError(f"{path} is not YAML: {error}. Correct the file.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise PolicyError(f"{path}: {field}: {first['msg']}. RolloutPolicy lists the fields.") from None
-
-
-def _read_text(path: Path) -> str:
-    try:
-        if path.stat().st_size > _TRACE_BYTES_MAX:
-            raise DataRejected(f"{path} is over {_TRACE_BYTES_MAX >> 20} MiB. Cut it into shorter traces.")
-        return path.read_text(encoding="utf-8")
-    except (FileNotFoundError, IsADirectoryError):
-        raise NotFound(f"{path} is not a file here. Name an existing one.") from None
-    except UnicodeDecodeError as error:
-        raise DataRejected(f"{path}: byte {error.start} is not UTF-8. Write the file as UTF-8 text.") from None
-
-
-def _revisions_of(state: ServiceState) -> tuple[str, ...]:
-    names = (state.stable_revision, state.canary_revision, *sorted(state.traffic_pct))
-    return tuple(dict.fromkeys(name for name in names if name))
-
-
-def _revision_row(state: ServiceState, revision: str, stats: TrafficStats) -> dict[str, Any]:
-    """One revision; its counts are empty while the gateway does not tell them."""
-    roles = {state.stable_revision: "stable", state.canary_revision: "canary"}
-    row: dict[str, Any] = {
-        "revision": revision,
-        "role": roles.get(revision, ""),
-        "weight_pct": state.traffic_pct.get(revision, 0),
-    }
-    try:
-        counts = stats.fetch_counts(revision)
-    except Unavailable as error:
-        stderr.print(f"no traffic numbers: {error}", markup=False)
-        return row | {"num_requests": None, "num_errors": None}
-    return row | {"num_requests": counts.num_requests, "num_errors": counts.num_errors}

@@ -43,6 +43,10 @@ def retrain(
     task: TaskOption,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit 1 when it failed.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Run although nothing is new, or was tried before.")] = False,
+    allow_rolled_back: Annotated[
+        bool,
+        typer.Option("--allow-rolled-back", help="Take the model that was rolled back last off the deny-list first."),
+    ] = False,
     timeout_s: TimeoutOption = 3600.0,
     as_json: JsonFlag = False,
 ) -> None:
@@ -55,6 +59,8 @@ def retrain(
     from ratchet import wiring
     from ratchet.commands.run_view import watch
 
+    if allow_rolled_back:
+        _allow_rolled_back(task)
     started = _start(task, again=again)
     if wait and started["run_id"] is None:
         raise Unavailable(f"{started['name']} is claimed but not submitted yet: the sensor does it within a minute.")
@@ -119,6 +125,18 @@ def _ask_settled(ports: "RetrainPorts", task: str) -> "Situation":
         ports.clock.sleep(_SETTLE_POLL_S)
         situation = ask_situation(ports, task=task)
     return situation
+
+
+def _allow_rolled_back(task: str) -> None:
+    """The same labels train the same model, so a run after a rollback comes to a model that is refused."""
+    from ratchet import wiring
+    from ratchet.actions.promotions import allow_newest_refused
+
+    allowed = allow_newest_refused(
+        wiring.ledger(), task=task, reason="`ratchet run retrain --allow-rolled-back`", now=datetime.now(UTC)
+    )
+    told = f"version {allowed.version} may be rolled out again" if allowed else "no model is refused"
+    stderr.print(f"{task}: {told}", markup=False)
 
 
 def _refusal(skip: Skip, *, is_empty: bool) -> RatchetError:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-LedgerKind = Literal["promoted", "rolled_back", "withdrawn"]
+LedgerKind = Literal["promoted", "rolled_back", "withdrawn", "allowed"]
 
 
 class ModelRef(BaseModel):
@@ -32,7 +32,8 @@ class LedgerEntry(BaseModel):
     kind: LedgerKind
     model: ModelRef
     """promoted: the new champion. rolled_back: the model that is refused from now on. withdrawn: a model that got no
-    verdict (too little traffic, a run that died): closed, not refused; `version` is "" where nobody knows it."""
+    verdict (too little traffic, a run that died): closed, not refused; `version` is "" where nobody knows it. allowed:
+    a person takes an earlier rolled_back of this model back, and says why."""
     champion: ModelRef | None
     """Who serves after this entry; None when nobody does."""
     reason: str
@@ -46,19 +47,39 @@ def champion_of(entries: Sequence[LedgerEntry]) -> ModelRef | None:
 
 
 def previous_of(entries: Sequence[LedgerEntry]) -> ModelRef | None:
-    """The champion before this one that is not deny-listed: where a rollback goes."""
-    champion = champion_of(entries)
-    denied = denied_digests_of(entries)
+    """The champion before this one that was not itself rolled back: where a rollback goes.
+
+    A model that was allowed again is none until it has been promoted again: nobody has judged it since.
+    """
+    champion, fallen = champion_of(entries), set[str]()
+    for entry in entries:
+        if entry.kind == "rolled_back":
+            fallen.add(entry.model.digest)
+        elif entry.kind == "promoted":
+            fallen.discard(entry.model.digest)
     for entry in reversed(entries):
         model = entry.champion
-        if model is not None and model != champion and model.digest not in denied:
+        if model is not None and model != champion and model.digest not in fallen:
             return model
     return None
 
 
 def denied_digests_of(entries: Sequence[LedgerEntry]) -> frozenset[str]:
-    """Models that were rolled back: they never deploy again by themselves."""
-    return frozenset(entry.model.digest for entry in entries if entry.kind == "rolled_back")
+    """Models that were rolled back, and not allowed again since: they never deploy by themselves."""
+    denied: set[str] = set()
+    for entry in entries:
+        if entry.kind == "rolled_back":
+            denied.add(entry.model.digest)
+        elif entry.kind == "allowed":
+            denied.discard(entry.model.digest)
+    return frozenset(denied)
+
+
+def refusal_of(entries: Sequence[LedgerEntry], digest: str) -> LedgerEntry | None:
+    """Why this model is refused: its newest `rolled_back`; None when it is not."""
+    if digest not in denied_digests_of(entries):
+        return None
+    return next(entry for entry in reversed(entries) if entry.kind == "rolled_back" and entry.model.digest == digest)
 
 
 def next_seq(entries: Sequence[LedgerEntry]) -> int:

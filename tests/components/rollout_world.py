@@ -3,17 +3,28 @@
 It can be pickled as a whole, so that a test can kill the process that acts on it and go on with what was left.
 """
 
+import threading
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
+import pytest
+
+from components.canary_deploy.step import canary_deploy_step
 from embedded.control_plane import revisions
+from ratchet.actions.rollout_record import Recorded, fetch_record
 from ratchet.actions.rollouts import RolloutPorts
 from ratchet.core.errors import Unavailable
 from ratchet.core.ledger import ModelRef
 from ratchet.core.ports import RevisionCounts, ServiceState
+from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.verdict import Reason
 from tests.fakes.ledger import FakeLedger
+from tests.fakes.object_store import FakeObjectStore
+from tests.fakes.payload_log import FakePayloadLog
 from tests.fakes.registry import FakeRegistry
 
 TASK = "digits"
@@ -38,6 +49,35 @@ class Behaviour:
     ready_after_s: float = 4.0
 
 
+class Objects(FakeObjectStore):
+    """With a switch: what is stored is out of reach while `is_down`."""
+
+    is_down = False
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
+
+    def _check_bucket(self, uri: str) -> None:
+        if self.is_down:
+            raise Unavailable("the object store does not answer")
+        super()._check_bucket(uri)
+
+
+def _zeros() -> defaultdict[str, float]:
+    return defaultdict(float)
+
+
+def _nothing() -> tuple[float, float, float]:
+    return 0.0, 0.0, 0.0
+
+
+def _nothings() -> defaultdict[str, tuple[float, float, float]]:
+    return defaultdict(_nothing)
+
+
 @dataclass
 class World:
     """The clock, the InferenceService and the gateway's counters; time passes only while somebody sleeps."""
@@ -48,14 +88,24 @@ class World:
     stats_down_after_s: float = float("inf")
     ledger: FakeLedger = field(default_factory=FakeLedger)
     registry: FakeRegistry = field(default_factory=FakeRegistry)
+    objects: Objects = field(default_factory=Objects)
+    payloads: FakePayloadLog = field(default_factory=FakePayloadLog)
+    can_mirror: bool = True
+    is_champion_loadable: bool = True
+    late_answerer: str = ""
+    """A revision that still answers once at the gateway after its traffic is 0 by the status."""
     elapsed: float = 0.0
     uri: str = ""
     weight_pct: int | None = None
+    mirror_pct: int = 0
     deployed_at_s: float = 0.0
     rollout: revisions.Rollout = field(default_factory=revisions.Rollout)
     revisions: list[tuple[str, str, float]] = field(default_factory=list)
     """Name, URI and birth of each revision."""
-    served: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    served: defaultdict[str, float] = field(default_factory=_zeros)
+    """Live requests of each revision."""
+    counted: defaultdict[str, tuple[float, float, float]] = field(default_factory=_nothings)
+    """Requests, mirrored ones too, errors and slow requests of each revision, as the gateway counts them."""
     is_deleted: bool = False
 
     def __post_init__(self) -> None:
@@ -63,7 +113,17 @@ class World:
             self.registry.register(TASK, known.uri, tags={}, metrics={})
 
     def ports(self) -> RolloutPorts:
-        return RolloutPorts(services=self, stats=self, ledger=self.ledger, registry=self.registry, clock=self)
+        return RolloutPorts(
+            services=self,
+            stats=self,
+            ledger=self.ledger,
+            registry=self.registry,
+            clock=self,
+            objects=self.objects,
+            gateway=self,
+            payloads=self.payloads,
+            proof=self,
+        )
 
     # the clock
     def now(self) -> datetime:
@@ -74,7 +134,11 @@ class World:
 
     def sleep(self, duration_s: float) -> None:
         for revision, percent in self.traffic_pct().items():
-            self.served[revision] += self.requests_per_s * duration_s * percent / 100
+            num = self.requests_per_s * duration_s * percent / 100
+            self.served[revision] += num
+            self._count(revision, num)
+        if copied := self.mirror_in_force():
+            self._count(self.rollout.latest_created, self.requests_per_s * duration_s * copied / 100)
         self.elapsed += duration_s
         self._reconcile()
 
@@ -97,6 +161,7 @@ class World:
             traffic_pct=self.traffic_pct(),
             message="" if is_alive else "the newest revision is loading",
             is_latest_ready=is_alive,
+            mirror_pct=self.mirror_in_force(),
         )
 
     def deploy(self, name: str, storage_uri: str, *, canary_traffic_pct: int | None) -> None:
@@ -109,6 +174,10 @@ class World:
     def set_traffic(self, name: str, canary_traffic_pct: int | None) -> None:
         self.deploy(name, self.uri, canary_traffic_pct=canary_traffic_pct)
 
+    def set_mirror(self, name: str, mirror_pct: int) -> None:
+        assert name == TASK
+        self.mirror_pct = mirror_pct
+
     def delete(self, name: str) -> None:
         assert name == TASK
         self.uri, self.rollout, self.is_deleted = "", revisions.Rollout(), True
@@ -117,12 +186,31 @@ class World:
     def fetch_counts(self, revision: str) -> RevisionCounts:
         if self.elapsed >= self.stats_down_after_s:
             raise Unavailable("the gateway does not answer")
-        num, behaviour = int(self.served[revision]), self._behaviour(revision)
-        num_slow = int(num * behaviour.slow_ratio)
+        num, num_errors, num_slow = (int(number) for number in self.counted[revision])
         buckets = {bound: num if bound >= SLOW_MS else num - num_slow for bound in BUCKETS_MS}
-        return RevisionCounts(num_requests=num, num_errors=int(num * behaviour.error_ratio), num_by_latency_ms=buckets)
+        return RevisionCounts(num_requests=num, num_errors=num_errors, num_by_latency_ms=buckets)
+
+    # the gateway, and the proof that the champion could be loaded
+    def fetch_answerers(self, name: str, *, num_requests: int) -> frozenset[str]:
+        assert name == TASK
+        if self.late_answerer and self.weight_pct == 0:
+            self.late_answerer, late = "", self.late_answerer
+            return frozenset({late})
+        return frozenset(revision for revision, percent in self.traffic_pct().items() if percent)
+
+    def prove(self, model: ModelRef) -> Reason:
+        return Reason(check="fallback", value="", limit="", passed=self.is_champion_loadable, text=f"loads {model.uri}")
+
+    def remember(self, model: ModelRef) -> None:
+        assert self.uri == model.uri
 
     # what a test asks
+    def mirror_in_force(self) -> int:
+        rollout = self.rollout
+        is_dark = rollout.latest_created == rollout.latest_ready != rollout.latest_rolled_out != ""
+        has_traffic = self.traffic_pct().get(rollout.latest_created, 0) > 0
+        return self.mirror_pct if self.can_mirror and is_dark and not has_traffic else 0
+
     def served_uri(self) -> str:
         """The model that has all the traffic; "" while two share it."""
         return next((self._uri_of(name) for name, percent in self.traffic_pct().items() if percent == 100), "")
@@ -133,6 +221,12 @@ class World:
 
     def num_served(self, uri: str) -> float:
         return sum(num for name, num in self.served.items() if self._uri_of(name) == uri)
+
+    def _count(self, revision: str, num: float) -> None:
+        behaviour = self._behaviour(revision)
+        before = self.counted[revision]
+        new = (num, num * behaviour.error_ratio, num * behaviour.slow_ratio)
+        self.counted[revision] = (before[0] + new[0], before[1] + new[1], before[2] + new[2])
 
     def _reconcile(self) -> None:
         newest_uri = self.revisions[-1][1] if self.revisions else ""
@@ -151,3 +245,42 @@ class World:
 
     def _behaviour(self, revision: str) -> Behaviour:
         return self.behaviours.get(self._uri_of(revision), Behaviour())
+
+
+POLICY = RolloutPolicy(dark_requests=200, dark_s_max=20, hold_s_max=60)
+HEALTHY = Behaviour()
+ERRS, SLOW = Behaviour(error_ratio=0.2), Behaviour(slow_ratio=0.3)
+
+
+def deploy(world: World, tmp_path: Path, **changes: Any) -> str:
+    arguments: dict[str, Any] = {"task": TASK, "model": CHALLENGER, "run_id": "run-2", "policy": POLICY, **changes}
+    arguments |= {"verdict_path": tmp_path / "verdict.json", "report_path": tmp_path / "report.html"}
+    return canary_deploy_step(arguments.pop("ports", world.ports()), **arguments)
+
+
+def world_with_champion(tmp_path: Path, *, challenger: Behaviour = HEALTHY, **changes: Any) -> World:
+    world = World(behaviours={CHALLENGER.uri: challenger}, **changes)
+    assert deploy(world, tmp_path, model=CHAMPION, run_id="run-1") == "promoted"
+    world.sleep(10)
+    return world
+
+
+def kinds(world: World) -> list[tuple[str, str]]:
+    return [(entry.kind, entry.model.digest) for entry in world.ledger.list_entries(TASK)]
+
+
+def recorded_of(world: World, run_id: str = "run-2") -> Recorded:
+    return fetch_record(world.objects, task=TASK, run_id=run_id, bucket="ratchet")
+
+
+class Killed(Exception):
+    """What a kill is to a test in the same process."""
+
+
+def deploy_killed_at(world: World, tmp_path: Path, point: str, **changes: Any) -> None:
+    def at(reached: str) -> None:
+        if reached == point:
+            raise Killed
+
+    with pytest.raises(Killed):
+        deploy(world, tmp_path, ports=replace(world.ports(), at=at), **changes)

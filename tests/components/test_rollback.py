@@ -13,7 +13,7 @@ from ratchet.core.ledger import ModelRef, champion_of, denied_digests_of
 from ratchet.core.rollout.policy import RolloutPolicy
 from tests.components.rollout_world import CHALLENGER, CHAMPION, NEWCOMER, TASK, Behaviour, World
 
-POLICY = RolloutPolicy(hold_s_max=60)
+POLICY = RolloutPolicy(dark_requests=200, dark_s_max=20, hold_s_max=60)
 
 
 def deploy(world: World, tmp_path: Path, model: ModelRef, run_id: str) -> str:
@@ -89,6 +89,7 @@ def test_an_open_canary_is_closed_and_the_champion_stays(world: World) -> None:
     assert rollback(world) == CHALLENGER.version
     assert world.served_uri() == CHALLENGER.uri
     assert NEWCOMER.digest in denied_digests_of(world.ledger.list_entries(TASK))
+    assert world.mirror_pct == 0
 
 
 @pytest.mark.parametrize(

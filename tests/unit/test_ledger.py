@@ -54,6 +54,23 @@ def history(*steps: tuple[LedgerKind, str, str | None]) -> list[LedgerEntry]:
             {"b"},
             id="champion-rolled-back",
         ),
+        pytest.param(
+            history(("promoted", "a", "a"), ("promoted", "b", "b"), ("rolled_back", "b", "a"), ("allowed", "b", "a")),
+            "a",
+            None,
+            set(),
+            id="allowed-again-but-no-way-back",
+        ),
+        pytest.param(
+            history(
+                *(("promoted", "a", "a"), ("promoted", "b", "b"), ("rolled_back", "b", "a"), ("allowed", "b", "a")),
+                *(("promoted", "b", "b"), ("rolled_back", "b", "a")),
+            ),
+            "a",
+            None,
+            {"b"},
+            id="allowed-once-is-not-allowed-for-ever",
+        ),
         pytest.param(history(("withdrawn", "a", None)), None, None, set(), id="first-never-ready"),
     ],
 )

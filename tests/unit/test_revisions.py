@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from embedded.control_plane.revisions import (
     Rollout,
     TrafficTarget,
+    mirrored_revision,
     percent_by_revision,
     plan_traffic,
     revision_name,
@@ -91,3 +92,13 @@ def test_only_a_full_share_rolls_out_and_only_a_partial_one_rolls_back(before, c
     if settled.latest_rolled_out != before.latest_rolled_out and before.latest_rolled_out:
         is_rolled_out = settled.latest_rolled_out == before.latest_ready
         assert is_rolled_out is (canary in {None, 100})
+
+
+@given(st.integers(0, 2), st.integers(0, 2), st.integers(1, 2), st.one_of(st.none(), st.integers(0, 100)))
+def test_copies_are_for_the_newest_revision_alone_ready_and_without_traffic(rolled_out, ready, created, canary):
+    after, targets = settle(rollout(created, min(ready, created), rolled_out), canary_traffic_pct=canary)
+    if mirrored := mirrored_revision(after, targets):
+        assert mirrored == after.latest_created == after.latest_ready != after.latest_rolled_out != ""
+        assert percent_by_revision(targets)[mirrored] == 0
+    elif after.latest_created == after.latest_ready != after.latest_rolled_out and after.latest_rolled_out:
+        assert canary != 0, "a dark canary gets copies"

@@ -1,6 +1,7 @@
 """The commands about models and rollouts, over fakes: what they print, ask and refuse."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -11,7 +12,18 @@ from ratchet.cli import app
 from ratchet.core.errors import NotFound
 from ratchet.core.ledger import LedgerEntry, next_seq
 from ratchet.core.rollout.policy import RolloutPolicy
-from tests.components.rollout_world import CHALLENGER, CHAMPION, TASK, World
+from ratchet.settings import Settings
+from tests.components.rollout_world import (
+    CHALLENGER,
+    CHAMPION,
+    NEWCOMER,
+    TASK,
+    Behaviour,
+    World,
+    deploy,
+    deploy_killed_at,
+    recorded_of,
+)
 
 
 @pytest.fixture
@@ -35,6 +47,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(wiring, "rollout_ports", world.ports)
     monkeypatch.setattr(wiring, "ledger", lambda: world.ledger)
     monkeypatch.setattr(wiring, "registry", lambda: world.registry)
+    monkeypatch.setattr(wiring, "object_store", lambda: world.objects)
+    monkeypatch.setattr(wiring, "settings", lambda: Settings())
     monkeypatch.setattr(wiring, "policy", lambda task, name, kind: RolloutPolicy())
     return world
 
@@ -85,3 +99,104 @@ def test_status_shows_revisions_and_their_traffic(world: World) -> None:
     told = json.loads(run("rollout", "status", "--task", TASK, "--json"))
     assert told["champion"]["version"] == CHALLENGER.version
     assert [(row["role"], row["weight_pct"]) for row in told["revisions"]] == [("stable", 100)]
+
+
+# A rollout of the newcomer, whose controller was killed at 10 %.
+
+
+@pytest.fixture
+def open_world(world: World, tmp_path: Path) -> World:
+    world.sleep(10)
+    deploy_killed_at(world, tmp_path, "after weight 50", model=NEWCOMER, run_id="run-7")
+    return world
+
+
+def test_status_tells_how_a_rollout_stands_and_what_it_waits_for(open_world: World) -> None:
+    told = json.loads(run("rollout", "status", "--task", TASK, "--json"))["rollout"]
+    assert (told["run_id"], told["version"], told["against"]) == ("run-7", "3", "2")
+    assert (told["phase"], told["weight_pct"], told["is_over"], told["verdict"]) == ("live", 50, False, None)
+    assert told["reasons"]
+    shown = run("rollout", "status", "--task", TASK)
+    assert "live at 50 %" in shown
+    assert "waits for" in shown
+
+
+def test_status_says_when_nobody_watches(open_world: World) -> None:
+    open_world.sleep(60)
+    assert "its run died" in json.loads(run("rollout", "status", "--task", TASK, "--json"))["rollout"]["waits_for"]
+
+
+def test_orders_are_kept_and_shown(open_world: World) -> None:
+    run("rollout", "pause", "--task", TASK, "--reason", "lunch")
+    assert json.loads(run("rollout", "approve", "--task", TASK, "--json"))["approved_pct"] == 100
+    run("rollout", "resume", "--task", TASK)
+    orders = json.loads(run("rollout", "status", "--task", TASK, "--json"))["rollout"]["orders"]
+    assert [(order["kind"], order["reason"]) for order in orders] == [
+        ("pause", "lunch"),
+        ("approve", ""),
+        ("resume", ""),
+    ]
+
+
+def test_an_abort_closes_what_nobody_watches(open_world: World) -> None:
+    open_world.sleep(60)
+    assert "dead" in json.loads(run("rollout", "abort", "--task", TASK, "--json"))["told"]
+    assert open_world.served_uri() == CHALLENGER.uri
+    with pytest.raises(NotFound, match="No rollout of digits is running"):
+        run("rollout", "abort", "--task", TASK)
+
+
+def test_watching_ends_with_the_rollout(open_world: World, tmp_path: Path) -> None:
+    deploy(open_world, tmp_path, model=NEWCOMER, run_id="run-7")
+    assert "promoted" in run("rollout", "status", "--task", TASK, "--watch")
+
+
+def test_a_recorded_rollout_is_judged_again(open_world: World, tmp_path: Path) -> None:
+    deploy(open_world, tmp_path, model=NEWCOMER, run_id="run-7")
+    page = tmp_path / "page.html"
+    told = run("judge", "replay", "--rollout", "run-7", "--task", TASK, "--report", str(page))
+    assert json.loads(told)["verdict"] == "promoted"
+    assert "<svg" in page.read_text()
+
+
+def test_a_record_that_was_tampered_with_is_found(open_world: World, tmp_path: Path) -> None:
+    deploy(open_world, tmp_path, model=NEWCOMER, run_id="run-7")
+    uri = next(open_world.objects.list_uris("s3://ratchet/rollouts/digits/run-7/looks/"))
+    text = open_world.objects.fetch(uri).decode()
+    assert '"num_errors":0' in text
+    open_world.objects.put(uri, text.replace('"num_errors":0', '"num_errors":1', 1).encode())
+    result = CliRunner().invoke(app, ["judge", "replay", "--rollout", "run-7", "--task", TASK])
+    assert result.exit_code == 1
+    assert "look 1" in result.stderr
+
+
+def test_replay_wants_one_thing_to_judge() -> None:
+    assert CliRunner().invoke(app, ["judge", "replay"]).exit_code == 2
+    assert CliRunner().invoke(app, ["judge", "replay", "trace.jsonl", "--rollout", "x", "--task", "y"]).exit_code == 2
+
+
+def test_a_refused_model_is_allowed_again_in_the_ledger(world: World, tmp_path: Path) -> None:
+    world.sleep(10)
+    world.behaviours[NEWCOMER.uri] = Behaviour(error_ratio=0.5)
+    assert deploy(world, tmp_path, model=NEWCOMER, run_id="run-7") == "rolled_back"
+    with pytest.raises(NotFound, match="is not refused"):
+        run("models", "allow", "digits/2", "--reason", "x")
+    run("models", "allow", "digits/3", "--reason", "it was the disk")
+    assert world.ledger.list_entries(TASK)[-1].reason == "it was the disk"
+    world.behaviours[NEWCOMER.uri] = Behaviour()
+    assert deploy(world, tmp_path, model=NEWCOMER, run_id="run-8") == "promoted"
+    assert recorded_of(world, "run-8").verdict is not None
+
+
+def test_a_run_may_allow_what_was_rolled_back_last(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.sleep(10)
+    world.behaviours[NEWCOMER.uri] = Behaviour(error_ratio=0.5)
+    deploy(world, tmp_path, model=NEWCOMER, run_id="run-7")
+    started = {"name": "retrain-digits-1", "state": "PENDING", "run_id": "run-8"}
+    monkeypatch.setattr("ratchet.commands.run._start", lambda task, again: started)
+    run("run", "retrain", "--task", TASK, "--again", "--allow-rolled-back")
+    entry = world.ledger.list_entries(TASK)[-1]
+    assert (entry.kind, entry.model.digest) == ("allowed", NEWCOMER.digest)
+    assert "--allow-rolled-back" in entry.reason

@@ -1,10 +1,13 @@
 """The deeds that move traffic: in KServe's trap, with a status that lags, with servers that stay away."""
 
+from dataclasses import replace
+
 import pytest
 
-from ratchet.actions.promotions import record_refusal, settle_aliases
-from ratchet.actions.rollouts import close_canary, is_rolled_out, serve, set_canary_traffic, wait_ready
+from ratchet.actions.promotions import allow_newest_refused, record_refusal, settle_aliases
+from ratchet.actions.rollouts import check_gone, close_canary, is_rolled_out, serve, set_canary_traffic, wait_ready
 from ratchet.core.errors import Unavailable
+from ratchet.core.ledger import denied_digests_of
 from tests.components.rollout_world import CHALLENGER, CHAMPION, NEWCOMER, TASK, Behaviour, World
 
 
@@ -76,6 +79,33 @@ def test_a_run_refuses_a_model_once(world: World) -> None:
             now=world.now(),
         )
     assert len(world.ledger.list_entries(TASK)) == 1
+
+
+def test_the_model_that_was_rolled_back_last_is_allowed_first(world: World) -> None:
+    for number, model in enumerate((CHALLENGER, NEWCOMER), 1):
+        record_refusal(
+            world.ledger,
+            kind="rolled_back",
+            task=TASK,
+            model=model,
+            reason="worse",
+            run_id=f"run-{number}",
+            now=world.now(),
+        )
+    allowed = [allow_newest_refused(world.ledger, task=TASK, reason="again", now=world.now()) for _ in range(3)]
+    assert allowed == [NEWCOMER, CHALLENGER, None]
+    assert denied_digests_of(world.ledger.list_entries(TASK)) == frozenset()
+
+
+def test_a_gateway_that_still_routes_to_the_canary_is_an_error(world: World) -> None:
+    with pytest.raises(Unavailable, match="still routes users to digits-predictor-00002"):
+        check_gone(world.ports(), task=TASK, names={"digits-predictor-00002"}, timeout_s=3)
+
+
+def test_a_gateway_that_nobody_can_ask_is_told_but_no_error(world: World) -> None:
+    reason = check_gone(replace(world.ports(), gateway=None), task=TASK, names={"digits-predictor-00002"})
+    assert not reason.passed
+    assert "not verified" in reason.text
 
 
 def test_aliases_of_a_task_without_history_are_nothing(world: World) -> None:

@@ -13,7 +13,7 @@ from embedded.control_plane.serving_errors import FieldError
 from embedded.control_plane.serving_models import StoredFile, check_path, digest_of_model
 from embedded.control_plane.serving_patch import PatchError, json_patch, merge_patch
 from embedded.control_plane.serving_predictor import parse_predictor
-from embedded.control_plane.serving_processes import command_of, env_of
+from embedded.control_plane.serving_processes import command_of, env_of, model_name_of
 from embedded.control_plane.serving_runtimes import EnvVar, load_runtimes
 from embedded.control_plane.serving_status import RevisionState, render_status
 from ratchet.core.errors import DataRejected, SettingsError
@@ -318,3 +318,16 @@ def test_values_outside_the_tasks_range_are_let_through():
 def test_a_wrong_tensor_is_refused(tensor):
     with pytest.raises(DataRejected):
         parse_tensor(tensor, num_features=3)
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        pytest.param(("serve", "--model_name=a"), "a", id="one-word"),
+        pytest.param(("serve", "--model_name", "a", "--http_port", "80"), "a", id="two-words"),
+        pytest.param(("serve", "--model_name=a", "--model_name=b"), "b", id="the-last-counts"),
+        pytest.param(("serve", "--port", "80"), "", id="none"),
+    ],
+)
+def test_readiness_is_asked_of_the_model_that_the_server_was_told_to_serve(command, name):
+    assert model_name_of(command) == name

@@ -1,0 +1,91 @@
+"""Can the model that serves now be served again? Known before it is needed: a rollback goes to it."""
+
+import json
+import logging
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+from ratchet.core.digest import digest_of, digest_of_bytes, digest_of_files
+from ratchet.core.errors import DataRejected, NotFound, Unavailable
+from ratchet.core.ledger import ModelRef
+from ratchet.core.ports import ModelProbe, ObjectStore
+from ratchet.core.verdict import Reason
+from ratchet.tasks.spec import TaskSpec
+
+logger = logging.getLogger(__name__)
+
+_IDENTITY_FILES = ("model.safetensors", "task.json", "MLmodel")
+"""As `ratchet.tasks.model_files`, whose import costs a second of torch. A test holds the two together."""
+
+
+class FallbackProof(Protocol):
+    """Knows which models can be served again."""
+
+    def prove(self, model: ModelRef) -> Reason: ...
+    def remember(self, model: ModelRef) -> None:
+        """A revision of it has just become ready: the real server has loaded it, in the real place."""
+
+
+class LoadProof:
+    """Fetches a model and compares its digest, every time. Loading it takes 4 to 12 s, so the real model server does
+    that once for each model and version of the server: `s3://<bucket>/proofs/<digest>/<server>.json`."""
+
+    def __init__(self, objects: ObjectStore, probe: ModelProbe, *, bucket: str) -> None:
+        self._objects, self._probe, self._bucket = objects, probe, bucket
+
+    def prove(self, model: ModelRef) -> Reason:
+        try:
+            return self._prove(model)
+        except (DataRejected, NotFound, Unavailable, OSError, ValueError) as error:
+            return _reason(model, passed=False, text=str(error))
+
+    def remember(self, model: ModelRef) -> None:
+        self._objects.put(self._uri_of(model), json.dumps(_server_versions()).encode())
+
+    def _prove(self, model: ModelRef) -> Reason:
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "model"
+            self._objects.fetch_directory(model.uri, path)
+            found = _digest_of(path)
+            if found != model.digest:
+                return _reason(model, passed=False, text=f"its files have digest {found[:12]}, so it is not that model")
+            if self._objects.exists(self._uri_of(model)):
+                return _reason(model, passed=True, text="its files are as they were when this model server loaded them")
+            features = TaskSpec.model_validate_json((path / "task.json").read_bytes()).features
+            self._probe.fetch_answers(path, [[features.min_value] * features.num_features])
+        self.remember(model)
+        return _reason(model, passed=True, text="the model server loads it and answers")
+
+    def _uri_of(self, model: ModelRef) -> str:
+        return f"s3://{self._bucket}/proofs/{model.digest}/{digest_of(_server_versions())[:16]}.json"
+
+
+def prove_nothing(model: ModelRef) -> Reason:
+    """Where nothing can be tried."""
+    return _reason(model, passed=False, text="nobody tried whether it can still be loaded")
+
+
+def _server_versions() -> dict[str, str]:
+    """What decides whether weights that loaded once load again."""
+    return {name: version(name) for name in ("ratchet", "torch", "kserve")}
+
+
+def _digest_of(path: Path) -> str:
+    return digest_of_files({name: digest_of_bytes((path / name).read_bytes()) for name in _IDENTITY_FILES})
+
+
+def _reason(model: ModelRef, *, passed: bool, text: str) -> Reason:
+    where = (
+        f"version {model.version}, where a rollback goes" if model.version else f"{model.uri}, where a rollback goes"
+    )
+    if not passed:
+        logger.warning("%s: %s", where, text)
+    return Reason(
+        check="fallback",
+        value="loads" if passed else "does not load",
+        limit="loads",
+        passed=passed,
+        text=f"{where}: {text}",
+    )

@@ -1,0 +1,43 @@
+"""A recorded rollout judged again, look by look, and compared with what was recorded. Pure."""
+
+from ratchet.actions.rollout_record import Recorded
+from ratchet.core.rollout.history import History, policy_digest_of, replay_looks
+from ratchet.core.rollout.judge import Progress
+from ratchet.core.verdict import Verdict
+
+
+def replay_record(recorded: Recorded) -> tuple[Verdict, History, list[str]]:
+    """The verdict that follows from the recorded windows and policy, and in what it differs from the recorded one.
+
+    No differences: bit for bit the same evidence and decision at every look, and the same end.
+    """
+    begun = recorded.begin
+    progress, looks = replay_looks([then.look for then in recorded.looks], begun.policy)
+    differences = [
+        f"look {number}: {again.decision.action} now, {then.decision.action} as recorded"
+        for number, (again, then) in enumerate(zip(looks, recorded.looks, strict=True), 1)
+        if again.model_dump_json() != then.model_dump_json()
+    ]
+    history = History(looks=looks, limits=recorded.history.limits)
+    verdict = Verdict(
+        kind="rollout",
+        verdict=progress.outcome or "running",
+        reasons=looks[-1].decision.reasons,
+        inputs={
+            "task": begun.task,
+            "run_id": begun.run_id,
+            "model_digest": begun.model.digest,
+            "policy_digest": policy_digest_of(begun.policy),
+            "num_looks": len(looks),
+        },
+    )
+    return verdict, history, [*differences, *_end_differences(recorded, verdict, progress)]
+
+
+def _end_differences(recorded: Recorded, verdict: Verdict, progress: Progress) -> list[str]:
+    differences = []
+    if recorded.checkpoint is not None and recorded.checkpoint.progress != progress:
+        differences.append("the evidence after the last look is not what was recorded")
+    if recorded.verdict is not None and recorded.verdict.verdict != verdict.verdict:
+        differences.append(f"the verdict is {verdict.verdict} now, {recorded.verdict.verdict} as recorded")
+    return differences

@@ -1,0 +1,118 @@
+"""`ratchet judge replay`: the canary judge without a cluster, over a recorded rollout or a plain trace of requests."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+import yaml
+from pydantic import ValidationError
+
+from ratchet.commands.output import JsonFlag, print_json, stderr
+from ratchet.core.errors import DataRejected, NotFound, PolicyError
+from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.verdict import Verdict
+
+if TYPE_CHECKING:
+    from ratchet.core.rollout.history import History
+
+judge = typer.Typer(help="The canary judge without a cluster.", no_args_is_help=True)
+
+_TRACE_BYTES_MAX = 512 << 20
+_EMBEDDED_POLICY = Path("configs/policies/rollout.yaml")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+    app.add_typer(judge, name="judge")
+
+
+@judge.callback()
+def judge_() -> None:
+    """The canary judge without a cluster."""
+
+
+@judge.command()
+def replay(
+    trace: Annotated[Path | None, typer.Argument(help="Requests, one JSON line each.", show_default=False)] = None,
+    rollout: Annotated[str | None, typer.Option(help="Run id of a recorded rollout, instead of a trace.")] = None,
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Its task.")] = None,
+    policy_path: Annotated[Path, typer.Option("--policy", help="A rollout policy (YAML), for a trace.")] = (
+        _EMBEDDED_POLICY
+    ),
+    report: Annotated[Path | None, typer.Option(help="Also write the page with the picture here.")] = None,
+    picture: Annotated[bool, typer.Option("--picture", help="Also draw the evidence in the terminal.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Judge again what was recorded; prints the verdict as JSON, with or without --json.
+
+    A trace has one line a request: {"t": seconds, "revision": "stable"|"canary", "status": int, "latency_ms": float};
+    it is judged as a live rollout would have been. A recorded rollout is judged by the policy that it was recorded
+    with; exit code 1 when anything comes out otherwise than it did then.
+
+    Examples: ratchet judge replay trace.jsonl --report trace.html · ratchet judge replay --rollout 3f0c --task digits
+    """
+    if (trace is None) == (rollout is None) or (rollout is None) != (task is None):
+        raise typer.BadParameter("give a TRACE, or --rollout RUN_ID with --task T")
+    if trace is not None:
+        verdict, history, title = *_replay_trace(trace, policy_path), f"Replay of {trace.name}"
+        differences: list[str] = []
+    else:
+        assert rollout is not None and task is not None
+        verdict, history, differences = _replay_rollout(task, rollout)
+        title = f"Replay of rollout {rollout} of {task}"
+    _show(verdict, history, title=title, report=report, picture=picture)
+    if differences:
+        stderr.print("\n".join(differences), markup=False)
+        raise typer.Exit(1)
+
+
+def load_policy(path: Path) -> RolloutPolicy:
+    """A rollout policy from a YAML file; PolicyError names the field that is wrong."""
+    try:
+        return RolloutPolicy.model_validate(yaml.safe_load(_read_text(path)))
+    except yaml.YAMLError as error:
+        raise PolicyError(f"{path} is not YAML: {error}. Correct the file.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise PolicyError(f"{path}: {field}: {first['msg']}. RolloutPolicy lists the fields.") from None
+
+
+def _replay_trace(trace: Path, policy_path: Path) -> tuple[Verdict, "History"]:
+    from ratchet.core.rollout.trace import parse_trace, replay
+
+    return replay(parse_trace(_read_text(trace), where=str(trace)), load_policy(policy_path))
+
+
+def _replay_rollout(task: str, run_id: str) -> tuple[Verdict, "History", list[str]]:
+    """The verdict derived again, and in what it differs from the recorded one: in nothing, or somebody changed it."""
+    from ratchet import wiring
+    from ratchet.actions.rollout_record import fetch_record
+    from ratchet.actions.rollout_replay import replay_record
+
+    recorded = fetch_record(wiring.object_store(), task=task, run_id=run_id, bucket=wiring.settings().ratchet_bucket)
+    if not recorded.looks:
+        raise NotFound(f"Rollout {run_id} of {task} has no look on record: it ended before its canary was ready.")
+    return replay_record(recorded)
+
+
+def _show(verdict: Verdict, history: "History", *, title: str, report: Path | None, picture: bool) -> None:
+    from ratchet.core.rollout.report import render_report, render_terminal
+
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(render_report(verdict, history, title=title))
+    if picture:
+        stderr.print(render_terminal(history), markup=False)
+    print_json(verdict.model_dump(mode="json"))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _TRACE_BYTES_MAX:
+            raise DataRejected(f"{path} is over {_TRACE_BYTES_MAX >> 20} MiB. Cut it into shorter traces.")
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError):
+        raise NotFound(f"{path} is not a file here. Name an existing one.") from None
+    except UnicodeDecodeError as error:
+        raise DataRejected(f"{path}: byte {error.start} is not UTF-8. Write the file as UTF-8 text.") from None

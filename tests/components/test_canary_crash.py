@@ -1,0 +1,168 @@
+"""canary_deploy killed anywhere: what it did stays, what it knew is on record, and started again it ends the same."""
+
+import os
+import pickle
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratchet.actions.rollouts import RolloutPorts
+from ratchet.core.ledger import ModelRef
+from tests.components.rollout_world import (
+    CHALLENGER,
+    CHAMPION,
+    ERRS,
+    HEALTHY,
+    POLICY,
+    TASK,
+    Behaviour,
+    World,
+    deploy,
+    deploy_killed_at,
+    kinds,
+    recorded_of,
+    world_with_champion,
+)
+
+# Crashes: the process is killed before and after each thing that it does to the world, then the step starts again.
+
+EFFECTS = ("deploy", "set_traffic", "set_mirror", "delete", "append", "set_alias", "remove_alias", "put_if_absent")
+
+
+class Watched:
+    """A port that tells before and after each deed."""
+
+    def __init__(self, port: Any, strike: Callable[[str], None]) -> None:
+        self._port, self._strike = port, strike
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._port, name)
+        if name not in EFFECTS:
+            return method
+
+        def struck(*args: Any, **kwargs: Any) -> Any:
+            self._strike(f"{name} {args[-1]}" if name in {"set_traffic", "set_mirror"} else name)
+            answer = method(*args, **kwargs)
+            self._strike("")
+            return answer
+
+        return struck
+
+
+def watched(world: World, strike: Callable[[str], None]) -> RolloutPorts:
+    ports = world.ports()
+    return replace(
+        ports,
+        services=Watched(ports.services, strike),
+        ledger=Watched(ports.ledger, strike),
+        registry=Watched(ports.registry, strike),
+        objects=Watched(ports.objects, strike),
+    )
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "deeds"),
+    [
+        pytest.param(
+            HEALTHY,
+            [
+                *("deploy", "set_mirror 100", "set_traffic 10", "set_traffic 50", "set_traffic None", "append"),
+                *("set_mirror 0", "set_alias", "set_alias"),
+            ],
+            id="traffic-then-ledger-then-aliases",
+        ),
+        pytest.param(
+            ERRS,
+            ["deploy", "set_mirror 100", "append", "set_mirror 0", "deploy", "set_traffic None"],
+            id="traffic-0-then-ledger-then-the-champion",
+        ),
+    ],
+)
+def test_the_order_of_deeds_keeps_users_safe(tmp_path: Path, behaviour: Behaviour, deeds: list[str]) -> None:
+    world = world_with_champion(tmp_path, challenger=behaviour)
+    seen: list[str] = []
+    deploy(world, tmp_path, ports=watched(world, seen.append))
+    assert [deed for deed in seen if deed and deed != "put_if_absent"] == deeds
+
+
+def test_an_attempt_goes_on_where_the_last_one_died(tmp_path: Path) -> None:
+    world = world_with_champion(tmp_path)
+    deploy_killed_at(world, tmp_path, "after weight 50")
+    before = recorded_of(world)
+    seen: list[str] = []
+    assert deploy(world, tmp_path, ports=watched(world, seen.append)) == "promoted"
+    assert [deed for deed in seen if deed.startswith(("set_traffic", "deploy"))] == ["set_traffic None"]
+    after = recorded_of(world)
+    assert after.looks[: len(before.looks)] == before.looks, "the evidence so far stays"
+    assert after.looks[len(before.looks)].weight_pct == 50
+
+
+def test_nothing_is_counted_twice_over_a_crash(tmp_path: Path) -> None:
+    """What came while nobody looked is lost, to both revisions alike."""
+    world = world_with_champion(tmp_path)
+    deploy_killed_at(world, tmp_path, "after record", policy=POLICY.model_copy(update={"dark_requests": 0}))
+    served_before = world.num_served(CHALLENGER.uri)
+    world.sleep(5)
+    num_lost = world.num_served(CHALLENGER.uri) - served_before
+    assert deploy(world, tmp_path) == "promoted"
+    windows = [look.look.window for look in recorded_of(world).looks]
+    num_seen = sum(window.canary.num_requests for window in windows if window)
+    assert num_seen == int(world.num_served(CHALLENGER.uri) - num_lost)
+
+
+def run_killed_at(world: World, point: int, tmp_path: Path) -> World | None:
+    """Run the step in a process of its own that dies at this point; None when it lived to the end."""
+    left_behind = tmp_path / f"world-{point}.pickle"
+    pid = os.fork()
+    if pid == 0:
+        points_passed = 0
+
+        def strike(_: str) -> None:
+            nonlocal points_passed
+            if points_passed == point:
+                left_behind.write_bytes(pickle.dumps(world))
+                os.kill(os.getpid(), signal.SIGKILL)
+            points_passed += 1
+
+        try:
+            deploy(world, tmp_path, ports=watched(world, strike))
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    if not os.WIFSIGNALED(status):
+        assert status == 0, f"point {point}: the step itself failed"
+        return None
+    revived: World = pickle.loads(left_behind.read_bytes())
+    return revived
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "name", "model"),
+    [
+        pytest.param(HEALTHY, "promoted", CHALLENGER, id="healthy"),
+        pytest.param(ERRS, "rolled_back", CHAMPION, id="errs"),
+    ],
+)
+def test_killed_anywhere_and_started_again_it_ends_the_same(
+    tmp_path: Path, behaviour: Behaviour, name: str, model: ModelRef
+) -> None:
+    start = world_with_champion(tmp_path, challenger=behaviour, requests_per_s=800.0)
+    start.registry.set_alias(TASK, "challenger", CHALLENGER.version)
+    point = 0
+    while (world := run_killed_at(start, point, tmp_path)) is not None:
+        served_uri = world.served_uri()
+        assert served_uri or world.weight_pct, f"point {point}: nobody serves"
+        world.sleep(3)
+        assert deploy(world, tmp_path) == name, f"point {point}"
+        assert kinds(world)[1:] == [(name, "challenger")], f"point {point}"
+        assert world.served_uri() == model.uri, f"point {point}"
+        assert world.weight_pct is None, f"point {point}"
+        assert world.registry.fetch_aliases(TASK)["champion"] == model.version, f"point {point}"
+        assert "challenger" not in world.registry.fetch_aliases(TASK), f"point {point}"
+        point += 1
+    assert point >= 10, "the step does at least five things, each with a before and an after"

@@ -1,0 +1,129 @@
+"""canary_deploy in processes that die where they are told: `python -m tests.embedded.rollout_driver`.
+
+Each line of stdin is a Job; each line of stdout says how its process ended. Everything is imported once and each job is
+forked from here, so that a process costs 0.05 s, not 2.
+"""
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from components.canary_deploy.step import canary_deploy_step
+from ratchet.actions.clock import SystemClock
+from ratchet.actions.rollouts import RolloutPorts
+from ratchet.adapters.envoy import EnvoyTrafficStats
+from ratchet.adapters.gateway import HttpGateway
+from ratchet.adapters.kserve import KServeInferenceServices
+from ratchet.adapters.s3 import S3ObjectStore
+from ratchet.adapters.s3_ledger import S3Ledger
+from ratchet.core.ledger import ModelRef
+from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.settings import Settings, settings_of
+from tests.fakes.registry import FakeRegistry
+
+
+class Job(BaseModel):
+    """One attempt of one rollout."""
+
+    model_config = ConfigDict(frozen=True)
+
+    task: str
+    model: ModelRef
+    run_id: str
+    policy: RolloutPolicy
+    variables: dict[str, str]
+    die_at: str = ""
+    """A point of RolloutPorts.at; "" lives to the end."""
+
+
+class Death:
+    """Kills this process at a point: no handler, no cleanup, no flush."""
+
+    def __init__(self, point: str) -> None:
+        self._point = point
+
+    def __call__(self, reached: str) -> None:
+        if reached == self._point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ports_of(settings: Settings, *, task: str, die_at: str = "") -> RolloutPorts:
+    objects, registry = S3ObjectStore.of(settings), FakeRegistry()
+    for version in ("1", "2"):
+        registry.register(task, f"s3://models/{task}/{version}", tags={}, metrics={})
+    return RolloutPorts(
+        services=KServeInferenceServices.of(settings),
+        stats=EnvoyTrafficStats.of(settings),
+        ledger=S3Ledger(objects, bucket=settings.ratchet_bucket),
+        registry=registry,
+        clock=SystemClock(),
+        objects=objects,
+        bucket=settings.ratchet_bucket,
+        gateway=HttpGateway(settings.gateway_endpoint),
+        at=Death(die_at),
+    )
+
+
+def run(job: Job) -> str:
+    with tempfile.TemporaryDirectory() as scratch:
+        return canary_deploy_step(
+            ports_of(settings_of(job.variables), task=job.task, die_at=job.die_at),
+            task=job.task,
+            model=job.model,
+            run_id=job.run_id,
+            policy=job.policy,
+            verdict_path=Path(scratch) / "verdict.json",
+            report_path=Path(scratch) / "report.html",
+        )
+
+
+def main() -> None:
+    signal.signal(signal.SIGCHLD, tell_deaths)
+    tell("", "ready")
+    for line in sys.stdin:
+        job = Job.model_validate_json(line)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # a death is told once its job is known
+        _JOBS[fork(job)] = job
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+
+
+_JOBS: dict[int, Job] = {}
+
+
+def fork(job: Job) -> int:
+    pid = os.fork()
+    if pid == 0:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        try:
+            tell(job.task, run(job))
+        except BaseException:
+            tell(job.task, "failed", error=traceback.format_exc())
+        finally:
+            os._exit(0)
+    return pid
+
+
+def tell_deaths(*_: object) -> None:
+    """A process that was killed cannot say so itself."""
+    with suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            job = _JOBS.pop(ended[0])
+            if os.WIFSIGNALED(ended[1]):
+                tell(job.task, "killed")
+
+
+def tell(task: str, name: str, *, error: str = "") -> None:
+    """One write: lines of several processes do not mix."""
+    os.write(1, (json.dumps({"task": task, "name": name, "error": error}) + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
