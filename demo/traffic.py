@@ -16,7 +16,7 @@ import numpy as np
 
 from demo.data import Scans, load_scans
 
-EMPTY_SHEET_SHARE = 0.12
+EMPTY_SHEET_SHARE = 0.2
 """Of the requests that are scans of an empty sheet."""
 _TIMEOUT_S = 10.0
 

@@ -15,6 +15,8 @@ from embedded.services import ReadyCheck, Service
 NAME = "gateway"
 ROUTES = "model_routes"
 """Name of the route configuration that the listener asks for."""
+FEEDBACK = "feedback"
+"""Name of the guard's cluster."""
 LATENCY_BUCKETS_MS = (
     *(1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 32, 40, 50, 63, 80, 100, 130, 160, 200, 250, 320, 400, 500, 630, 800),
     *(1000, 1300, 1600, 2000, 2500, 3200, 4000, 5000, 6300, 8000, 10_000),
@@ -51,7 +53,7 @@ def gateway_service(layout: Layout, *, ports: StackPorts, admin_socket: Path) ->
 def write_gateway_files(layout: Layout, *, ports: StackPorts, admin_socket: Path) -> None:
     """The bootstrap, and clusters and routes for a start without any model. Those that are there stay."""
     make_private_dir(layout.xds)
-    bootstrap = render_bootstrap(layout, port=ports.gateway, admin_socket=admin_socket)
+    bootstrap = render_bootstrap(layout, ports=ports, admin_socket=admin_socket)
     write_private(layout.gateway / "bootstrap.json", json.dumps(bootstrap, indent=1))
     for name, content in {"cds.json": render_no_clusters(), "rds.json": render_no_routes()}.items():
         if not (layout.xds / name).exists():
@@ -68,7 +70,7 @@ def render_no_routes() -> dict[str, Any]:
     return {"version_info": "0", "resources": [routes]}
 
 
-def render_bootstrap(layout: Layout, *, port: int, admin_socket: Path) -> dict[str, Any]:
+def render_bootstrap(layout: Layout, *, ports: StackPorts, admin_socket: Path) -> dict[str, Any]:
     """Envoy's start-up configuration. Clusters and routes are read from files, again at each change."""
     return {
         "node": {"id": "embedded", "cluster": "embedded"},
@@ -79,7 +81,24 @@ def render_bootstrap(layout: Layout, *, port: int, admin_socket: Path) -> dict[s
             "histogram_bucket_settings": [{"match": {"suffix": "rq_time"}, "buckets": list(LATENCY_BUCKETS_MS)}]
         },
         "stats_flush_interval": "1s",
-        "static_resources": {"listeners": [_listener(layout, port=port)]},
+        "static_resources": {
+            "listeners": [_listener(layout, port=ports.gateway)],
+            "clusters": [_feedback_cluster(port=ports.guard)],
+        },
+    }
+
+
+def _feedback_cluster(*, port: int) -> dict[str, Any]:
+    """Who takes `POST /v1/feedback`: the guard. The route to it is among the control plane's (xds.FEEDBACK)."""
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+    return {
+        "name": FEEDBACK,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": FEEDBACK,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
     }
 
 

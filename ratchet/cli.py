@@ -23,7 +23,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_MODULES = ("stack", "labels", "run", "pipelines", "sensor", "models", "predict", "feedback", "rollout", "judge", "demo")
+_MODULES = (
+    "stack",
+    "labels",
+    "run",
+    "pipelines",
+    "sensor",
+    "models",
+    "predict",
+    "feedback",
+    "rollout",
+    "judge",
+    "guard",
+    "demo",
+)
 """Each is `ratchet.commands.<name>` with a function `add_to(app)`."""
 
 

@@ -18,9 +18,11 @@ from ratchet.tasks.spec import TaskSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ratchet.actions.guarding import GuardPorts
     from ratchet.actions.retraining import RetrainPorts
     from ratchet.actions.rollouts import RolloutPorts
     from ratchet.actions.run_journal import RunJournal
+    from ratchet.adapters.guard_service import GuardService
     from ratchet.adapters.sensor_service import SensorService
     from ratchet.core.schedules import WantedSchedule
 
@@ -157,6 +159,13 @@ def sensor_service() -> "SensorService":
 
 
 @lru_cache
+def guard_service() -> "GuardService":
+    from ratchet.adapters.guard_service import GuardService
+
+    return GuardService.of(settings())
+
+
+@lru_cache
 def inference_services() -> ports.InferenceServices:
     if settings().serving_mode == "standard":
         from ratchet.adapters.kserve_standard import KServeStandardServices
@@ -229,7 +238,19 @@ def rollout_ports() -> "RolloutPorts":
         objects=object_store(),
         bucket=settings().ratchet_bucket,
         gateway=gateway(),
+        payloads=payload_log(),
+        feedback=feedback_store(),
         proof=LoadProof(object_store(), model_probe(), bucket=settings().ratchet_bucket),
+    )
+
+
+@lru_cache
+def guard_ports() -> "GuardPorts":
+    """What the guard looks at and acts on."""
+    from ratchet.actions.guarding import GuardPorts
+
+    return GuardPorts(
+        rollout=rollout_ports(), pipelines=pipelines(), objects=object_store(), bucket=settings().ratchet_bucket
     )
 
 

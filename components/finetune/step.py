@@ -5,6 +5,7 @@ import logging
 import platform
 import shutil
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from ratchet.actions.dataset_rows import fetch_split
@@ -12,7 +13,7 @@ from ratchet.core.dataset import Manifest
 from ratchet.core.errors import DataRejected
 from ratchet.core.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, Ledger, ObjectStore, Trainer
-from ratchet.tasks.model_files import model_digest
+from ratchet.tasks.identity import model_digest
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.job import EpochMetrics, TrainingJob
 
@@ -85,14 +86,12 @@ def _fetch_base(base: ModelRef | None, objects: ObjectStore, path: Path) -> Path
 
 def _lineage_of(spec: TaskSpec, manifest: Manifest, base: ModelRef | None) -> dict[str, str]:
     """What a retraining needs to give the same bits, beside the code."""
-    import torch
-
     return {
         "dataset_version": manifest.version,
         "base_model_version": base.version if base else "",
         "base_model_digest": base.digest if base else "",
         "implementation": spec.implementation,
-        "torch": torch.__version__,
+        "torch": version("torch"),
         "python": platform.python_version(),
         "device": "cpu",
         "machine": platform.machine(),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ratchet.core.ports import ObjectStore, Registry
 from ratchet.core.verdict import Verdict
-from ratchet.tasks.model_files import model_digest
+from ratchet.tasks.identity import model_digest
 from ratchet.tasks.spec import TaskSpec
 
 

@@ -20,6 +20,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 ROUTES = "model_routes"
+FEEDBACK = "feedback"
+"""The cluster of who takes true labels; the gateway's bootstrap holds it."""
 REVISION_HEADER = "x-ratchet-revision"
 _RETRY_ON = "connect-failure,refused-stream,reset,gateway-error"
 _ROUTE_TIMEOUT = "15s"
@@ -107,6 +109,7 @@ def render_routes(services: Iterable[RoutedService]) -> dict[str, Any]:
     routes = [
         {"match": {"prefix": "/v2/repository"}, "direct_response": _answer(403, "loading models is not for users")},
         {"match": {"path": "/metrics"}, "direct_response": _answer(404, "the gateway's numbers are not for users")},
+        {"match": {"path": "/v1/feedback"}, "route": {"cluster": FEEDBACK, "timeout": _ROUTE_TIMEOUT}},
         *(_service_route(service, match) for service in ordered for match in _matches_of(service)),
         {"match": {"prefix": "/"}, "direct_response": _answer(404, "no InferenceService answers this path")},
     ]

@@ -7,17 +7,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
-from ratchet.core.digest import digest_of, digest_of_bytes, digest_of_files
+from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected, NotFound, Unavailable
 from ratchet.core.ledger import ModelRef
 from ratchet.core.ports import ModelProbe, ObjectStore
 from ratchet.core.verdict import Reason
+from ratchet.tasks.identity import TASK, model_digest
 from ratchet.tasks.spec import TaskSpec
 
 logger = logging.getLogger(__name__)
-
-_IDENTITY_FILES = ("model.safetensors", "task.json", "MLmodel")
-"""As `ratchet.tasks.model_files`, whose import costs a second of torch. A test holds the two together."""
 
 
 class FallbackProof(Protocol):
@@ -48,12 +46,12 @@ class LoadProof:
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "model"
             self._objects.fetch_directory(model.uri, path)
-            found = _digest_of(path)
+            found = model_digest(path)
             if found != model.digest:
                 return _reason(model, passed=False, text=f"its files have digest {found[:12]}, so it is not that model")
             if self._objects.exists(self._uri_of(model)):
                 return _reason(model, passed=True, text="its files are as they were when this model server loaded them")
-            features = TaskSpec.model_validate_json((path / "task.json").read_bytes()).features
+            features = TaskSpec.model_validate_json((path / TASK).read_bytes()).features
             self._probe.fetch_answers(path, [[features.min_value] * features.num_features])
         self.remember(model)
         return _reason(model, passed=True, text="the model server loads it and answers")
@@ -70,10 +68,6 @@ def prove_nothing(model: ModelRef) -> Reason:
 def _server_versions() -> dict[str, str]:
     """What decides whether weights that loaded once load again."""
     return {name: version(name) for name in ("ratchet", "torch", "kserve")}
-
-
-def _digest_of(path: Path) -> str:
-    return digest_of_files({name: digest_of_bytes((path / name).read_bytes()) for name in _IDENTITY_FILES})
 
 
 def _reason(model: ModelRef, *, passed: bool, text: str) -> Reason:

@@ -115,8 +115,8 @@ class TaskGuard:
         self._open_since_s = now_s if self._open_since_s is None else self._open_since_s
         limit_s = policies.guard.orphan_s_max
         if now_s - self._open_since_s < limit_s:
-            text = f"a rollout of {open_uri} stands open and no run of {self._task} is under way; closed after {limit_s:g} s"
-            return self._report("orphan", text, champion=champion)
+            text = f"a rollout of {open_uri} stands open and no run of {self._task} is under way"
+            return self._report("orphan", f"{text}; closed after {limit_s:g} s", champion=champion)
         done = close_half_open(
             ports.services,
             ports.ledger,
@@ -166,7 +166,9 @@ class TaskGuard:
         else:
             self._intend(reason, seq=entries[-1].seq)
             return self._roll_back(reason, entries, champion)
-        next_step = f"Look at `ratchet rollout status --task {self._task}`; `ratchet rollback --task {self._task}` undoes it"
+        next_step = (
+            f"Look at `ratchet rollout status --task {self._task}`; `ratchet rollback --task {self._task}` undoes it"
+        )
         return self._report("worse", f"{reason}; {why}. {next_step}", champion=champion)
 
     def _roll_back(self, reason: str, entries: Sequence[LedgerEntry], champion: ModelRef) -> GuardReport:
@@ -253,6 +255,8 @@ def _vigil_text(vigil: Vigil, policy: GuardPolicy) -> str:
             f"{vigil.num_past} requests in {len(vigil.past)} windows of {vigil.revision} so far; "
             f"{policy.past_requests} in {policy.past_windows} are needed to compare with"
         )
+    if not vigil.past:
+        return f"{vigil.revision}: suspected to be worse than it was, and its past is used up: a person decides"
     total = vigil.progress.total
     return (
         f"{vigil.revision}: {total.canary.num_errors} of {total.canary.num_requests} failed lately, "

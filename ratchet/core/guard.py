@@ -33,8 +33,9 @@ class GuardPolicy(BaseModel):
     """Length of one window of the champion's requests."""
     past_requests: int = Field(2_000, ge=100)
     """Requests that the champion must have answered before anything is compared with them."""
-    past_windows: int = Field(30, ge=2)
-    """Windows that they must be spread over: a past of one second would be the past of one mood."""
+    past_windows: int = Field(60, ge=2)
+    """Windows that they must be spread over: a past of one second would be the past of one mood, and the slow test,
+    which has one vote a minute, needs some ten minutes of it."""
     on_worse: Literal["roll_back", "tell"] = "roll_back"
     """What follows when the judge proves the champion worse than it was: the previous champion comes back, or the
     sensor and the metrics say so."""
@@ -53,7 +54,7 @@ class Vigil(BaseModel):
     past: tuple[ArmWindow, ...] = ()
     """Windows to compare with, the oldest first; each is used once."""
     fresh: tuple[ArmWindow, ...] = ()
-    """Windows since then: the next past."""
+    """Windows since then that raised no suspicion: the next past."""
     progress: Progress | None = None
     """The evidence; None while the past is still being gathered."""
 
@@ -100,14 +101,18 @@ def add_window(
         return vigil, None
     if vigil.progress is None:
         return _learn(vigil, window, policy=policy), None
-    then, rest = (vigil.past[0], vigil.past[1:]) if vigil.past else (ArmWindow(), ())
+    if not vigil.past:
+        return vigil, None
+    then, rest = vigil.past[0], vigil.past[1:]
     size = min(then.num_requests, window.num_requests)
     seed = (len(vigil.past), len(vigil.fresh), vigil.num_past, window.num_requests)
     pair = Window(stable=thinned(then, size, seed=seed), canary=thinned(window, size, seed=seed))
     look = Look(at_s=at_s, window=pair, is_canary_ready=is_ready)
     progress, judged = judge_look(vigil.progress, look, rollout)
-    seen = vigil.model_copy(update={"past": rest, "fresh": (*vigil.fresh, window), "progress": progress})
-    return (seen if rest or seen.state in {"suspect", "worse"} else _turn(seen, policy=policy)), judged
+    seen = vigil.model_copy(update={"past": rest, "progress": progress})
+    if seen.state == "well":
+        seen = seen.model_copy(update={"fresh": (*vigil.fresh, window)})
+    return (seen if rest else _turn(seen, policy=policy)), judged
 
 
 def thinned(window: ArmWindow, size: int, *, seed: tuple[int, ...]) -> ArmWindow:
@@ -148,7 +153,13 @@ def _learn(vigil: Vigil, window: ArmWindow, *, policy: GuardPolicy) -> Vigil:
 
 
 def _turn(vigil: Vigil, *, policy: GuardPolicy) -> Vigil:
-    """What was compared is the past now. Too little of it, and more is gathered first."""
+    """What was compared is the past now. Too little of it, and more is gathered first.
+
+    Under suspicion the evidence goes on; nothing of that time becomes the past, and when all is used up a person is
+    left to decide.
+    """
+    if vigil.state != "well":
+        return vigil.model_copy(update={"past": vigil.fresh, "fresh": ()})
     turned = vigil.model_copy(update={"past": vigil.fresh, "fresh": (), "progress": None})
     return _begun_if_enough(turned, policy=policy)
 

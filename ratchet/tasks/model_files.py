@@ -6,7 +6,7 @@
     verdict.json        added by register: why the gate let it pass
     MODEL_CARD.md       added by register: the same for people
 
-The identity of a model is the digest of the first three: what decides its answers. The last two describe it.
+The identity of a model is the digest of the first three (identity.py). The last two describe it.
 """
 
 import json
@@ -18,15 +18,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ratchet.core.digest import digest_of_bytes, digest_of_files
 from ratchet.core.errors import DataRejected
+from ratchet.tasks.identity import MLMODEL, TASK, WEIGHTS, model_digest
 from ratchet.tasks.interface import Task
 from ratchet.tasks.loading import load_task
 from ratchet.tasks.spec import TaskSpec
-
-WEIGHTS, TASK, MLMODEL = "model.safetensors", "task.json", "MLmodel"
-IDENTITY_FILES = (WEIGHTS, TASK, MLMODEL)
-_SIZE_BYTES_MAX = 16 * 2**30
 
 _MLMODEL_TEXT = """\
 flavors:
@@ -60,19 +56,6 @@ def save_model(path: Path, *, spec: TaskSpec, network: torch.nn.Module) -> str:
     (path / TASK).write_text(json.dumps(spec.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
     (path / MLMODEL).write_text(_MLMODEL_TEXT)
     return model_digest(path)
-
-
-def model_digest(path: Path) -> str:
-    """The identity of the model in a folder; DataRejected when a file is missing or absurdly large."""
-    sha256_by_name = {}
-    for name in IDENTITY_FILES:
-        file = path / name
-        if not file.is_file():
-            raise DataRejected(f"{path}: no {name} in it, so it is no model. Give a folder that `finetune` wrote.")
-        if file.stat().st_size > _SIZE_BYTES_MAX:
-            raise DataRejected(f"{file}: larger than {_SIZE_BYTES_MAX} bytes; refusing to load it.")
-        sha256_by_name[name] = digest_of_bytes(file.read_bytes())
-    return digest_of_files(sha256_by_name)
 
 
 def load_model(path: Path) -> ServableModel:

@@ -70,7 +70,9 @@ def _parse_arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 in a pod; the cluster's network policy protects it")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="0.0.0.0 in a pod; the cluster's network policy protects it"
+    )
     return parser.parse_args()
 
 

@@ -21,9 +21,7 @@ class GuardMetrics:
         self._last_look_at = Gauge(
             "ratchet_guard_last_look_timestamp_seconds", "End of the last look", ("task",), registry=self._registry
         )
-        self._feedback = Counter(
-            "ratchet_guard_feedback", "True labels taken in", ("task",), registry=self._registry
-        )
+        self._feedback = Counter("ratchet_guard_feedback", "True labels taken in", ("task",), registry=self._registry)
         self._refused = Counter(
             "ratchet_guard_feedback_refused", "POST /v1/feedback by error", ("status",), registry=self._registry
         )

@@ -20,7 +20,8 @@ from ratchet.core.errors import DataRejected
 from ratchet.core.evaluation import EvaluationPolicy
 from ratchet.core.labels import SPLITS, split_of
 from ratchet.core.ledger import LedgerEntry, ModelRef
-from ratchet.tasks.model_files import load_model, model_digest
+from ratchet.tasks.identity import model_digest
+from ratchet.tasks.model_files import load_model
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import FakeObjectStore

@@ -12,7 +12,8 @@ import pytest
 
 from ratchet.adapters.torchrun import TorchrunTrainer
 from ratchet.core.errors import DataRejected, Unavailable
-from ratchet.tasks.model_files import load_model, model_digest
+from ratchet.tasks.identity import model_digest
+from ratchet.tasks.model_files import load_model
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.job import EpochMetrics, TrainingJob
 from tests.models import DIGITS, digit_rows

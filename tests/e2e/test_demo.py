@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ratchet.settings import Settings, child_env
@@ -74,6 +76,27 @@ def test_history_says_who_was_champion_when_and_why(told):
         ("rolled_back", "3"),
     ]
     assert all(entry["reason"] and entry["at"] for entry in entries)
+
+
+def test_feedback_at_the_gateway_becomes_accuracy(told):
+    gateway = told.settings.gateway_endpoint
+    asked = httpx.post(f"{gateway}/v1/models/digits:predict", json={"instances": [[8.0] * 64]}, timeout=20)
+    said = asked.raise_for_status().json()["predictions"][0]["label"]
+    truth = {"task": "digits", "feedback": [{"request_id": asked.headers["x-request-id"], "label": said}]}
+    assert httpx.post(f"{gateway}/v1/feedback", json=truth, timeout=20).status_code == 202
+    deadline = time.monotonic() + 20
+    while not (shown := json.loads(told.run("ratchet", "feedback", "show", "--task", "digits", "--json").stdout))[
+        "models"
+    ]:
+        assert time.monotonic() < deadline, shown
+        time.sleep(0.5)
+    assert (shown["models"][0]["model"], shown["models"][0]["num_right"]) == (asked.headers["x-ratchet-model"], 1)
+
+
+def test_the_guard_watches_the_champion(told):
+    (seen,) = told.json_of("ratchet", "guard", "status")
+    assert (seen["task"], seen["champion"]) == ("digits", "2")
+    assert seen["outcome"] in {"learning", "well"}
 
 
 def test_the_rollback_pipeline_gives_the_traffic_back_to_the_previous_champion(told):

@@ -87,8 +87,9 @@ class ServingWorld:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        write_gateway_files(self.layout, ports=StackPorts(gateway=self.gateway_port), admin_socket=self.admin_socket)
-        bootstrap = render_bootstrap(self.layout, port=self.gateway_port, admin_socket=self.admin_socket)
+        ports = StackPorts(gateway=self.gateway_port)
+        write_gateway_files(self.layout, ports=ports, admin_socket=self.admin_socket)
+        bootstrap = render_bootstrap(self.layout, ports=ports, admin_socket=self.admin_socket)
         (self.layout.gateway / "bootstrap.json").write_text(json.dumps(bootstrap))
         self.layout.log_of("x").parent.mkdir(exist_ok=True)
         options = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warn")

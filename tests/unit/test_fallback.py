@@ -9,7 +9,7 @@ from ratchet.actions import fallback
 from ratchet.actions.fallback import LoadProof, prove_nothing
 from ratchet.core.errors import DataRejected
 from ratchet.core.ledger import ModelRef
-from ratchet.tasks.model_files import IDENTITY_FILES
+from ratchet.tasks.identity import IDENTITY_FILES
 from tests.fakes.object_store import FakeObjectStore
 from tests.models import digits_model
 
@@ -92,7 +92,3 @@ def test_what_the_server_says_is_the_reason(objects: FakeObjectStore, champion: 
 
 def test_untried_is_not_proven(champion: ModelRef) -> None:
     assert not prove_nothing(champion).passed
-
-
-def test_the_identity_files_are_those_of_a_model() -> None:
-    assert fallback._IDENTITY_FILES == IDENTITY_FILES

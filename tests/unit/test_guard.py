@@ -83,10 +83,23 @@ def test_a_thinned_window_is_a_part_of_it(num, bad, timed, late, slow, size, see
     num_timed = int(num * timed)
     num_late = int(num_timed * late)
     whole = ArmWindow(
-        num_requests=num, num_errors=int(num * bad), num_timed=num_timed, num_late=num_late, num_slow=int(num_late * slow)
+        num_requests=num,
+        num_errors=int(num * bad),
+        num_timed=num_timed,
+        num_late=num_late,
+        num_slow=int(num_late * slow),
     )
     part = thinned(whole, size, seed=(seed,))
     assert part.num_requests == min(size, num)
     assert part.num_errors <= min(whole.num_errors, part.num_requests)
     assert part.num_slow <= part.num_late <= part.num_timed <= whole.num_timed
     assert part == thinned(whole, size, seed=(seed,))
+
+
+def test_nothing_of_a_suspected_time_becomes_the_past():
+    suspect = watch(watch(vigil(), [0.005] * 30), [0.06] * 8, seed=3)
+    assert suspect.state in {"suspect", "worse"}
+    num_good = len(suspect.fresh)
+    later = watch(suspect, [0.06] * 100, seed=4)
+    assert later.state in {"suspect", "worse"}, "what is bad for long is not taken for normal"
+    assert len(later.past) + len(later.fresh) <= num_good

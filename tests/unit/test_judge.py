@@ -277,15 +277,15 @@ SHIFTED = (0, 0, 0, 0, 100, 40, 30, 20, 10, 0)
     ("answers", "policy", "action"),
     [
         pytest.param(quality(num_compared=200, num_agreed=170), POLICY, Action.ADVANCE, id="differs-on-15-percent"),
-        pytest.param(quality(num_compared=200, num_agreed=120), POLICY, Action.HOLD, id="differs-on-40-percent"),
+        pytest.param(quality(num_compared=200, num_agreed=70), POLICY, Action.HOLD, id="differs-on-65-percent"),
         pytest.param(
-            quality(num_compared=200, num_agreed=120),
+            quality(num_compared=200, num_agreed=70),
             POLICY.model_copy(update={"on_disagreement": "withdraw"}),
             Action.WITHDRAW,
             id="and-that-withdraws",
         ),
         pytest.param(
-            quality(num_compared=200, num_agreed=120),
+            quality(num_compared=200, num_agreed=70),
             POLICY.model_copy(update={"on_disagreement": "ignore"}),
             Action.ADVANCE,
             id="and-nobody-minds",

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from ratchet.core.errors import DataRejected
+from ratchet.tasks.identity import model_digest
 from ratchet.tasks.loading import load_task
-from ratchet.tasks.model_files import load_model, model_digest, save_model
+from ratchet.tasks.model_files import load_model, save_model
 from tests.models import DIGITS, digits_model
 
 

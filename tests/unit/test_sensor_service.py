@@ -14,10 +14,10 @@ from embedded.layout import Layout
 from embedded.object_store import write_webhook
 from ratchet.core.errors import SettingsError, Unavailable
 from ratchet.settings import Settings
+from sensors.json_logs import JsonFormatter
 from sensors.label_sensor.__main__ import check_host
 from sensors.label_sensor.app import Service, make_app
 from sensors.label_sensor.events import BODY_BYTES_MAX
-from sensors.json_logs import JsonFormatter
 from sensors.label_sensor.loop import SensorLoop
 from sensors.label_sensor.metrics import SensorMetrics
 from sensors.label_sensor.tick import TickReport

@@ -89,7 +89,7 @@ def test_no_credential_is_on_a_command_line() -> None:
 def test_every_server_has_its_own_log_and_port_and_known_dependencies() -> None:
     plan = plan_stack(plan_settings(Settings(), site()), site())
     assert [service.name for service in plan.services] == list(ALL_SERVICES)
-    assert len({service.port for service in plan.services}) == len({service.log for service in plan.services}) == 5
+    assert len({service.port for service in plan.services}) == len({service.log for service in plan.services}) == 6
     assert all(set(service.depends_on) <= set(ALL_SERVICES) for service in plan.services)
 
 
@@ -140,9 +140,8 @@ def test_each_port_of_the_object_store_has_a_key_of_its_own() -> None:
 
 
 def test_the_gateway_listens_on_loopback_and_its_admin_on_a_private_socket() -> None:
-    bootstrap = render_bootstrap(
-        Layout(state_dir=Path("/state")), port=17000, admin_socket=Path("/state/run/admin.sock")
-    )
+    layout, socket = Layout(state_dir=Path("/state")), Path("/state/run/admin.sock")
+    bootstrap = render_bootstrap(layout, ports=StackPorts(gateway=17000), admin_socket=socket)
     assert bootstrap["admin"]["address"] == {"pipe": {"path": "/state/run/admin.sock", "mode": 0o600}}
     (listener,) = bootstrap["static_resources"]["listeners"]
     assert listener["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 17000}

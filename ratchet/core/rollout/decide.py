@@ -119,7 +119,7 @@ def _suspicions(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -
         if test.is_over and num_bad >= policy.min_bad_requests
     ]
     if evidence.accuracy.is_over:
-        reasons.append(_test_reason("accuracy", evidence.accuracy, "the canary answers wrongly more often"))
+        reasons.append(_claim("accuracy", evidence.accuracy, "the canary answers wrongly more often"))
     if policy.on_disagreement == "withdraw":
         reasons += [reason for reason in _agreement(evidence, policy) if not reason.passed]
     unready_s = _unready_s(progress)
@@ -132,7 +132,7 @@ def _needed(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> tu
     """What must hold before the canary goes on from this phase."""
     ready = _ready(_unready_s(progress), policy.not_ready_s_max)
     fast = (_proven(evidence.fast_error, evidence.error), _proven(evidence.fast_slow, evidence.slow))
-    accuracy = _test_reason("accuracy", evidence.accuracy, "the canary answers wrongly more often")
+    accuracy = _claim("accuracy", evidence.accuracy, "the canary answers wrongly more often")
     agreement = _agreement(evidence, policy) if policy.on_disagreement != "ignore" else ()
     if progress.phase == "dark":
         return (_dark(progress, policy), *fast, accuracy, *agreement, ready)
@@ -287,9 +287,14 @@ def _test_reason(check: str, test: TestValue, text: str) -> Reason:
     )
 
 
+def _claim(check: str, test: TestValue, text: str) -> Reason:
+    """A test whose text says what it would prove."""
+    return _test_reason(check, test, text if test.is_over else f"not shown that {text}")
+
+
 def _agreement(evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, Reason]:
     limit = policy.disagreement_max
-    answers = _test_reason("agreement", evidence.disagreement, f"more than {limit:.0%} of the answers differ")
+    answers = _claim("agreement", evidence.disagreement, f"more than {limit:.0%} of the answers differ")
     scores = Reason(
         check="score_shift",
         value=round(evidence.score_shift, 6),

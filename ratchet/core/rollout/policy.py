@@ -52,7 +52,7 @@ class RolloutPolicy(BaseModel):
     warm_up_requests: int = Field(10, ge=0)
     """First canary requests whose latency does not count: a fresh process fills its caches. Errors always count."""
 
-    disagreement_max: float = Field(0.2, gt=0, lt=1)
+    disagreement_max: float = Field(0.4, gt=0, lt=1)
     """Share of mirrored requests that the canary may answer otherwise than stable. Too much is not by itself wrong."""
     score_shift_max: float = Field(0.2, gt=0, lt=1)
     """Greatest difference between the revisions' cumulative distributions of the top-class probability."""

@@ -1,0 +1,210 @@
+"""The guard in a cluster in miniature: what it leaves alone, what it closes, when it rolls a champion back."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ratchet.actions.guarding import GuardPolicies, GuardPorts, GuardReport, TaskGuard
+from ratchet.core.errors import Unavailable
+from ratchet.core.guard import GuardPolicy
+from ratchet.core.ledger import LedgerEntry, champion_of
+from tests.components.rollout_world import (
+    CHALLENGER,
+    CHAMPION,
+    POLICY,
+    TASK,
+    Behaviour,
+    Killed,
+    World,
+    deploy,
+    deploy_killed_at,
+    kinds,
+    world_with_champion,
+)
+from tests.fakes.ledger import FakeLedger
+from tests.fakes.pipelines import FakePipelines
+
+GUARD = GuardPolicy(window_s=2, past_requests=1_000, past_windows=30, orphan_s_max=30)
+POLICIES = GuardPolicies(guard=GUARD, rollout=POLICY)
+FAILS = Behaviour(error_ratio=0.5)
+
+
+def ports(world: World, pipelines: FakePipelines | None = None) -> GuardPorts:
+    return GuardPorts(
+        rollout=world.ports(), pipelines=pipelines or FakePipelines(), objects=world.objects, bucket="ratchet"
+    )
+
+
+def watch(guard: TaskGuard, world: World, duration_s: float, policies: GuardPolicies = POLICIES) -> list[GuardReport]:
+    """A look every two seconds."""
+    reports = []
+    ends_at = world.elapsed + duration_s
+    while world.elapsed < ends_at:
+        world.sleep(2)
+        reports.append(guard.look(policies))
+    return reports
+
+
+def outcomes(reports: list[GuardReport]) -> list[str]:
+    """Without repetitions."""
+    names = [report.outcome for report in reports]
+    return [name for number, name in enumerate(names) if number == 0 or names[number - 1] != name]
+
+
+@pytest.fixture
+def promoted(tmp_path: Path) -> World:
+    """The challenger serves, the first champion is the one before."""
+    world = world_with_champion(tmp_path)
+    assert deploy(world, tmp_path) == "promoted"
+    return world
+
+
+def test_nothing_to_guard_before_the_first_champion():
+    world = World()
+    assert TaskGuard(ports(world), task=TASK).look(POLICIES).outcome == "absent"
+
+
+@pytest.mark.parametrize("point", ["after mirror", "after weight 10", "after weight 50"])
+def test_a_rollout_whose_run_died_is_closed(tmp_path: Path, point: str):
+    world = world_with_champion(tmp_path)
+    deploy_killed_at(world, tmp_path, point)
+    seen = watch(TaskGuard(ports(world), task=TASK), world, 60)
+    assert outcomes(seen)[:3] == ["orphan", "closed", "learning"], seen
+    assert world.served_uri() == CHAMPION.uri
+    assert kinds(world) == [("promoted", "champion"), ("withdrawn", "challenger")]
+    assert world.mirror_in_force() == 0
+
+
+def test_a_rollout_whose_run_lives_is_left_alone(tmp_path: Path):
+    world, pipelines = world_with_champion(tmp_path), FakePipelines()
+    run_id = pipelines.submit("retrain", run_name="retrain-digits-1", experiment=TASK, parameters={})
+    deploy_killed_at(world, tmp_path, "after weight 10")
+    guard = TaskGuard(ports(world, pipelines), task=TASK)
+    assert outcomes(watch(guard, world, 120)) == ["rollout"]
+    pipelines.finish(run_id, "FAILED")
+    assert outcomes(watch(guard, world, 40))[:2] == ["orphan", "closed"], "the time counts from the end of the run"
+
+
+def test_a_healthy_champion_is_left_alone(promoted: World):
+    assert outcomes(watch(TaskGuard(ports(promoted), task=TASK), promoted, 600)) == ["learning", "well"]
+
+
+def test_a_champion_that_begins_to_fail_is_rolled_back_once(promoted: World):
+    guard = TaskGuard(ports(promoted), task=TASK)
+    watch(guard, promoted, 120)
+    promoted.behaviours[CHALLENGER.uri] = FAILS
+    seen = watch(guard, promoted, 240)
+    assert "rolled_back" in outcomes(seen)
+    assert promoted.served_uri() == CHAMPION.uri
+    assert kinds(promoted)[2:] == [("rolled_back", "challenger")]
+    assert "worse than its own past" in promoted.ledger.list_entries(TASK)[-1].reason
+    assert promoted.registry.fetch_aliases(TASK)["champion"] == CHAMPION.version
+
+
+def test_what_it_has_learnt_survives_a_restart(promoted: World):
+    watch(TaskGuard(ports(promoted), task=TASK), promoted, 120)
+    promoted.behaviours[CHALLENGER.uri] = FAILS
+    assert "rolled_back" in outcomes(watch(TaskGuard(ports(promoted), task=TASK), promoted, 240))
+
+
+class DyingLedger(FakeLedger):
+    """Kills who writes to it, before the entry is there or after."""
+
+    def __init__(self, entries: tuple[LedgerEntry, ...], *, is_after: bool) -> None:
+        super().__init__(entries)
+        self._is_after, self._is_armed = is_after, True
+
+    def append(self, entry: LedgerEntry) -> None:
+        armed, self._is_armed = self._is_armed, False
+        if armed and not self._is_after:
+            raise Killed
+        super().append(entry)
+        if armed:
+            raise Killed
+
+
+@pytest.mark.parametrize("is_after", [pytest.param(False, id="before-ledger"), pytest.param(True, id="after-ledger")])
+def test_a_rollback_that_was_cut_off_is_finished_by_the_next_guard(promoted: World, is_after: bool):
+    guard = TaskGuard(ports(promoted), task=TASK)
+    watch(guard, promoted, 120)
+    promoted.behaviours[CHALLENGER.uri] = FAILS
+    entries = tuple(promoted.ledger.list_entries(TASK))
+    promoted.ledger = DyingLedger(entries, is_after=is_after)
+    with pytest.raises(Killed):
+        watch(TaskGuard(ports(promoted), task=TASK), promoted, 240)
+    assert promoted.served_uri() == CHAMPION.uri, "users were safe before the ledger was written"
+    watch(TaskGuard(ports(promoted), task=TASK), promoted, 60)
+    assert promoted.served_uri() == CHAMPION.uri
+    assert kinds(promoted)[2:] == [("rolled_back", "challenger")]
+
+
+def test_two_guards_go_one_model_back(promoted: World):
+    first, second = (TaskGuard(ports(promoted), task=TASK) for _ in range(2))
+    for _ in range(60):
+        watch(first, promoted, 2)
+        second.look(POLICIES)
+    promoted.behaviours[CHALLENGER.uri] = FAILS
+    for _ in range(120):
+        watch(first, promoted, 2)
+        second.look(POLICIES)
+    assert kinds(promoted)[2:] == [("rolled_back", "challenger")]
+    assert champion_of(promoted.ledger.list_entries(TASK)) == CHAMPION
+
+
+@pytest.mark.parametrize(
+    ("guard_policy", "says"),
+    [
+        pytest.param(GUARD.model_copy(update={"on_worse": "tell"}), "leaves it to a person", id="tell"),
+        pytest.param(
+            GUARD.model_copy(update={"roll_back_s_max": 60.0}), "the cause may be elsewhere", id="too-long-ago"
+        ),
+    ],
+)
+def test_where_it_may_not_roll_back_it_tells(promoted: World, guard_policy: GuardPolicy, says: str):
+    policies = replace(POLICIES, guard=guard_policy)
+    guard = TaskGuard(ports(promoted), task=TASK)
+    watch(guard, promoted, 120, policies)
+    promoted.behaviours[CHALLENGER.uri] = FAILS
+    report = watch(guard, promoted, 240, policies)[-1]
+    assert report.outcome == "worse"
+    assert says in report.reason
+    assert "ratchet rollback --task digits" in report.reason
+    assert promoted.served_uri() == CHALLENGER.uri
+
+
+def test_without_an_earlier_champion_it_tells(tmp_path: Path):
+    world = world_with_champion(tmp_path)
+    guard = TaskGuard(ports(world), task=TASK)
+    watch(guard, world, 120)
+    world.behaviours[CHAMPION.uri] = FAILS
+    report = watch(guard, world, 240)[-1]
+    assert (report.outcome, world.served_uri()) == ("worse", CHAMPION.uri)
+    assert "no earlier champion" in report.reason
+
+
+def test_no_traffic_proves_nothing(promoted: World):
+    guard = TaskGuard(ports(promoted), task=TASK)
+    watch(guard, promoted, 120)
+    promoted.requests_per_s = 0.0
+    assert outcomes(watch(guard, promoted, 600)) == ["well"]
+
+
+def test_a_gateway_that_is_down_is_no_failure_of_the_model(promoted: World):
+    guard = TaskGuard(ports(promoted), task=TASK)
+    watch(guard, promoted, 120)
+    promoted.stats_down_after_s = promoted.elapsed
+    with pytest.raises(Unavailable):
+        watch(guard, promoted, 10)
+    promoted.stats_down_after_s = float("inf")
+    assert outcomes(watch(guard, promoted, 120)) == ["well"]
+
+
+def test_a_service_that_does_not_serve_the_champion_is_told_and_not_touched(promoted: World):
+    """A rollback by hand that died: the earlier champion has the traffic, the ledger does not know it yet."""
+    promoted.deploy(TASK, CHAMPION.uri, canary_traffic_pct=None)
+    promoted.sleep(10)
+    report = watch(TaskGuard(ports(promoted), task=TASK), promoted, 120)[-1]
+    assert report.outcome == "mismatch"
+    assert "ratchet rollback --task digits" in report.reason
+    assert promoted.served_uri() == CHAMPION.uri
