@@ -115,7 +115,6 @@ def endpoints_of(settings: Settings) -> dict[str, str]:
         "s3": settings.s3_endpoint,
         "gateway": settings.gateway_endpoint,
         "sensor": settings.sensor_endpoint,
-        "guard": settings.guard_endpoint,
     }
 
 
