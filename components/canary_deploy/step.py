@@ -35,6 +35,7 @@ from ratchet.actions.rollout_record import (
     put_fallback,
     put_verdict,
 )
+from ratchet.actions.rollout_steering import ending_in
 from ratchet.actions.rollouts import (
     RolloutPorts,
     close_canary,
@@ -116,10 +117,12 @@ def _settle_earlier(rollout: Rollout) -> Outcome | None:
     champion, is_refused = champion_of(entries), model.digest in denied_digests_of(entries)
     ended = ending_of(entries, model=model, run_id=rollout.run_id)
     if champion is not None and champion.digest == model.digest:
+        stop_mirror(ports.services, task=rollout.task)
         _serve(rollout, champion)
         promoted = next(entry for entry in reversed(entries) if entry.champion == champion)
         return _outcome_before(rollout, "promoted", ledger_reason(promoted, passed=True))
     if ended is not None and ended.kind != "promoted":
+        stop_mirror(ports.services, task=rollout.task)
         _serve(rollout, champion)
         name: VerdictName = "rolled_back" if ended.kind == "rolled_back" else "inconclusive"
         return _outcome_before(rollout, name, ledger_reason(ended, passed=False))
@@ -127,6 +130,12 @@ def _settle_earlier(rollout: Rollout) -> Outcome | None:
         reason = refused_reason(model, entries)
         _record(rollout, kind="withdrawn", reason=reason.text)
         return Outcome("rolled_back", (reason,))
+    closed = ending_in(entries, rollout.recorded) if rollout.recorded else None
+    if closed is not None:  # by somebody else, the guard say, who took this run for dead
+        reason = ledger_reason(closed, passed=False)
+        _record(rollout, kind="withdrawn", reason=reason.text)
+        _serve(rollout, champion)
+        return _outcome_before(rollout, "inconclusive", reason)
     return None
 
 

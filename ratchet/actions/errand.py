@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
 from ratchet.core.errors import Unavailable
@@ -26,19 +26,15 @@ class Errand(Generic[Answer]):
         """
         if self._under_way is None:
             self._under_way = self._threads.submit(self._work)
-        try:
-            answer = self._under_way.result(timeout=wait_s)
-        except TimeoutError:
+        done, _ = wait([self._under_way], timeout=wait_s)
+        if not done:
             return None
+        ended, self._under_way = self._under_way, None
+        try:
+            return ended.result()
         except Unavailable as error:
             logger.warning("%s: %s", self._name, error)
-            self._under_way = None
             return None
-        except BaseException:
-            self._under_way = None
-            raise
-        self._under_way = None
-        return answer
 
     def close(self) -> None:
         """What is under way ends by itself: every request of an adapter is bounded."""

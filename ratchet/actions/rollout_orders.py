@@ -43,7 +43,10 @@ def orders_of(orders: Sequence[Order]) -> Orders:
             approved_pct = max(approved_pct, order.approved_pct)
         else:
             abort_reason = abort_reason or order.reason or "no reason given"
-    return Orders(is_paused=is_paused, approved_pct=approved_pct, abort_reason=abort_reason)
+    num_approvals = sum(order.kind == "approve" for order in orders)
+    return Orders(
+        is_paused=is_paused, approved_pct=approved_pct, num_approvals=num_approvals, abort_reason=abort_reason
+    )
 
 
 def put_order(objects: ObjectStore, order: Order, *, task: str, run_id: str, bucket: str) -> None:
@@ -79,9 +82,10 @@ class OrderBook:
     def fetch(self) -> tuple[Order, ...]:
         """All so far, in order."""
         for uri in self._objects.list_uris(self.folder, start_after=self._newest_uri):
+            data = self._objects.fetch(uri)  # when that fails it is listed again: no order is ever passed over
             self._newest_uri = uri
             try:
-                self._orders.append(Order.model_validate_json(self._objects.fetch(uri)))
+                self._orders.append(Order.model_validate_json(data))
             except ValidationError as error:
                 logger.warning("%s is no order, nobody obeys it: %s", uri, error.errors()[0]["msg"])
         return tuple(self._orders)

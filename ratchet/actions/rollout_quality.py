@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Iterable
-from datetime import timedelta
-from itertools import chain
+from datetime import datetime, timedelta
 
 from ratchet.actions.clock import Clock
 from ratchet.core.errors import RatchetError
@@ -14,9 +13,11 @@ from ratchet.core.rollout.window import QualityWindow
 
 logger = logging.getLogger(__name__)
 
-_OVERLAP = timedelta(seconds=10)
-"""Objects are dated by the end of their PUT and may show up later, so the last seconds are listed again; the join
-counts nothing twice."""
+_OVERLAP = timedelta(seconds=30)
+"""Objects are dated by the beginning of their PUT, on the server's clock, and show up at its end: so the last seconds
+are listed again, but no object is read twice."""
+_BEHIND_MAX = timedelta(seconds=120)
+"""What is older when it can be read at last is left out: an hour of answers at once would not fit into memory."""
 
 
 class QualityFeed:
@@ -28,25 +29,29 @@ class QualityFeed:
         self._payloads, self._feedback, self._clock, self._task = payloads, feedback, clock, task
         self._join = join
         self._since = join.began_at
+        self._seen: set[str] = set()
+        """Names of the objects that were read: 2 a second."""
         self._is_down = False
 
     def fetch(self) -> QualityWindow | None:
         """What became known since the last call; None when nothing did, or when it cannot be had: no error either."""
-        asked_at = self._clock.now()
+        asked_at, seen = self._clock.now(), set(self._seen)
+        since = max(self._since, asked_at - _BEHIND_MAX)
         try:
-            predictions, feedback = list(self._list_predictions()), list(self._list_feedback())
+            predictions = list(self._list_predictions(since, seen))
+            feedback = list(self._list_feedback(since, seen))
         except RatchetError as error:
             if not self._is_down:
                 logger.warning("%s: nothing is known of the answers' quality: %s", self._task, error)
             self._is_down = True
             return None
-        self._is_down = False
+        self._is_down, self._seen = False, seen
         self._since = max(self._join.began_at, asked_at - _OVERLAP)
         self._join, window = join_answers(self._join, predictions, feedback)
         return window
 
-    def _list_predictions(self) -> Iterable[Prediction]:
-        return chain() if self._payloads is None else self._payloads.list_predictions(self._task, since=self._since)
+    def _list_predictions(self, since: datetime, seen: set[str]) -> Iterable[Prediction]:
+        return () if self._payloads is None else self._payloads.list_predictions(self._task, since=since, seen=seen)
 
-    def _list_feedback(self) -> Iterable[Feedback]:
-        return chain() if self._feedback is None else self._feedback.list_feedback(self._task, since=self._since)
+    def _list_feedback(self, since: datetime, seen: set[str]) -> Iterable[Feedback]:
+        return () if self._feedback is None else self._feedback.list_feedback(self._task, since=since, seen=seen)

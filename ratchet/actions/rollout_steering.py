@@ -9,6 +9,7 @@ from ratchet.actions.rollout_record import Recorded, fetch_current_run_id, fetch
 from ratchet.actions.rollouts import RolloutPorts, serve, stop_mirror, take_traffic
 from ratchet.core.errors import NotFound
 from ratchet.core.ledger import LedgerEntry, champion_of
+from ratchet.core.rollout.decide import next_weight_pct
 
 SILENT_S_MAX = 15.0
 """A controller looks twice a second and writes every 2 s: one that is silent this long is dead."""
@@ -78,10 +79,14 @@ def silent_s_of(recorded: Recorded, *, now: datetime) -> float:
 
 
 def next_weight_pct_of(recorded: Recorded) -> int:
-    """The step after the one that the canary has, or after what was approved before the judge asked again."""
-    progress = recorded.checkpoint.progress if recorded.checkpoint else None
-    reached = max(progress.weight_pct, progress.approved_when_asked_pct or 0) if progress else 0
-    return next((step for step in recorded.begin.policy.weight_pct_steps if step > reached), 100)
+    """The step that the canary waits for, or the one after what was approved before the judge asked again."""
+    policy, progress = recorded.begin.policy, recorded.checkpoint.progress if recorded.checkpoint else None
+    if progress is None:
+        return policy.weight_pct_steps[0]
+    if progress.outcome:
+        return 100
+    wanted, approved = next_weight_pct(progress, policy), progress.approved_when_asked_pct or 0
+    return next((step for step in policy.weight_pct_steps if step >= wanted and step > approved), 100)
 
 
 def _close(ports: RolloutPorts, recorded: Recorded, *, reason: str, ready_s_max: float) -> None:

@@ -25,6 +25,8 @@ MIRROR_PCT = 100
 FLUSH_EVERY_S = 2.0
 _SIDE_WAIT_S = 0.05
 """How long a look waits for what is done on the side: an object store nearby answers in 0.005 s."""
+_FIRST_ORDERS_S_MAX = 1.0
+"""How long the first look waits for them: a pause that was ordered while nobody watched holds from the beginning."""
 _RECORD_S_MAX = 30.0
 """How long the record may take before the canary gains traffic. Longer, and it is closed: nobody could go on."""
 _ROUTED_S_MAX = 10.0
@@ -74,8 +76,10 @@ class CanaryWatch:
         self._num_looks_at_mirror = -_MIRROR_AGAIN_LOOKS
         self._writer = RecordWriter(ports.objects, recorded, bucket=ports.bucket)
         book = OrderBook(ports.objects, task=begun.task, run_id=begun.run_id, bucket=ports.bucket)
-        self._orders = Orders()
         self._order_errand = Errand(book.fetch, name="rollout-orders")
+        # What was ordered before a crash still holds, also when the object store is too slow for the first look.
+        orders = self._order_errand.ask(wait_s=_FIRST_ORDERS_S_MAX)
+        self._orders: Orders = self._progress.orders if orders is None else orders_of(orders)
         join = QualityJoin(
             stable_digest=begun.champion.digest, canary_digest=begun.model.digest, began_at=ports.clock.now()
         )

@@ -10,7 +10,7 @@ from rich.text import Text
 from ratchet.actions.rollout_orders import Order, OrderBook
 from ratchet.actions.rollout_record import Recorded, RecordReader, fetch_current_run_id
 from ratchet.actions.rollout_steering import SILENT_S_MAX, ending_in, silent_s_of
-from ratchet.actions.rollouts import RolloutPorts
+from ratchet.actions.rollouts import ROUTED_S_MAX, RolloutPorts
 from ratchet.commands.output import table_of
 from ratchet.core.errors import NotFound, Unavailable
 from ratchet.core.ledger import LedgerEntry, champion_of
@@ -128,6 +128,8 @@ def _waits_for(recorded: Recorded, ended: LedgerEntry | None, *, now: datetime) 
     if ended is not None:
         return "nothing: it is over"
     silent_s = silent_s_of(recorded, now=now)
+    if recorded.outcome and silent_s <= 2 * ROUTED_S_MAX:
+        return f"the cluster: {recorded.outcome.replace('_', ' ')} is decided, and the traffic moves"
     if silent_s > SILENT_S_MAX:
         return (
             f"a controller: none has written for {silent_s:.0f} s, so its run died. The guard closes the canary; "

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.actions.rollouts import RolloutPorts
+from ratchet.actions.rollouts import RolloutPorts, close_half_open, roll_back
 from ratchet.core.ledger import ModelRef
 from tests.components.rollout_world import (
     CHALLENGER,
@@ -87,6 +87,27 @@ def test_the_order_of_deeds_keeps_users_safe(tmp_path: Path, behaviour: Behaviou
     seen: list[str] = []
     deploy(world, tmp_path, ports=watched(world, seen.append))
     assert [deed for deed in seen if deed and deed != "put_if_absent"] == deeds
+
+
+@pytest.mark.parametrize("behaviour", [HEALTHY, ERRS])
+def test_mirroring_ends_also_when_a_crash_came_right_after_the_ledger(tmp_path: Path, behaviour: Behaviour) -> None:
+    world = world_with_champion(tmp_path, challenger=behaviour)
+    deploy_killed_at(world, tmp_path, "after ledger")
+    assert world.mirror_pct == 100
+    deploy(world, tmp_path)
+    assert world.mirror_pct == 0
+
+
+def test_a_rollout_that_somebody_closed_stays_closed(tmp_path: Path) -> None:
+    """Else a new process would get half of the users at once, in a rollout that is over for everybody else."""
+    world = world_with_champion(tmp_path)
+    deploy_killed_at(world, tmp_path, "after weight 50")
+    close_half_open(world, world.ledger, task=TASK, run_id="guard-2", now=world.now(), clock=world)
+    num_served = world.num_served(CHALLENGER.uri)
+    assert deploy(world, tmp_path) == "inconclusive"
+    assert world.num_served(CHALLENGER.uri) == num_served
+    assert [entry.run_id for entry in world.ledger.list_entries(TASK)[1:]] == ["guard-2", "run-2"]
+    assert roll_back(world.ports(), task=TASK, reason="not promoted", run_id="run-2") == CHAMPION
 
 
 def test_an_attempt_goes_on_where_the_last_one_died(tmp_path: Path) -> None:

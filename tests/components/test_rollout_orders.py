@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.actions.rollout_orders import OrderKind
+from ratchet.actions.rollout_orders import Order, OrderBook, OrderKind, put_order
 from ratchet.actions.rollout_record import folder_of
 from ratchet.actions.rollout_steering import abort_rollout, give_order
 from ratchet.actions.rollouts import RolloutPorts, roll_back
@@ -17,9 +17,12 @@ from ratchet.core.payloads import Prediction
 from tests.components.rollout_world import (
     CHALLENGER,
     CHAMPION,
+    NOON,
     POLICY,
     TASK,
     Behaviour,
+    Killed,
+    Objects,
     World,
     deploy,
     deploy_killed_at,
@@ -27,6 +30,7 @@ from tests.components.rollout_world import (
     recorded_of,
     world_with_champion,
 )
+from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.payload_log import FakePayloadLog
 
 
@@ -65,6 +69,62 @@ def test_a_paused_canary_gains_nothing_until_it_is_resumed(tmp_path: Path) -> No
     began_s = world.elapsed
     assert deploy(world, tmp_path, ports=at_weight(world, 10, pause)) == "promoted"
     assert world.elapsed - began_s > 100, "longer than hold_s_max: time in which people are waited for does not count"
+
+
+class DeafToOrders(Objects):
+    """Orders cannot be listed; all else can."""
+
+    def list_uris(self, prefix_uri: str, *, start_after: str = "") -> Iterator[str]:
+        if prefix_uri.endswith("/orders/"):
+            raise Unavailable("the orders cannot be read")
+        return super().list_uris(prefix_uri, start_after=start_after)
+
+
+def test_a_pause_outlives_its_controller_also_when_orders_cannot_be_read(tmp_path: Path) -> None:
+    world = world_with_champion(tmp_path)
+    brief = POLICY.model_copy(update={"ask_s_max": 30.0})
+    num_records = 0
+
+    def at(reached: str) -> None:
+        nonlocal num_records
+        if reached == "after weight 10":
+            ordered(world, "pause")
+        num_records += reached == "after record" and world.weight_pct == 10
+        if num_records == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        deploy(world, tmp_path, ports=replace(world.ports(), at=at), policy=brief)
+    checkpoint = recorded_of(world).checkpoint
+    assert checkpoint is not None and checkpoint.progress.orders.is_paused
+    deaf = DeafToOrders()
+    vars(deaf).update(vars(world.objects))
+    ports = replace(world.ports(), objects=deaf)
+    assert deploy(world, tmp_path, ports=ports, policy=brief) == "inconclusive", "nobody resumed it"
+
+
+class Flaky(FakeObjectStore):
+    """Each object is out of reach the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tried = set[str]()
+
+    def fetch(self, uri: str) -> bytes:
+        if uri not in self._tried:
+            self._tried.add(uri)
+            raise Unavailable("the object store does not answer")
+        return super().fetch(uri)
+
+
+def test_an_order_that_could_not_be_fetched_is_fetched_again() -> None:
+    objects = Flaky()
+    abort = Order(kind="abort", reason="enough", at=NOON)
+    put_order(objects, abort, task=TASK, run_id="run-2", bucket="ratchet")
+    book = OrderBook(objects, task=TASK, run_id="run-2", bucket="ratchet")
+    with pytest.raises(Unavailable):
+        book.fetch()
+    assert book.fetch() == (abort,)
 
 
 def test_a_paused_canary_can_still_be_condemned(tmp_path: Path) -> None:
@@ -177,8 +237,21 @@ def test_answers_of_both_revisions_are_compared(tmp_path: Path, is_same: bool, n
     assert any(window.num_agreed for window in quality) is is_same
 
 
+@pytest.mark.parametrize(("is_approved", "name"), [(False, "inconclusive"), (True, "promoted")])
+def test_disagreement_holds_until_a_person_approves(tmp_path: Path, is_approved: bool, name: str) -> None:
+    """Whatever `on_inconclusive` says."""
+    world = world_with_champion(tmp_path)
+    world.payloads.predictions = answers(world, num=1500, is_same=False)
+
+    def at(reached: str) -> None:
+        if is_approved and reached == "after mirror":
+            ordered(world, "approve", up_to_pct=100)
+
+    assert deploy(world, tmp_path, ports=replace(world.ports(), at=at)) == name
+
+
 class Down(FakePayloadLog):
-    def list_predictions(self, task: str, *, since: datetime) -> Iterator[Prediction]:
+    def list_predictions(self, task: str, *, since: datetime, seen: set[str] | None = None) -> Iterator[Prediction]:
         raise Unavailable("the payload log does not answer")
 
 

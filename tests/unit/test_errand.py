@@ -41,3 +41,18 @@ def test_a_server_that_stays_away_is_no_news_and_another_error_is() -> None:
         errand.ask(wait_s=10)
     assert errand.ask(wait_s=10) == "done"
     errand.close()
+
+
+def test_work_that_ends_with_a_timeout_of_its_own_is_begun_again() -> None:
+    errors: list[Exception] = [TimeoutError("a socket's")]
+
+    def work() -> str:
+        if errors:
+            raise errors.pop(0)
+        return "done"
+
+    errand = Errand(work, name="timing-out")
+    with pytest.raises(TimeoutError):
+        errand.ask(wait_s=10)
+    assert errand.ask(wait_s=10) == "done"
+    errand.close()

@@ -262,6 +262,16 @@ def test_out_of_time_a_person_is_asked_when_the_policy_says_so(orders: Orders, o
     assert (progress.outcome, progress.weight_pct) == (outcome, weight_pct)
 
 
+def test_who_approved_everything_before_can_still_answer() -> None:
+    policy = POLICY.model_copy(update={"on_inconclusive": "ask"})
+    early, again = Orders(approved_pct=100, num_approvals=1), Orders(approved_pct=100, num_approvals=2)
+    looks = looks_of(window(arm(100)), window(arm(1)), every_s=1800, orders=early)
+    progress, _ = judge_all(looks, policy)
+    assert (progress.weight_pct, progress.asking_since_s) == (10, 1800), "the old approval is no answer"
+    progress, _ = judge_look(progress, looks[-1].model_copy(update={"at_s": 3601, "orders": again}), policy)
+    assert progress.weight_pct == 50
+
+
 # Answers, labels, and the gateway.
 
 
@@ -315,6 +325,28 @@ SHIFTED = (0, 0, 0, 0, 100, 40, 30, 20, 10, 0)
 def test_answers_decide_at_each_boundary(answers: QualityWindow, policy: RolloutPolicy, action: Action) -> None:
     decision = judge(window(arm(400)), policy=policy, quality=answers)
     assert decision.action is action, decision.text
+
+
+def test_reasons_say_on_how_many_answers_they_rest() -> None:
+    """On none, say, where the payload log is off."""
+    differs = quality(num_compared=200, num_agreed=170)
+    for seen, text in ((None, "0 of 0 answers"), (differs, "30 of 200 answers")):
+        assert text in judge(window(arm(400)), quality=seen).text
+
+
+@pytest.mark.parametrize(
+    ("approved_pct", "action"),
+    [
+        pytest.param(0, Action.HOLD, id="nobody"),
+        pytest.param(10, Action.HOLD, id="the-step-it-has"),
+        pytest.param(50, Action.ADVANCE, id="the-next-one"),
+    ],
+)
+def test_a_person_may_allow_a_step_in_spite_of_disagreement(approved_pct: int, action: Action) -> None:
+    differs = quality(num_compared=200, num_agreed=70, stable_scores=ALIKE, canary_scores=SHIFTED)
+    decision = judge(window(arm(400)), quality=differs, orders=Orders(approved_pct=approved_pct))
+    assert decision.action is action, decision.text
+    assert ("ratchet rollout approve" in decision.text) is (action is Action.HOLD)
 
 
 @pytest.mark.parametrize(

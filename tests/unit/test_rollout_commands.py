@@ -121,6 +121,17 @@ def test_status_tells_how_a_rollout_stands_and_what_it_waits_for(open_world: Wor
     assert "waits for" in shown
 
 
+def test_status_says_that_a_verdict_is_being_carried_out(world: World, tmp_path: Path) -> None:
+    world.sleep(10)
+    deploy_killed_at(world, tmp_path, "after 100", model=NEWCOMER, run_id="run-7")
+    world.sleep(20)
+    told = json.loads(run("rollout", "status", "--task", TASK, "--json"))["rollout"]
+    assert told["waits_for"] == "the cluster: promoted is decided, and the traffic moves"
+    world.sleep(60)
+    told = json.loads(run("rollout", "status", "--task", TASK, "--json"))["rollout"]
+    assert "its run died" in told["waits_for"]
+
+
 def test_status_says_when_nobody_watches(open_world: World) -> None:
     open_world.sleep(60)
     assert "its run died" in json.loads(run("rollout", "status", "--task", TASK, "--json"))["rollout"]["waits_for"]

@@ -1,14 +1,19 @@
 """Predictions of both revisions joined by request id: late, twice, out of order, and never counted twice."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet.core.payloads import Feedback, Prediction
+from ratchet.actions.rollout_quality import QualityFeed
+from ratchet.adapters.s3_payloads import S3PayloadLog
+from ratchet.core.errors import Unavailable
+from ratchet.core.payloads import PAYLOADS, Feedback, Prediction, record_key_of
 from ratchet.core.rollout import quality
 from ratchet.core.rollout.quality import QualityJoin, add_windows, join_answers
 from ratchet.core.rollout.window import QualityWindow
+from tests.fakes.object_store import FakeObjectStore
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EMPTY = QualityJoin(stable_digest="old", canary_digest="new", began_at=NOON)
@@ -35,6 +40,16 @@ def test_a_mirrored_request_is_one_vote_whatever_its_size() -> None:
     assert window is not None
     assert (window.num_compared, window.num_agreed) == (1, 0)
     assert sum(window.stable_scores) == sum(window.canary_scores) == window.stable_scores[9] == 1
+
+
+def test_different_requests_under_one_id_are_not_compared() -> None:
+    """At 50 % one goes here, the next there: with ids of sessions nearly all would seem to differ."""
+    other = answer("a", "new", "1").model_copy(update={"features": ((5.0,),)})
+    join, window = join_answers(EMPTY, [answer("a", "old", "7"), other], [fact("a", "7")])
+    assert window is not None
+    assert (window.num_compared, window.stable_known, window.canary_known) == (0, 1, 0)
+    _, window = join_answers(join, [answer("a", "new", "7")], [])
+    assert window is not None and window.num_agreed == 1
 
 
 def test_the_two_answers_may_be_looks_apart() -> None:
@@ -108,3 +123,82 @@ def test_windows_add_up() -> None:
     assert add_windows(one, None) == add_windows(None, one) == one
     both = add_windows(one, QualityWindow(num_compared=1, canary_scores=(2,) * 10))
     assert both == QualityWindow(num_compared=3, num_agreed=1, stable_scores=(1,) * 10, canary_scores=(2,) * 10)
+
+
+class Bucket(FakeObjectStore):
+    """Counts what is read, and fails when it is told to."""
+
+    num_fetched, fails = 0, False
+
+    def fetch(self, uri: str) -> bytes:
+        if self.fails:
+            raise Unavailable("the object store does not answer")
+        self.num_fetched += 1
+        return super().fetch(uri)
+
+    def log(self, *answers: Prediction, after_s: float) -> None:
+        """One object, as a model server puts it."""
+        key = record_key_of(PAYLOADS, "digits", NOON + timedelta(seconds=after_s), bytes(10))
+        self.put(f"s3://ratchet/{key}", b"".join(each.model_dump_json().encode() + b"\n" for each in answers))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.after_s = 0.0
+
+    def now(self) -> datetime:
+        return NOON + timedelta(seconds=self.after_s)
+
+
+def feed_of(objects: Bucket, clock: Any) -> QualityFeed:
+    return QualityFeed(S3PayloadLog(objects, bucket="ratchet"), None, clock, task="digits", join=EMPTY)
+
+
+def test_each_object_is_read_once_however_often_one_looks() -> None:
+    objects, clock = Bucket(), Clock()
+    feed = feed_of(objects, clock)
+    num_compared = 0
+    for look in range(1, 41):
+        clock.after_s = look / 2
+        if look % 2 == 0:
+            objects.log(
+                *(answer(f"r{look}", digest, "7", after_s=clock.after_s) for digest in ("old", "new")),
+                after_s=clock.after_s,
+            )
+        window = feed.fetch()
+        num_compared += window.num_compared if window else 0
+    assert (num_compared, objects.num_fetched) == (20, 20)
+
+
+def test_what_a_store_that_is_away_could_not_give_is_read_later_and_once() -> None:
+    objects, clock = Bucket(), Clock()
+    feed = feed_of(objects, clock)
+    objects.log(answer("a", "old", "7"), answer("a", "new", "7"), after_s=1)
+    clock.after_s, objects.fails = 2, True
+    assert feed.fetch() is None
+    clock.after_s, objects.fails = 60, False
+    window = feed.fetch()
+    assert window is not None and window.num_compared == 1
+    assert feed.fetch() is None
+
+
+def test_after_a_long_outage_only_the_newest_answers_are_read() -> None:
+    """All of them at once would need memory without bound."""
+    objects, clock = Bucket(), Clock()
+    feed = feed_of(objects, clock)
+    for second in range(1, 601):
+        objects.log(answer(f"r{second}", "old", "7", after_s=second), after_s=second)
+    clock.after_s = 600
+    feed.fetch()
+    assert objects.num_fetched <= 121
+
+
+def test_an_object_that_shows_up_late_is_not_missed() -> None:
+    objects, clock = Bucket(), Clock()
+    feed = feed_of(objects, clock)
+    clock.after_s = 20
+    assert feed.fetch() is None
+    objects.log(answer("a", "old", "7"), answer("a", "new", "1"), after_s=1)
+    clock.after_s = 21
+    window = feed.fetch()
+    assert window is not None and window.num_compared == 1

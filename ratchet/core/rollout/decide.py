@@ -119,9 +119,9 @@ def _suspicions(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -
         if test.is_over and num_bad >= policy.min_bad_requests
     ]
     if evidence.accuracy.is_over:
-        reasons.append(_claim("accuracy", evidence.accuracy, "the canary answers wrongly more often"))
+        reasons.append(_accuracy(progress, evidence))
     if policy.on_disagreement == "withdraw":
-        reasons += [reason for reason in _agreement(evidence, policy) if not reason.passed]
+        reasons += [reason for reason in _agreement(progress, evidence, policy) if not reason.passed]
     unready_s = _unready_s(progress)
     if unready_s >= policy.not_ready_s_max:
         reasons.append(_ready(unready_s, policy.not_ready_s_max))
@@ -132,8 +132,8 @@ def _needed(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> tu
     """What must hold before the canary goes on from this phase."""
     ready = _ready(_unready_s(progress), policy.not_ready_s_max)
     fast = (_proven(evidence.fast_error, evidence.error), _proven(evidence.fast_slow, evidence.slow))
-    accuracy = _claim("accuracy", evidence.accuracy, "the canary answers wrongly more often")
-    agreement = _agreement(evidence, policy) if policy.on_disagreement != "ignore" else ()
+    accuracy = _accuracy(progress, evidence)
+    agreement = _agreement_needed(progress, evidence, policy)
     if progress.phase == "dark":
         return (_dark(progress, policy), *fast, accuracy, *agreement, ready)
     harmless = (_harmless(evidence.error), _harmless(evidence.slow))
@@ -202,8 +202,11 @@ def _asked(progress: Progress, policy: RolloutPolicy) -> tuple[Reason, ...]:
 
 
 def _is_answered(progress: Progress) -> bool:
-    asked_pct = progress.approved_when_asked_pct
-    return asked_pct is not None and progress.orders.approved_pct > asked_pct and not progress.orders.is_paused
+    """By an approval since: of a greater weight, or once more of the same, which may be 100 already."""
+    orders, asked_pct = progress.orders, progress.approved_when_asked_pct
+    if asked_pct is None or orders.is_paused:
+        return False
+    return orders.approved_pct > asked_pct or orders.num_approvals > progress.num_approvals_when_asked
 
 
 def _answered(progress: Progress) -> Reason:
@@ -287,14 +290,22 @@ def _test_reason(check: str, test: TestValue, text: str) -> Reason:
     )
 
 
-def _claim(check: str, test: TestValue, text: str) -> Reason:
-    """A test whose text says what it would prove."""
-    return _test_reason(check, test, text if test.is_over else f"not shown that {text}")
+def _claim(check: str, test: TestValue, text: str, *, seen: str) -> Reason:
+    """A test whose text says what it would prove, after what was seen: nothing, perhaps, where nothing is logged."""
+    return _test_reason(check, test, f"{seen}: {'' if test.is_over else 'not shown that '}{text}")
 
 
-def _agreement(evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, Reason]:
-    limit = policy.disagreement_max
-    answers = _claim("agreement", evidence.disagreement, f"more than {limit:.0%} of the answers differ")
+def _accuracy(progress: Progress, evidence: Evidence) -> Reason:
+    total = progress.quality.total
+    seen = f"wrong answers: canary {total.canary_known - total.canary_right} of {total.canary_known}"
+    seen += f", stable {total.stable_known - total.stable_right} of {total.stable_known}"
+    return _claim("accuracy", evidence.accuracy, "the canary answers wrongly more often", seen=seen)
+
+
+def _agreement(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, Reason]:
+    limit, total = policy.disagreement_max, progress.quality.total
+    seen = f"{total.num_compared - total.num_agreed} of {total.num_compared} answers to the same requests differ"
+    answers = _claim("agreement", evidence.disagreement, f"more than {limit:.0%} do", seen=seen)
     scores = Reason(
         check="score_shift",
         value=round(evidence.score_shift, 6),
@@ -303,6 +314,22 @@ def _agreement(evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, Reaso
         text=f"scores: distributions at least {evidence.score_shift:.1%} apart, limit {policy.score_shift_max:.1%}",
     )
     return answers, scores
+
+
+def _agreement_needed(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, ...]:
+    """Under `hold` another answer may be the better one: a person's approval allows the step."""
+    if policy.on_disagreement == "ignore":
+        return ()
+    agreement = _agreement(progress, evidence, policy)
+    if policy.on_disagreement == "withdraw":
+        return agreement
+    weight_pct, approved_pct = next_weight_pct(progress, policy), progress.orders.approved_pct
+    is_approved = approved_pct >= weight_pct
+    said = f"approved up to {approved_pct} %" if is_approved else f"{weight_pct} % needs `ratchet rollout approve`"
+    return tuple(
+        reason if reason.passed else reason.model_copy(update={"passed": is_approved, "text": f"{reason.text}; {said}"})
+        for reason in agreement
+    )
 
 
 def _traffic(progress: Progress, policy: RolloutPolicy) -> tuple[Reason, Reason]:

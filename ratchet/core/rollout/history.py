@@ -58,7 +58,11 @@ def judge_look(progress: Progress, look: Look, policy: RolloutPolicy) -> tuple[P
     decision = decide(seen, evidence, policy)
     if decision.action is Action.INCONCLUSIVE and _may_ask(seen, policy):
         seen = seen.model_copy(
-            update={"asking_since_s": seen.now_s, "approved_when_asked_pct": seen.orders.approved_pct}
+            update={
+                "asking_since_s": seen.now_s,
+                "approved_when_asked_pct": seen.orders.approved_pct,
+                "num_approvals_when_asked": seen.orders.num_approvals,
+            }
         )
         decision = decide(seen, evidence, policy)
     judged = JudgedLook(

@@ -58,6 +58,7 @@ class Orders(BaseModel):
     is_paused: bool = False
     approved_pct: int = Field(0, ge=0, le=100)
     """The greatest weight that a person has approved."""
+    num_approvals: int = Field(0, ge=0)
     abort_reason: str = ""
 
 
@@ -112,7 +113,8 @@ class Progress(BaseModel):
     asking_since_s: float | None = None
     """Since when the canary waits for a person."""
     approved_when_asked_pct: int | None = None
-    """What was approved when the time was over and a person was asked: only a greater approval answers."""
+    """What was approved when the time was over and a person was asked: only an approval since then answers."""
+    num_approvals_when_asked: int = 0
     orders: Orders = Orders()
     error_wealth: tuple[float, ...] = tuple(ERROR_START.tolist())
     """Log wealth of the fast test, bet by bet; the last is cash."""

@@ -28,6 +28,8 @@ class Answered:
     at: datetime
     stable: tuple[str, ...] | None = None
     canary: tuple[str, ...] | None = None
+    asked: int | None = None
+    """Hash of the features, None while no answer is known: users may give several requests one id."""
     true_labels: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -49,7 +51,8 @@ def join_answers(
     """Take in what has arrived; gives what became known by it, None when nothing did.
 
     A request is one vote, however many instances it has: they come from one user and are no independent evidence. Its
-    score is the mean of its top-class probabilities. True labels are counted by instance.
+    score is the mean of its top-class probabilities. True labels are counted by instance. Of different requests under
+    one id the first counts.
     """
     by_request, counts = dict(join.by_request), Counter[str]()
     scores: dict[Arm, list[int]] = {"stable": [0] * NUM_SCORE_BINS, "canary": [0] * NUM_SCORE_BINS}
@@ -58,9 +61,10 @@ def join_answers(
         if arm is None or prediction.at <= join.began_at:
             continue
         before = by_request.get(prediction.request_id, Answered(at=prediction.at))
-        if getattr(before, arm) is not None:
+        asked = hash(prediction.features)
+        if getattr(before, arm) is not None or before.asked not in (None, asked):
             continue
-        after = _with_answer(before, arm, prediction.labels)
+        after = replace(_with_answer(before, arm, prediction.labels), asked=asked)
         by_request[prediction.request_id] = after
         if prediction.probabilities:
             scores[arm][_bin_of(prediction.probabilities)] += 1
