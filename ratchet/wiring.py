@@ -246,11 +246,11 @@ def rollout_ports() -> "RolloutPorts":
 
 @lru_cache
 def guard_ports() -> "GuardPorts":
-    """What the guard looks at and acts on."""
+    """What the guard looks at and acts on. KFP is asked only while a rollout is open: champions are guarded without."""
     from ratchet.actions.guarding import GuardPorts
 
     return GuardPorts(
-        rollout=rollout_ports(), pipelines=pipelines(), objects=object_store(), bucket=settings().ratchet_bucket
+        rollout=rollout_ports(), pipelines=pipelines, objects=object_store(), bucket=settings().ratchet_bucket
     )
 
 

@@ -16,7 +16,7 @@ class JsonFormatter(logging.Formatter):
 
     def __init__(self, *, secrets: Sequence[str] = ()) -> None:
         super().__init__()
-        self._secrets = tuple(json.dumps(secret)[1:-1] for secret in secrets if secret)
+        self._secrets = tuple(json.dumps(secret, ensure_ascii=False)[1:-1] for secret in secrets if secret)
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ratchet.actions.drift_report import DECISION_ROWS_MAX, Sample, sample_of_table, write_drift_verdict
+from ratchet.actions.drift_report import DECISION_ROWS_MAX, Sample, draw_rows, sample_of_table, write_drift_verdict
 from ratchet.actions.signals import put_signal
 from ratchet.core.dataset import Manifest
 from ratchet.core.digest import digest_of
@@ -103,19 +103,22 @@ def _sample_of(gathered: Gathered, spec: TaskSpec) -> Sample:
 def _fetch_reference(datasets: DatasetStore, champion: ModelRef, spec: TaskSpec) -> Sample:
     """Rows of the dataset version that the champion was trained on."""
     manifest = datasets.fetch_manifest(champion.dataset_version)
-    tables: list[pa.Table] = []
+    drawn: pa.Table | None = None
     for split in _SPLITS:
-        if sum(table.num_rows for table in tables) < DECISION_ROWS_MAX:
-            tables += _fetch_tables(datasets, manifest, split)
-    if not tables:
+        if drawn is None or drawn.num_rows < DECISION_ROWS_MAX:
+            for table in _fetch_tables(datasets, manifest, split):
+                drawn = draw_rows(table if drawn is None else pa.concat_tables([drawn, table]))
+    if drawn is None:
         return Sample(np.empty((0, spec.features.num_features)), [])
-    return sample_of_table(pa.concat_tables(tables), num_features=spec.features.num_features)
+    return sample_of_table(drawn, num_features=spec.features.num_features)
 
 
-def _fetch_tables(datasets: DatasetStore, manifest: Manifest, split: Split) -> list[pa.Table]:
-    shards = (shard for shard in manifest.shards if shard.split == split)
-    columns = ["id", "features", "label"]
-    return [pq.read_table(io.BytesIO(datasets.fetch_shard(shard)), columns=columns) for shard in shards]
+def _fetch_tables(datasets: DatasetStore, manifest: Manifest, split: Split) -> Iterator[pa.Table]:
+    """One after the other: a split may be larger than memory."""
+    for shard in manifest.shards:
+        if shard.split == split:
+            data = datasets.fetch_shard(shard)
+            yield pq.read_table(io.BytesIO(data), columns=["id", "features", "label"])
 
 
 def _decide(spec: TaskSpec, incoming: Sample, reference: Sample, policy: DriftPolicy) -> DriftDecision:

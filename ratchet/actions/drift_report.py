@@ -31,11 +31,16 @@ class Sample(NamedTuple):
 
 def sample_of_table(table: pa.Table, *, num_features: int) -> Sample:
     """One row of each id, in the order of the ids' digests, 10,000 at most; columns id, features, label."""
-    first_row = {of: row for row, of in reversed(list(enumerate(table["id"].to_pylist())))}
-    chosen = sorted(first_row, key=id_digest_of)[:DECISION_ROWS_MAX]
-    taken = table.take(pa.array([first_row[of] for of in chosen], pa.int64()))
+    taken = draw_rows(table)
     features_NF = np.array(taken["features"].to_pylist(), dtype=np.float64).reshape(-1, num_features)
     return Sample(features_NF, taken["label"].to_pylist())
+
+
+def draw_rows(table: pa.Table) -> pa.Table:
+    """The rows of that sample. Drawn from part after part with what was drawn before, they are those of the whole."""
+    first_row = {of: row for row, of in reversed(list(enumerate(table["id"].to_pylist())))}
+    chosen = sorted(first_row, key=id_digest_of)[:DECISION_ROWS_MAX]
+    return table.take(pa.array([first_row[of] for of in chosen], pa.int64()))
 
 
 def write_drift_verdict(verdict: Verdict, *, path: str, report_path: str, incoming: Sample, reference: Sample) -> None:

@@ -6,7 +6,7 @@ rollback-<seq>.json`, seq of the ledger entry that it answers), and what it reme
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +22,7 @@ from ratchet.actions.rollouts import (
 )
 from ratchet.core.errors import Conflict, NotFound, Unavailable
 from ratchet.core.guard import GuardPolicy, Vigil, add_window, is_recent, judge_policy_of
-from ratchet.core.ledger import LedgerEntry, ModelRef, champion_of, previous_of
+from ratchet.core.ledger import LedgerEntry, ModelRef, champion_of, next_seq, previous_of
 from ratchet.core.ports import ObjectStore, Pipelines, RevisionCounts, ServiceState
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.window import arm_window_of, latency_limits_of
@@ -70,7 +70,8 @@ class GuardPorts:
     """What the guard looks at and acts on."""
 
     rollout: RolloutPorts
-    pipelines: Pipelines
+    pipelines: Callable[[], Pipelines]
+    """Asked for when it is needed: building it takes a KFP that answers."""
     objects: ObjectStore
     bucket: str
 
@@ -107,7 +108,7 @@ class TaskGuard:
     def _watch_rollout(self, open_uri: str, policies: GuardPolicies, champion: ModelRef) -> GuardReport:
         ports = self._ports.rollout
         self._before = None
-        running = [run.name for run in self._ports.pipelines.list_unfinished(self._task)]
+        running = [run.name for run in self._ports.pipelines().list_unfinished(self._task)]
         now_s = ports.clock.elapsed_s()
         if running:
             self._open_since_s = None
@@ -135,7 +136,7 @@ class TaskGuard:
         ports, policy = self._ports.rollout, policies.guard
         vigil = self._vigil_of(state.stable_revision)
         counts = ports.stats.fetch_counts(state.stable_revision)
-        now_s, is_ready = ports.clock.elapsed_s(), is_newest_alive(state)
+        now_s, is_ready, text = ports.clock.elapsed_s(), is_newest_alive(state), ""
         if self._before is None or now_s - self._read_at_s >= policy.window_s:
             limits = vigil.limits or latency_limits_of(counts, policies.rollout)
             if self._before is not None:
@@ -144,18 +145,16 @@ class TaskGuard:
                 judge = judge_policy_of(policies.rollout)
                 vigil, judged = add_window(vigil, window, at_s=at_s, is_ready=is_ready, policy=policy, rollout=judge)
                 text = judged.decision.text if judged else ""
-            else:
-                text = ""
             self._keep(vigil.model_copy(update={"limits": limits}))
             self._before, self._read_at_s = counts, now_s
-            if vigil.state == "worse":
-                return self._act_on_worse(text, entries, champion, policy)
+        if vigil.state == "worse":
+            return self._act_on_worse(text or _vigil_text(vigil, policy), entries, champion, policy)
         return self._report(vigil.state, _vigil_text(vigil, policy), champion=champion, num_past=vigil.num_past)
 
     def _act_on_worse(
         self, text: str, entries: Sequence[LedgerEntry], champion: ModelRef, policy: GuardPolicy
     ) -> GuardReport:
-        reason = f"worse than its own past: {text}" if text else "proven worse than its own past"
+        reason = f"worse than its own past: {text}"
         now = self._ports.rollout.clock.now()
         if policy.on_worse == "tell":
             why = "the policy leaves it to a person"
@@ -172,6 +171,10 @@ class TaskGuard:
         return self._report("worse", f"{reason}; {why}. {next_step}", champion=champion)
 
     def _roll_back(self, reason: str, entries: Sequence[LedgerEntry], champion: ModelRef) -> GuardReport:
+        """What was decided about one champion must not hit the next: between look and deed a person may be faster."""
+        if next_seq(self._ports.rollout.ledger.list_entries(self._task)) != next_seq(entries):
+            text = "the ledger went on during this look; the next one begins anew"
+            return self._report("rollout", text, champion=champion)
         after = roll_back(self._ports.rollout, task=self._task, reason=reason, run_id=_run_id_of(entries[-1].seq))
         self._vigil = self._before = None
         text = f"version {champion.version} is {reason}; version {after.version} serves"
@@ -179,7 +182,8 @@ class TaskGuard:
         return self._report("rolled_back", text, champion=after)
 
     def _intend(self, reason: str, *, seq: int) -> None:
-        """Written down before it is done: the first reason stands."""
+        """Written down before it is done: the first reason stands. Until the ledger goes on, each look finishes it."""
+        self._settled_seq = 0
         try:
             self._ports.objects.put_if_absent(self._intent_uri(seq), _Intent(reason=reason).model_dump_json().encode())
         except Conflict:

@@ -13,7 +13,7 @@ from ratchet.actions.clock import Clock
 from ratchet.actions.run_journal import LEASE_S, NOBODY, AdoptedRun, ClaimedRun, Lease, RunClaim, RunJournal
 from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.ports import Pipelines, RunState
-from ratchet.core.trigger import RunEnd, Trigger
+from ratchet.core.trigger import RunEnd, Trigger, run_key_of
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,30 @@ def start(
     claimed = journal.append_claim(trigger, after=after, clock=clock)
     at("after claim")
     return _submit(journal, pipelines, claimed, clock=clock, at=at)
+
+
+def reclaim(journal: RunJournal, *, task: str, run_id: str, clock: Clock) -> ClaimedRun | None:
+    """The next claim for the run of the newest one, which ended and was retried in KFP; None without need.
+
+    Its first end stays in the journal: without a claim of its own, a retry that succeeds would count as the failure
+    that it repaired, and the sensor would train once more on the same labels. Conflict when somebody else was first.
+    """
+    newest = journal.fetch_newest(task)
+    if newest is None or newest.run_id != run_id or newest.end is None:
+        return None
+    before, attempt = newest.claim.trigger, newest.claim.trigger.attempt + 1
+    again = {
+        "run_key": run_key_of(
+            task=task, watermark=before.watermark, policy_digest=before.policy_digest, attempt=attempt
+        ),
+        "attempt": attempt,
+        "code": "by_hand",
+        "reason": f"a person had {newest.claim.run_name} retried, which ended {newest.end.state}",
+        "num_failed_before": newest.as_last_run().num_failed,
+        "overrides": (),
+    }
+    adopted = AdoptedRun(run_id=run_id, name=newest.claim.run_name)
+    return journal.append_claim(before.model_copy(update=again), after=newest, clock=clock, adopted=adopted)
 
 
 def end_duplicates(pipelines: Pipelines, claimed: ClaimedRun | None, runs: Sequence[RunState]) -> None:
@@ -165,6 +189,7 @@ __all__ = [
     "RunJournal",
     "end_duplicates",
     "no_hook",
+    "reclaim",
     "settle",
     "start",
 ]

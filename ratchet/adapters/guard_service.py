@@ -26,7 +26,7 @@ class GuardService:
         try:
             answer = httpx.get(f"{self._endpoint}/status", timeout=_TIMEOUT_S, trust_env=False).raise_for_status()
             return answer.json()["tasks"]
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:  # or another server answers there
             raise Unavailable(
                 f"The guard at {self._endpoint} is not available ({error or type(error).__name__}). "
                 "`ratchet up` starts it."

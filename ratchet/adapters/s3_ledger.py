@@ -6,18 +6,23 @@ from pydantic import ValidationError
 
 from ratchet.core.errors import Conflict, DataRejected
 from ratchet.core.ledger import LedgerEntry
-from ratchet.core.ports import ObjectStore
+from ratchet.core.ports import ObjectStore, StoredObject
 
 
 class S3Ledger:
-    """`ports.Ledger` over an object store with conditional writes. Listing costs O(entries): one a rollout."""
+    """`ports.Ledger` over an object store with conditional writes. Safe to share between threads.
+
+    Each entry is read once a process: the guard lists every two seconds, for months. A listing is one request.
+    """
 
     def __init__(self, objects: ObjectStore, *, bucket: str) -> None:
         self._objects = objects
         self._bucket = bucket
+        self._known: dict[str, tuple[str, LedgerEntry]] = {}
+        """URI to etag and entry: one that was restored from a backup is read again."""
 
     def list_entries(self, task: str) -> Sequence[LedgerEntry]:
-        return tuple(self._fetch(uri) for uri in self._objects.list_uris(self._folder_of(task)))
+        return tuple(self._remembered(stored) for stored in self._objects.list_objects(self._folder_of(task)))
 
     def append(self, entry: LedgerEntry) -> None:
         """Compare-and-swap on `entry.seq`; the very same entry twice is fine.
@@ -37,6 +42,13 @@ class S3Ledger:
 
     def _folder_of(self, task: str) -> str:
         return f"s3://{self._bucket}/ledger/{task}/"
+
+    def _remembered(self, stored: StoredObject) -> LedgerEntry:
+        etag, entry = self._known.get(stored.uri, ("", None))
+        if entry is None or etag != stored.etag:
+            entry = self._fetch(stored.uri)
+            self._known[stored.uri] = (stored.etag, entry)
+        return entry
 
     def _fetch(self, uri: str) -> LedgerEntry:
         try:

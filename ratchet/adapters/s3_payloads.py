@@ -6,23 +6,23 @@ stay is a lifecycle rule of the bucket (docs/user-guide.md).
 
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from ratchet.core.errors import NotFound
 from ratchet.core.payloads import FEEDBACK, PAYLOADS, Feedback, Prediction, first_record_key_at, record_key_of
-from ratchet.core.ports import ObjectStore
+from ratchet.core.ports import ObjectStore, StoredObject
 from ratchet.core.uris import s3_uri
 
 Record = TypeVar("Record", bound=BaseModel)
 _NUM_THREADS = 8
 _NUM_AHEAD = 64
-"""Objects that are fetched while the reader is at work: a server writes one a second, and a day holds 86,400."""
+_BYTES_AHEAD = 64 << 20
+"""Objects that are fetched at once: a server writes one a second, and a day holds 86,400. One is always fetched."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +42,16 @@ class JsonLines(Generic[Record]):
         data = b"".join(record.model_dump_json().encode() + b"\n" for record in records)
         self._objects.put_if_absent(s3_uri(self._bucket, key), data)
 
-    def list_since(self, task: str, since: datetime) -> Iterator[Record]:
+    def list_since(self, task: str, since: datetime, seen: set[str] | None = None) -> Iterator[Record]:
         prefix = s3_uri(self._bucket, f"{self._folder}/{task}/")
         start_after = s3_uri(self._bucket, first_record_key_at(self._folder, task, since))
-        uris = self._objects.list_uris(prefix, start_after=start_after)
+        seen = set() if seen is None else seen
+        listed = self._objects.list_objects(prefix, start_after=start_after)
         with ThreadPoolExecutor(_NUM_THREADS) as threads:
-            while ahead := list(islice(uris, _NUM_AHEAD)):
+            for ahead in _in_parts(stored for stored in listed if stored.uri not in seen):
                 for uri, data in zip(ahead, threads.map(self._fetch, ahead), strict=True):
                     yield from self._parse(uri, data)
+                    seen.add(uri)
 
     def _fetch(self, uri: str) -> bytes:
         try:
@@ -71,6 +73,20 @@ class JsonLines(Generic[Record]):
             logger.warning("%s: %d lines are broken and skipped, the first is line %d", uri, len(broken), broken[0])
 
 
+def _in_parts(stored: Iterable[StoredObject]) -> Iterator[list[str]]:
+    """URIs in order, by as many as may be in memory together."""
+    part: list[str] = []
+    num_bytes = 0
+    for each in stored:
+        if part and (len(part) == _NUM_AHEAD or num_bytes + each.size_bytes > _BYTES_AHEAD):
+            yield part
+            part, num_bytes = [], 0
+        part.append(each.uri)
+        num_bytes += each.size_bytes
+    if part:
+        yield part
+
+
 def utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -86,8 +102,8 @@ class S3PayloadLog:
         """Lines skipped so far."""
         return self._lines.num_broken
 
-    def list_predictions(self, task: str, *, since: datetime) -> Iterator[Prediction]:
-        return self._lines.list_since(task, since)
+    def list_predictions(self, task: str, *, since: datetime, seen: set[str] | None = None) -> Iterator[Prediction]:
+        return self._lines.list_since(task, since, seen)
 
 
 class S3FeedbackStore:
@@ -101,5 +117,5 @@ class S3FeedbackStore:
         if feedback:
             self._lines.put(task, feedback, now=self._now())
 
-    def list_feedback(self, task: str, *, since: datetime) -> Iterator[Feedback]:
-        return self._lines.list_since(task, since)
+    def list_feedback(self, task: str, *, since: datetime, seen: set[str] | None = None) -> Iterator[Feedback]:
+        return self._lines.list_since(task, since, seen)

@@ -68,18 +68,19 @@ def count(task: TaskOption, as_json: JsonFlag = False) -> None:
     Example: ratchet labels count --task digits --json
     """
     from ratchet import wiring
-    from ratchet.core.trigger import TriggerPolicy
+    from ratchet.core.trigger import TriggerPolicy, threshold_at
 
     wiring.task_spec(task)
-    threshold = wiring.policy(task, "trigger", TriggerPolicy).threshold
-    counted = render_count(_look(task), task=task, threshold=threshold, now=datetime.now(UTC))
+    now = datetime.now(UTC)
+    threshold = threshold_at(wiring.policy(task, "trigger", TriggerPolicy), (), at=now)
+    counted = render_count(_look(task), task=task, threshold=threshold, now=now)
     if as_json:
         print_json(counted)
     else:
         _print_count(counted)
 
 
-def render_count(pending: "Pending", *, task: str, threshold: int, now: datetime) -> dict[str, Any]:
+def render_count(pending: "Pending", *, task: str, threshold: int | None, now: datetime) -> dict[str, Any]:
     """What `--json` prints."""
     oldest_at = pending.oldest_at
     return {
@@ -138,8 +139,11 @@ def _print_count(counted: dict[str, Any]) -> None:
         f"{counted['num_pending']:,} labels of {counted['task']} wait in {counted['num_shards']:,} shards {since}{age}",
         markup=False,
     )
-    stdout.print(_meter(counted["num_pending"], counted["threshold"]), end="")
-    stdout.print(f" of the {counted['threshold']:,} that start a run", markup=False)
+    if counted["threshold"] is None:  # the policy's own tree of conditions, without one
+        stdout.print(f"`ratchet sensor explain --task {counted['task']}` says when they start a run", markup=False)
+    else:
+        stdout.print(_meter(counted["num_pending"], counted["threshold"]), end="")
+        stdout.print(f" of the {counted['threshold']:,} that start a run", markup=False)
     for kind in ("class", "labeler"):
         if counted[f"num_by_{kind}"] or counted["num_untold"]:
             stdout.print()

@@ -1,5 +1,6 @@
 """`ratchet run retrain`, and `ratchet runs …`: start a run, and look at runs."""
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,7 @@ _LONGEST_SEARCH = 1000
 _SHORTEST_PREFIX = 4
 _SETTLE_POLL_S = 1.0
 _SETTLE_MARGIN_S = 10.0
+_RETRY_POLL_S = 0.1
 _COLUMNS = ("name", "state", "created_at", "duration_s", "error", "run_id")
 
 
@@ -281,6 +283,8 @@ def retry(
 ) -> None:
     """Run a failed run again from its failed tasks. What had succeeded does not run again.
 
+    Of retrain runs only the newest of its task: what an older one made was compared with an earlier champion.
+
     Example: ratchet runs retry retrain-digits-1f2e3d4c5b6a --wait
     """
     from ratchet import wiring
@@ -290,11 +294,49 @@ def retry(
     found = find_run(pipelines, run)
     if not found.is_finished or found.state in _GOOD:
         raise Conflict(f"Run {found.name} is {found.state}; only a run that failed or was terminated can be retried.")
+    task = _check_newest(found)
     pipelines.retry(found.run_id)
+    if task is not None:
+        _reclaim(pipelines, found, task=task)
     ended = watch(pipelines, found.run_id, timeout_s=timeout_s) if wait else None
     _told("retrying", pipelines, found, as_json=as_json)
     if ended and ended.state not in _GOOD:
         raise typer.Exit(1)
+
+
+def _check_newest(run: RunState) -> str | None:
+    """The task whose newest claim this run is, None of a run that is no claim's; Conflict of one that was passed."""
+    from ratchet import wiring
+    from ratchet.core.trigger import run_name_of
+
+    for task in wiring.task_names():
+        newest = wiring.run_journal().fetch_newest(task)
+        if newest is not None and newest.run_id == run.run_id:
+            return task
+        if newest is not None and re.fullmatch(re.escape(run_name_of(task, "")) + "[0-9a-f]{12}", run.name):
+            raise Conflict(
+                f"Run {run.name} is not the newest of {task}, {newest.claim.run_name} is. "
+                f"`ratchet run retrain --task {task} --again` starts a new one."
+            )
+    return None
+
+
+def _reclaim(pipelines: Pipelines, run: RunState, *, task: str) -> None:
+    """Once KFP says that it runs: claimed before, whoever looks would write down its first end once more."""
+    from ratchet import wiring
+    from ratchet.actions.clock import SystemClock
+    from ratchet.actions.run_claims import reclaim
+    from ratchet.actions.run_turn import is_run_of_newest_claim
+
+    clock = SystemClock()
+    deadline_s = clock.elapsed_s() + _SETTLE_MARGIN_S
+    while pipelines.fetch_run(run.run_id).is_finished and clock.elapsed_s() < deadline_s:
+        clock.sleep(_RETRY_POLL_S)
+    try:
+        reclaim(wiring.run_journal(), task=task, run_id=run.run_id, clock=clock)
+    except Conflict:
+        if not is_run_of_newest_claim(wiring.run_journal(), task=task, run_id=run.run_id):
+            raise
 
 
 def find_run(pipelines: Pipelines, run: str) -> RunState:

@@ -148,6 +148,9 @@ def is_recent(entries: tuple[LedgerEntry, ...], *, now: datetime, policy: GuardP
 
 
 def _learn(vigil: Vigil, window: ArmWindow, *, policy: GuardPolicy) -> Vigil:
+    """A window without requests (of a champion that is not ready) is nothing to compare with."""
+    if window.num_requests == 0:
+        return vigil
     learnt = vigil.model_copy(update={"past": (*vigil.past, window)})
     return _begun_if_enough(learnt, policy=policy)
 

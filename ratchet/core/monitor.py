@@ -41,7 +41,7 @@ class Gathered(NamedTuple):
     rows: list[ServedRow]
     """Of the model asked for, at most as many as asked for, drawn by a digest: always the same of the same log."""
     answered: list[Prediction]
-    """Of any model: those that feedback names."""
+    """Of any model: those that feedback names, without features: a day may hold many."""
     num_requests: int
     """Of the model asked for."""
 
@@ -56,7 +56,7 @@ def gather(
     num_requests = 0
     for prediction in predictions:
         if prediction.request_id in named:
-            answered.append(prediction)
+            answered.append(prediction.model_copy(update={"features": (), "probabilities": ()}))
         if prediction.model_digest != model_digest:
             continue
         num_requests += 1

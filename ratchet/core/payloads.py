@@ -27,7 +27,7 @@ class Prediction(BaseModel):
     """(B, F), as the user sent them."""
     labels: tuple[str, ...]
     """(B,), the most likely class of each instance."""
-    probabilities: tuple[float, ...]
+    probabilities: tuple[FiniteFloat, ...]
     """(B,), 0..1, of that class."""
 
 

@@ -335,8 +335,11 @@ class TrafficStats(Protocol):
 class PayloadLog(Protocol):
     """What the model servers answered, sampled. Raises Unavailable."""
 
-    def list_predictions(self, task: str, *, since: datetime) -> Iterator[Prediction]:
-        """Those whose object was put at or after `since`, about in order of time: O(new). Broken lines are skipped."""
+    def list_predictions(self, task: str, *, since: datetime, seen: set[str] | None = None) -> Iterator[Prediction]:
+        """Those whose object was put at or after `since`, about in order of time: O(new). Broken lines are skipped.
+
+        seen: names of the objects that were read; those are not read again, and what is read now is added.
+        """
 
 
 class FeedbackStore(Protocol):
@@ -345,8 +348,8 @@ class FeedbackStore(Protocol):
     def append(self, task: str, feedback: Sequence[Feedback]) -> None:
         """One object for them all; returns when it is stored."""
 
-    def list_feedback(self, task: str, *, since: datetime) -> Iterator[Feedback]:
-        """Those whose object was put at or after `since`, about in order of time: O(new)."""
+    def list_feedback(self, task: str, *, since: datetime, seen: set[str] | None = None) -> Iterator[Feedback]:
+        """Those whose object was put at or after `since`, about in order of time: O(new). `seen` as above."""
 
 
 class Trainer(Protocol):

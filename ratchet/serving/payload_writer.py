@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 FLUSH_S = 1.0
 """How long an answer waits in memory before it is put away."""
 OBJECT_ROWS_MAX = 1_000
+OBJECT_BYTES_MAX = 4 << 20
+"""Of arrays; as text they take two or three times that. Readers hold several objects in memory."""
 QUEUE_BYTES_MAX = 64 << 20
 _WARN_EVERY_S = 60.0
 
@@ -109,13 +111,16 @@ class PayloadWriter:
                 self._write(batch)
 
     def _take(self) -> list[Answered]:
-        """The oldest, at most one object's worth; a request of more rows than that has an object of its own."""
+        """The oldest, at most one object's worth; a request of more than that has an object of its own."""
         batch: list[Answered] = []
-        num_rows = 0
+        num_rows = num_bytes = 0
         with self._lock:
-            while self._queue and (not batch or num_rows + len(self._queue[0].labels) <= OBJECT_ROWS_MAX):
+            while self._queue:
+                num_rows += len(self._queue[0].labels)
+                num_bytes += self._queue[0].size_bytes
+                if batch and (num_rows > OBJECT_ROWS_MAX or num_bytes > OBJECT_BYTES_MAX):
+                    break
                 batch.append(self._queue.popleft())
-                num_rows += len(batch[-1].labels)
                 self._queued_bytes -= batch[-1].size_bytes
             self._num_in_put = len(batch)
         return batch

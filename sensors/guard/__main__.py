@@ -44,6 +44,7 @@ def make_service(settings: Settings) -> Service:
     guards: dict[str, TaskGuard] = {}
 
     def look(task: str) -> GuardReport:
+        wiring.task_spec.cache_clear()  # its file may have been edited since the last look
         policies = GuardPolicies(
             guard=wiring.policy(task, "guard", GuardPolicy), rollout=wiring.policy(task, "rollout", RolloutPolicy)
         )

@@ -99,7 +99,7 @@ async def _read_body(request: Request, service: Service) -> bytes:
 def _parse_json(body: bytes, service: Service) -> dict[str, Any]:
     try:
         value = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _refusal(400, f"The body is not JSON: {error}. Correct it and send it again.", service) from None
     if not isinstance(value, dict):
         raise _refusal(400, 'The body must be {"task": "…", "feedback": [{"request_id", "label"}, …]}.', service)

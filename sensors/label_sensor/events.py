@@ -99,12 +99,16 @@ def _key_of_filer(message: Mapping[str, Any], *, bucket: str) -> str:
     if kind not in _FILER_LANDINGS:
         return ""
     if kind == "rename":
-        told = message.get("message")
-        entry = told.get("new_entry") if isinstance(told, dict) else None
-        parent, name = (told or {}).get("new_parent_path"), (entry or {}).get("name")
+        told = _object_in(message, "message")
+        parent, name = told.get("new_parent_path"), _object_in(told, "new_entry").get("name")
         path = f"{parent}/{name}" if parent and name else path
     root = f"{_BUCKETS_DIR}{bucket}/"
     return path.removeprefix(root) if path.startswith(root) else ""
+
+
+def _object_in(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = value.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _is_created(name: str) -> bool:

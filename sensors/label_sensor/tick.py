@@ -42,7 +42,7 @@ class TickReport(BaseModel):
     not_before: AwareDatetime | None = None
     """When a run starts at the earliest if nothing but the time changes; None: time alone starts none."""
     threshold: int | None = None
-    """As the policy says."""
+    """As the policy says; None when its `when` asks for none."""
     threshold_now: int | None = None
     """After what is known of drift, serving quality and label quality."""
     watermark: str | None = None
@@ -121,7 +121,7 @@ def report_of(
         oldest_at=situation.backlog.oldest_at,
         newest_at=landed_at_of(newest) if newest else None,
         not_before=decision.not_before if isinstance(decision, Skip) else None,
-        threshold=policy.trigger.threshold,
+        threshold=threshold_at(policy.trigger, (), at=now),
         threshold_now=threshold_at(policy.trigger, situation.signals, at=now),
         watermark=situation.backlog.watermark,
         refusal=situation.refusal,

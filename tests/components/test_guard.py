@@ -31,9 +31,8 @@ FAILS = Behaviour(error_ratio=0.5)
 
 
 def ports(world: World, pipelines: FakePipelines | None = None) -> GuardPorts:
-    return GuardPorts(
-        rollout=world.ports(), pipelines=pipelines or FakePipelines(), objects=world.objects, bucket="ratchet"
-    )
+    found = pipelines or FakePipelines()
+    return GuardPorts(rollout=world.ports(), pipelines=lambda: found, objects=world.objects, bucket="ratchet")
 
 
 def watch(guard: TaskGuard, world: World, duration_s: float, policies: GuardPolicies = POLICIES) -> list[GuardReport]:
@@ -208,3 +207,46 @@ def test_a_service_that_does_not_serve_the_champion_is_told_and_not_touched(prom
     assert report.outcome == "mismatch"
     assert "ratchet rollback --task digits" in report.reason
     assert promoted.served_uri() == CHAMPION.uri
+
+
+class RefusingLedger(FakeLedger):
+    """Takes no entry until it is `up`."""
+
+    up = False
+
+    def append(self, entry: LedgerEntry) -> None:
+        if not self.up:
+            raise Unavailable("the object store does not answer.")
+        super().append(entry)
+
+
+def test_a_rollback_that_failed_halfway_is_finished_by_the_same_guard(promoted: World):
+    guard = TaskGuard(ports(promoted), task=TASK)
+    watch(guard, promoted, 120)
+    promoted.behaviours[CHALLENGER.uri] = FAILS
+    promoted.ledger = ledger = RefusingLedger(tuple(promoted.ledger.list_entries(TASK)))
+    guard._ports = ports(promoted)
+    with pytest.raises(Unavailable):
+        watch(guard, promoted, 240)
+    assert promoted.served_uri() == CHAMPION.uri, "users are safe, but nobody knows it yet"
+    ledger.up = True
+    assert watch(guard, promoted, 2)[0].outcome == "rolled_back"
+    assert kinds(promoted)[2:] == [("rolled_back", "challenger")]
+
+
+def test_a_champion_of_the_last_moment_is_not_rolled_back_for_the_one_before(promoted: World):
+    """Between the look and the deed a person was faster."""
+    guard = TaskGuard(ports(promoted), task=TASK)
+    before = tuple(promoted.ledger.list_entries(TASK))
+    last = before[-1].model_copy(update={"seq": before[-1].seq + 1, "kind": "withdrawn"})
+    promoted.ledger.append(last)
+    assert guard._roll_back("worse", before, CHALLENGER).outcome == "rollout"
+    assert promoted.served_uri() == CHALLENGER.uri
+
+
+def test_a_champion_is_guarded_while_kfp_is_down(promoted: World):
+    def down() -> FakePipelines:
+        raise Unavailable("KFP does not answer.")
+
+    guard = TaskGuard(replace(ports(promoted), pipelines=down), task=TASK)
+    assert outcomes(watch(guard, promoted, 120)) == ["learning", "well"]

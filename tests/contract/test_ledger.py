@@ -73,3 +73,24 @@ def test_a_spoilt_entry_is_named() -> None:
     objects.put("s3://ratchet/ledger/digits/00000001.json", b'{"seq": 0}')
     with pytest.raises(DataRejected, match=r"ledger/digits/00000001\.json"):
         S3Ledger(objects, bucket="ratchet").list_entries("digits")
+
+
+class CountingObjects(FakeObjectStore):
+    num_fetched = 0
+
+    def fetch(self, uri: str) -> bytes:
+        self.num_fetched += 1
+        return super().fetch(uri)
+
+
+def test_an_entry_is_read_once_and_again_when_it_was_restored() -> None:
+    objects = CountingObjects()
+    ledger = S3Ledger(objects, bucket="ratchet")
+    for seq in (1, 2):
+        ledger.append(entry(seq))
+    for _ in range(100):
+        assert len(ledger.list_entries("digits")) == 2
+    assert objects.num_fetched == 2
+    restored = entry(2, run_id="run-2")
+    objects.put("s3://ratchet/ledger/digits/00000002.json", restored.model_dump_json().encode())
+    assert ledger.list_entries("digits")[-1] == restored

@@ -111,6 +111,16 @@ def test_a_listing_reads_what_is_new_and_skips_what_is_broken() -> None:
     assert (len(found), objects.num_fetched, log.num_broken) == (99, 100, 2)
 
 
+def test_what_was_seen_is_not_read_again() -> None:
+    objects, seen = Recording(), set[str]()
+    log = S3PayloadLog(objects, bucket="ratchet")
+    for minute in (0, 1):
+        key = record_key_of(PAYLOADS, "digits", NOON + timedelta(minutes=minute), bytes(10))
+        objects.put(f"s3://ratchet/{key}", lines_of([minute]))
+        found = [each.request_id for each in log.list_predictions("digits", since=NOON, seen=seen)]
+        assert (found, objects.num_fetched, len(seen)) == ([f"r{minute}"], minute + 1, minute + 1)
+
+
 @pytest.mark.stack
 def test_a_model_server_may_add_to_the_payload_log_and_nothing_else(s3_settings: Settings) -> None:
     """With the credentials of the embedded stack's Secret `ratchet-serving`."""

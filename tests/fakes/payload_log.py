@@ -12,7 +12,7 @@ class FakePayloadLog:
     def __init__(self, predictions: Sequence[Prediction] = ()) -> None:
         self.predictions = list(predictions)
 
-    def list_predictions(self, task: str, *, since: datetime) -> Iterator[Prediction]:
+    def list_predictions(self, task: str, *, since: datetime, seen: set[str] | None = None) -> Iterator[Prediction]:
         return (prediction for prediction in self.predictions if prediction.at >= since)
 
 
@@ -23,5 +23,5 @@ class FakeFeedbackStore:
     def append(self, task: str, feedback: Sequence[Feedback]) -> None:
         self._feedback += [(task, each) for each in feedback]
 
-    def list_feedback(self, task: str, *, since: datetime) -> Iterator[Feedback]:
+    def list_feedback(self, task: str, *, since: datetime, seen: set[str] | None = None) -> Iterator[Feedback]:
         return (each for of, each in self._feedback if of == task and each.at >= since)

@@ -69,6 +69,10 @@ def test_a_champion_without_requests_proves_nothing():
     assert watch(learnt, [0.0] * 100, num_requests=0) == learnt
 
 
+def test_a_champion_that_is_dead_before_anybody_asks_it_costs_no_memory():
+    assert watch(vigil(), [0.0] * 1_000, num_requests=0, is_ready=False) == vigil()
+
+
 def test_memory_survives_a_restart_bit_for_bit():
     once = watch(vigil(), [0.01] * 30)
     again = Vigil.model_validate_json(once.model_dump_json())

@@ -98,6 +98,7 @@ def test_the_only_task_need_not_be_named(world: World):
     ("body", "status", "says"),
     [
         pytest.param(b"{", 400, "not JSON", id="no-json"),
+        pytest.param(b"[" * 200_000, 400, "not JSON", id="too-deep"),
         pytest.param(b"[]", 400, "must be", id="no-object"),
         pytest.param(b'{"task": "digits", "request_id": "r", "label": "7"}', 400, "this task knows 0, 1", id="label"),
         pytest.param(b'{"task": "other", "request_id": "r", "label": "1"}', 400, "expected one of digits", id="task"),

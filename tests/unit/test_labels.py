@@ -27,6 +27,7 @@ from ratchet.core.labels import (
     split_of,
     ulid_of,
 )
+from ratchet.core.trigger import TriggerPolicy
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
@@ -156,6 +157,15 @@ class TestCommands:
         assert (counted["num_pending"], counted["num_shards"], counted["watermark"]) == (4, 2, "")
         assert (counted["num_by_class"], counted["num_by_labeler"]) == ({"7": 3}, {"ada": 2, "bo": 1})
         assert counted["num_untold"] == 1
+
+    def test_a_policy_without_a_threshold(self, store: FakeLabelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        when = TriggerPolicy.model_validate({"when": {"labels_min": 5}})
+        monkeypatch.setattr(wiring, "policy", lambda task, name, kind: when)
+        answer = CliRunner().invoke(app, ["labels", "count", "--task", "digits"])
+        assert answer.exit_code == 0, answer.output
+        assert "ratchet sensor explain --task digits" in answer.stdout
+        counted = json.loads(CliRunner().invoke(app, ["labels", "count", "--task", "digits", "--json"]).stdout)
+        assert counted["threshold"] is None
 
     @pytest.mark.parametrize(
         ("text", "reason"),

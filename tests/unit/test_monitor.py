@@ -2,10 +2,13 @@
 
 from datetime import UTC, datetime
 
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ratchet.actions import drift_report
+from ratchet.actions.drift_report import draw_rows
 from ratchet.core.drift import DriftDecision
 from ratchet.core.feedback import Accuracy
 from ratchet.core.findings import drift_signal_of, label_quality_signal_of
@@ -43,7 +46,9 @@ def test_a_draw_is_bounded_fair_and_the_same_in_any_order(predictions, num_rows_
     assert len(gathered.rows) == min(num_rows_max, len(places))
     assert {row.features for row in gathered.rows} <= places and len({*gathered.rows}) == len(gathered.rows)
     assert gathered.num_requests == len(of_champion)
-    assert gathered.answered == [each for each in predictions if each.request_id in named]
+    asked = [(each.request_id, each.labels) for each in predictions if each.request_id in named]
+    assert [(each.request_id, each.labels) for each in gathered.answered] == asked
+    assert not any(each.features for each in gathered.answered), "a day of feedback has to fit into memory"
     shuffled = random.sample(predictions, len(predictions))
     assert gather(shuffled, model_digest="d1", named=named, num_rows_max=num_rows_max).rows == gathered.rows
     everything = gather(predictions, model_digest="d1", named=named, num_rows_max=1_000).rows
@@ -114,3 +119,13 @@ def test_label_quality_is_what_validate_says_of_the_labelers(reasons, expected):
     verdict = Verdict(kind="validate", verdict="accepted", reasons=tuple(reasons))
     signal = label_quality_signal_of(verdict, at=NOON)
     assert (None if signal is None else (signal.is_bad, signal.value)) == expected
+
+
+@settings(deadline=None)  # the first call imports pyarrow's compute kernels
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=40), st.integers(1, 39), st.integers(1, 20))
+def test_rows_drawn_part_by_part_are_those_of_the_whole(ids, cut, num_rows_max):
+    table = pa.table({"id": [f"d{of}" for of in ids], "row": range(len(ids))})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drift_report, "DECISION_ROWS_MAX", num_rows_max)
+        parts = draw_rows(pa.concat_tables([draw_rows(table.slice(0, cut)), table.slice(cut)]))
+        assert parts.equals(draw_rows(table))

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
+from ratchet.adapters.s3_payloads import _in_parts
 from ratchet.core.payloads import Prediction, is_sampled
+from ratchet.core.ports import StoredObject
 from ratchet.serving.__main__ import _payload_writer
 from ratchet.serving.payload_writer import OBJECT_ROWS_MAX, Answered, PayloadWriter
 
@@ -79,6 +82,16 @@ def test_objects_hold_a_thousand_rows_at_most():
     sizes = [sum(len(Prediction.model_validate_json(line).labels) for line in data.splitlines())
              for data in bucket.objects.values()]  # fmt: skip
     assert sizes == [800, 800, 400, OBJECT_ROWS_MAX + 1]
+
+
+def test_objects_hold_a_few_megabytes_at_most():
+    bucket = Bucket()
+    writer = writer_to(bucket, flush_s=60)
+    for number in range(6):
+        writer.offer(answered(number, num_rows=64, num_features=3_072))
+    writer.close(within_s=10)
+    assert len(bucket.objects) == 3, "1.5 MB of features each"
+    assert len(bucket.predictions()) == 6
 
 
 def test_a_store_that_hangs_costs_memory_within_bounds_and_no_request_waits():
@@ -159,3 +172,17 @@ def test_a_log_that_cannot_be_is_off_and_says_why(monkeypatch, caplog, others, s
         monkeypatch.setenv(name, value)
     assert _payload_writer(task="digits", digest="d1") is None
     assert said in caplog.text
+
+
+def test_a_reader_holds_many_small_objects_or_few_large_ones():
+    def parts_of(size_bytes: int, *, number: int) -> list[int]:
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        stored = (
+            StoredObject(uri=f"s3://b/{each}", size_bytes=size_bytes, etag="e", last_modified_at=at)
+            for each in range(number)
+        )
+        return [len(part) for part in _in_parts(stored)]
+
+    assert parts_of(1_000, number=130) == [64, 64, 2]
+    assert parts_of(30 << 20, number=5) == [2, 2, 1]
+    assert parts_of(200 << 20, number=2) == [1, 1], "one is always read"

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ratchet import wiring
-from ratchet.actions.retraining import RetrainPorts
+from ratchet.actions.retraining import RetrainPorts, ask_situation
 from ratchet.actions.run_claims import RunJournal
 from ratchet.cli import app
 from ratchet.commands.run import _start
@@ -38,6 +38,7 @@ def ports(monkeypatch) -> RetrainPorts:
     )
     monkeypatch.setattr(wiring, "retrain_ports", lambda: made)
     monkeypatch.setattr(wiring, "pipelines", lambda: made.pipelines)
+    monkeypatch.setattr(wiring, "run_journal", lambda: made.journal)
     monkeypatch.setattr(wiring, "policy_digest", lambda task: "p")
     return made
 
@@ -156,6 +157,32 @@ def test_only_a_run_that_failed_is_retried(ports):
     assert (json.loads(answer.stdout)["state"], answer.exit_code) == ("RUNNING", 0)
     ports.pipelines.finish(run_id)
     assert isinstance(invoke("runs", "retry", run_id).exception, Conflict)
+
+
+def end_of_last(ports) -> str:
+    last = ask_situation(ports, task="digits").last
+    return last.end.state if last and last.end else ""
+
+
+def test_a_retry_that_succeeds_is_not_the_failure_that_it_repaired(ports):
+    """Its first end is in the journal: the sensor would train once more on labels that a model has seen by now."""
+    run_id = start(ports)
+    ports.pipelines.finish(run_id, "FAILED", "boom")
+    assert end_of_last(ports) == "FAILED"
+    assert invoke("runs", "retry", run_id).exit_code == 0
+    assert end_of_last(ports) == "", "in flight again"
+    ports.pipelines.finish(run_id)
+    assert end_of_last(ports) == "SUCCEEDED"
+
+
+def test_a_run_that_was_passed_by_a_newer_one_is_not_retried(ports):
+    first = start(ports)
+    ports.pipelines.finish(first, "FAILED", "boom")
+    second = start(ports)
+    refused = invoke("runs", "retry", first)
+    assert isinstance(refused.exception, Conflict)
+    assert "--again" in str(refused.exception)
+    assert [run.run_id for run in ports.pipelines.list_unfinished("digits")] == [second]
 
 
 def test_artifacts_are_listed_of_a_run_or_of_one_task(ports):

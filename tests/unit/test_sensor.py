@@ -74,6 +74,12 @@ class World:
         self.pipelines.finish(report.run_id)
 
 
+def test_a_policy_without_a_threshold_tells_none():
+    when = TriggerPolicy.model_validate({"when": {"labels_min": 5}})
+    told = tick(World().ports, TaskPolicy(trigger=when, digest="p1"), task="digits")
+    assert (told.threshold, told.threshold_now) == (None, None)
+
+
 def test_labels_make_one_run_and_no_more():
     world = World()
     assert world.tick().outcome == "skip"

@@ -59,6 +59,8 @@ def test_a_new_shard_is_a_hint(message):
         pytest.param({"Records": [of_s3("digits/notes.txt")]}, id="not a shard"),
         pytest.param({"Records": [of_s3(SHARD.replace("digits", "unknown"))]}, id="a task that nobody knows"),
         pytest.param(of_filer("digits/2026/05/04"), id="a folder"),
+        pytest.param({"event_type": "rename", "key": "/x", "message": "y"}, id="a rename without its paths"),
+        pytest.param({"event_type": "rename", "key": "/x", "message": {"new_entry": 1}}, id="a rename to a number"),
         pytest.param(of_filer("digits/.uploads/abc/0001.part"), id="a part of an upload"),
         pytest.param(of_filer(kind="delete"), id="SeaweedFS deletes"),
         pytest.param(of_filer(bucket="labels-of-others"), id="a bucket whose name begins alike"),

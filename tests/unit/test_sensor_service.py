@@ -155,10 +155,10 @@ def test_what_prometheus_sees():
 def test_a_log_line_is_one_object_and_holds_no_secret():
     output = io.StringIO()
     handler = logging.StreamHandler(output)
-    handler.setFormatter(JsonFormatter(secrets=["s3cret", 'q"uote', ""]))
+    handler.setFormatter(JsonFormatter(secrets=["s3cret", 'q"uote', "schlüssel", ""]))
     log = logging.Logger("sensor")
     log.addHandler(handler)
-    log.info("tick of %s\nwith s3cret", "digits", extra={"task": "digits", "run_id": None, "header": 'q"uote'})
+    log.info("tick of %s\ns3cret, schlüssel", "digits", extra={"task": "digits", "run_id": None, "header": 'q"uote'})
     try:
         raise ValueError("s3cret")
     except ValueError:
@@ -168,7 +168,7 @@ def test_a_log_line_is_one_object_and_holds_no_secret():
     assert first == {
         "level": "info",
         "logger": "sensor",
-        "message": "tick of digits\nwith ***",
+        "message": "tick of digits\n***, ***",
         "task": "digits",
         "header": "***",
     }
