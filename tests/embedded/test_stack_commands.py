@@ -11,7 +11,7 @@ from ratchet.settings import Settings, child_env
 from tests.conftest import PROJECT_DIR
 
 RATCHET = Path(sys.executable).with_name("ratchet")
-SERVICES = ["object_store", "mlflow", "gateway", "control_plane", "sensor"]
+SERVICES = ["object_store", "mlflow", "gateway", "control_plane", "sensor", "guard"]
 RSS_MIB_MAX = 3 * 1024
 
 
