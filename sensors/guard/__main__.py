@@ -5,9 +5,6 @@ It takes feedback from whoever reaches it, as the model servers take requests: p
 
 import argparse
 
-import uvicorn
-from pydantic import SecretStr
-
 from ratchet import wiring
 from ratchet.actions.guarding import GuardPolicies, GuardReport, TaskGuard
 from ratchet.core.errors import RatchetError
@@ -17,7 +14,7 @@ from ratchet.settings import Settings
 from sensors.guard.app import Service, make_app
 from sensors.guard.loop import GuardLoop
 from sensors.guard.metrics import GuardMetrics
-from sensors.json_logs import log_as_json
+from sensors.service import serve
 
 
 def main() -> None:
@@ -27,16 +24,7 @@ def main() -> None:
         service = make_service(settings)
     except RatchetError as error:
         raise SystemExit(f"error: {error}") from None
-    log_as_json(secrets=[value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)])
-    uvicorn.run(
-        make_app(service),
-        host=arguments.host,
-        port=arguments.port,
-        log_level="warning",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=3,
-    )
+    serve(make_app(service), settings, host=arguments.host, port=arguments.port)
 
 
 def make_service(settings: Settings) -> Service:

@@ -8,14 +8,10 @@ import ipaddress
 import socket
 import threading
 
-import uvicorn
-from pydantic import SecretStr
-
 from ratchet import wiring
 from ratchet.actions.schedules import reconcile_schedules
 from ratchet.core.errors import RatchetError, SettingsError
 from ratchet.settings import Settings
-from sensors.json_logs import log_as_json
 from sensors.label_sensor.app import Service, make_app
 from sensors.label_sensor.loop import SensorLoop
 from sensors.label_sensor.metrics import SensorMetrics
@@ -25,6 +21,7 @@ from sensors.label_sensor.schedule_keeper import ScheduleKeeper
 from sensors.label_sensor.tick import TickReport, tick
 from sensors.label_sensor.tick_archive import TickArchive, TickWriter
 from sensors.label_sensor.tick_log import TickLog
+from sensors.service import serve
 
 _WRITE_LAST_WITHIN_S = 1.5
 
@@ -37,16 +34,7 @@ def main() -> None:
         service = make_service(settings)
     except RatchetError as error:
         raise SystemExit(f"error: {error}") from None
-    log_as_json(secrets=[value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)])
-    uvicorn.run(
-        make_app(service),
-        host=arguments.host,
-        port=arguments.port,
-        log_level="warning",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=3,
-    )
+    serve(make_app(service), settings, host=arguments.host, port=arguments.port)
 
 
 def make_service(settings: Settings) -> Service:
