@@ -40,4 +40,5 @@ def log_as_json(*, secrets: Sequence[str] = ()) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(secrets=secrets))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of each request; the guard makes one every 2 s
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns at each retry; our ticks say it once
