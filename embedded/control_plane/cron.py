@@ -37,8 +37,8 @@ _SHORTHANDS = {
 }
 _EVERY = re.compile(r"@every (?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+(.*)", re.DOTALL)
-_HORIZON = timedelta(days=5 * 366)
-"""29 February comes at least once in eight years around 2100, but robfig/cron gives up after five as well."""
+_YEARS_MAX = 5
+"""robfig/cron gives up after the fifth year that follows, though around 2100 a 29 February may take eight."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Cron:
     """None is UTC."""
 
     def next_after(self, moment: datetime) -> datetime | None:
-        """The first time after `moment` (aware), to the second; None when there is none within five years."""
+        """The first time after `moment` (aware), to the second; None when there is none in the next five years."""
         assert moment.tzinfo is not None, "a schedule needs an aware time"
         start = moment.astimezone(UTC).replace(microsecond=0)
         if self.every_s:
@@ -63,7 +63,7 @@ class Cron:
     def _times_from(self, moment: datetime) -> Iterator[datetime]:
         """moment: in UTC, as what is yielded. Every step is one of real time, so that none repeats or goes back."""
         seconds, minutes, hours, _, months, _ = self.fields
-        end = moment + _HORIZON
+        end = datetime(moment.year + _YEARS_MAX + 1, 1, 1, tzinfo=UTC)
         while moment < end:
             clock = moment.astimezone(self.zone or UTC)
             if clock.month not in months or not self._is_day(clock):

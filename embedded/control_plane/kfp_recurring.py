@@ -7,8 +7,8 @@ from fastapi import APIRouter, Body
 from embedded.control_plane.kfp_experiments import experiment_id_for
 from embedded.control_plane.kfp_launch import resolve_launch
 from embedded.control_plane.kfp_listing import ListParameters, list_page
-from embedded.control_plane.kfp_slots import check_recurring, max_concurrency_of
-from embedded.control_plane.kfp_wire import name_in, new_id, now_text, show
+from embedded.control_plane.kfp_slots import check_recurring, last_slot_of, max_concurrency_of, slot_before
+from embedded.control_plane.kfp_wire import name_in, new_id, now_text, parse_time, show, time_text
 from embedded.control_plane.store import Document, Store
 from ratchet.core.errors import DataRejected
 
@@ -70,7 +70,6 @@ def _add_recurring(store: Store, body: Document) -> Document:
         "max_concurrency": str(max_concurrency_of(body)),
         "created_at": created_at,
         "updated_at": created_at,
-        "_last_slot": created_at,
         "_index": 0,
         "_spec_digest": spec_digest,
         **{key: body[key] for key in _KEPT if body.get(key) is not None},
@@ -84,7 +83,15 @@ def _enabled(recurring: Document) -> Document:
     if recurring["status"] == "ENABLED":
         return recurring
     now = now_text()
-    return {**recurring, "mode": "ENABLE", "status": "ENABLED", "updated_at": now, "_last_slot": now}
+    last = slot_before(
+        recurring["trigger"],
+        last_slot=last_slot_of(recurring),
+        made_at=parse_time(recurring["created_at"]),
+        now=parse_time(now),
+    )
+    kept = {key: value for key, value in recurring.items() if key != "_last_slot"}
+    moved = {"_last_slot": time_text(last)} if last else {}
+    return {**kept, **moved, "mode": "ENABLE", "status": "ENABLED", "updated_at": now}
 
 
 def _shown(store: Store, recurring: Document) -> Document:

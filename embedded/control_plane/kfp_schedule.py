@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from embedded.control_plane.engine.engine import Engine
 from embedded.control_plane.kfp_launch import add_run
 from embedded.control_plane.kfp_macros import expand_macros
-from embedded.control_plane.kfp_slots import due_slot, max_concurrency_of
+from embedded.control_plane.kfp_slots import due_slot, last_slot_of, max_concurrency_of
 from embedded.control_plane.kfp_wire import now_text, parse_time, time_text
 from embedded.control_plane.store import Document, Store
 from ratchet.core.errors import Conflict, RatchetError
@@ -51,6 +51,9 @@ class Schedule:
                     self._engine.submit(run_id)
             except RatchetError as error:
                 self._note_error(recurring["recurring_run_id"], str(error))
+            except Exception as error:  # whatever is wrong with this one, the others are due
+                log.exception("recurring run %s failed to start its slot", recurring["recurring_run_id"])
+                self._note_error(recurring["recurring_run_id"], f"{type(error).__name__}: {error}")
 
     def _tick_for_ever(self) -> None:
         while not self._is_stopping.wait(_TICK_S):
@@ -63,10 +66,14 @@ class Schedule:
         """Write the run of the slot that is due, and move the schedule on; None when nothing is due."""
         with self._store.transaction():
             recurring = self._store.get("recurring_run", recurring_run_id)
-            last_slot = parse_time(recurring["_last_slot"])
-            catches_up = recurring.get("no_catchup") is False
-            trigger = recurring["trigger"]
-            slot = due_slot(trigger, last_slot=last_slot, now=now, catches_up=catches_up, zone=self._zone)
+            slot = due_slot(
+                recurring["trigger"],
+                last_slot=last_slot_of(recurring),
+                made_at=parse_time(recurring["created_at"]),
+                now=now,
+                catches_up=recurring.get("no_catchup") is False,
+                zone=self._zone,
+            )
             if (
                 slot is None
                 or recurring["status"] != "ENABLED"

@@ -30,7 +30,7 @@ _NAMES = {
     "weekday": ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
 }
 _FIRST_OF = {"month": 1, "weekday": 0}
-_HORIZON = timedelta(days=5 * 366)
+_YEARS_MAX = 5
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def cron_in_zone(cron: str, zone: str) -> str:
 
 
 def next_slot(cron: str, after: datetime, *, began_at: datetime | None = None) -> datetime | None:
-    """The first slot after a moment, in UTC; None when there is none within five years.
+    """The first slot after a moment, in UTC; None when there is none in the next five years.
 
     began_at: when the schedule was made, from which on `@every 6h` counts; without it there is no telling.
     """
@@ -78,7 +78,7 @@ def next_slot(cron: str, after: datetime, *, began_at: datetime | None = None) -
         every = timedelta(seconds=slots.every_s)
         return began_at + max((after - began_at) // every + 1, 1) * every
     moment = after.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=1)
-    end = moment + _HORIZON
+    end = datetime(moment.year + _YEARS_MAX + 1, 1, 1, tzinfo=UTC)
     while moment < end:
         wait_s = _s_to_try_next(slots, moment.astimezone(slots.zone or UTC))
         if not wait_s:

@@ -85,7 +85,7 @@ class World:
     def create(self, trigger: dict[str, Any], *, began_at: datetime, **fields: Any) -> str:
         body = {"display_name": "n", "pipeline_spec": self.spec, "trigger": trigger, **fields}
         recurring_run_id = str(self.routes["create_recurring_run"](body)["recurring_run_id"])
-        began = {"_last_slot": f"{began_at:%Y-%m-%dT%H:%M:%S.%fZ}"}
+        began = {"created_at": f"{began_at:%Y-%m-%dT%H:%M:%S.%fZ}"}
         self.store.change("recurring_run", recurring_run_id, lambda found: {**found, **began})
         return recurring_run_id
 

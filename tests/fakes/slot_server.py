@@ -136,7 +136,7 @@ class SlotServer:
         due = []
         after = max(
             self._looked_at[schedule.schedule_id],
-            self._start_at.get(schedule.schedule_id, BEGAN_AT) - timedelta(seconds=1),
+            self._start_at.get(schedule.schedule_id, BEGAN_AT),
         )
         while (slot := next_slot(schedule.cron, after, began_at=schedule.created_at)) and slot <= self.now:
             due.append((schedule.schedule_id, schedule.name, slot))

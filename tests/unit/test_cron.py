@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from embedded.control_plane.cron import parse_cron
 from embedded.control_plane.kfp_macros import expand_macros
-from embedded.control_plane.kfp_slots import due_slot
 from ratchet.core.errors import DataRejected
 
 MONDAY = datetime(2026, 1, 5, 8, 59, 59, tzinfo=UTC)
@@ -74,35 +73,6 @@ def test_times_rise_and_match_their_own_expression(moment: Any, expression: Any)
 
 def at(hour: int, minute: int = 0, day: int = 5) -> datetime:
     return datetime(2026, 1, day, hour, minute, tzinfo=UTC)
-
-
-HOURLY = {"cron_schedule": {"cron": "0 0 * * * *"}}
-EVERY_10_MIN = {"periodic_schedule": {"interval_second": "600"}}
-ENDED = {"cron_schedule": {"cron": "0 0 * * * *", "end_time": "2026-01-05T03:30:00Z"}}
-LATER = {"periodic_schedule": {"interval_second": "600", "start_time": "2026-01-05T09:00:00Z"}}
-
-
-@pytest.mark.parametrize(
-    ("trigger", "now", "catches_up", "expected"),
-    [
-        pytest.param(HOURLY, at(0, 59), False, None, id="not-yet"),
-        pytest.param(HOURLY, at(1), False, at(1), id="on-the-second"),
-        pytest.param(HOURLY, at(5, 30), True, at(1), id="catching-up-takes-the-oldest-missed"),
-        pytest.param(HOURLY, at(5, 30), False, at(5), id="else-the-newest-missed"),
-        pytest.param(HOURLY, at(5, 30, day=25), False, at(5, day=25), id="after-weeks-as-well"),
-        pytest.param(EVERY_10_MIN, at(0, 35), False, at(0, 30), id="interval-newest-missed"),
-        pytest.param(EVERY_10_MIN, at(0, 35), True, at(0, 10), id="interval-oldest-missed"),
-        pytest.param(ENDED, at(9), False, at(3), id="none-after-the-end"),
-        pytest.param(LATER, at(8), False, None, id="none-before-the-start"),
-    ],
-)
-def test_due_slot_is_the_oldest_or_newest_missed(trigger: Any, now: Any, catches_up: Any, expected: Any) -> None:
-    assert due_slot(trigger, last_slot=at(0), now=now, catches_up=catches_up) == expected
-
-
-def test_a_second_by_second_schedule_is_quick_after_a_year_of_silence() -> None:
-    now = at(0, day=6).replace(year=2027)
-    assert due_slot({"cron_schedule": {"cron": "* * * * * *"}}, last_slot=at(0), now=now, catches_up=False) == now
 
 
 @pytest.mark.parametrize(
