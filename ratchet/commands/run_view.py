@@ -15,7 +15,7 @@ from ratchet.core.errors import Unavailable
 from ratchet.core.ports import Pipelines, RunState, RunTask
 
 POLL_S = 0.5
-_ERROR_LENGTH = 120
+_ERROR_LENGTH = 240
 _STYLE_OF = {"SUCCEEDED": "green", "FAILED": "bold red", "RUNNING": "cyan", "CANCELED": "yellow", "SKIPPED": "dim"}
 
 
@@ -87,9 +87,12 @@ def tree_of(run: RunState, tasks: Sequence[RunTask], *, now: datetime) -> Group:
 
 
 def short_error(error: str) -> str:
-    """The last line: of a stack trace, what went wrong."""
-    lines = [line for line in error.splitlines() if line.strip()]
-    return lines[-1].strip()[:_ERROR_LENGTH] if lines else ""
+    """One line: the first, or, of a stack trace, the last, which says what went wrong."""
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    is_stack = any(line.startswith("Traceback") for line in lines)
+    return lines[-1 if is_stack else 0][:_ERROR_LENGTH]
 
 
 class _LiveView:

@@ -94,7 +94,8 @@ CASES = [
             "exit-handler-1": FAILED,
             "exit-handler-1/fail": FAILED,
             "exit-handler-1/say": SKIPPED,
-            "report": "alarm FAILED exit-handler-1 fail: exit code 1: RuntimeError: broken on purpose",
+            "report": "alarm FAILED exit-handler-1 fail: "
+            "RuntimeError: broken on purpose (ephemeral_component.py, line 8, in fail)",
         },
         id="exit-handler-red",
     ),

@@ -265,4 +265,5 @@ def test_how_long_a_task_took(item, seconds):
 
 def test_of_a_stack_trace_the_last_line_is_shown():
     assert short_error("Traceback\n  File x\nValueError: boom\n\n") == "ValueError: boom"
+    assert short_error("ValueError: boom (my_task.py, line 3)\nmore") == "ValueError: boom (my_task.py, line 3)"
     assert short_error("") == ""

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from embedded.control_plane.engine import recorder
+from embedded.control_plane.engine.failure_text import describe_failure, last_words_of
 from embedded.control_plane.engine.family import MARK_VARIABLE, list_marked, stop_marked
 from embedded.control_plane.engine.log_cap import growing
 from embedded.control_plane.engine.machine import used_memory_bytes
@@ -21,7 +22,8 @@ from embedded.processes import tethered
 
 GRACE_S = 10.0
 """From SIGTERM to SIGKILL; Kubernetes gives a pod 30 s."""
-_TAIL_BYTES = 4096
+_TAIL_BYTES = 256 * 1024
+"""Of a log, enough for the tracebacks of several workers."""
 _MEMORY_POLL_S = 0.25
 _RECORDER = str(Path(recorder.__file__))
 
@@ -38,7 +40,7 @@ class TaskExit:
     ending: Ending
     code: int
     message: str = ""
-    """Why, in one line: of a failure, the last line of its log."""
+    """Why, in one line; see failure_text.py."""
 
     @property
     def is_success(self) -> bool:
@@ -151,7 +153,9 @@ class TaskProcess:
 
     def _exit_of(self, code: int, command: TaskCommand) -> TaskExit:
         if self._why is Ending.TIMED_OUT:
-            return TaskExit(self._why, code, f"timed out after {command.timeout_s:g} s")
+            last = last_words_of(tail_of(command.log_path))
+            said = f"; the last line of its log is: {last}" if last else ""
+            return TaskExit(self._why, code, f"timed out after {command.timeout_s:g} s{said}")
         if self._why is Ending.OUT_OF_MEMORY:
             used, limit = gibibytes(self._memory_bytes_used), gibibytes(command.memory_bytes_max)
             return TaskExit(self._why, code, f"killed: it used {used} of memory; its limit is {limit}")
@@ -164,7 +168,8 @@ def exit_of(code: int, log_path: Path) -> TaskExit:
     """Of a process that ended by itself."""
     if code == 0:
         return TaskExit(Ending.EXITED, 0)
-    return TaskExit(Ending.EXITED, code, f"exit code {code}: {last_line_of(log_path)}")
+    message = describe_failure(code, tail_of(log_path))
+    return TaskExit(Ending.EXITED, code, message)
 
 
 def _words_of(words: list[str], exit_path: Path | None) -> list[str]:
@@ -174,10 +179,10 @@ def _words_of(words: list[str], exit_path: Path | None) -> list[str]:
     return [sys.executable, "-S", "-E", _RECORDER, str(os.getpid()), str(exit_path), "--", *words]
 
 
-def last_line_of(log_path: Path) -> str:
-    """The last line with text in it: in Python, the name and message of the exception."""
+def tail_of(log_path: Path) -> str:
+    """The end of a log, from the beginning of a line on."""
     with log_path.open("rb") as log:
-        log.seek(0, os.SEEK_END)
-        log.seek(max(0, log.tell() - _TAIL_BYTES))
-        lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
-    return next((line for line in reversed(lines) if line), "it wrote no log")
+        size = log.seek(0, os.SEEK_END)
+        log.seek(max(0, size - _TAIL_BYTES))
+        text = log.read().decode(errors="replace")
+    return text if size <= _TAIL_BYTES else text.partition("\n")[2]
