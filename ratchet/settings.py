@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from ratchet.core.errors import SettingsError
+from ratchet.core.validation_text import first_problem, problem_text
 
 PREFIX = "RATCHET_"
 PROFILE_VARIABLE = "RATCHET_PROFILE"
@@ -135,9 +136,9 @@ def settings_of(variables: dict[str, str]) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = variable_of(str(first["loc"][0]))
-        raise SettingsError(f"{name}: {first['msg']}. Correct it in the environment or in the profile file.") from None
+        place, details = first_problem(error)
+        told = problem_text(details, subject=f"{variable_of(str(place[0]))}:")
+        raise SettingsError(f"{told}. Correct it in the environment or in the profile file.") from None
 
 
 def parse_profile(text: str, *, where: str) -> dict[str, str]:

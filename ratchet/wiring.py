@@ -6,9 +6,9 @@ Adapters are imported where they are built: a step pays for its own technology o
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
-import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
+from ratchet.config_files import load_model, load_yaml
 from ratchet.core import ports
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import PolicyError
@@ -38,13 +38,19 @@ def task_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in (settings().configs_dir / "tasks").glob("*.yaml")))
 
 
+def check_task(task: str) -> None:
+    """PolicyError, with the tasks that there are, when none has that name."""
+    if task not in task_names():
+        folder, known = settings().configs_dir / "tasks", ", ".join(task_names()) or "none"
+        raise PolicyError(f"There is no task {task!r} in {folder}; known: {known}.")
+
+
 @lru_cache
 def task_spec(task: str) -> TaskSpec:
     """The task of that name; PolicyError when there is none, or its file is wrong."""
+    check_task(task)
     path = settings().configs_dir / "tasks" / f"{task}.yaml"
-    if task not in task_names():
-        raise PolicyError(f"There is no task {task!r} in {path.parent}; known: {', '.join(task_names()) or 'none'}.")
-    spec = _load_model(path, TaskSpec)
+    spec = load_model(path, TaskSpec)
     if spec.name != task:
         raise PolicyError(f"{path}: name is {spec.name!r}; it must be the file's name, {task!r}.")
     return spec
@@ -52,13 +58,13 @@ def task_spec(task: str) -> TaskSpec:
 
 def policy(task: str, name: str, kind: type[Model]) -> Model:
     """A task's policy, for example `policy("digits", "rollout", RolloutPolicy)`."""
-    return _load_model(_policy_path(task_spec(task), name), kind)
+    return load_model(_policy_path(task_spec(task), name), kind)
 
 
 def policy_digest(task: str) -> str:
     """The digest of the task and of all its policies: part of every run key."""
     spec = task_spec(task)
-    policies = {name: _load_yaml(_policy_path(spec, name)) for name in POLICY_NAMES}
+    policies = {name: load_yaml(_policy_path(spec, name)) for name in POLICY_NAMES}
     return digest_of({"task": spec.model_dump(mode="json"), "policies": policies})
 
 
@@ -69,15 +75,16 @@ def schedules_path() -> "Path":
 def wanted_schedules() -> "tuple[WantedSchedule, ...] | None":
     """What configs/schedules.yaml asks for, read anew at each call; None when there is no such file.
 
-    PolicyError names what is wrong in it, a task that there is not, too.
+    PolicyError names what is wrong in it, a task that there is not, too. A task whose own file is wrong keeps its
+    schedules, and those of the others follow the file.
     """
     from ratchet.core.schedules import ScheduleFile
 
     if not schedules_path().is_file():
         return None
-    wanted = _load_model(schedules_path(), ScheduleFile).schedules
+    wanted = load_model(schedules_path(), ScheduleFile).schedules
     for schedule in wanted:
-        task_spec(schedule.task)
+        check_task(schedule.task)
     return wanted
 
 
@@ -256,23 +263,3 @@ def guard_ports() -> "GuardPorts":
 
 def _policy_path(spec: TaskSpec, name: str) -> "Path":
     return settings().configs_dir / "policies" / spec.policies.get(name, f"{name}.yaml")
-
-
-def _load_model(path: "Path", kind: type[Model]) -> Model:
-    try:
-        return kind.model_validate(_load_yaml(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise PolicyError(
-            f"{path}: {field}: {first['msg']}. Correct the file; {kind.__name__} lists its fields."
-        ) from None
-
-
-def _load_yaml(path: "Path") -> object:
-    try:
-        return yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise PolicyError(f"{path} is not there. Add it, or point RATCHET_CONFIGS_DIR to the right folder.") from None
-    except yaml.YAMLError as error:
-        raise PolicyError(f"{path} is not YAML: {error}") from None

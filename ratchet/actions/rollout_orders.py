@@ -13,6 +13,7 @@ from ratchet.actions.rollout_record import folder_of
 from ratchet.core.errors import Conflict
 from ratchet.core.ports import ObjectStore
 from ratchet.core.rollout.judge import Orders
+from ratchet.core.validation_text import validation_text
 
 logger = logging.getLogger(__name__)
 
@@ -87,5 +88,5 @@ class OrderBook:
             try:
                 self._orders.append(Order.model_validate_json(data))
             except ValidationError as error:
-                logger.warning("%s is no order, nobody obeys it: %s", uri, error.errors()[0]["msg"])
+                logger.warning("%s is no order, nobody obeys it: %s", uri, validation_text(error, whole="it"))
         return tuple(self._orders)

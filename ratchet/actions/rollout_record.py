@@ -28,6 +28,7 @@ from ratchet.core.rollout.history import History, JudgedLook
 from ratchet.core.rollout.judge import Progress
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.window import LatencyLimits
+from ratchet.core.validation_text import validation_text
 from ratchet.core.verdict import Reason, Verdict
 
 Part = TypeVar("Part", bound=BaseModel)
@@ -142,7 +143,7 @@ class RecordReader:
                 "`ratchet rollout status --task T --json` names the last one's run id."
             ) from None
         except ValidationError as error:
-            raise DataRejected(f"{uri}: {error.errors()[0]['msg']}. {_WRITTEN_ONCE}") from None
+            raise DataRejected(f"{uri}: {validation_text(error)}. {_WRITTEN_ONCE}") from None
 
 
 def fetch_current_run_id(objects: ObjectStore, *, task: str, bucket: str) -> str:

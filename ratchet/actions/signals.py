@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from ratchet.core.errors import NotFound
 from ratchet.core.ports import ObjectStore
 from ratchet.core.signals import SIGNAL_KINDS, Signal, SignalKind
+from ratchet.core.validation_text import validation_text
 
 logger = logging.getLogger(__name__)
 
@@ -37,13 +38,11 @@ def _fetch(objects: ObjectStore, uri: str, *, kind: SignalKind) -> Signal | None
     except NotFound:
         return None
     except ValidationError as error:
-        logger.warning("%s is not a signal (%s) and is left out; the next finding replaces it.", uri, _first(error))
+        logger.warning(
+            "%s is not a signal (%s) and is left out; the next finding replaces it.", uri, validation_text(error)
+        )
         return None
     if signal.kind != kind:
         logger.warning("%s holds a signal of kind %r and is left out; the next finding replaces it.", uri, signal.kind)
         return None
     return signal
-
-
-def _first(error: ValidationError) -> str:
-    return str(error.errors()[0]["msg"])

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from ratchet.core.errors import Conflict, DataRejected
 from ratchet.core.ledger import LedgerEntry
 from ratchet.core.ports import ObjectStore, StoredObject
+from ratchet.core.validation_text import validation_text
 
 
 class S3Ledger:
@@ -55,6 +56,6 @@ class S3Ledger:
             return LedgerEntry.model_validate_json(self._objects.fetch(uri))
         except ValidationError as error:
             raise DataRejected(
-                f"{uri} is not a ledger entry: {error.errors()[0]['msg']}. Entries are written once and never edited; "
+                f"{uri} is not a ledger entry: {validation_text(error)}. Entries are written once and never edited; "
                 "restore this object from its backup."
             ) from None

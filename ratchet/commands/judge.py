@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
-from pydantic import ValidationError
 
 from ratchet.commands.output import JsonFlag, print_json, stderr
-from ratchet.core.errors import DataRejected, NotFound, PolicyError
+from ratchet.config_files import load_model
+from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.verdict import Verdict
 
@@ -66,22 +65,10 @@ def replay(
         raise typer.Exit(1)
 
 
-def load_policy(path: Path) -> RolloutPolicy:
-    """A rollout policy from a YAML file; PolicyError names the field that is wrong."""
-    try:
-        return RolloutPolicy.model_validate(yaml.safe_load(_read_text(path)))
-    except yaml.YAMLError as error:
-        raise PolicyError(f"{path} is not YAML: {error}. Correct the file.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise PolicyError(f"{path}: {field}: {first['msg']}. RolloutPolicy lists the fields.") from None
-
-
 def _replay_trace(trace: Path, policy_path: Path) -> tuple[Verdict, "History"]:
     from ratchet.core.rollout.trace import parse_trace, replay
 
-    return replay(parse_trace(_read_text(trace), where=str(trace)), load_policy(policy_path))
+    return replay(parse_trace(_read_text(trace), where=str(trace)), load_model(policy_path, RolloutPolicy))
 
 
 def _replay_rollout(task: str, run_id: str) -> tuple[Verdict, "History", list[str]]:

@@ -45,8 +45,13 @@ class PolicyFiles:
 
 def _stamp_of(configs_dir: Path) -> tuple[tuple[str, int, int], ...]:
     """Changes when a task or policy file is added, removed or written."""
-    found = []
-    for path in sorted(configs_dir.glob("*/*.yaml")):
+    return tuple((str(path), *_stat_of(path)) for path in sorted(configs_dir.glob("*/*.yaml")))
+
+
+def _stat_of(path: Path) -> tuple[int, int]:
+    """Time of the last change and size; zeros for what cannot be looked at: reading it says why."""
+    try:
         stat = path.stat()
-        found.append((str(path), stat.st_mtime_ns, stat.st_size))
-    return tuple(found)
+    except OSError:
+        return 0, 0
+    return stat.st_mtime_ns, stat.st_size

@@ -18,6 +18,7 @@ from ratchet.core.rollout.history import History, JudgedLook, judge_look, policy
 from ratchet.core.rollout.judge import Action, Look, Progress, begin
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.window import ArmWindow, LatencyLimits, Window, latency_limits_of
+from ratchet.core.validation_text import validation_text
 from ratchet.core.verdict import Verdict
 
 _FIRST_SERVER_ERROR = 500
@@ -70,10 +71,8 @@ def _parse_line(line: str, *, where: str) -> TracedRequest:
     try:
         return TracedRequest.model_validate_json(line)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
         raise DataRejected(
-            f"{where}: {field + ': ' if field else ''}{first['msg']}. Expected "
+            f"{where}: {validation_text(error, whole='the line')}. Expected "
             '{"t": seconds, "revision": "stable"|"canary", "status": int, "latency_ms": float}; correct the line.'
         ) from None
 
