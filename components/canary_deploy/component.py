@@ -18,7 +18,10 @@ def canary_deploy(
     verdict: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
 ) -> NamedTuple("Outputs", [("verdict_name", str)]):
-    """Serve the challenger to 10, 50, 100 % of live traffic: "promoted", "rolled_back" or "inconclusive"."""
+    """Serve the challenger to 10, 50, 100 % of live traffic.
+
+    Gives "promoted", "rolled_back", "inconclusive" or "no_traffic".
+    """
     from pathlib import Path
 
     from components.canary_deploy.step import canary_deploy_step

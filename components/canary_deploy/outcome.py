@@ -12,7 +12,7 @@ from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.report import render_report
 from ratchet.core.verdict import Reason, Verdict
 
-VerdictName = Literal["promoted", "rolled_back", "inconclusive"]
+VerdictName = Literal["promoted", "rolled_back", "inconclusive", "no_traffic"]
 NO_LOOKS = History()
 
 
@@ -71,6 +71,11 @@ def unready_reason(error: Unavailable, *, limit_s: float) -> Reason:
 def other_champion_reason(*, began_with: ModelRef, now: ModelRef) -> Reason:
     text = f"this rollout was compared with version {began_with.version}; meanwhile version {now.version} is champion"
     return Reason(check="champion", value=now.digest, limit=began_with.digest, passed=False, text=text)
+
+
+def try_again_reason(task: str, model: ModelRef) -> Reason:
+    text = f"once there are requests, `ratchet rollout start --task {task} --version {model.version}` tries it again"
+    return Reason(check="next_step", value="no requests", limit="requests", passed=False, text=text)
 
 
 def first_champion_reason() -> Reason:

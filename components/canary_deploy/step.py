@@ -22,6 +22,7 @@ from components.canary_deploy.outcome import (
     other_champion_reason,
     refused_reason,
     render_verdict,
+    try_again_reason,
     unready_reason,
     write_verdict,
 )
@@ -57,7 +58,11 @@ from ratchet.core.verdict import Reason
 
 logger = logging.getLogger(__name__)
 
-_VERDICT_OF_ACTION: Mapping[Action, VerdictName] = {Action.ADVANCE: "promoted", Action.ROLL_BACK: "rolled_back"}
+_VERDICT_OF_ACTION: Mapping[Action, VerdictName] = {
+    Action.ADVANCE: "promoted",
+    Action.ROLL_BACK: "rolled_back",
+    Action.NO_TRAFFIC: "no_traffic",
+}
 """By the action of the last look; any other is inconclusive."""
 _NAMES: Mapping[str, VerdictName] = {name: name for name in get_args(VerdictName)}
 
@@ -124,8 +129,7 @@ def _settle_earlier(rollout: Rollout) -> Outcome | None:
     if ended is not None and ended.kind != "promoted":
         stop_mirror(ports.services, task=rollout.task)
         _serve(rollout, champion)
-        name: VerdictName = "rolled_back" if ended.kind == "rolled_back" else "inconclusive"
-        return _outcome_before(rollout, name, ledger_reason(ended, passed=False))
+        return _outcome_before(rollout, _name_of(ended, rollout.recorded), ledger_reason(ended, passed=False))
     if is_refused:
         reason = refused_reason(model, entries)
         _record(rollout, kind="withdrawn", reason=reason.text)
@@ -137,6 +141,12 @@ def _settle_earlier(rollout: Rollout) -> Outcome | None:
         _serve(rollout, champion)
         return _outcome_before(rollout, "inconclusive", reason)
     return None
+
+
+def _name_of(ended: LedgerEntry, recorded: Recorded | None) -> VerdictName:
+    if ended.kind == "rolled_back":
+        return "rolled_back"
+    return "no_traffic" if recorded is not None and recorded.outcome == "no_traffic" else "inconclusive"
 
 
 def _outcome_before(rollout: Rollout, name: VerdictName, reason: Reason) -> Outcome:
@@ -224,9 +234,10 @@ def _outcome_of(history: History, recorded: Recorded) -> Outcome:
     """What the last look came to, and whether the champion could have been loaded again."""
     last = history.looks[-1]
     beside = (recorded.fallback,) if recorded.fallback else ()
-    return Outcome(
-        _VERDICT_OF_ACTION.get(last.decision.action, "inconclusive"), (*last.decision.reasons, *beside), history
-    )
+    name = _VERDICT_OF_ACTION.get(last.decision.action, "inconclusive")
+    if name == "no_traffic":
+        beside = (*beside, try_again_reason(recorded.begin.task, recorded.begin.model))
+    return Outcome(name, (*last.decision.reasons, *beside), history)
 
 
 def _is_rolled_out(state: ServiceState | None, model: ModelRef) -> bool:
@@ -322,7 +333,8 @@ def _ledger_kind_of(outcome: Outcome, policy: RolloutPolicy) -> LedgerKind:
     """A canary that a person stopped is closed, not refused: nobody proved anything against it."""
     looks = outcome.history.looks
     is_aborted = bool(looks and looks[-1].look.orders.abort_reason)
-    is_refused = outcome.name == "rolled_back" or (policy.on_inconclusive == "roll_back" and not is_aborted)
+    is_unclear = outcome.name == "inconclusive" and not is_aborted
+    is_refused = outcome.name == "rolled_back" or (is_unclear and policy.on_inconclusive == "roll_back")
     return "rolled_back" if is_refused else "withdrawn"
 
 

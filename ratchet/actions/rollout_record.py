@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, model_validator
 
 from ratchet.actions.errand import Errand
 from ratchet.core.errors import Conflict, DataRejected, NotFound
@@ -47,6 +47,14 @@ class RolloutBegin(BaseModel):
     champion: ModelRef
     policy: RolloutPolicy
     at: AwareDatetime
+
+    @model_validator(mode="before")
+    @classmethod
+    def _judged_as_it_began(cls, data: object) -> object:
+        """Records from before `on_no_traffic` waited, and are replayed so."""
+        if isinstance(data, dict) and isinstance(policy := data.get("policy"), dict) and "on_no_traffic" not in policy:
+            return data | {"policy": policy | {"on_no_traffic": "wait"}}
+        return data
 
 
 class Checkpoint(BaseModel):

@@ -1,7 +1,13 @@
-"""A recorded rollout judged again, look by look, and compared with what was recorded. Pure."""
+"""A recorded rollout judged again, look by look, and compared with what was recorded. Pure.
+
+Compared are numbers and decisions, bit for bit. Wording is no evidence: a sentence may read better in a later version,
+and a memory that an earlier version did not keep is not compared with what it did not write.
+"""
+
+from typing import Any
 
 from ratchet.actions.rollout_record import Recorded
-from ratchet.core.rollout.history import History, policy_digest_of, replay_looks
+from ratchet.core.rollout.history import History, JudgedLook, policy_digest_of, replay_looks
 from ratchet.core.rollout.judge import Progress
 from ratchet.core.verdict import Verdict
 
@@ -16,7 +22,7 @@ def replay_record(recorded: Recorded) -> tuple[Verdict, History, list[str]]:
     differences = [
         f"look {number}: {again.decision.action} now, {then.decision.action} as recorded"
         for number, (again, then) in enumerate(zip(looks, recorded.looks, strict=True), 1)
-        if again.model_dump_json() != then.model_dump_json()
+        if _numbers_of(again) != _numbers_of(then)
     ]
     history = History(looks=looks, limits=recorded.history.limits)
     verdict = Verdict(
@@ -36,8 +42,18 @@ def replay_record(recorded: Recorded) -> tuple[Verdict, History, list[str]]:
 
 def _end_differences(recorded: Recorded, verdict: Verdict, progress: Progress) -> list[str]:
     differences = []
-    if recorded.checkpoint is not None and recorded.checkpoint.progress != progress:
+    if recorded.checkpoint is not None and not _is_same(recorded.checkpoint.progress, progress):
         differences.append("the evidence after the last look is not what was recorded")
     if recorded.verdict is not None and recorded.verdict.verdict != verdict.verdict:
         differences.append(f"the verdict is {verdict.verdict} now, {recorded.verdict.verdict} as recorded")
     return differences
+
+
+def _numbers_of(judged: JudgedLook) -> dict[str, Any]:
+    reasons = {"decision": {"reasons": {"__all__": {"text"}}}}
+    return judged.model_dump(mode="json", exclude=reasons)
+
+
+def _is_same(recorded: Progress, again: Progress) -> bool:
+    written = recorded.model_fields_set
+    return recorded.model_dump(mode="json", include=written) == again.model_dump(mode="json", include=written)

@@ -86,6 +86,7 @@ def judge_policy_of(policy: RolloutPolicy) -> RolloutPolicy:
             "blind_s_max": float(_NEVER),
             "returns_max": _NEVER,
             "on_inconclusive": "withdraw",
+            "on_no_traffic": "wait",
         }
     )
 

@@ -1,6 +1,7 @@
 """canary_deploy against a cluster in miniature: every ending, every crash, and two at once."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ratchet.actions.rollout_replay import replay_record
 from ratchet.core.errors import Conflict, Unavailable
 from ratchet.core.ledger import LedgerEntry, champion_of
 from ratchet.core.rollout.judge import Action
+from ratchet.core.rollout.policy import RolloutPolicy
 from tests.components.rollout_world import (
     CHALLENGER,
     CHAMPION,
@@ -94,19 +96,43 @@ def test_a_refused_model_may_try_again_when_somebody_says_so(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("changes", "check"),
+    ("changes", "name", "check"),
     [
-        pytest.param({"requests_per_s": 0.0}, "held", id="no-traffic"),
-        pytest.param({"stats_down_after_s": 12.0}, "traffic_numbers", id="numbers-do-not-come"),
+        pytest.param({"requests_per_s": 0.0}, "no_traffic", "no_traffic", id="no-traffic"),
+        pytest.param({"stats_down_after_s": 12.0}, "inconclusive", "traffic_numbers", id="numbers-do-not-come"),
     ],
 )
-def test_without_evidence_nobody_is_promoted_or_blamed(tmp_path: Path, changes: dict[str, Any], check: str) -> None:
+def test_without_evidence_nobody_is_promoted_or_blamed(
+    tmp_path: Path, changes: dict[str, Any], name: str, check: str
+) -> None:
     world = world_with_champion(tmp_path, **changes)
-    assert deploy(world, tmp_path) == "inconclusive"
+    assert deploy(world, tmp_path) == name
     assert world.served_uri() == CHAMPION.uri
     assert kinds(world)[1:] == [("withdrawn", "challenger")]
     failed = [r["check"] for r in json.loads((tmp_path / "verdict.json").read_text())["reasons"] if not r["passed"]]
     assert check in failed
+
+
+@pytest.mark.parametrize("on_inconclusive", ["withdraw", "roll_back", "ask"])
+def test_no_traffic_ends_soon_refuses_nobody_and_says_what_to_do(tmp_path: Path, on_inconclusive: str) -> None:
+    world = world_with_champion(tmp_path, requests_per_s=0.0)
+    policy = RolloutPolicy.model_validate({"on_inconclusive": on_inconclusive})
+    began_s = world.elapsed
+    assert deploy(world, tmp_path, policy=policy) == "no_traffic"
+    assert world.elapsed - began_s < 150
+    entry = world.ledger.list_entries(TASK)[-1]
+    assert entry.kind == "withdrawn"
+    assert "no request to either revision for 120.0 s, limit 120 s" in entry.reason
+    assert "ratchet rollout start --task digits --version 2" in entry.reason
+    assert deploy(world, tmp_path, policy=policy) == "no_traffic", "and the run, started again, says the same"
+    world.requests_per_s = 80.0
+    assert deploy(world, tmp_path, policy=policy, run_id="run-3") == "promoted"
+
+
+def test_no_traffic_is_known_from_the_record_when_the_verdict_was_not_written(tmp_path: Path) -> None:
+    world = world_with_champion(tmp_path, requests_per_s=0.0)
+    deploy_killed_at(world, tmp_path, "after ledger")
+    assert deploy(world, tmp_path) == "no_traffic"
 
 
 def test_a_canary_that_never_gets_ready_is_withdrawn(tmp_path: Path) -> None:
@@ -281,6 +307,22 @@ def test_the_recorded_windows_give_the_same_verdict_again(tmp_path: Path) -> Non
         verdict, history, differences = replay_record(recorded_of(world))
         assert (verdict.verdict, differences) == (name, [])
         assert history == recorded_of(world).history
+
+
+def test_a_record_of_an_earlier_version_has_the_same_verdict_again(tmp_path: Path) -> None:
+    """Its policy did not know silence, its memory did not keep it, and its sentences read otherwise."""
+    waiting = POLICY.model_copy(update={"on_no_traffic": "wait"})
+    world = world_with_champion(tmp_path, requests_per_s=0.0)
+    assert deploy(world, tmp_path, policy=waiting) == "inconclusive"
+    folder = f"s3://ratchet/rollouts/{TASK}/run-2"
+    begin = json.loads(world.objects.fetch(f"{folder}/begin.json"))
+    del begin["policy"]["on_no_traffic"], begin["policy"]["no_traffic_s_max"]
+    world.objects.put(f"{folder}/begin.json", json.dumps(begin).encode())
+    for uri in list(world.objects.list_uris(f"{folder}/looks/")):
+        older = re.sub(rb',"silent_since_s":[0-9.]+', b"", world.objects.fetch(uri))
+        world.objects.put(uri, older.replace(b"mirrored requests,", b"copies,"))
+    verdict, _, differences = replay_record(recorded_of(world))
+    assert (verdict.verdict, differences) == ("inconclusive", [])
 
 
 def with_a_burst(world: World, *, from_s: float, until_s: float) -> None:

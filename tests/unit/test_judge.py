@@ -25,7 +25,8 @@ from ratchet.core.rollout.window import (
 
 POLICY = RolloutPolicy(warm_up_requests=0, dark_requests=0)
 DARK = RolloutPolicy(warm_up_requests=0)
-FINAL = {Action.ROLL_BACK, Action.INCONCLUSIVE}
+FINAL = {Action.ROLL_BACK, Action.INCONCLUSIVE, Action.NO_TRAFFIC}
+CLOSED = {"rolled_back", "inconclusive", "no_traffic"}
 
 
 def arm(num: int, *, errors: int = 0, slow: int = 0) -> ArmWindow:
@@ -137,7 +138,8 @@ def test_a_rollout_walks_from_the_dark_to_its_promotion() -> None:
         pytest.param(window(arm(0), arm(19)), 30.0, Action.HOLD, id="stable-had-too-few-to-say"),
         pytest.param(window(arm(40), arm(40)), 899.0, Action.HOLD, id="little-comes"),
         pytest.param(window(arm(40), arm(40)), 900.0, Action.ADVANCE, id="little-came"),
-        pytest.param(window(arm(0), arm(0)), 900.0, Action.HOLD, id="no-traffic-at-all"),
+        pytest.param(window(arm(0), arm(0)), 119.0, Action.HOLD, id="no-traffic-yet"),
+        pytest.param(window(arm(0), arm(0)), 120.0, Action.NO_TRAFFIC, id="no-traffic-at-all"),
         pytest.param(window(arm(500, errors=25), arm(500)), 1.0, Action.HOLD, id="errs-in-the-dark"),
         pytest.param(window(arm(500, errors=100), arm(500)), 1.0, Action.ROLL_BACK, id="broken-in-the-dark"),
     ],
@@ -433,10 +435,10 @@ def test_what_is_routed_follows_from_the_phase_and_the_end_is_the_end(looks: lis
             assert progress == before
             assert judged.decision.action in FINAL | {Action.ADVANCE}
             continue
-        is_closed = progress.outcome in {"rolled_back", "inconclusive"}
+        is_closed = progress.outcome in CLOSED
         assert (progress.weight_pct == 0) == (progress.phase != "live" or is_closed)
         assert progress.is_mirrored == (progress.phase != "live" and not progress.outcome)
-        assert (progress.outcome in {"rolled_back", "inconclusive"}) == (judged.decision.action in FINAL)
+        assert (progress.outcome in CLOSED) == (judged.decision.action in FINAL)
         gains = progress.weight_pct > before.weight_pct
         assert gains == (judged.decision.action in {Action.ADVANCE, Action.RETURN})
         assert not (gains and look.orders.is_paused)
@@ -452,7 +454,12 @@ def test_no_canary_traffic_never_advances_and_never_condemns(stable: list[ArmWin
 @settings(max_examples=30, deadline=None)
 def test_no_traffic_at_all_never_gains_a_weight(seen: list[Window | None], policy: RolloutPolicy) -> None:
     progress, judged = judge_all(looks_of(*seen, every_s=30), policy)
-    assert {one.decision.action for one in judged} <= {Action.HOLD, Action.BLIND, Action.INCONCLUSIVE}
+    assert {one.decision.action for one in judged} <= {
+        Action.HOLD,
+        Action.BLIND,
+        Action.INCONCLUSIVE,
+        Action.NO_TRAFFIC,
+    }
     assert progress.weight_pct <= begin(policy).weight_pct
 
 

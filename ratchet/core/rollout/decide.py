@@ -1,17 +1,25 @@
 """The next action and its reasons. Pure: the caller moves the traffic.
 
 The order of a decision is the order of harm: a canary that fails altogether, then one that is proven worse, then one
-that looks worse (its traffic is withdrawn), then one that is proven good enough; then waiting, which ends. No traffic
-and no numbers never promote and never condemn.
+that looks worse (its traffic is withdrawn), then one that is proven good enough; then waiting, which ends. No numbers
+never promote and never condemn; no traffic never condemns, and promotes only where the policy says so (`advance`).
 """
 
 from ratchet.core.rollout.judge import Action, Decision, Progress
 from ratchet.core.rollout.measure import Evidence, Harm, Interval, TestValue
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.waiting import check_dark, check_held, check_silence
 from ratchet.core.verdict import Reason
 
 _UNREADY_TIMES = 10
-_OUTCOME_ACTION = {"promoted": Action.ADVANCE, "rolled_back": Action.ROLL_BACK, "inconclusive": Action.INCONCLUSIVE}
+_COUNTS_OF_REQUESTS = frozenset({"dark_requests", "canary_requests", "stable_requests", "harm_errors", "harm_slow"})
+"""Checks that no request fails to hold: there is nothing to bound a difference with."""
+_OUTCOME_ACTION = {
+    "promoted": Action.ADVANCE,
+    "rolled_back": Action.ROLL_BACK,
+    "inconclusive": Action.INCONCLUSIVE,
+    "no_traffic": Action.NO_TRAFFIC,
+}
 
 
 def decide(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> Decision:
@@ -44,8 +52,21 @@ def _decide_patiently(progress: Progress, evidence: Evidence, policy: RolloutPol
     if progress.asking_since_s is not None:
         waited = _waited(progress, policy)
         return Decision(action=Action.HOLD if waited.passed else Action.INCONCLUSIVE, reasons=(*needed, *asked, waited))
-    held = _held(progress, policy)
+    silent = check_silence(progress, policy)
+    if not silent.passed:
+        return _decide_silent(progress, (*needed, *asked), silent, policy)
+    held = check_held(progress, policy)
     return Decision(action=Action.HOLD if held.passed else Action.INCONCLUSIVE, reasons=(*needed, *asked, held))
+
+
+def _decide_silent(progress: Progress, wanted: tuple[Reason, ...], silent: Reason, policy: RolloutPolicy) -> Decision:
+    """Under `advance` a step without a single request passes, when nothing but requests is missing."""
+    num_requests = progress.recent.stable.num_requests + progress.recent.canary.num_requests
+    is_more_missing = any(not reason.passed for reason in wanted if reason.check not in _COUNTS_OF_REQUESTS)
+    if policy.on_no_traffic != "advance" or num_requests or is_more_missing:
+        return Decision(action=Action.NO_TRAFFIC, reasons=(*wanted, silent))
+    passed = silent.model_copy(update={"passed": True, "text": f"{silent.text}; the policy goes on without evidence"})
+    return Decision(action=Action.ADVANCE, reasons=(passed,))
 
 
 def is_person_needed(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> bool:
@@ -56,15 +77,6 @@ def is_person_needed(progress: Progress, evidence: Evidence, policy: RolloutPoli
         return True
     needs = _needed(progress, evidence, policy)
     return all(reason.passed for reason in needs) and not all(reason.passed for reason in _asked(progress, policy))
-
-
-def is_out_of_time(progress: Progress, policy: RolloutPolicy) -> bool:
-    return not _held(progress, policy).passed
-
-
-def deadline_of(progress: Progress, policy: RolloutPolicy) -> float:
-    """When waiting in this phase and step is over, in seconds since the rollout began."""
-    return progress.step_began_s + (policy.withdrawn_s_max if progress.phase == "withdrawn" else policy.hold_s_max)
 
 
 def next_weight_pct(progress: Progress, policy: RolloutPolicy) -> int:
@@ -135,30 +147,12 @@ def _needed(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> tu
     accuracy = _accuracy(progress, evidence)
     agreement = _agreement_needed(progress, evidence, policy)
     if progress.phase == "dark":
-        return (_dark(progress, policy), *fast, accuracy, *agreement, ready)
+        return (check_dark(progress, policy), *fast, accuracy, *agreement, ready)
     harmless = (_harmless(evidence.error), _harmless(evidence.slow))
     if progress.phase == "withdrawn":
         return (*harmless, *_cleared(progress, policy), *fast, accuracy, *agreement, ready)
     share = _test_reason("traffic_share", evidence.share, _share_text(progress))
     return (*harmless, *_traffic(progress, policy), share, *agreement, ready)
-
-
-def _dark(progress: Progress, policy: RolloutPolicy) -> Reason:
-    """Enough mirrored requests; or none to be had, which is known when stable had some and time is over."""
-    num, num_stable = progress.recent.canary.num_requests, progress.recent.stable.num_requests
-    waited_s = progress.now_s - progress.step_began_s
-    cannot_mirror = num == 0 and num_stable >= policy.mirror_requests_min and waited_s >= policy.mirror_s_max
-    is_over = waited_s >= policy.dark_s_max and num_stable > 0
-    text = f"{num} mirrored requests, {policy.dark_requests} wanted, after {waited_s:.1f} of {policy.dark_s_max:g} s"
-    if cannot_mirror:
-        text += f"; stable had {num_stable}: nothing is mirrored here, so live requests are the first evidence"
-    return Reason(
-        check="dark_requests",
-        value=num,
-        limit=policy.dark_requests,
-        passed=num >= policy.dark_requests or is_over or cannot_mirror,
-        text=text,
-    )
 
 
 def _cleared(progress: Progress, policy: RolloutPolicy) -> tuple[Reason, ...]:
@@ -223,19 +217,6 @@ def _waited(progress: Progress, policy: RolloutPolicy) -> Reason:
         limit=policy.ask_s_max,
         passed=waited_s < policy.ask_s_max,
         text=f"waiting for a person for {waited_s:.1f} s, limit {policy.ask_s_max:g} s",
-    )
-
-
-def _held(progress: Progress, policy: RolloutPolicy) -> Reason:
-    held_s = progress.now_s - progress.step_began_s
-    limit_s = policy.withdrawn_s_max if progress.phase == "withdrawn" else policy.hold_s_max
-    where = progress.phase if progress.phase != "live" else f"at {progress.weight_pct} %"
-    return Reason(
-        check="held",
-        value=round(held_s, 3),
-        limit=limit_s,
-        passed=held_s < limit_s,
-        text=f"{held_s:.1f} s {where}, limit {limit_s:g} s",
     )
 
 

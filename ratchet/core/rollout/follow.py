@@ -32,6 +32,8 @@ def follow(progress: Progress, action: Action, policy: RolloutPolicy) -> Progres
         return progress.model_copy(update={"outcome": "rolled_back", "weight_pct": 0, "is_mirrored": False})
     if action is Action.INCONCLUSIVE:
         return progress.model_copy(update={"outcome": "inconclusive", "weight_pct": 0, "is_mirrored": False})
+    if action is Action.NO_TRAFFIC:
+        return progress.model_copy(update={"outcome": "no_traffic", "weight_pct": 0, "is_mirrored": False})
     return progress
 
 
@@ -69,6 +71,7 @@ def _entered(progress: Progress, *, phase: Phase, weight_pct: int, is_mirrored: 
             "unbet": Window(),
             "bet_at_s": progress.now_s,
             "step_began_s": progress.now_s,
+            "silent_since_s": progress.now_s,
             "asking_since_s": None,
             "approved_when_asked_pct": None,
             "share_wealth": SHARE_START,

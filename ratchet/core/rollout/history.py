@@ -6,11 +6,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from ratchet.core.digest import digest_of
-from ratchet.core.rollout.decide import decide, is_out_of_time, is_person_needed
+from ratchet.core.rollout.decide import decide, is_person_needed
 from ratchet.core.rollout.follow import follow
 from ratchet.core.rollout.judge import Action, Decision, Look, Phase, Progress, begin, observe
 from ratchet.core.rollout.measure import Evidence, measure
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.waiting import is_out_of_time
 from ratchet.core.rollout.window import LatencyLimits
 
 
@@ -89,8 +90,11 @@ def _with_person(progress: Progress, evidence: Evidence, policy: RolloutPolicy, 
     if not is_person_needed(progress, evidence, policy):
         return progress.model_copy(update={"asking_since_s": None})
     began_s = min(progress.step_began_s + progress.now_s - since_s, progress.now_s)
+    silent_since_s = min(progress.silent_since_s + progress.now_s - since_s, progress.now_s)
     asking_since_s = progress.now_s if progress.asking_since_s is None else progress.asking_since_s
-    return progress.model_copy(update={"step_began_s": began_s, "asking_since_s": asking_since_s})
+    return progress.model_copy(
+        update={"step_began_s": began_s, "silent_since_s": silent_since_s, "asking_since_s": asking_since_s}
+    )
 
 
 def _may_ask(progress: Progress, policy: RolloutPolicy) -> bool:

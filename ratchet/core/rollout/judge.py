@@ -48,6 +48,8 @@ class Action(StrEnum):
     """Condemned: proven to be worse."""
     INCONCLUSIVE = "inconclusive"
     """The time for holding, for being withdrawn, blind, or for a person, is over."""
+    NO_TRAFFIC = "no_traffic"
+    """Nobody asks either revision: no evidence can come, so waiting for it ends."""
 
 
 class Orders(BaseModel):
@@ -85,7 +87,7 @@ class Progress(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     phase: Phase = "live"
-    outcome: Literal["", "promoted", "rolled_back", "inconclusive"] = ""
+    outcome: Literal["", "promoted", "rolled_back", "inconclusive", "no_traffic"] = ""
     """Not empty once the rollout is over."""
     weight_pct: int = 0
     """The share of live traffic that must be routed to the canary now; after the end: 100 when promoted, else 0."""
@@ -96,6 +98,8 @@ class Progress(BaseModel):
     step_began_s: float = 0.0
     """When this phase and step began; later by as long as people were waited for."""
     now_s: float = 0.0
+    silent_since_s: float = 0.0
+    """Since when neither revision has had a request, as far as is known; the step's beginning at the earliest."""
     total: Window = Window()
     """Everything since the beginning, or since the withdrawal: it goes on counting from step to step."""
     recent: Window = Window()
@@ -160,7 +164,8 @@ def observe(progress: Progress, look: Look, policy: RolloutPolicy) -> Progress:
     if look.quality is not None:
         seen = seen.model_copy(update={"quality": progress.quality.after(look.quality, policy)})
     if look.window is None:
-        return seen.model_copy(update={"blind_since_s": _first(progress.blind_since_s, look.at_s)})
+        blind_since_s = _first(progress.blind_since_s, look.at_s)
+        return seen.model_copy(update={"blind_since_s": blind_since_s, "silent_since_s": look.at_s})
     is_warm = progress.num_canary >= policy.warm_up_requests
     window = look.window if is_warm else _without_latency(look.window)
     return _with_window(seen, window, policy, is_routed=look.is_routed)
@@ -173,6 +178,7 @@ def _with_window(progress: Progress, window: Window, policy: RolloutPolicy, *, i
         | {
             "total": progress.total + window,
             "recent": progress.recent + window,
+            "silent_since_s": progress.now_s if _has_requests(window) else progress.silent_since_s,
             "num_canary": progress.num_canary + window.canary.num_requests,
             "num_errors_in_a_row": _errors_in_a_row(progress.num_errors_in_a_row, window),
             "blind_since_s": None,
@@ -234,6 +240,10 @@ def _errors_in_a_row(so_far: int, window: Window) -> int:
 def _values_of(window: Window, bad: str, num: str) -> tuple[int, int, int, int]:
     canary, stable = window.canary, window.stable
     return getattr(canary, bad), getattr(canary, num), getattr(stable, bad), getattr(stable, num)
+
+
+def _has_requests(window: Window) -> bool:
+    return window.stable.num_requests + window.canary.num_requests > 0
 
 
 def _without_latency(window: Window) -> Window:

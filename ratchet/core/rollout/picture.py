@@ -15,6 +15,7 @@ _LETTER = {
     Action.RETURN: "↺",
     Action.ROLL_BACK: "✗",
     Action.INCONCLUSIVE: "?",
+    Action.NO_TRAFFIC: "∅",
     Action.BLIND: "░",
 }
 
@@ -36,7 +37,7 @@ def render_terminal(history: History, *, width: int = 80) -> str:
     marks = "".join(_mark_of(column) for column in columns)
     rows.append(f"{'decided':<{_LABEL}}{marks}")
     error, slow = last.evidence.error, last.evidence.slow
-    legend = "↑ more traffic  ↓ withdrawn  ↺ returned  ✗ condemned  ? inconclusive  ░ blind; full bar: the test speaks"
+    legend = "↑ more traffic  ↓ withdrawn  ↺ returned  ✗ condemned  ? inconclusive  ∅ no traffic  ░ blind"
     return "\n".join(
         (
             *rows,

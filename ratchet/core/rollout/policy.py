@@ -24,7 +24,8 @@ class RolloutPolicy(BaseModel):
     dark_requests: int = Field(500, ge=0)
     """Mirrored requests that the canary answers before its first user sees it; 0 leaves the dark phase out."""
     dark_s_max: float = Field(900.0, gt=0)
-    """Longest wait for them: where little comes, the live phase begins without."""
+    """Longest wait for them: where little comes, the live phase begins without; where nothing comes, see
+    `on_no_traffic`."""
     mirror_s_max: float = Field(30.0, gt=0)
     """Longest wait for the first of them while stable answers `mirror_requests_min`: then none can be had here."""
     mirror_requests_min: int = Field(20, ge=1)
@@ -86,6 +87,14 @@ class RolloutPolicy(BaseModel):
     not_ready_s_max: float = Field(3.0, gt=0)
     """How long a canary with traffic may be unready: then it is withdrawn, and after ten times that condemned."""
 
+    no_traffic_s_max: float = Field(120.0, gt=0)
+    """Longest time, in the dark or at one step, in which neither revision gets a request; then `on_no_traffic`. On one
+    machine nobody may be asking, and a task whose rollout waits trains on nothing new. A service with quiet hours
+    wants more. `dark_s_max` and `hold_s_max` bound it too."""
+    on_no_traffic: Literal["withdraw", "wait", "advance"] = "withdraw"
+    """withdraw: the canary closes with the outcome "no_traffic", neither promoted nor refused, and `ratchet rollout
+    start` tries it again. wait: until `hold_s_max`, then `on_inconclusive`. advance: a step that saw no request at all
+    counts as passed, for machines without users; a model can become champion that way with no evidence but its gate."""
     hold_s_max: float = Field(1800.0, gt=0)
     """Longest stay at one step without a decision; then `on_inconclusive`."""
     withdrawn_s_max: float = Field(900.0, gt=0)

@@ -13,10 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ratchet.core.errors import DataRejected
 from ratchet.core.ports import RevisionCounts
-from ratchet.core.rollout.decide import deadline_of
 from ratchet.core.rollout.history import History, JudgedLook, judge_look, policy_digest_of
 from ratchet.core.rollout.judge import Action, Look, Progress, begin
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.waiting import deadline_of
 from ratchet.core.rollout.window import ArmWindow, LatencyLimits, Window, latency_limits_of
 from ratchet.core.validation_text import validation_text
 from ratchet.core.verdict import Verdict
