@@ -46,7 +46,15 @@ def drift_check_step(
     verdict = _verdict_of(
         decision, version, policy, num_incoming=len(incoming.labels), num_reference=len(reference.labels)
     )
-    write_drift_verdict(verdict, path=paths.verdict, report_path=paths.report, incoming=incoming, reference=reference)
+    write_drift_verdict(
+        verdict,
+        path=paths.verdict,
+        report_path=paths.report,
+        incoming=incoming,
+        reference=reference,
+        objects=objects,
+        bucket=bucket,
+    )
     if (signal := drift_signal_of(decision, at=now)) is not None:
         put_signal(objects, spec.name, signal, bucket=bucket)
     return verdict.verdict

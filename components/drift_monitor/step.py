@@ -62,7 +62,7 @@ def drift_monitor_step(spec: TaskSpec, *, policies: Policies, stores: Stores, no
         text = "no champion serves, so there is nothing to compare with"
         missing = Reason(check="champion", value=None, limit=None, passed=True, text=text)
         verdict = Verdict(kind="drift_monitor", verdict="too_few", reasons=(missing,), inputs={"version": spec.name})
-        write_drift_verdict(verdict, path=paths.verdict, report_path=paths.report, incoming=nothing, reference=nothing)
+        _write_verdict(verdict, stores, paths, incoming=nothing, reference=nothing)
         return verdict.verdict
     gathered, accuracy = _look(spec, champion, stores, since=now - timedelta(seconds=policies.monitor.window_s))
     incoming = _sample_of(gathered, spec)
@@ -72,12 +72,24 @@ def drift_monitor_step(spec: TaskSpec, *, policies: Policies, stores: Stores, no
         accuracy, evaluated=_evaluated(stores.registry, spec.name, champion), policy=policies.monitor
     )
     verdict = _verdict_of(drift, quality, champion, policies, gathered, num_reference=len(reference.labels))
-    write_drift_verdict(verdict, path=paths.verdict, report_path=paths.report, incoming=incoming, reference=reference)
+    _write_verdict(verdict, stores, paths, incoming=incoming, reference=reference)
     logger.info("%s: %s; %s", verdict.verdict, verdict.summary(), quality.text)
     for signal in (drift_signal_of(drift, at=now), serving_quality_signal_of(quality, at=now)):
         if signal is not None:
             put_signal(stores.objects, spec.name, signal, bucket=stores.bucket)
     return verdict.verdict
+
+
+def _write_verdict(verdict: Verdict, stores: Stores, paths: Paths, *, incoming: Sample, reference: Sample) -> None:
+    write_drift_verdict(
+        verdict,
+        path=paths.verdict,
+        report_path=paths.report,
+        incoming=incoming,
+        reference=reference,
+        objects=stores.objects,
+        bucket=stores.bucket,
+    )
 
 
 def _look(spec: TaskSpec, champion: ModelRef, stores: Stores, *, since: datetime) -> tuple[Gathered, Accuracy]:

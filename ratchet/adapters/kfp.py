@@ -120,6 +120,12 @@ class KfpPipelines:
             for found in json.loads(text)["artifacts"]
         ]
 
+    def fetch_artifact(self, artifact: RunArtifact) -> bytes:
+        what = f"artifact {artifact.output!r} of task {artifact.task_id!r}"
+        if not artifact.url.startswith(f"{self._api.endpoint}/"):
+            raise NotFound(f"{what} is not served by KFP at {self._api.endpoint}; it is kept at {artifact.uri!r}.")
+        return self._api.fetch_bytes(artifact.url.removeprefix(self._api.endpoint), what=what)
+
     def retry(self, run_id: str) -> None:
         self._api.write(f"run {run_id}", self._api.client.runs.run_service_retry_run, run_id=run_id)
 

@@ -83,8 +83,11 @@ class KfpApi:
 
     def fetch_text(self, path: str, *, what: str) -> str:
         """A route that the generated API lacks."""
+        return self.fetch_bytes(path, what=what).decode(errors="replace")
+
+    def fetch_bytes(self, path: str, *, what: str) -> bytes:
         try:
-            return _open(f"{self.endpoint}{path}", self._token, timeout_s=TIMEOUT_S[1]).decode(errors="replace")
+            return _open(f"{self.endpoint}{path}", self._token, timeout_s=TIMEOUT_S[1])
         except urllib.error.HTTPError as error:
             raise _error_of(what, error.code, _message_of(error.read()), endpoint=self.endpoint) from error
         except OSError as error:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 run_group = typer.Typer(help="Start a pipeline by hand.", no_args_is_help=True)
 runs = typer.Typer(help="Look at pipeline runs.", no_args_is_help=True)
 
-RunArgument = Annotated[str, typer.Argument(help="Display name, run id, or the first characters of one.")]
+RunArgument = Annotated[str, typer.Argument(help="Display name, run id, its first characters, or latest.")]
 TimeoutOption = Annotated[float, typer.Option(min=1, help="Seconds to wait for the end of the run.")]
 _GOOD = ("SUCCEEDED", "SKIPPED")
 _ARTIFACT_COLUMNS = ("task_id", "output", "type", "uri")
@@ -241,6 +242,28 @@ def artifacts(
     print_rows(rows, columns=_ARTIFACT_COLUMNS, as_json=as_json, empty="No artifacts.")
 
 
+@runs.command()
+def report(
+    run: RunArgument,
+    task: Annotated[str | None, typer.Argument(help="Only what this task drew.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the copies; else one in the state folder.")
+    ] = None,
+    is_opened: Annotated[bool, typer.Option("--open", help="Open the pages in the browser.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the pages and pictures that a run drew to a folder. Each needs no other file and no network.
+
+    Examples: ratchet runs report latest --open · ratchet runs report 3f0c drift-check --out pages
+    """
+    from ratchet import wiring
+    from ratchet.commands import run_report
+
+    pipelines = wiring.pipelines()
+    found = find_run(pipelines, run)
+    run_report.report(pipelines, found, task=task, out=out, is_opened=is_opened, as_json=as_json)
+
+
 @runs.command("watch")
 def watch_(run: RunArgument, timeout_s: TimeoutOption = 3600.0, as_json: JsonFlag = False) -> None:
     """Follow a run to its end, as a live tree on a terminal; exit 1 when it failed.
@@ -340,9 +363,12 @@ def _reclaim(pipelines: Pipelines, run: RunState, *, task: str) -> None:
 
 
 def find_run(pipelines: Pipelines, run: str) -> RunState:
-    """By display name, the newest of it, else by run id, else by the beginning of one id alone."""
+    """By display name, the newest of it, else by run id, else by the beginning of one id alone; "latest" is the newest
+    of all."""
     if found := pipelines.find_runs(run):
         return found[-1]
+    if run == "latest" and (newest := pipelines.list_runs(limit=1)):
+        return newest[0]
     try:
         return pipelines.fetch_run(run)
     except NotFound:

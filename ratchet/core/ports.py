@@ -188,6 +188,9 @@ class Pipelines(Protocol):
 
     def fetch_log(self, run_id: str, task: RunTask) -> str: ...
     def list_artifacts(self, run_id: str) -> Sequence[RunArtifact]: ...
+    def fetch_artifact(self, artifact: RunArtifact) -> bytes:
+        """The bytes that the server serves of one; NotFound when it serves none, or they were removed."""
+
     def terminate(self, run_id: str) -> None:
         """Ask a run to stop; one that has ended stays as it is."""
 

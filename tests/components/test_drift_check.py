@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from components.drift_check.step import Paths, drift_check_step
+from ratchet.actions.page_libraries import fetch_whole_page
 from ratchet.actions.signals import fetch_signals
 from ratchet.adapters.parquet import ROWS
 from ratchet.core.drift import DriftPolicy
@@ -21,12 +22,14 @@ POLICY = DriftPolicy.model_validate(yaml.safe_load(Path("configs/policies/drift.
 SIGNALS: dict[str, list] = {"stable": [("drift", False)], "drifted": [("drift", True)], "too_few": []}
 
 
-def drift(folder: Path, reference: list[Label], incoming: list[Label]) -> tuple[Verdict, str]:
+def drift(
+    folder: Path, reference: list[Label], incoming: list[Label], objects: FakeObjectStore | None = None
+) -> tuple[Verdict, str]:
     for name, labels in (("reference", reference), ("incoming", incoming)):
         rows = [label.model_dump(exclude={"uri"}) for label in labels]
         pq.write_table(pa.Table.from_pylist(rows, schema=ROWS), folder / name)
     paths = Paths(*(str(folder / name) for name in ("incoming", "reference", "report", "verdict")))
-    objects = FakeObjectStore()
+    objects = objects or FakeObjectStore()
     name = drift_check_step(
         SPEC, version="digits/v2", policy=POLICY, objects=objects, bucket="ratchet", now=NOON, paths=paths
     )
@@ -59,10 +62,17 @@ def test_digits_against_digits(tmp_path: Path, reference: range, incoming: range
 
 
 def test_brighter_pictures_have_drifted(tmp_path: Path) -> None:
-    verdict, report = drift(tmp_path, digit_labels(range(0, 1600, 2)), brighter(digit_labels(range(1, 1600, 8))))
+    objects = FakeObjectStore()
+    verdict, report = drift(
+        tmp_path, digit_labels(range(0, 1600, 2)), brighter(digit_labels(range(1, 1600, 8))), objects
+    )
     assert verdict.verdict == "drifted"
     assert "feature 0 shifts by 1.000" in verdict.summary()
-    assert "<iframe" in report
+    assert "<svg" in report and "<iframe" not in report
+    assert len(report) <= 300_000, "an hourly monitor writes 720 of these a month"
+    assert "http://" not in report and "https://" not in report
+    whole = fetch_whole_page(objects, report, bucket="ratchet")
+    assert len(whole) > 3_000_000 and "drawDashboard" in whole
 
 
 def test_other_classes_have_drifted(tmp_path: Path) -> None:

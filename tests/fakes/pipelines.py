@@ -23,6 +23,8 @@ class FakePipelines:
         self._experiment_of: dict[str, str] = {}
         self.parameters: dict[str, Mapping[str, Any]] = {}
         self.artifacts: dict[str, Sequence[RunArtifact]] = {}
+        self.contents: dict[str, bytes] = {}
+        """Bytes of artifacts by their uri."""
         self._versions: dict[str, list[tuple[PipelineVersion, Any]]] = {}
         self._schedules: dict[str, Schedule] = {}
         for name in published:
@@ -79,6 +81,12 @@ class FakePipelines:
     def list_artifacts(self, run_id: str) -> Sequence[RunArtifact]:
         self.fetch_run(run_id)
         return self.artifacts.get(run_id, ())
+
+    def fetch_artifact(self, artifact: RunArtifact) -> bytes:
+        try:
+            return self.contents[artifact.uri]
+        except KeyError:
+            raise NotFound(f"artifact {artifact.output!r} of task {artifact.task_id!r} was removed.") from None
 
     def retry(self, run_id: str) -> None:
         if self.fetch_run(run_id).state != "FAILED":
