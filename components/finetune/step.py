@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ratchet.actions.dataset_rows import fetch_split
 from ratchet.core.dataset import Manifest
-from ratchet.core.errors import DataRejected
+from ratchet.core.errors import DataRejected, PolicyError, RatchetError
 from ratchet.core.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, Ledger, ObjectStore, Trainer
 from ratchet.tasks.identity import model_digest
@@ -61,16 +61,25 @@ def finetune_step(
 def _run_job(job: TrainingJob, trainer: Trainer, job_path: Path, log_path: Path) -> None:
     job_path.write_text(job.model_dump_json())
     training = job.spec.training
-    trainer.run(
-        module="ratchet.training.worker",
-        spec_path=job_path,
-        world_size=training.world_size,
-        log_path=log_path,
-        timeout_s=training.timeout_s,
-    )
-    log.info("%s", log_path.read_text(errors="replace").strip())
-    if job.failure_path.exists():
-        raise DataRejected(f"The training of {job.spec.name!r} stopped: {job.failure_path.read_text()}")
+    try:
+        trainer.run(
+            module="ratchet.training.worker",
+            spec_path=job_path,
+            world_size=training.world_size,
+            log_path=log_path,
+            failure_path=job.failure_path,
+            timeout_s=training.timeout_s,
+        )
+    except RatchetError as error:
+        raise type(error)(f"The training of {job.spec.name!r} stopped: {error}") from None
+    finally:
+        if log_path.exists():
+            log.info("%s", log_path.read_text(errors="replace").strip())
+    if not job.model_path.is_dir():
+        raise PolicyError(
+            f"The training of {job.spec.name!r} ended without a model and without an error. Look for an os._exit in "
+            f"{job.spec.implementation}, and try it with `ratchet tasks check {job.spec.name}`."
+        )
 
 
 def _fetch_base(base: ModelRef | None, objects: ObjectStore, path: Path) -> Path | None:

@@ -356,8 +356,11 @@ class FeedbackStore(Protocol):
 
 
 class Trainer(Protocol):
-    def run(self, *, module: str, spec_path: Path, world_size: int, log_path: Path, timeout_s: float) -> None:
-        """Run a distributed training to its end; Unavailable with the log's tail when it fails."""
+    def run(
+        self, *, module: str, spec_path: Path, world_size: int, log_path: Path, failure_path: Path, timeout_s: float
+    ) -> None:
+        """Run a distributed training to its end. Raises what a worker wrote to `failure_path`
+        (`ratchet.training.failure`), which no retry mends; Unavailable when it ends otherwise, or too late."""
 
 
 class ModelProbe(Protocol):

@@ -24,7 +24,7 @@ class TrainingJob(BaseModel):
     history_path: Path
     """Where worker 0 writes one JSON line an epoch."""
     failure_path: Path
-    """Where a worker says in words what no restart can mend; absent when all went well."""
+    """Where a worker says what no restart can mend (failure.py); absent when all went well."""
 
 
 class EpochMetrics(BaseModel):

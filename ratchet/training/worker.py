@@ -9,13 +9,13 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from ratchet.core.errors import RatchetError
 from ratchet.processes import die_with_parent
 from ratchet.tasks.interface import Task
 from ratchet.tasks.loading import load_task
 from ratchet.tasks.model_files import load_model, save_model
 from ratchet.training.checkpoint import TrainingState, restore_latest, save_checkpoint
 from ratchet.training.data import batches_of, load_tensors
+from ratchet.training.failure import record_failure
 from ratchet.training.job import EpochMetrics, TrainingJob
 
 log = logging.getLogger(__name__)
@@ -115,9 +115,9 @@ def main() -> None:
     try:
         train(job, rank=dist.get_rank(), world_size=dist.get_world_size())
         dist.barrier()
-    except RatchetError as error:
-        # All workers read the same files, so all come here; torchrun would start every one of them again, for nothing.
-        job.failure_path.write_text(str(error))
+    except BaseException as error:
+        if not record_failure(error, job.failure_path, rank=dist.get_rank(), world_size=dist.get_world_size()):
+            raise
     finally:
         dist.destroy_process_group()
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ratchet.adapters.torchrun import TorchrunTrainer
-from ratchet.core.errors import DataRejected, Unavailable
+from ratchet.core.errors import DataRejected, PolicyError, Unavailable
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import load_model
 from ratchet.tasks.spec import TaskSpec
@@ -31,7 +31,7 @@ def job_in(folder: Path, *, spec: TaskSpec = DIGITS, base: Path | None = None) -
         checkpoint_dir=folder / "checkpoints",
         model_path=folder / "model",
         history_path=folder / "history.jsonl",
-        failure_path=folder / "failure.txt",
+        failure_path=folder / "failure.json",
     )
     (folder / "job.json").write_text(job.model_dump_json())
     return job
@@ -44,6 +44,7 @@ def run(job: TrainingJob) -> str:
         spec_path=folder / "job.json",
         world_size=job.spec.training.world_size,
         log_path=folder / "log.txt",
+        failure_path=job.failure_path,
         timeout_s=120,
     )
     return model_digest(job.model_path)
@@ -110,6 +111,7 @@ def test_a_training_that_fails_says_why(tmp_path):
             spec_path=tmp_path / "job.json",
             world_size=1,
             log_path=tmp_path / "log.txt",
+            failure_path=tmp_path / "failure.json",
             timeout_s=60,
         )
 
@@ -121,6 +123,18 @@ def test_what_no_restart_can_mend_is_said_once_in_words(tmp_path):
     assert "no model.safetensors" in job.failure_path.read_text()
 
 
+def test_an_exception_of_the_task_in_one_worker_ends_the_training_at_once_with_its_line(tmp_path):
+    spec = DIGITS.model_copy(update={"implementation": "tests.broken_tasks:FailsInOneWorker"})
+    job = job_in(tmp_path / "broken", spec=spec)
+    with pytest.raises(
+        PolicyError, match=r"KeyError: 'missing' \(.*broken_tasks\.py, line \d+, in loss\) \(worker 1 of 2\)"
+    ):
+        run(job)
+    log = (tmp_path / "broken" / "log.txt").read_text()
+    assert log.count("worker 1 of 2 failed") == 1, "torchrun restarted what no restart can mend"
+    assert log.count(" failed: ") == 1, "the worker that lost its peer is no second failure"
+
+
 def test_a_training_beyond_its_time_is_stopped(tmp_path):
     job = job_in(tmp_path / "slow")
     with pytest.raises(Unavailable, match="did not end in 1 s"):
@@ -129,6 +143,7 @@ def test_a_training_beyond_its_time_is_stopped(tmp_path):
             spec_path=tmp_path / "slow" / "job.json",
             world_size=2,
             log_path=tmp_path / "log.txt",
+            failure_path=tmp_path / "failure.json",
             timeout_s=1,
         )
     assert not job.model_path.exists()

@@ -1,0 +1,40 @@
+"""An exception in a sentence that a user can act on: its own words, and the line of their code that raised it."""
+
+import re
+import traceback
+from pathlib import Path
+
+import ratchet
+from ratchet.core.errors import RatchetError
+
+_LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib/python3\.\d+/|^<frozen ")
+_PRODUCT_DIR = f"{Path(ratchet.__file__).parent}/"
+_WORDS_MAX = 600
+
+
+def sentence_of(error: BaseException) -> str:
+    """`NameError: name 'foo' is not defined (/work/my_task.py, line 12, in loss)`. An expected error says its own."""
+    if isinstance(error, RatchetError):
+        return str(error)
+    place = place_of(error)
+    return f"{_words_of(error)} ({place})" if place else _words_of(error)
+
+
+def place_of(error: BaseException) -> str:
+    """`/work/my_task.py, line 12, in loss`: the innermost frame outside of libraries, and of ours if it can."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _LIBRARY.search(frame.filename)]
+    chosen = [frame for frame in frames if not frame.filename.startswith(_PRODUCT_DIR)] or frames
+    if not chosen:
+        return place_of(error.__cause__) if error.__cause__ is not None else ""
+    frame = chosen[-1]
+    within = "" if frame.name == "<module>" else f", in {frame.name}"
+    return f"{frame.filename}, line {frame.lineno}{within}"
+
+
+def _words_of(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"the code called sys.exit({error.code!r})"
+    words = " ".join(str(error).split())[:_WORDS_MAX]
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
