@@ -35,6 +35,7 @@ _MODULES = (
     "rollout",
     "judge",
     "guard",
+    "space",
     "demo",
 )
 """Each is `ratchet.commands.<name>` with a function `add_to(app)`."""

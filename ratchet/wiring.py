@@ -16,14 +16,17 @@ from ratchet.settings import Settings, load_settings
 from ratchet.tasks.spec import TaskSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ratchet.actions.guarding import GuardPorts
+    from ratchet.actions.retention import RetentionPorts
     from ratchet.actions.retraining import RetrainPorts
     from ratchet.actions.rollouts import RolloutPorts
     from ratchet.actions.run_journal import RunJournal
     from ratchet.adapters.guard_service import GuardService
     from ratchet.adapters.sensor_service import SensorService
+    from ratchet.core.retention import RetentionPolicy
     from ratchet.core.schedules import WantedSchedule
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -258,6 +261,46 @@ def guard_ports() -> "GuardPorts":
 
     return GuardPorts(
         rollout=rollout_ports(), pipelines=pipelines, objects=object_store(), bucket=settings().ratchet_bucket
+    )
+
+
+def default_retention() -> "RetentionPolicy":
+    """The policy of tasks that name none; the built-in numbers where no file says others."""
+    from ratchet.core.retention import RetentionPolicy
+
+    path = settings().configs_dir / "policies" / "retention.yaml"
+    return load_model(path, RetentionPolicy) if path.is_file() else RetentionPolicy()
+
+
+def retention_ports() -> "RetentionPorts":
+    """What the retention of records looks at and deletes from. The policies are read anew at each pass."""
+    from ratchet.actions.retention import RetentionPorts, TaskPolicies
+    from ratchet.core.monitor import MonitorPolicy
+    from ratchet.core.retention import RetentionPolicy
+
+    def policies_of(task: str) -> TaskPolicies:
+        if task not in task_names():
+            return TaskPolicies(default_retention(), MonitorPolicy())
+        is_own = "retention" in task_spec(task).policies
+        retention = policy(task, "retention", RetentionPolicy) if is_own else default_retention()
+        return TaskPolicies(retention, policy(task, "monitor", MonitorPolicy))
+
+    return RetentionPorts(
+        objects=object_store(),
+        ledger=ledger(),
+        bucket=settings().ratchet_bucket,
+        list_tasks=task_names,
+        policies_of=policies_of,
+    )
+
+
+def space_kinds() -> "Mapping[str, str]":
+    """What takes room in the object store, by kind, and where it is."""
+    from ratchet.actions.space import kinds_of
+
+    names = settings()
+    return kinds_of(
+        labels=names.labels_bucket, models=names.models_bucket, datasets=names.dvc_bucket, ratchet=names.ratchet_bucket
     )
 
 

@@ -8,6 +8,7 @@ from ratchet.core.errors import Unavailable
 from ratchet.settings import Settings
 
 _TIMEOUT_S = 5.0
+_SPACE_TIMEOUT_S = 1.0
 
 
 class GuardService:
@@ -31,3 +32,12 @@ class GuardService:
                 f"The guard at {self._endpoint} is not available ({error or type(error).__name__}). "
                 "`ratchet up` starts it."
             ) from error
+
+    def fetch_space(self) -> dict[str, Any] | None:
+        """`at` and `sizes` of the last measurement of the object store; None when there is none, or no answer."""
+        try:
+            answer = httpx.get(f"{self._endpoint}/space", timeout=_SPACE_TIMEOUT_S, trust_env=False).raise_for_status()
+            found = answer.json()
+        except (httpx.HTTPError, ValueError):
+            return None
+        return found if isinstance(found, dict) and {"at", "sizes"} <= found.keys() else None

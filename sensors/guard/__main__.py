@@ -4,9 +4,12 @@ It takes feedback from whoever reaches it, as the model servers take requests: p
 """
 
 import argparse
+from datetime import UTC, datetime
 
 from ratchet import wiring
 from ratchet.actions.guarding import GuardPolicies, GuardReport, TaskGuard
+from ratchet.actions.retention import sweep
+from ratchet.actions.space import measure_space
 from ratchet.core.errors import RatchetError
 from ratchet.core.guard import GuardPolicy
 from ratchet.core.rollout.policy import RolloutPolicy
@@ -14,6 +17,7 @@ from ratchet.settings import Settings
 from sensors.guard.app import Service, make_app
 from sensors.guard.loop import GuardLoop
 from sensors.guard.metrics import GuardMetrics
+from sensors.guard.sweeping import OBJECTS_PER_PASS, SweepLoop
 from sensors.service import serve
 
 
@@ -48,6 +52,10 @@ def make_service(settings: Settings) -> Service:
         classes_of=lambda task: wiring.task_spec(task).classes,
         feedback=wiring.feedback_store,
         metrics=metrics,
+        sweeping=SweepLoop(
+            lambda: sweep(wiring.retention_ports(), now=datetime.now(UTC), num_max=OBJECTS_PER_PASS),
+            lambda: measure_space(wiring.object_store(), wiring.space_kinds(), now=datetime.now(UTC)),
+        ),
     )
 
 

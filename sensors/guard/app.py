@@ -18,8 +18,10 @@ from ratchet.core.feedback import parse_feedback
 from ratchet.core.ports import FeedbackStore
 from sensors.guard.loop import GuardLoop
 from sensors.guard.metrics import GuardMetrics
+from sensors.guard.sweeping import SweepLoop
 
 STOP_WITHIN_S = 8.0
+_SWEEP_STOP_S = 2.0
 BODY_BYTES_MAX = 1 << 20
 """A thousand items have some 100 bytes each."""
 
@@ -33,6 +35,8 @@ class Service:
     classes_of: Callable[[str], Sequence[str]]
     feedback: Callable[[], FeedbackStore]
     metrics: GuardMetrics = field(default_factory=GuardMetrics)
+    sweeping: SweepLoop | None = None
+    """Deletes records whose time is over; None where nothing is to be deleted."""
 
 
 def make_app(service: Service) -> FastAPI:
@@ -41,7 +45,11 @@ def make_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.loop.start()
+        if service.sweeping:
+            service.sweeping.start()
         yield
+        if service.sweeping:
+            service.sweeping.stop(timeout_s=_SWEEP_STOP_S)
         service.loop.stop(timeout_s=STOP_WITHIN_S)
 
     app = FastAPI(title="Ratchet guard", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
@@ -69,9 +77,16 @@ def _add_views(app: FastAPI, service: Service) -> None:
         newest = service.loop.newest()
         return {"tasks": [newest[task].model_dump(mode="json") for task in sorted(newest)]}
 
+    @app.get("/space")
+    def space() -> JSONResponse:
+        """What each kind of record takes in the object store, as measured last; null before the first time."""
+        measured = service.sweeping.space() if service.sweeping else None
+        return JSONResponse(measured.model_dump(mode="json") if measured else None)
+
     @app.get("/metrics")
     def metrics() -> Response:
-        return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+        swept = service.sweeping.render_metrics() if service.sweeping else b""
+        return Response(service.metrics.render() + swept, media_type=CONTENT_TYPE_LATEST)
 
 
 def _add_feedback(app: FastAPI, service: Service) -> None:
