@@ -1,5 +1,6 @@
 """From a request's numbers to features (B, F), or a clear refusal. Values outside the task's range are let through:
-the model answers them as it learned to; who feeds it decides what is sensible."""
+the model answers them as it learned to, and the caller decides what is sensible. Where the model then fails, or its
+arithmetic overflows, the request is refused: that is no fault of the model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ratchet.core.errors import DataRejected
+from ratchet.tasks.spec import FeatureSpec
 
 NUM_INSTANCES_MAX = 4096
 """Per request. One request holds the model's only thread; this many digits take some 0.1 s."""
@@ -37,6 +39,15 @@ def parse_tensor(tensor: np.ndarray, *, num_features: int) -> np.ndarray:
         raise DataRejected(f"The input has shape {list(tensor.shape)}; this model takes [batch, {num_features}].")
     _check_num_instances(tensor.shape[0])
     return _check_finite(tensor.astype(np.float64))
+
+
+def first_outside(features_BF: np.ndarray, spec: FeatureSpec) -> str | None:
+    """The first value that the task's range does not hold, in words; None when there is none."""
+    is_outside_BF = (features_BF < spec.min_value) | (features_BF > spec.max_value)
+    if not is_outside_BF.any():
+        return None
+    row, column = np.argwhere(is_outside_BF)[0]
+    return f"instances[{row}][{column}] is {features_BF[row, column]:g}"
 
 
 def _check_num_instances(num_instances: int) -> None:

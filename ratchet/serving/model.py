@@ -17,7 +17,8 @@ from kserve.errors import InferenceError, InvalidInput
 from kserve.utils.utils import generate_uuid
 
 from ratchet.core.errors import DataRejected
-from ratchet.serving.inputs import parse_instances, parse_tensor
+from ratchet.serving.inputs import first_outside, parse_instances, parse_tensor
+from ratchet.serving.open_inference import INPUT_NAME
 from ratchet.serving.payload_writer import Answered, PayloadWriter
 from ratchet.tasks.model_files import ServableModel
 
@@ -39,6 +40,10 @@ class ServedModel(Model):
         self._payloads = payloads
         self._labels_K = np.array(model.spec.classes)
         self._thread = ThreadPoolExecutor(1, "inference", initializer=torch.set_num_threads, initargs=(1,))
+
+    @property
+    def num_features(self) -> int:
+        return self._model.spec.features.num_features
 
     def load(self) -> bool:
         """Warm up, so that the first user does not wait for it. A middling input is no proof of a bad model."""
@@ -68,15 +73,30 @@ class ServedModel(Model):
         writer, request_id = self._payloads, (headers or {}).get(REQUEST_ID, "")
         is_logged = writer is not None and writer.wants(request_id)
         sent_BF = features_BF.copy() if is_logged else features_BF  # a task's preprocessing may work in place
-        best_B, probability_B = await self._infer(features_BF)
+        proba_BK = await self._infer(features_BF)
+        best_B, probability_B = proba_BK.argmax(axis=1), proba_BK.max(axis=1)
         if writer is not None and is_logged:
             latency_ms = (time.perf_counter() - began_s) * 1000
             labels = self._labels_K[best_B].tolist()
             writer.offer(Answered(request_id, time.time(), latency_ms, sent_BF, labels, probability_B))
-        return self._render_v2(payload, best_B, probability_B) if is_v2 else self._render_v1(best_B, probability_B)
+        return self._render_v2(payload, proba_BK) if is_v2 else self._render_v1(best_B, probability_B)
 
-    async def _infer(self, features_BF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The most likely class of each instance, as index (B,), and its probability (B,)."""
+    async def _infer(self, features_BF: np.ndarray) -> np.ndarray:
+        """The probabilities of all classes (B, K). InvalidInput where the model fails on what no task file allows."""
+        spec = self._model.spec.features
+        outside = first_outside(features_BF, spec)  # before the model: preprocessing may work in place
+        try:
+            return await self._proba(features_BF)
+        except InferenceError as error:
+            if outside is None:
+                raise
+            raise InvalidInput(
+                f"{self.name}: {outside}, outside the task's range {spec.min_value:g} to {spec.max_value:g}, "
+                f"and the model has no answer for it: {error}"
+            ) from None
+
+    async def _proba(self, features_BF: np.ndarray) -> np.ndarray:
+        """InferenceError when the model raises, or answers with something else than finite probabilities (B, K)."""
         try:
             loop = asyncio.get_running_loop()
             proba_BK = await loop.run_in_executor(self._thread, self._model.predict_proba, features_BF)
@@ -85,7 +105,7 @@ class ServedModel(Model):
         expected = (len(features_BF), len(self._labels_K))
         if proba_BK.shape != expected or not np.isfinite(proba_BK).all():
             raise InferenceError(f"{self.name}: the model's output is not {expected} finite probabilities")
-        return proba_BK.argmax(axis=1), proba_BK.max(axis=1)
+        return proba_BK
 
     def _features_of_v1(self, payload: Any) -> np.ndarray:
         if isinstance(payload, bytes):  # KServe leaves the body alone when its content type is not JSON, as with curl
@@ -111,15 +131,34 @@ class ServedModel(Model):
         ]
         return {"predictions": predictions, "model_digest": self._model.digest}
 
-    def _render_v2(self, request: InferRequest, best_B: np.ndarray, probability_B: np.ndarray) -> InferResponse:
-        size = [len(best_B)]
-        labels = InferOutput("label", size, "BYTES", data=self._labels_K[best_B].tolist())
-        probabilities = InferOutput("probability", size, "FP64", data=probability_B.tolist())
+    def get_input_types(self) -> list[dict[str, Any]]:
+        """Called by KServe for the model's metadata; -1 is any number of instances."""
+        return [{"name": INPUT_NAME, "datatype": "FP64", "shape": [-1, self._model.spec.features.num_features]}]
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        num_classes = len(self._labels_K)
+        return [
+            {"name": "label", "datatype": "BYTES", "shape": [-1]},
+            {"name": "probability", "datatype": "FP64", "shape": [-1]},
+            {"name": "scores", "datatype": "FP64", "shape": [-1, num_classes]},
+        ]
+
+    def _render_v2(self, request: InferRequest, proba_BK: np.ndarray) -> InferResponse:
+        """All outputs; KServe sends those that the request asked for. The classes of `scores` are JSON text: the
+        protocol has no lists as parameters."""
+        num_instances, num_classes = proba_BK.shape
+        labels = self._labels_K[proba_BK.argmax(axis=1)].tolist()
+        classes = {"classes": orjson.dumps(self._labels_K.tolist()).decode()}
         return InferResponse(
             response_id=request.id or generate_uuid(),
             model_name=self.name,
-            infer_outputs=[labels, probabilities],
+            infer_outputs=[
+                InferOutput("label", [num_instances], "BYTES", data=labels),
+                InferOutput("probability", [num_instances], "FP64", data=proba_BK.max(axis=1).tolist()),
+                InferOutput("scores", [num_instances, num_classes], "FP64", proba_BK.ravel().tolist(), classes),
+            ],
             parameters={"model_digest": self._model.digest},
+            requested_outputs=request.request_outputs,
         )
 
 

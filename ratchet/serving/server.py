@@ -3,33 +3,44 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from kserve.errors import InvalidInput, ModelNotFound
 from kserve.model_server import ModelServer, app
+from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import RESTServer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ratchet.core.validation_text import printable
 from ratchet.serving.model import ServedModel
+from ratchet.serving.v2_routes import v2_router
 
 DIGEST_HEADER = b"x-ratchet-model"
 REQUEST_ID_HEADER = b"x-request-id"
 _REQUEST_ID_BYTES_MAX = 256
 _GRACE_S = 10
+_ERROR_LENGTH = 200
 _QUIET = ("kserve.trace", "uvicorn.access")
 """KServe writes two lines for each request; the gateway counts requests already."""
 
 
 def serve(model: ServedModel, *, host: str, port: int, digest: str) -> None:
     """Answer until SIGTERM, then finish what has begun. The model must be loaded."""
+    asyncio.run(make_server(model, host=host, port=port, digest=digest).start())
+
+
+def make_server(model: ServedModel, *, host: str, port: int, digest: str) -> RESTServer:
+    """Ready to start; there is one in a process, because KServe's application is a global."""
     server = ModelServer(http_port=port, enable_grpc=False, enable_latency_logging=False)
     _quieten()  # after the constructor, which sets up logging
     server.register_model(model)
     model.enable_latency_logging = False
+    dataplane = CarefulDataPlane(server.registered_models)
+    app.include_router(v2_router(dataplane, num_features=model.num_features))
     rest = RESTServer(
         "kserve.model_server:app",
-        server.dataplane,
+        dataplane,
         server.model_repository_extension,
         http_port=port,
         grace_period=_GRACE_S,
@@ -37,7 +48,26 @@ def serve(model: ServedModel, *, host: str, port: int, digest: str) -> None:
     rest.config.host = host  # KServe's own is 0.0.0.0
     rest.config.access_log = False
     rest.config.app = AnswerHeaders(app, digest)
-    asyncio.run(rest.start())
+    return rest
+
+
+class CarefulDataPlane(DataPlane):
+    """KServe's, where a body or a CloudEvent's attributes that it cannot read are the caller's error, not ours."""
+
+    def decode(self, *args: Any, **options: Any) -> Any:
+        return _or_invalid(super().decode, "The request cannot be read", *args, **options)
+
+    def encode(self, *args: Any, **options: Any) -> Any:
+        return _or_invalid(super().encode, "The answer cannot be sent as asked for", *args, **options)
+
+
+def _or_invalid(read: Callable[..., Any], what: str, *args: Any, **options: Any) -> Any:
+    try:
+        return read(*args, **options)
+    except InvalidInput as error:
+        raise InvalidInput(printable(str(error))) from None
+    except Exception as error:
+        raise InvalidInput(f"{what}: {type(error).__name__}: {printable(str(error))[:_ERROR_LENGTH]}.") from None
 
 
 class AnswerHeaders:

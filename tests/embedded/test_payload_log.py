@@ -25,7 +25,7 @@ from tests.models import DIGITS
 pytestmark = pytest.mark.stack
 FEATURES = [float(number % 17) for number in range(64)]
 V1 = {"instances": [FEATURES, FEATURES]}
-V2 = {"inputs": [{"name": "x", "shape": [1, 64], "datatype": "FP64", "data": FEATURES}]}
+V2 = {"inputs": [{"name": "features", "shape": [1, 64], "datatype": "FP64", "data": FEATURES}]}
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 

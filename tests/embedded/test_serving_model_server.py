@@ -77,7 +77,7 @@ def test_both_protocols_give_the_same_answer(served):
     client, digest = served
     features = [float(n % 17) for n in range(64)]
     v1 = client.post(PREDICT, json={"instances": [features]}).json()
-    tensor = {"name": "x", "shape": [1, 64], "datatype": "FP64", "data": features}
+    tensor = {"name": "features", "shape": [1, 64], "datatype": "FP64", "data": features}
     v2 = client.post(INFER, json={"id": "7", "inputs": [tensor]}).json()
     outputs = {output["name"]: output["data"] for output in v2["outputs"]}
     assert v1["predictions"] == [{"label": outputs["label"][0], "probability": outputs["probability"][0]}]
@@ -89,10 +89,12 @@ def test_both_protocols_give_the_same_answer(served):
     "inputs",
     [
         pytest.param([], id="none"),
-        pytest.param([{"name": "x", "shape": [1, 63], "datatype": "FP32", "data": [0.0] * 63}], id="features"),
-        pytest.param([{"name": "x", "shape": [2, 64], "datatype": "FP32", "data": [0.0] * 64}], id="data-and-shape"),
-        pytest.param([{"name": "x", "shape": [1, 64], "datatype": "BYTES", "data": ["a"] * 64}], id="text"),
-        pytest.param([{"name": "x", "shape": [1, 64], "datatype": "FP99", "data": [0.0] * 64}], id="datatype"),
+        pytest.param([{"name": "features", "shape": [1, 63], "datatype": "FP32", "data": [0.0] * 63}], id="features"),
+        pytest.param(
+            [{"name": "features", "shape": [2, 64], "datatype": "FP32", "data": [0.0] * 64}], id="data-and-shape"
+        ),
+        pytest.param([{"name": "features", "shape": [1, 64], "datatype": "BYTES", "data": ["a"] * 64}], id="text"),
+        pytest.param([{"name": "features", "shape": [1, 64], "datatype": "FP99", "data": [0.0] * 64}], id="datatype"),
     ],
 )
 def test_a_wrong_tensor_is_the_users_error(served, inputs):
