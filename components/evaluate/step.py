@@ -14,6 +14,7 @@ from ratchet.core.ports import DatasetStore, Ledger, ModelProbe, ObjectStore
 from ratchet.core.verdict import Verdict
 from ratchet.tasks.model_files import ServableModel, load_model
 from ratchet.tasks.spec import TaskSpec
+from ratchet.training.checks import check_metrics
 from ratchet.training.data import read_rows
 
 log = logging.getLogger(__name__)
@@ -69,4 +70,5 @@ def _metrics_of(model: ServableModel, features_NF: np.ndarray, labels_N: np.ndar
     if len(labels_N) == 0:
         return {}
     predicted_N = model.predict_proba(features_NF).argmax(axis=1)
-    return {f"test_{name}": value for name, value in model.task.metrics(predicted_N, labels_N).items()}
+    metrics = check_metrics(model.task.metrics(predicted_N, labels_N), spec=model.spec)
+    return {f"test_{name}": value for name, value in metrics.items()}

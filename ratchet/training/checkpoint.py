@@ -1,11 +1,17 @@
 """Where a training was when it died. One folder an epoch; `.metadata` is written last and makes it valid."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+
+_ROOT = "training"
+_OPTIMIZER_STATE = f"{_ROOT}.optimizer.state."
+"""dcp names what it stores by its path in the state: this, the number of a parameter, the name of a tensor."""
 
 
 @dataclass
@@ -34,7 +40,7 @@ class TrainingState:
 
 def save_checkpoint(state: TrainingState, checkpoint_dir: Path, *, epoch: int) -> None:
     """Called by all workers together, after `epoch` epochs are done."""
-    dcp.save({"training": state.state_dict()}, checkpoint_id=str(checkpoint_dir / f"epoch-{epoch:04d}"))
+    dcp.save({_ROOT: state.state_dict()}, checkpoint_id=str(checkpoint_dir / f"epoch-{epoch:04d}"))
 
 
 def restore_latest(state: TrainingState, checkpoint_dir: Path) -> int:
@@ -42,22 +48,22 @@ def restore_latest(state: TrainingState, checkpoint_dir: Path) -> int:
     done = sorted(path.parent for path in checkpoint_dir.glob("epoch-*/.metadata"))
     if not done:
         return 0
-    _fill_optimizer(state.optimizer)
     values = state.state_dict()
-    dcp.load({"training": values}, checkpoint_id=str(done[-1]))
+    values["optimizer"]["state"] = _room_for_optimizer_state(done[-1])
+    dcp.load({_ROOT: values}, checkpoint_id=str(done[-1]))
     state.load_state_dict(values)
     return int(done[-1].name.removeprefix("epoch-"))
 
 
-def _fill_optimizer(optimizer: torch.optim.Optimizer) -> None:
-    """Make the optimizer's state tensors exist, since dcp loads into tensors that are there: a step on zero
-    gradients with a zero learning rate changes no weight."""
-    rates = [group["lr"] for group in optimizer.param_groups]
-    for group in optimizer.param_groups:
-        group["lr"] = 0.0
-        for parameter in group["params"]:
-            parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    optimizer.zero_grad()
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate
+def _room_for_optimizer_state(checkpoint: Path) -> dict[int, dict[str, torch.Tensor]]:
+    """Empty tensors like those that the checkpoint holds, since dcp loads into tensors that are there.
+
+    A parameter has none until its first gradient: frozen ones and those that the loss does not use never do.
+    """
+    stored = dcp.FileSystemReader(str(checkpoint)).read_metadata().state_dict_metadata
+    room: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
+    for path, kind in stored.items():
+        if path.startswith(_OPTIMIZER_STATE) and isinstance(kind, TensorStorageMetadata):
+            number, _, name = path.removeprefix(_OPTIMIZER_STATE).partition(".")
+            room[int(number)][name] = torch.empty(kind.size, dtype=kind.properties.dtype)
+    return dict(room)

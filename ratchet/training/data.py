@@ -13,6 +13,7 @@ import torch
 from ratchet.core.errors import DataRejected
 from ratchet.tasks.interface import Task
 from ratchet.tasks.spec import TaskSpec
+from ratchet.training.checks import check_inputs
 
 
 def read_rows(path: Path, spec: TaskSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -25,9 +26,10 @@ def read_rows(path: Path, spec: TaskSpec) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_tensors(path: Path, spec: TaskSpec, task: Task) -> tuple[torch.Tensor, torch.Tensor]:
-    """Preprocessed inputs (N, ...) and class indices (N,)."""
+    """Preprocessed inputs (N, ...), finite, and class indices (N,)."""
     features_NF, labels_N = read_rows(path, spec)
-    return task.preprocess(features_NF), torch.from_numpy(labels_N)
+    inputs = check_inputs(task.preprocess(features_NF), num_rows=len(labels_N), spec=spec)
+    return inputs, torch.from_numpy(labels_N)
 
 
 def batch_size_of(num_rows: int, *, batch_size: int, world_size: int) -> int:

@@ -37,6 +37,10 @@ def job_in(folder: Path, *, spec: TaskSpec = DIGITS, base: Path | None = None) -
     return job
 
 
+def spec_of(name: str) -> TaskSpec:
+    return DIGITS.model_copy(update={"implementation": f"tests.training_tasks:{name}"})
+
+
 def run(job: TrainingJob) -> str:
     folder = job.model_path.parent
     TorchrunTrainer().run(
@@ -67,14 +71,18 @@ def test_a_training_learns_the_digits(trained):
     assert accuracy > 0.6
 
 
-def test_a_killed_worker_resumes_and_gives_the_same_bits(trained, tmp_path):
-    job = job_in(tmp_path / "killed")
-    killer = threading.Thread(target=kill_a_worker_after_its_second_epoch, args=(job,))
+def test_a_killed_worker_resumes_and_gives_the_same_bits_with_frozen_unused_and_normalized_layers(tmp_path):
+    """Dropout too, and a layer without optimizer state: all that a checkpoint does not see by itself."""
+    whole, killed = job_in(tmp_path / "whole", spec=spec_of("Odd")), job_in(tmp_path / "killed", spec=spec_of("Odd"))
+    digest = run(whole)
+    killer = threading.Thread(target=kill_a_worker_after_its_second_epoch, args=(killed,))
     killer.start()
-    digest = run(job)
+    assert run(killed) == digest
     killer.join()
-    assert digest == model_digest(trained.model_path)
-    assert "epoch 4/4" in (tmp_path / "killed" / "log.txt").read_text()
+    log = (tmp_path / "killed" / "log.txt").read_text()
+    assert "does not use unused.weight, unused.bias" in log
+    assert "epoch 4/4" in log
+    assert log.count("epoch 1/4") == 1
 
 
 def kill_a_worker_after_its_second_epoch(job: TrainingJob) -> None:
@@ -133,6 +141,14 @@ def test_an_exception_of_the_task_in_one_worker_ends_the_training_at_once_with_i
     log = (tmp_path / "broken" / "log.txt").read_text()
     assert log.count("worker 1 of 2 failed") == 1, "torchrun restarted what no restart can mend"
     assert log.count(" failed: ") == 1, "the worker that lost its peer is no second failure"
+
+
+def test_a_loss_that_is_not_finite_on_one_worker_ends_all_at_once_and_is_not_retried(tmp_path):
+    job = job_in(tmp_path / "nan", spec=spec_of("NanOnOneWorker"))
+    with pytest.raises(DataRejected, match=r"epoch 1 of 4, step 5: the loss is nan.*rate 0\.003.*NanOnOneWorker\.loss"):
+        run(job)
+    assert not job.model_path.exists()
+    assert (tmp_path / "nan" / "log.txt").read_text().count("worker 0 of 2 failed") == 1
 
 
 def test_a_training_beyond_its_time_is_stopped(tmp_path):

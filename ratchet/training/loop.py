@@ -1,0 +1,183 @@
+"""The training itself: set up, loop, write the best weights. Every worker runs it; worker 0 writes."""
+
+import logging
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from ratchet.tasks.interface import Task
+from ratchet.tasks.loading import load_task
+from ratchet.tasks.model_files import load_model, save_model
+from ratchet.training.checkpoint import TrainingState, restore_latest, save_checkpoint
+from ratchet.training.checks import check_answers, check_logits, check_loss, check_network, check_weights
+from ratchet.training.data import batches_of, load_tensors
+from ratchet.training.job import EpochMetrics, TrainingJob
+from ratchet.training.step import LossStep, check_mean_loss, check_val_loss
+from ratchet.training.trial import try_batch, unused_by_any
+
+log = logging.getLogger(__name__)
+
+_PROOF_ROWS_MAX = 256
+"""Training rows that the finished model has to answer where there are no validation rows."""
+_NAMES_SHOWN_MAX = 12
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Preprocessed inputs (N, ...) and class indices (N,)."""
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def train(job: TrainingJob, *, rank: int, world_size: int) -> None:
+    """Train from the base model, or from scratch, and write the weights with the lowest validation loss."""
+    spec, training = job.spec, job.spec.training
+    task = load_task(spec)
+    network = _start_network(job, task)
+    rows = Rows(*load_tensors(job.train_path, spec, task))
+    val_rows = Rows(*load_tensors(job.val_path, spec, task))
+    ddp = _distribute(network, task, rows, job, rank=rank, world_size=world_size)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=training.learning_rate, weight_decay=training.weight_decay)
+    state = TrainingState(network, optimizer, best_weights=_weights_of(network))
+    for epoch in range(restore_latest(state, job.checkpoint_dir), training.num_epochs):
+        _seed_epoch(training.seed, epoch=epoch, rank=rank)
+        network.train()
+        losses = _run_epoch(epoch, ddp, optimizer, rows, job, rank=rank, world_size=world_size)
+        _take_buffers_of_first(network)
+        metrics = _measure_epoch(epoch, losses, network, task, val_rows, job)
+        if metrics.val_loss is None or metrics.val_loss < state.best_val_loss:
+            state.best_weights = _weights_of(network)
+            state.best_val_loss = metrics.val_loss if metrics.val_loss is not None else float("inf")
+        if rank == 0:
+            _record(metrics, job)
+        save_checkpoint(state, job.checkpoint_dir, epoch=epoch + 1)
+    _finish(state, rows if len(val_rows) == 0 else val_rows, job, rank=rank)
+
+
+def _start_network(job: TrainingJob, task: Task) -> torch.nn.Module:
+    torch.manual_seed(job.spec.training.seed)
+    network = check_network(task.build_model(), spec=job.spec)
+    if job.base_model_path is not None:
+        network.load_state_dict(load_model(job.base_model_path).network.state_dict())
+    return network
+
+
+def _distribute(
+    network: torch.nn.Module, task: Task, rows: Rows, job: TrainingJob, *, rank: int, world_size: int
+) -> DistributedDataParallel:
+    """Wrap the network. DDP waits for the gradient of each parameter unless it is told that some have none, and then it
+    walks the graph at every step; so one batch forward and back finds out which is the case."""
+    first = next(_batches(rows, job, epoch=0, rank=rank, world_size=world_size))
+    unused_here = try_batch(task, network, rows.inputs[first], rows.labels[first], spec=job.spec)
+    unused = unused_by_any(unused_here, network)
+    if unused and rank == 0:
+        more = f" and {len(unused) - _NAMES_SHOWN_MAX} more" if len(unused) > _NAMES_SHOWN_MAX else ""
+        log.warning(
+            "the loss does not use %s%s in the first batch: they stay as they start",
+            ", ".join(unused[:_NAMES_SHOWN_MAX]),
+            more,
+        )
+    return DistributedDataParallel(LossStep(network, task, job.spec), find_unused_parameters=bool(unused))
+
+
+def _batches(rows: Rows, job: TrainingJob, *, epoch: int, rank: int, world_size: int) -> Iterator[torch.Tensor]:
+    training = job.spec.training
+    return batches_of(
+        len(rows), epoch=epoch, seed=training.seed, batch_size=training.batch_size, rank=rank, world_size=world_size
+    )
+
+
+def _seed_epoch(seed: int, *, epoch: int, rank: int) -> None:
+    """What draws at random in a task (dropout, augmentation) draws the same in a training that was resumed."""
+    of_epoch = (seed * 100_003 + epoch) * 1_009 + rank
+    torch.manual_seed(of_epoch % 2**63)
+    np.random.seed(of_epoch % 2**32)
+    random.seed(of_epoch)
+
+
+def _run_epoch(
+    epoch: int,
+    ddp: DistributedDataParallel,
+    optimizer: torch.optim.Optimizer,
+    rows: Rows,
+    job: TrainingJob,
+    *,
+    rank: int,
+    world_size: int,
+) -> torch.Tensor:
+    """One pass over the training rows; gives this worker's losses, one a step."""
+    losses = []
+    for step, batch in enumerate(_batches(rows, job, epoch=epoch, rank=rank, world_size=world_size), 1):
+        inputs = rows.inputs[batch]
+        loss = ddp(inputs, rows.labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        check_mean_loss(ddp.module.take_mean_loss(), inputs, epoch=epoch + 1, step=step, spec=job.spec)
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses)
+
+
+@torch.no_grad()
+def _take_buffers_of_first(network: torch.nn.Module) -> None:
+    """Each worker's batches moved its own running statistics; those of worker 0 are the model's, as DDP has it."""
+    for buffer in network.buffers():
+        value = buffer.contiguous()
+        dist.broadcast(value, 0)
+        buffer.copy_(value)
+
+
+def _weights_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def _measure_epoch(
+    epoch: int, losses: torch.Tensor, network: torch.nn.Module, task: Task, val_rows: Rows, job: TrainingJob
+) -> EpochMetrics:
+    """The same numbers on every worker: the mean of the training losses, and the first worker's validation."""
+    mean_loss = losses.mean()
+    dist.all_reduce(mean_loss)
+    train_loss = float(mean_loss) / dist.get_world_size()
+    if len(val_rows) == 0:
+        return EpochMetrics(epoch=epoch + 1, train_loss=train_loss, val_loss=None, val_accuracy=None)
+    network.eval()
+    with torch.no_grad():
+        logits = check_logits(network(val_rows.inputs), num_rows=len(val_rows), spec=job.spec)
+        val_loss = check_loss(task.loss(logits, val_rows.labels), spec=job.spec).double()
+        val_accuracy = (logits.argmax(dim=1) == val_rows.labels).double().mean()
+    measured = torch.stack([val_loss, val_accuracy])
+    dist.broadcast(measured, 0)
+    check_val_loss(float(measured[0]), epoch=epoch + 1, spec=job.spec)
+    return EpochMetrics(
+        epoch=epoch + 1, train_loss=train_loss, val_loss=float(measured[0]), val_accuracy=float(measured[1])
+    )
+
+
+def _record(metrics: EpochMetrics, job: TrainingJob) -> None:
+    """Before the checkpoint: a worker that dies between the two does the epoch again, and no line is missing."""
+    with job.history_path.open("a") as file:
+        file.write(metrics.model_dump_json() + "\n")
+    validation = "no validation rows" if metrics.val_accuracy is None else f"val accuracy {metrics.val_accuracy:.3f}"
+    log.info(
+        "epoch %d/%d · loss %.4f · %s", metrics.epoch, job.spec.training.num_epochs, metrics.train_loss, validation
+    )
+
+
+def _finish(state: TrainingState, proof: Rows, job: TrainingJob, *, rank: int) -> None:
+    """Refuse a model that no server could answer with; worker 0 writes it."""
+    state.network.load_state_dict(state.best_weights)
+    check_weights(state.best_weights, spec=job.spec)
+    state.network.eval()
+    check_answers(state.network, proof.inputs[:_PROOF_ROWS_MAX], spec=job.spec)
+    if rank == 0:
+        save_model(job.model_path, spec=job.spec, network=state.network)

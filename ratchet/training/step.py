@@ -1,0 +1,57 @@
+"""One step of a training: from a batch to its loss, and what all workers know of it afterwards. Shapes: B rows."""
+
+import math
+
+import torch
+
+from ratchet.core.errors import DataRejected
+from ratchet.tasks.interface import Task
+from ratchet.tasks.spec import TaskSpec
+from ratchet.training.checks import check_logits, check_loss, likely_reasons_of
+
+
+class LossStep(torch.nn.Module):
+    """What DDP wraps: the network together with the task's loss.
+
+    The gradient of `mean_loss` is the batch's loss, so after the backward pass it holds the mean over all workers: each
+    of them knows of a loss that is not finite, at no further collective, and none is left waiting for one that ended.
+    """
+
+    def __init__(self, network: torch.nn.Module, task: Task, spec: TaskSpec) -> None:
+        super().__init__()
+        self.network = network
+        self.mean_loss = torch.nn.Parameter(torch.zeros(()))
+        self._task, self._spec = task, spec
+
+    def forward(self, inputs: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+        logits_BK = check_logits(self.network(inputs), num_rows=len(labels_B), spec=self._spec)
+        loss = check_loss(self._task.loss(logits_BK, labels_B), spec=self._spec)
+        return loss + self.mean_loss * loss.detach()
+
+    def take_mean_loss(self) -> float:
+        """Of all workers, after the backward pass; may be nan or infinite."""
+        assert self.mean_loss.grad is not None
+        mean_loss = float(self.mean_loss.grad)
+        self.mean_loss.grad = None
+        return mean_loss
+
+
+def check_mean_loss(mean_loss: float, inputs: torch.Tensor, *, epoch: int, step: int, spec: TaskSpec) -> None:
+    """DataRejected when a step's loss is not finite. inputs: this worker's batch. epoch, step: counted from 1."""
+    if math.isfinite(mean_loss):
+        return
+    low, high = inputs.double().aminmax()
+    raise DataRejected(
+        f"epoch {epoch} of {spec.training.num_epochs}, step {step}: the loss is {mean_loss}. The preprocessed inputs "
+        f"of this batch reach from {low:g} to {high:g}. {likely_reasons_of(spec)}"
+    )
+
+
+def check_val_loss(val_loss: float, *, epoch: int, spec: TaskSpec) -> None:
+    """DataRejected when the validation loss of an epoch (counted from 1) is not finite."""
+    if not math.isfinite(val_loss):
+        raise DataRejected(
+            f"epoch {epoch} of {spec.training.num_epochs}: the loss on the validation rows is {val_loss}; the loss in "
+            f"training was finite. {likely_reasons_of(spec)} Another is a network that differs between train() and "
+            "eval(), as batch normalization does."
+        )
