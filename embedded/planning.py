@@ -12,7 +12,7 @@ from embedded.credentials import Credentials
 from embedded.layout import Layout
 from embedded.ports import StackPorts
 from embedded.services import ReadyCheck, Service, StackPlan
-from ratchet.settings import PROFILE_VARIABLE, Settings, variable_of
+from ratchet.settings import PROFILE_VARIABLE, Settings, render_variables, variable_of
 
 CONTROL_PLANE, SENSOR, GUARD = "control_plane", "sensor", "guard"
 SERVING_SECRET = "ratchet-serving"  # noqa: S105 - the name of a secret, not its value
@@ -140,10 +140,8 @@ def render_kubeconfig(settings: Settings) -> str:
 
 
 def render_profile(settings: Settings) -> str:
-    lines = (f"{name}={value}" for name, value in settings.as_env().items())
-    return "\n".join(
-        ("# Written by `ratchet up` at every start; edits are lost. Variables of the environment win.", *lines, "")
-    )
+    head = "# Written by `ratchet up` at every start; edits are lost. Variables of the environment win.\n"
+    return head + render_variables(settings.as_env())
 
 
 def _keep_known(service: Service, names: Sequence[str]) -> Service:

@@ -124,10 +124,15 @@ def layout_of(settings: Settings) -> Layout:
 
 
 def _make_state_dir(layout: Layout) -> None:
+    variable = variable_of("state_dir")
+    if not str(layout.state_dir).isprintable():  # nor are half surrogates, which stand for bytes that are no UTF-8
+        raise SettingsError(
+            f"{variable}: the path {str(layout.state_dir)!r} has control characters, or bytes that are not UTF-8, "
+            f"which profiles and servers cannot read. Name another folder in {variable}."
+        )
     try:
         make_private_dir(layout.state_dir)
     except OSError as error:
-        variable = variable_of("state_dir")
         raise SettingsError(f"{variable}: {error}. Name a folder that you may write in {variable}.") from None
 
 

@@ -6,6 +6,8 @@ elsewhere named by `RATCHET_PROFILE`). A profile changes endpoints, never code. 
 
 import difflib
 import os
+import re
+import shlex
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
@@ -20,6 +22,8 @@ from ratchet.core.validation_text import first_problem, problem_text
 PREFIX = "RATCHET_"
 PROFILE_VARIABLE = "RATCHET_PROFILE"
 STATE_DIR_VARIABLE = "RATCHET_STATE_DIR"
+_PLAIN = re.compile(r"[\w@%+=:,./-]*")
+"""What means itself to a shell, letters of all scripts included."""
 
 
 class Settings(BaseModel):
@@ -108,8 +112,7 @@ def variable_names() -> tuple[str, ...]:
 def load_settings() -> Settings:
     """The settings of this process. SettingsError names the variable that is unknown or malformed."""
     profile = _profile_path()
-    from_file = parse_profile(profile.read_text(), where=str(profile)) if profile.is_file() else {}
-    return settings_of({**from_file, **_variables_of_env()})
+    return settings_of({**_read_profile(profile), **_variables_of_env()})
 
 
 def settings_from_env() -> Settings:
@@ -142,16 +145,78 @@ def settings_of(variables: dict[str, str]) -> Settings:
 
 
 def parse_profile(text: str, *, where: str) -> dict[str, str]:
-    """`NAME=value` lines; blank lines and `#` comments are skipped."""
+    """`NAME=value` lines; blank lines and `#` comments are skipped. A shell's quotes around a value are taken off."""
     variables = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name, separator, value = line.partition("=")
         if not separator:
             raise SettingsError(f"{where}, line {number}: expected NAME=value, found {line!r}.")
-        variables[name.strip()] = value.strip()
+        variables[name.strip().removeprefix("export ").strip()] = _unquoted(value.strip())
     return variables
+
+
+def render_variables(variables: Mapping[str, str]) -> str:
+    """`NAME=value` lines for `parse_profile`, and for a shell that sources them.
+
+    A value of plain characters is bare, so that `docker --env-file` reads it too; that one knows no quotes.
+    """
+    lines = []
+    for name, value in variables.items():
+        if "\n" in value or "\0" in value:
+            raise SettingsError(f"{name} holds a line break or a NUL: {value!r}. Choose another name for the folder.")
+        lines.append(f"{name}={value if _PLAIN.fullmatch(value) else shlex.quote(value)}\n")
+    return "".join(lines)
+
+
+def _unquoted(value: str) -> str:
+    """One quoted shell word as its text; anything else as it stands: a bare value may hold a blank or a quote."""
+    if not {"'", '"'} & set(value[:1] + value[-1:]):
+        return value
+    try:
+        words = shlex.split(value)
+    except ValueError:
+        return value
+    return words[0] if len(words) == 1 else value
+
+
+def _read_profile(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}. `ratchet up` writes it anew.") from None
+    return _moved(parse_profile(text, where=str(path)), path.parent.absolute())
+
+
+def _moved(variables: dict[str, str], folder: Path) -> dict[str, str]:
+    """The variables with the paths of a state folder that now is `folder`, after it or the project around it was moved.
+
+    Told by the profile that is no longer where it says. A path outside the state folder follows when it is gone and is
+    there beside the new one.
+    """
+    stated = Path(variables.get(STATE_DIR_VARIABLE, ""))
+    if not stated.is_absolute() or stated == folder or (stated / "profile.env").exists():
+        return variables
+    old, new = stated, folder
+    while old.name == new.name and old.name:
+        old, new = old.parent, new.parent
+    return {
+        name: _rebased(value, stated, folder) or _rebased_if_gone(value, old, new) for name, value in variables.items()
+    }
+
+
+def _rebased(value: str, old: Path, new: Path) -> str:
+    """Empty when it is no path in `old`."""
+    path = Path(value)
+    return str(new / path.relative_to(old)) if path.is_absolute() and path.is_relative_to(old) else ""
+
+
+def _rebased_if_gone(value: str, old: Path, new: Path) -> str:
+    rebased = _rebased(value, old, new)
+    return rebased if rebased and not Path(value).exists() and Path(rebased).exists() else value
 
 
 def state_dir_from_env() -> Path:

@@ -1,6 +1,7 @@
 """Settings come from the environment and a profile; unknown names are refused; secrets stay secret."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ratchet.settings import (
     child_env,
     load_settings,
     parse_profile,
+    render_variables,
     settings_from_env,
     settings_of,
     variable_names,
@@ -85,6 +87,97 @@ def test_a_setting_survives_the_way_through_a_profile() -> None:
     text = "\n".join(f"{name}={value}" for name, value in settings.as_env().items())
     assert settings_of(parse_profile(text, where="p")) == settings
     assert tuple(settings.as_env()) == variable_names()
+
+
+ODD_FOLDERS = [
+    pytest.param("plain", id="plain"),
+    pytest.param("two  words ", id="blanks"),
+    pytest.param("it's", id="quote"),
+    pytest.param('say "$HOME" `id` \\ #1 & ; * ~', id="what-a-shell-would-act-on"),
+    pytest.param("été 日本 \u2028\x85", id="other-scripts-and-line-separators"),
+    pytest.param("'quoted'", id="in-quotes"),
+    pytest.param("~", id="tilde"),
+    pytest.param("tab\tand\rreturn", id="control-characters"),
+    pytest.param("", id="empty"),
+]
+
+
+@pytest.mark.parametrize("folder", ODD_FOLDERS)
+def test_a_profile_is_read_alike_by_us_and_by_a_shell(folder: str, tmp_path: Path) -> None:
+    variables = {"RATCHET_STATE_DIR": folder, "RATCHET_S3_SECRET_KEY": "a=b#c"}
+    profile = tmp_path / "profile.env"
+    profile.write_text(f"# head\n{render_variables(variables)}")
+    assert parse_profile(profile.read_bytes().decode(), where="p") == variables
+    sourced = subprocess.run(
+        ["sh", "-c", f"set -a; . '{profile}'; env -0"],
+        capture_output=True,
+        check=True,
+        env={"PATH": os.environ["PATH"]},
+    )
+    found = dict(each.split("=", 1) for each in sourced.stdout.decode().split("\0") if each)
+    assert {name: found[name] for name in variables} == variables
+
+
+@pytest.mark.parametrize("folder", ["plain", "été-日本", "/a/b_c.d,e@f%g+h=i:j"])
+def test_a_value_of_plain_characters_is_bare_as_docker_takes_it(folder: str) -> None:
+    assert render_variables({"A": folder}) == f"A={folder}\n"
+
+
+@pytest.mark.parametrize("folder", ["a\nb", "a\0b"])
+def test_a_value_that_no_line_holds_is_refused(folder: str) -> None:
+    with pytest.raises(SettingsError, match="RATCHET_STATE_DIR holds a line break or a NUL"):
+        render_variables({"RATCHET_STATE_DIR": folder})
+
+
+def test_values_of_older_profiles_are_read_as_they_stand() -> None:
+    text = "A=/home/my folder\nB=/home/o'neil\nC=it's\\ here\nexport D=x\r\nE='a' 'b'\n"
+    expected = {"A": "/home/my folder", "B": "/home/o'neil", "C": "it's\\ here", "D": "x", "E": "'a' 'b'"}
+    assert parse_profile(text, where="p") == expected
+
+
+@pytest.mark.parametrize(
+    ("moved", "configs"),
+    [
+        pytest.param("elsewhere/project/.ratchet", "elsewhere/project/configs", id="with-its-project"),
+        pytest.param("elsewhere/state", "project/configs", id="alone"),
+        pytest.param("project/.ratchet", "project/configs", id="not-at-all"),
+    ],
+)
+def test_a_state_folder_that_was_moved_is_read_where_it_is(
+    moved: str, configs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = tmp_path / "project" / ".ratchet", tmp_path / moved
+    (tmp_path / configs).mkdir(parents=True)
+    new.mkdir(parents=True)
+    variables = {
+        "RATCHET_STATE_DIR": str(old),
+        "RATCHET_CONFIGS_DIR": str(tmp_path / "project" / "configs"),
+        "RATCHET_DATASET_REPO": str(old / "datasets.git"),
+        "RATCHET_S3_ENDPOINT": "http://127.0.0.1:1",
+    }
+    (new / "profile.env").write_text(render_variables(variables))
+    monkeypatch.setenv("RATCHET_PROFILE", str(new / "profile.env"))
+    settings = load_settings()
+    assert (settings.state_dir, settings.dataset_repo) == (new, str(new / "datasets.git"))
+    assert settings.configs_dir == tmp_path / configs and settings.s3_endpoint == "http://127.0.0.1:1"
+
+
+def test_a_copy_of_a_profile_names_the_stack_that_it_was_copied_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = render_variables({"RATCHET_STATE_DIR": str(tmp_path / "state")})
+    for folder in ("state", "copies"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "profile.env").write_text(text)
+    monkeypatch.setenv("RATCHET_PROFILE", str(tmp_path / "copies" / "profile.env"))
+    assert load_settings().state_dir == tmp_path / "state"
+
+
+def test_a_profile_that_is_no_text_is_a_settings_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "profile.env").write_bytes(b"RATCHET_NAMESPACE=\xe9\n")
+    monkeypatch.setenv("RATCHET_STATE_DIR", str(tmp_path))
+    with pytest.raises(SettingsError, match=r"profile\.env cannot be read"):
+        load_settings()
 
 
 def test_secrets_are_not_shown() -> None:
