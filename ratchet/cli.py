@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from ratchet import __version__
-from ratchet.commands.output import print_error
+from ratchet.commands.output import print_anything, print_error
 from ratchet.core.errors import RatchetError
 from ratchet.settings import settings_from_env
 
@@ -57,6 +57,7 @@ for _name in _MODULES:
 
 def main() -> None:
     """Entry point: an expected error is one line on stderr and its exit code; Ctrl-C is 130."""
+    print_anything()
     try:
         app()
     except RatchetError as error:

@@ -13,7 +13,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ratchet.core.errors import PolicyError
-from ratchet.core.validation_text import first_problem, printable, validation_text
+from ratchet.core.printable import printable
+from ratchet.core.validation_text import first_problem, validation_text
 
 Model = TypeVar("Model", bound=BaseModel)
 _DEPTH_MAX = 60

@@ -69,7 +69,7 @@ def _measure_task(world: World, task: str, *, num_batches: int, seed: int) -> La
 def _push(world: World, task: str) -> datetime:
     """One label; equal shards would count once."""
     began_at = datetime.now(UTC)
-    world.labels.put_shard(task, secrets.token_bytes(8), num_labels=1)
+    world.labels.put_shard(task, secrets.token_hex(32).encode(), num_labels=1)
     return began_at
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from embedded.object_store import weed_binary
 from ratchet.core.labels import shard_key_of
 
-_BODY = b"{}\n"
+_BODY = b"{}" + b" " * 60 + b"\n"
 _LOADED_WITHIN_S = 1800
 _DIRECTORY_MODE = 0o20000000770
 _FILE_MODE = 0o660

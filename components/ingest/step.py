@@ -21,7 +21,7 @@ from ratchet.adapters.parquet import INCOMING, INDEX, ROWS, columns_of, parquet_
 from ratchet.core.agreement import Opinion, settle_labels
 from ratchet.core.dataset import DataFile, DatasetShard, Manifest, plan_index_merge, version_name, version_number
 from ratchet.core.digest import digest_of_bytes
-from ratchet.core.errors import DataRejected
+from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.known import KnownExamples, rows_in_question
 from ratchet.core.labels import SPLITS, Label, features_digest_of, id_digest_of, split_of
 from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore
@@ -77,7 +77,7 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: Stores, paths: Paths) -
     )
     parent = stores.datasets.fetch_manifest(pending.accepted.version) if pending.accepted else None
     for key in pending.from_future:
-        logger.warning("label shard %s is left alone: its key is over 15 minutes ahead of its landing", key)
+        logger.warning("label shard %s is left alone: its key is not that of the time at which it landed", key)
     if pending.shards:
         manifest, rows, rejected = _make_version(spec, pending, parent, stores)
     elif parent is not None:
@@ -128,13 +128,22 @@ def _read_shards(
     labels: list[tuple[str, Label]] = []
     rejected = []
     keys = [shard.key for shard in pending.shards]
+
+    def fetch(key: str) -> bytes | NotFound:
+        try:
+            return store.fetch_shard(key)
+        except NotFound as error:  # deleted since it was listed
+            return error
+
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
-        for key, data in zip(keys, threads.map(store.fetch_shard, keys), strict=True):
+        for key, data in zip(keys, threads.map(fetch, keys), strict=True):
             try:
+                if isinstance(data, NotFound):
+                    raise data
                 labels += ((key, label) for label in read_shard(key, data, schema=schema))
-            except DataRejected as error:
-                logger.warning("label shard cannot be read: %s", error)
-                rejected.append(RejectedShard(key=key, reason=str(error)))
+            except (DataRejected, NotFound) as error:
+                rejected.append(RejectedShard.of(key, error))
+                logger.warning("label shard cannot be read: %s", rejected[-1].reason)
     return labels, rejected
 
 

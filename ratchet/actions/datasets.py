@@ -26,7 +26,7 @@ from ratchet.actions.settled import mark_settled as mark_settled
 from ratchet.actions.settled import newest_accepted as newest_accepted
 from ratchet.actions.settled import verdict_uri as verdict_uri
 from ratchet.actions.settled import write_verdict as write_verdict
-from ratchet.core.labels import CountedShards, LabelShard, find_twins, landed_at_of
+from ratchet.core.labels import CountedShards, LabelShard, find_twins, is_in_order, landed_at_of
 from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore
 
 NUM_NEW_MAX = 2_000
@@ -62,7 +62,8 @@ class Pending(BaseModel):
     refusal: str = ""
     """Why `validate` refused the newest judged version, with its name; "" when it accepted it."""
     from_future: tuple[str, ...] = ()
-    """Keys that claim a time over 15 minutes after their landing. Put them again under a key of the time of the PUT."""
+    """Keys that claim a time over 15 minutes after their landing, or a day that is not that of their ULID. Put them
+    again under a key of the time of the PUT."""
 
     @property
     def oldest_at(self) -> datetime | None:
@@ -174,4 +175,4 @@ def _summed(counts: Iterable[Mapping[str, int] | None]) -> dict[str, int]:
 
 
 def _is_from_future(shard: LabelShard) -> bool:
-    return landed_at_of(shard.key) > shard.last_modified_at + LATE
+    return not is_in_order(shard.key) or landed_at_of(shard.key) > shard.last_modified_at + LATE

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.core.errors import DataRejected, NotFound
-from ratchet.core.labels import SHARD_BYTES_MAX, Label, LabelSchema, parse_label_rows, parse_labels
+from ratchet.core.label_lines import parse_label_rows, parse_labels
+from ratchet.core.labels import SHARD_BYTES_MAX, Label, LabelSchema
+from ratchet.core.lines import split_lines
+from ratchet.core.printable import printable
 from ratchet.tasks.spec import TaskSpec
 
 
@@ -17,12 +20,25 @@ def label_schema_of(spec: TaskSpec, *, with_range: bool) -> LabelSchema:
 
 
 def read_shard(key: str, data: bytes, *, schema: LabelSchema) -> tuple[Label, ...]:
-    """Every label of a stored shard; DataRejected names the shard, the line and the reason."""
+    """Every label of a stored shard; DataRejected names the shard, the line and the reason. Nothing else is raised:
+    no file, however odd, stops those that wait beside it."""
+    try:
+        return _read_shard(key, data, schema=schema)
+    except DataRejected:
+        raise
+    except Exception as error:
+        found = printable(f"{type(error).__name__}: {error}")
+        raise DataRejected(f"{key}: cannot be read ({found}). Write it again and push it under a new key.") from error
+
+
+def _read_shard(key: str, data: bytes, *, schema: LabelSchema) -> tuple[Label, ...]:
     if len(data) > SHARD_BYTES_MAX:
         raise DataRejected(f"{key}: {len(data):,} bytes; the limit is {SHARD_BYTES_MAX:,}. Push it in parts.")
     if key.endswith(".parquet"):
-        return parse_label_rows(_parquet_rows(key, data), schema=schema, where=key)
-    return parse_labels(_lines(data, where=key), schema=schema, where=key)
+        from ratchet.adapters.parquet_shard import iter_parquet_rows
+
+        return parse_label_rows(iter_parquet_rows(data, where=key), schema=schema, where=key)
+    return parse_labels(split_lines(data), schema=schema, where=key)
 
 
 def read_label_file(
@@ -30,7 +46,7 @@ def read_label_file(
     *,
     schema: LabelSchema,
     defaults: Mapping[str, Any],
-    watch: Callable[[Sequence[str]], Iterable[str]] = iter,
+    watch: Callable[[Sequence[bytes]], Iterable[bytes]] = iter,
 ) -> tuple[Label, ...]:
     """Every label of a JSONL file of a person. `watch` sees the lines go by (a progress bar)."""
     try:
@@ -39,7 +55,7 @@ def read_label_file(
         raise NotFound(f"{path} is not there. Name a JSONL file of labels.") from None
     except OSError as error:
         raise DataRejected(f"{path}: {error.strerror}. Name a readable JSONL file of labels.") from None
-    return parse_labels(watch(_lines(data, where=str(path))), schema=schema, where=str(path), defaults=defaults)
+    return parse_labels(watch(split_lines(data)), schema=schema, where=str(path), defaults=defaults)
 
 
 def _checked_size(path: Path) -> Path:
@@ -47,18 +63,3 @@ def _checked_size(path: Path) -> Path:
     if size_bytes > SHARD_BYTES_MAX:
         raise DataRejected(f"{path}: {size_bytes:,} bytes; the limit is {SHARD_BYTES_MAX:,}. Split it (`split -l`).")
     return path
-
-
-def _lines(data: bytes, *, where: str) -> list[str]:
-    try:
-        return data.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DataRejected(f"{where}, line {line}: not UTF-8. Save the file as UTF-8 and push it again.") from None
-
-
-def _parquet_rows(key: str, data: bytes) -> list[dict[str, Any]]:
-    from ratchet.adapters.parquet import table_of
-
-    rows = table_of(data, where=key).to_pylist()
-    return [{name: value for name, value in row.items() if value is not None} for row in rows]

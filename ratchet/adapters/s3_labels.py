@@ -16,6 +16,7 @@ from ratchet.core.labels import (
     LabelShard,
     ShardCounts,
     is_shard_key,
+    num_labels_max,
     parse_counts,
     render_counts,
     shard_key_of,
@@ -118,9 +119,10 @@ class S3LabelStore:
 
     def _fetch_told(self, shard: LabelShard) -> "_Found":
         try:
-            counts = parse_counts(self._objects.fetch_metadata(s3_uri(self._bucket, shard.key)))
+            metadata = self._objects.fetch_metadata(s3_uri(self._bucket, shard.key))
         except NotFound:
             return _GONE
+        counts = parse_counts(metadata, num_max=num_labels_max(shard.key, shard.size_bytes))
         bytes_max = SHARD_BYTES_MAX if counts.num_labels is None else OPENED_BYTES_MAX
         return _Found(counts, is_final=counts.is_whole or shard.size_bytes > bytes_max)
 

@@ -1,40 +1,38 @@
 """How many labels are in a shard that does not say so, by class and by labeler: of bytes that nobody has checked."""
 
-import io
-import json
-
+from ratchet.core.errors import DataRejected
 from ratchet.core.labels import ShardCounts, count_label_fields
-
-_NUM_ROWS_MAX = 1_000_000
-"""A small Parquet file may claim any number of rows; no more are read."""
+from ratchet.core.lines import BrokenLine, read_lines, split_lines
 
 
 def count_shard(key: str, data: bytes) -> ShardCounts:
-    """Counts of whatever can be counted: lines that are no labels are a number, a broken Parquet file is nothing."""
-    return _count_lines(data) if key.endswith(".jsonl") else _count_rows(data)
+    """Counts of whatever can be counted: lines that are no labels are a number, a broken Parquet file is nothing.
+
+    Whatever the bytes are, this returns: one shard never stops the count of the others.
+    """
+    try:
+        return _count_lines(data) if key.endswith(".jsonl") else _count_rows(data)
+    except Exception:
+        return ShardCounts()
 
 
 def _count_lines(data: bytes) -> ShardCounts:
-    lines = [line for line in data.split(b"\n") if line.strip()]
-    try:
-        values = [json.loads(line) for line in lines]
-    except (ValueError, RecursionError):
-        return ShardCounts(num_labels=len(lines))
-    if not all(isinstance(value, dict) for value in values):
-        return ShardCounts(num_labels=len(lines))
-    return count_label_fields((value.get("label"), value.get("labeler")) for value in values)
+    num_lines, is_readable = 0, True
+    pairs: list[tuple[object, object]] = []
+    for line in read_lines(split_lines(data)):
+        num_lines += 1
+        if isinstance(line, BrokenLine) or not isinstance(line.value, dict):
+            is_readable = False
+        elif is_readable:
+            pairs.append((line.value.get("label"), line.value.get("labeler")))
+    return count_label_fields(pairs) if is_readable else ShardCounts(num_labels=num_lines)
 
 
 def _count_rows(data: bytes) -> ShardCounts:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from ratchet.adapters.parquet_shard import read_parquet_fields
 
     try:
-        file = pq.ParquetFile(io.BytesIO(data))
-        num_rows = file.metadata.num_rows
-        if num_rows > _NUM_ROWS_MAX or not {"label", "labeler"} <= set(file.schema_arrow.names):
-            return ShardCounts(num_labels=num_rows)
-        table = file.read(columns=["label", "labeler"])
-    except (pa.ArrowException, OSError):
+        num_rows, pairs = read_parquet_fields(data)
+    except DataRejected:
         return ShardCounts()
-    return count_label_fields(zip(table["label"].to_pylist(), table["labeler"].to_pylist(), strict=True))
+    return ShardCounts(num_labels=num_rows) if pairs is None else count_label_fields(pairs)

@@ -1,6 +1,5 @@
 """`ratchet feedback`: true labels of requests that were answered, and how often the models were right."""
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -89,28 +88,18 @@ def rows_of(joined: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def read_feedback_file(path: Path, *, classes: Sequence[str]) -> "list[Feedback]":
+def read_feedback_file(path: Path, *, classes: Sequence[str]) -> "Sequence[Feedback]":
     """Every line of the file; DataRejected names the first that is wrong."""
-    from ratchet.core.errors import DataRejected
-    from ratchet.core.feedback import parse_item
+    from ratchet.core.errors import DataRejected, NotFound
+    from ratchet.core.feedback import parse_feedback_lines
 
     try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataRejected(f"{path}: {error}. Name a file of JSON lines.") from None
-    now = datetime.now(UTC)
-    items = []
-    for number, line in enumerate(lines, 1):
-        where = f"{path}, line {number}"
-        if line.strip():
-            try:
-                value = json.loads(line)
-            except ValueError as error:
-                raise DataRejected(f"{where}: not JSON ({error}). Correct it and push the file again.") from None
-            items.append(parse_item(value, classes=classes, now=now, where=where))
-    if not items:
-        raise DataRejected(f"{path} holds no feedback. Push a file with at least one line.")
-    return items
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"{path} is not there. Name a file of JSON lines.") from None
+    except OSError as error:
+        raise DataRejected(f"{path}: {error.strerror}. Name a readable file of JSON lines.") from None
+    return parse_feedback_lines(data, classes=classes, now=datetime.now(UTC), where=str(path))
 
 
 def _parts_of(items: "Sequence[Feedback]") -> "Iterator[Sequence[Feedback]]":

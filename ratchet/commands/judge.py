@@ -68,7 +68,7 @@ def replay(
 def _replay_trace(trace: Path, policy_path: Path) -> tuple[Verdict, "History"]:
     from ratchet.core.rollout.trace import parse_trace, replay
 
-    return replay(parse_trace(_read_text(trace), where=str(trace)), load_model(policy_path, RolloutPolicy))
+    return replay(parse_trace(_read_bytes(trace), where=str(trace)), load_model(policy_path, RolloutPolicy))
 
 
 def _replay_rollout(task: str, run_id: str) -> tuple[Verdict, "History", list[str]]:
@@ -94,12 +94,10 @@ def _show(verdict: Verdict, history: "History", *, title: str, report: Path | No
     print_json(verdict.model_dump(mode="json"))
 
 
-def _read_text(path: Path) -> str:
+def _read_bytes(path: Path) -> bytes:
     try:
         if path.stat().st_size > _TRACE_BYTES_MAX:
             raise DataRejected(f"{path} is over {_TRACE_BYTES_MAX >> 20} MiB. Cut it into shorter traces.")
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
         raise NotFound(f"{path} is not a file here. Name an existing one.") from None
-    except UnicodeDecodeError as error:
-        raise DataRejected(f"{path}: byte {error.start} is not UTF-8. Write the file as UTF-8 text.") from None

@@ -126,7 +126,7 @@ def _look(task: str) -> "Pending":
     return pending
 
 
-def _with_progress(lines: Sequence[str]) -> Iterable[str]:
+def _with_progress(lines: Sequence[bytes]) -> Iterable[bytes]:
     """A bar on a terminal, and nothing in a log, where rich would print a line for each step."""
     with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         yield from progress.track(lines, description="checking")
@@ -189,7 +189,7 @@ def _list_asides(counted: dict[str, Any]) -> Iterable[str]:
     if counted["num_shards_left"]:
         yield f"{counted['num_shards_left']:,} shards more wait; count again, or start a run: it takes them all"
     for key in counted["left_alone"]:
-        yield f"left alone, its key is from the future: {key}. Put it again under a new key."
+        yield f"left alone, its key is not that of the time at which it landed: {key}. Put it again under a new key."
 
 
 def _age_of(age_s: int) -> str:

@@ -1,6 +1,8 @@
 """How every command speaks: data on stdout (a table, or JSON with --json), progress and errors on stderr."""
 
+import io
 import json
+import math
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from ratchet.core.printable import printable_lines
 
 _WIDTH_OF_A_FILE = 160
 """Columns where there is no terminal to fit: a pipe or a log."""
@@ -22,9 +26,29 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a 
 TaskOption = Annotated[str, typer.Option("--task", "-t", help="Name of the task, as in configs/tasks/<task>.yaml.")]
 
 
+def print_anything() -> None:
+    """Have stdout and stderr escape what their encoding lacks, so that no name, however odd, ends a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def print_json(value: Any) -> None:
-    """One JSON document; no colour, no wrapping, so that a program can read it."""
-    typer.echo(json.dumps(value, indent=2, default=str))
+    """One JSON document (RFC 8259) in ASCII; no colour, no wrapping, so that a program can read it."""
+    try:
+        text = json.dumps(value, indent=2, default=str, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), indent=2, default=str)
+    typer.echo(text)
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinities as null: JSON has no word for them."""
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, columns: Iterable[str], as_json: bool, empty: str = "") -> None:
@@ -61,9 +85,9 @@ def cell_of(value: Any) -> Text:
 def _words_of(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}".rstrip("0").rstrip(".")
-    return _ISO_TIME.sub(r"\1 \2", str(value))
+    return printable_lines(_ISO_TIME.sub(r"\1 \2", str(value)))
 
 
 def print_error(message: str) -> None:
     stderr.print("[bold red]error:[/]", end=" ")
-    stderr.print(message, markup=False)
+    stderr.print(printable_lines(message), markup=False)

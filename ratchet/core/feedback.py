@@ -4,15 +4,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from scipy.special import ndtri
 
 from ratchet.core.errors import DataRejected
+from ratchet.core.fields import parse_fields, refuse_unknown
+from ratchet.core.lines import read_objects, split_lines
 from ratchet.core.payloads import Feedback, Prediction
+from ratchet.core.printable import listed
+from ratchet.core.validation_text import found_text
 
 ITEMS_MAX = 1_000
 """Of one request."""
 _NEXT_STEP = "Correct it and send it again; nothing of this request was kept."
+_EXPECTED = {
+    "request_id": "a text of 1 to 256 characters: the `x-request-id` of the answer",
+    "instance": "a whole number from 0 to 1,000,000",
+    "label": "a text of 1 to 256 characters: the name of a class, in quotes",
+}
 
 
 class Accuracy(BaseModel):
@@ -57,19 +66,29 @@ def parse_feedback(body: Any, *, classes: Sequence[str], now: datetime) -> tuple
     )
 
 
-def parse_item(item: Any, *, classes: Iterable[str], now: datetime, where: str) -> Feedback:
+def parse_feedback_lines(data: bytes, *, classes: Sequence[str], now: datetime, where: str) -> tuple[Feedback, ...]:
+    """Every line of a file, each an item; DataRejected names the first that is wrong, or says that there is none."""
+    known = frozenset(classes)
+    items = tuple(
+        parse_item(value, classes=known, now=now, where=place)
+        for place, value in read_objects(split_lines(data), where=where, next_step=_NEXT_STEP)
+    )
+    if not items:
+        raise DataRejected(f"{where} holds no feedback. Push a file with at least one line.")
+    return items
+
+
+def parse_item(item: Any, *, classes: frozenset[str], now: datetime, where: str) -> Feedback:
     """One item; `where` goes into the error. The time is ours: when it arrived."""
-    if not isinstance(item, dict) or "at" in item:
-        raise DataRejected(f'{where} must be an object {{"request_id", "instance", "label"}}. {_NEXT_STEP}')
-    try:
-        feedback = Feedback.model_validate({**item, "at": now})
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise DataRejected(f"{where}: {field}: {first['msg']}. {_NEXT_STEP}") from None
+    if not isinstance(item, dict):
+        raise DataRejected(
+            f'{where} must be an object {{"request_id", "instance", "label"}}, found {found_text(item)}. {_NEXT_STEP}'
+        )
+    refuse_unknown(item, _EXPECTED, where=where, next_step=_NEXT_STEP)
+    feedback = parse_fields(Feedback, {**item, "at": now}, expected=_EXPECTED, where=where, next_step=_NEXT_STEP)
     if feedback.label not in classes:
-        known = ", ".join(sorted(classes)[:20])
-        raise DataRejected(f"{where}: label is {feedback.label[:80]!r}; this task knows {known}. {_NEXT_STEP}")
+        found = found_text(feedback.label)
+        raise DataRejected(f"{where}: `label` must be one of {listed(classes)}, found {found}. {_NEXT_STEP}")
     return feedback
 
 

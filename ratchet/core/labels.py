@@ -7,11 +7,9 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
-
-from ratchet.core.errors import DataRejected
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, FailFast, Field
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -23,9 +21,39 @@ METADATA_BYTES_MAX = 1536
 """Of the two JSON objects together. S3 takes 2 KiB of user metadata, and a labeling tool may have words of its own."""
 _NAMES_MAX = 1000
 """More classes or labelers in one shard are a broken tool, not something that a person wants to see counted."""
+_DIGITS_MAX = 12
+"""Of a count in the metadata."""
+LINE_BYTES_MIN = len(b'{"id":"a","label":"","labeler":"a","labeled_at":0}')
+"""The shortest line that is a label; what claims more labels than fit into it is not believed."""
 _ULID = r"[0-9A-HJKMNP-TV-Z]{26}"
-_SHARD_KEY = re.compile(rf"(?P<task>[a-z][a-z0-9-]*)/\d{{4}}/\d{{2}}/\d{{2}}/(?P<ulid>{_ULID})\.(jsonl|parquet)")
+_SHARD_KEY = re.compile(
+    rf"(?P<task>[a-z][a-z0-9-]*)/(?P<day>[0-9]{{4}}/[0-9]{{2}}/[0-9]{{2}})/(?P<ulid>{_ULID})\.(jsonl|parquet)"
+)
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS_MAX = int((datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) / timedelta(milliseconds=1))
+_YEARS = range(1900, 2201)
+
+
+def _in_our_times(at: datetime) -> datetime:
+    """Beyond these years a time overflows in one of the tools (nanoseconds in 64 bits end in 2262)."""
+    if at.year not in _YEARS:
+        raise ValueError(f"the year {at.year} is not from {_YEARS[0]} to {_YEARS[-1]}")
+    return at
+
+
+def _encodable(text: str) -> str:
+    """Half of a surrogate pair is a `str` that no file and no terminal takes."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_encodable)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+"""A finite number; `true` and "3" are none."""
 
 
 class Label(BaseModel):
@@ -33,13 +61,13 @@ class Label(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str = Field(min_length=1, max_length=256)
+    id: Text = Field(min_length=1, max_length=256)
     """Identity of the example (not of this opinion about it): several labelers may label one id."""
-    features: tuple[FiniteFloat, ...] | None = None
-    uri: str | None = None
-    label: str
-    labeler: str = Field(min_length=1, max_length=256)
-    labeled_at: AwareDatetime
+    features: Annotated[tuple[Number, ...] | None, FailFast()] = None
+    uri: Text | None = None
+    label: Text
+    labeler: Text = Field(min_length=1, max_length=256)
+    labeled_at: Annotated[AwareDatetime, AfterValidator(_in_our_times)]
 
 
 class ShardCounts(BaseModel):
@@ -120,7 +148,7 @@ def ulid_of(at: datetime, entropy: bytes) -> str:
 
     Source: github.com/ulid/spec, Crockford's base 32.
     """
-    number = (int(at.timestamp() * 1000) << 80) | int.from_bytes(entropy[:10], "big")
+    number = (max(int(at.timestamp() * 1000), 0) << 80) | int.from_bytes(entropy[:10], "big")
     return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
@@ -141,14 +169,32 @@ def is_shard_key(key: str, task: str) -> bool:
 
 
 def landed_at_of(key: str) -> datetime:
-    """When a shard was put, to the millisecond, as its key says. ValueError for what is not a shard key."""
+    """When a shard was put, to the millisecond, as its key says; the last day of 9999 for any time beyond it.
+
+    ValueError for what is not a shard key.
+    """
     match = _SHARD_KEY.fullmatch(key)
     if match is None:
         raise ValueError(f"{key!r} is not the key of a label shard")
     number = 0
     for character in match["ulid"][:10]:
         number = number * 32 + _CROCKFORD.index(character)
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=number)
+    return _EPOCH + timedelta(milliseconds=min(number, _MS_MAX))
+
+
+def is_in_order(key: str) -> bool:
+    """Whether the day in a shard's key is that of its ULID, a day more or less (time zones).
+
+    Keys are listed by their day first. One in another place would be looked at too late, or hide what lands after it.
+    """
+    match = _SHARD_KEY.fullmatch(key)
+    if match is None:
+        return False
+    try:
+        day = datetime.strptime(match["day"], "%Y/%m/%d").replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return timedelta(days=-1) <= landed_at_of(key) - day < timedelta(days=2)
 
 
 def count_labels(labels: Iterable[Label]) -> ShardCounts:
@@ -179,10 +225,17 @@ def render_counts(counts: ShardCounts) -> dict[str, str]:
     return metadata if counts.num_labels is None else {NUM_LABELS: str(counts.num_labels), **metadata}
 
 
-def parse_counts(metadata: Mapping[str, str]) -> ShardCounts:
-    """What a shard says of itself. What contradicts `num-labels`, or is no count, is as if it were not said."""
+def num_labels_max(key: str, size_bytes: int) -> int:
+    """The most labels that a shard of this size can hold. Parquet packs equal values, but ids differ: a byte each."""
+    return size_bytes if key.endswith(".parquet") else (size_bytes + 1) // (LINE_BYTES_MIN + 1)
+
+
+def parse_counts(metadata: Mapping[str, str], *, num_max: int) -> ShardCounts:
+    """What a shard says of itself. What contradicts `num-labels`, is over `num_max` (`num_labels_max`) or is no count
+    is as if it were not said."""
     said = metadata.get(NUM_LABELS, "")
-    num_labels = int(said) if said.isascii() and said.isdecimal() else None
+    is_count = said.isascii() and said.isdecimal() and len(said) <= _DIGITS_MAX
+    num_labels = int(said) if is_count and int(said) <= num_max else None
     by_class, by_labeler = (_parse_numbers(metadata.get(name, "")) for name in (NUM_BY_CLASS, NUM_BY_LABELER))
     return ShardCounts(
         num_labels=num_labels,
@@ -217,81 +270,6 @@ def _parse_numbers(text: str) -> dict[str, int] | None:
     return value
 
 
-def parse_label(value: Mapping[str, Any], *, where: str) -> Label:
-    """One label from its fields; `where` (file and line) goes into the error."""
-    try:
-        return Label.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the line"
-        raise DataRejected(f"{where}: {field}: {first['msg']}. {_NEXT_STEP}") from None
-
-
-def parse_label_line(line: str, *, where: str, defaults: Mapping[str, Any] | None = None) -> Label:
-    """One label from one JSON line; `defaults` stand in for fields that the line lacks."""
-    try:
-        value = _json_object(line)
-    except ValueError as error:
-        raise DataRejected(f"{where}: {error}. {_NEXT_STEP}") from None
-    return parse_label({**(defaults or {}), **value}, where=where)
-
-
-_NEXT_STEP = "Correct it and push the file again: a shard that has landed never changes."
-
-
-def check_label(label: Label, schema: LabelSchema, *, where: str) -> Label:
-    """The label, when the task can learn from it: a known class, the right number of features, each in range."""
-    if label.label not in schema.classes:
-        raise DataRejected(f"{where}: label is {label.label!r}, expected one of {sorted(schema.classes)}. {_NEXT_STEP}")
-    if label.features is None or len(label.features) != schema.num_features:
-        found = "none" if label.features is None else str(len(label.features))
-        raise DataRejected(f"{where}: {found} features, expected {schema.num_features}. {_NEXT_STEP}")
-    for number, value in enumerate(label.features):
-        if not schema.min_value <= value <= schema.max_value:
-            raise DataRejected(
-                f"{where}: feature {number} is {value:g}, expected {schema.min_value:g} to {schema.max_value:g}. "
-                f"{_NEXT_STEP}"
-            )
-    return label
-
-
-def parse_labels(
-    lines: Iterable[str], *, schema: LabelSchema, where: str, defaults: Mapping[str, Any] | None = None
-) -> tuple[Label, ...]:
-    """Every label of a JSONL shard; one wrong line, or no line, is DataRejected."""
-    labels = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            place = f"{where}, line {number}"
-            labels.append(check_label(parse_label_line(line, where=place, defaults=defaults), schema, where=place))
-    return _checked_not_empty(labels, where=where)
-
-
-def parse_label_rows(rows: Iterable[Mapping[str, Any]], *, schema: LabelSchema, where: str) -> tuple[Label, ...]:
-    """Every label of a shard that came as rows of fields (Parquet)."""
-    labels = []
-    for number, row in enumerate(rows, 1):
-        place = f"{where}, row {number}"
-        labels.append(check_label(parse_label(row, where=place), schema, where=place))
-    return _checked_not_empty(labels, where=where)
-
-
 def render_labels(labels: Iterable[Label]) -> bytes:
     """The JSONL of a shard."""
     return b"".join(label.model_dump_json(exclude_none=True).encode() + b"\n" for label in labels)
-
-
-def _checked_not_empty(labels: list[Label], *, where: str) -> tuple[Label, ...]:
-    if not labels:
-        raise DataRejected(f"{where}: no labels in it. Push a file with at least one line.")
-    return tuple(labels)
-
-
-def _json_object(line: str) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg} at column {error.colno})") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, found {type(value).__name__}")
-    return value

@@ -37,7 +37,7 @@ class Feedback(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     request_id: str = Field(min_length=1, max_length=256)
-    instance: int = Field(0, ge=0)
+    instance: int = Field(0, ge=0, le=1_000_000, strict=True)
     """Which instance of the request, counted from 0."""
     label: str = Field(min_length=1, max_length=256)
     at: AwareDatetime

@@ -5,7 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from ratchet.core.agreement import LabelerRecord, ratio_lower_bound
+from ratchet.core.printable import printable
 from ratchet.core.verdict import Reason
+
+_REASON_CHARS_MAX = 600
+"""An excerpt of 200 characters, the key and the next step."""
 
 
 class QualityPolicy(BaseModel):
@@ -46,6 +50,11 @@ class RejectedShard(BaseModel):
 
     key: str
     reason: str
+
+    @classmethod
+    def of(cls, key: str, reason: object) -> "RejectedShard":
+        """With the reason cut to what a verdict and a page can show."""
+        return cls(key=key, reason=printable(str(reason), chars_max=_REASON_CHARS_MAX))
 
 
 class Count(BaseModel):

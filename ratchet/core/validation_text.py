@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from ratchet.core.printable import printable
+
 _FOUND_LENGTH = 60
 _NUM_NAMED = 12
 """So many known fields are listed; a model with more of them is looked up in its documentation."""
@@ -84,13 +86,10 @@ def found_text(value: Any) -> str:
         return f"a list of {len(value)}"
     if isinstance(value, int) and value.bit_length() > 512:
         return "a number of more than 150 digits"
+    if isinstance(value, str):
+        value = value[: 2 * _FOUND_LENGTH]
     text = repr(value) if isinstance(value, str | int | float) else str(value)
     return printable(text if len(text) <= _FOUND_LENGTH else f"{text[:_FOUND_LENGTH]}…")
-
-
-def printable(text: str) -> str:
-    """The text with everything escaped that a terminal, a log or UTF-8 cannot take."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _place_of(details: Mapping[str, Any], value: Any) -> tuple[str | int, ...]:

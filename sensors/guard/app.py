@@ -1,6 +1,5 @@
 """The guard's HTTP side: is it alive, what did it see, and the true labels that users send."""
 
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from ratchet.actions.feedback import accept_feedback
 from ratchet.core.errors import DataRejected, RatchetError
 from ratchet.core.feedback import parse_feedback
+from ratchet.core.lines import NotJson, parse_json
 from ratchet.core.ports import FeedbackStore
+from ratchet.core.validation_text import found_text
 from sensors.guard.loop import GuardLoop
 from sensors.guard.metrics import GuardMetrics
 from sensors.guard.sweeping import SweepLoop
@@ -113,9 +114,9 @@ async def _read_body(request: Request, service: Service) -> bytes:
 
 def _parse_json(body: bytes, service: Service) -> dict[str, Any]:
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise _refusal(400, f"The body is not JSON: {error}. Correct it and send it again.", service) from None
+        value = parse_json(body)
+    except NotJson as error:
+        raise _refusal(400, f"The body cannot be read: {error}. Correct it and send it again.", service) from None
     if not isinstance(value, dict):
         raise _refusal(400, 'The body must be {"task": "…", "feedback": [{"request_id", "label"}, …]}.', service)
     return value
@@ -126,7 +127,8 @@ def _accept(body: dict[str, Any], service: Service) -> dict[str, Any]:
     if task is None and len(known) == 1:
         task = known[0]
     if task not in known:
-        raise DataRejected(f'"task" is {task!r}; expected one of {", ".join(known) or "none"}. Send it again with it.')
+        expected = ", ".join(known) or "none"
+        raise DataRejected(f"`task` must be one of {expected}, found {found_text(task)}. Send it again with it.")
     items = parse_feedback(body, classes=service.classes_of(task), now=datetime.now(UTC))
     num = accept_feedback(service.feedback(), task, items)
     service.metrics.note_feedback(task, num)

@@ -100,7 +100,7 @@ def test_nothing_new_is_the_newest_accepted_version_again(room: Room) -> None:
         pytest.param(b"", "no labels in it", id="empty"),
         pytest.param(b"{not json}\n", "line 1: not JSON", id="not-json"),
         pytest.param(b"\xff\xfe\n", "line 1: not UTF-8", id="not-utf8"),
-        pytest.param(b'{"id": "x"}\n', "line 1: label: Field required", id="no-label"),
+        pytest.param(b'{"id": "x"}\n', "line 1: `label` is missing; it must be a text", id="no-label"),
     ],
 )
 def test_a_shard_that_cannot_be_read_does_not_hold_up_the_others(room: Room, data: bytes, reason: str) -> None:

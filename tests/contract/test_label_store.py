@@ -21,7 +21,10 @@ from tests.fakes.label_store import FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-LINES = b'{"label": "7", "labeler": "ada"}\n{"label": "7", "labeler": "b\xc3\xb6"}\n'
+LINES = (
+    b'{"id": "x1", "features": [0.0], "label": "7", "labeler": "ada", "labeled_at": "2026-01-01T12:00:00Z"}\n'
+    b'{"id": "x2", "features": [0.0], "label": "7", "labeler": "b\xc3\xb6", "labeled_at": "2026-01-01T12:00:00Z"}\n'
+)
 IN_LINES = ShardCounts(num_labels=2, num_by_class={"7": 2}, num_by_labeler={"ada": 1, "bö": 1})
 
 
@@ -66,7 +69,7 @@ def test_lists_what_is_new_in_the_order_of_landing(store: LabelStore, task: str)
 
 def test_counts_what_the_shards_say_of_themselves(store: LabelStore, task: str) -> None:
     said = ShardCounts(num_by_class={"7": 3}, num_by_labeler={"ada": 1, "bö": 2})
-    key = store.put_shard(task, b"???", num_labels=3, counts=said)
+    key = store.put_shard(task, b"?" * 200, num_labels=3, counts=said)
     counted = store.count_shards(store.list_shards(task))
     [shard] = counted.shards
     assert (shard.key, counted.num_left) == (key, 0)

@@ -85,7 +85,7 @@ def labels(settings: Settings) -> S3LabelStore:
 
 def push(labels: S3LabelStore, task: str, num_labels: int) -> None:
     """No two shards are equal: those would count once."""
-    labels.put_shard(task, secrets.token_bytes(8), num_labels=num_labels)
+    labels.put_shard(task, secrets.token_hex(32).encode() * num_labels, num_labels=num_labels)
 
 
 def status_of(sensor: SensorService, task: str) -> dict[str, Any]:

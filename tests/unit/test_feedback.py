@@ -106,12 +106,14 @@ def test_what_is_accepted(body, num):
         pytest.param({"feedback": []}, "0 items", id="no-items"),
         pytest.param({"feedback": [{}] * (ITEMS_MAX + 1)}, "1001 items", id="too-many"),
         pytest.param({"feedback": [{"request_id": "a", "label": "7"}, 3]}, "feedback[1] must be", id="no-object"),
-        pytest.param({"feedback": [{"label": "7"}]}, "feedback[0]: request_id", id="whose"),
+        pytest.param({"feedback": [{"label": "7"}]}, "feedback[0]: `request_id` is missing", id="whose"),
         pytest.param({"request_id": "a" * 257, "label": "7"}, "request_id", id="too-long"),
         pytest.param({"request_id": "a", "label": "7", "instance": -1}, "instance", id="negative"),
-        pytest.param({"request_id": "a", "label": "seven"}, "label is 'seven'", id="no-class"),
+        pytest.param({"request_id": "a", "label": "seven"}, "`label` must be one of", id="no-class"),
         pytest.param({"request_id": "a", "label": "7", "colour": "red"}, "colour", id="unknown-field"),
-        pytest.param({"request_id": "a", "label": "7", "at": "2020-01-01T00:00:00Z"}, "must be an object", id="time"),
+        pytest.param(
+            {"request_id": "a", "label": "7", "at": "2020-01-01T00:00:00Z"}, "`at` is not a field here", id="time"
+        ),
     ],
 )
 def test_what_is_refused_says_why(body, said):
@@ -172,7 +174,7 @@ def test_push_then_show(stores, tmp_path):
     ("content", "said"),
     [
         pytest.param('{"request_id": "a", "label": "1"}\n{', "line 2: not JSON", id="not-json"),
-        pytest.param('{"request_id": "a", "label": "x"}', "line 1: label is 'x'", id="no-class"),
+        pytest.param('{"request_id": "a", "label": "x"}', "line 1: `label` must be one of '0', '1'", id="no-class"),
         pytest.param("\n", "no feedback", id="empty"),
     ],
 )

@@ -9,19 +9,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from ratchet.core.errors import DataRejected
+from ratchet.core.fields import parse_fields
+from ratchet.core.lines import read_objects, split_lines
 from ratchet.core.ports import RevisionCounts
 from ratchet.core.rollout.history import History, JudgedLook, judge_look, policy_digest_of
 from ratchet.core.rollout.judge import Action, Look, Progress, begin
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.waiting import deadline_of
 from ratchet.core.rollout.window import ArmWindow, LatencyLimits, Window, latency_limits_of
-from ratchet.core.validation_text import validation_text
 from ratchet.core.verdict import Verdict
 
 _FIRST_SERVER_ERROR = 500
+_EXPECTED = {
+    "t": "a number of seconds from 0",
+    "revision": '"stable" or "canary"',
+    "status": "a whole number from 100 to 599",
+    "latency_ms": "a number of milliseconds from 0",
+}
+_NEXT_STEP = (
+    'Expected {"t": seconds, "revision": "stable"|"canary", "status": int, "latency_ms": float}; correct the line.'
+)
 
 
 class TracedRequest(BaseModel):
@@ -40,10 +49,12 @@ class TracedRequest(BaseModel):
         return self.status >= _FIRST_SERVER_ERROR
 
 
-def parse_trace(text: str, *, where: str) -> tuple[TracedRequest, ...]:
+def parse_trace(data: bytes | str, *, where: str) -> tuple[TracedRequest, ...]:
     """The requests of a trace in order of time; DataRejected names the first line that is wrong."""
-    lines = enumerate(text.splitlines(), 1)
-    requests = [_parse_line(line, where=f"{where}, line {number}") for number, line in lines if line.strip()]
+    requests = [
+        parse_fields(TracedRequest, value, expected=_EXPECTED, where=place, next_step=_NEXT_STEP)
+        for place, value in read_objects(split_lines(data), where=where, next_step=_NEXT_STEP)
+    ]
     return tuple(sorted(requests, key=lambda request: request.t))
 
 
@@ -65,16 +76,6 @@ def replay(requests: Sequence[TracedRequest], policy: RolloutPolicy) -> tuple[Ve
         progress, latest = judge_look(progress, Look(at_s=0, window=Window()), policy)
         judged.append(latest)
     return _verdict_of(progress, judged, requests, policy), History(looks=tuple(judged), limits=limits)
-
-
-def _parse_line(line: str, *, where: str) -> TracedRequest:
-    try:
-        return TracedRequest.model_validate_json(line)
-    except ValidationError as error:
-        raise DataRejected(
-            f"{where}: {validation_text(error, whole='the line')}. Expected "
-            '{"t": seconds, "revision": "stable"|"canary", "status": int, "latency_ms": float}; correct the line.'
-        ) from None
 
 
 def _looks(requests: Sequence[TracedRequest], policy: RolloutPolicy) -> Iterator[tuple[Look, LatencyLimits | None]]:
