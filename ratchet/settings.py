@@ -24,6 +24,8 @@ PROFILE_VARIABLE = "RATCHET_PROFILE"
 STATE_DIR_VARIABLE = "RATCHET_STATE_DIR"
 _PLAIN = re.compile(r"[\w@%+=:,./-]*")
 """What means itself to a shell, letters of all scripts included."""
+MODEL_DIGEST_VARIABLE = "RATCHET_MODEL_DIGEST"
+"""Of one model server alone: the digest of the model that it must serve, as the InferenceService's URI names it."""
 
 
 class Settings(BaseModel):
@@ -224,8 +226,14 @@ def state_dir_from_env() -> Path:
     return Path(os.environ.get(STATE_DIR_VARIABLE, ".ratchet"))
 
 
+def model_digest_from_env() -> str:
+    """What the one who started this model server expects it to serve; "" when nobody said."""
+    return os.environ.get(MODEL_DIGEST_VARIABLE, "")
+
+
 def _variables_of_env() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if key.startswith(PREFIX) and key != PROFILE_VARIABLE}
+    others = {PROFILE_VARIABLE, MODEL_DIGEST_VARIABLE}
+    return {key: value for key, value in os.environ.items() if key.startswith(PREFIX) and key not in others}
 
 
 def _profile_path() -> Path:

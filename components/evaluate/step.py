@@ -41,14 +41,15 @@ def evaluate_step(
         champion = None
         if champion_ref is not None:
             objects.fetch_directory(champion_ref.uri, scratch / "champion")
-            champion = load_model(scratch / "champion")
-    served = probe.fetch_answers(model_path, features_NF.tolist()) if len(labels_N) else ()
-    answers = Answers(
-        labels=[spec.classes[index] for index in labels_N],
-        challenger=_answers_of(challenger, features_NF),
-        champion=_answers_of(champion, features_NF) if champion else None,
-        served=served,
-    )
+            champion = load_model(scratch / "champion", expected_digest=champion_ref.digest)
+        served = probe.fetch_answers(model_path, features_NF.tolist()) if len(labels_N) else ()
+        answers = Answers(
+            labels=[spec.classes[index] for index in labels_N],
+            challenger=_answers_of(challenger, features_NF),
+            # Within the folder's life: the code of a model may read its data files when it answers.
+            champion=_answers_of(champion, features_NF) if champion else None,
+            served=served,
+        )
     inputs = {
         "dataset_version": manifest.version,
         "challenger": challenger.digest,

@@ -13,7 +13,8 @@ from ratchet.core.dataset import Manifest
 from ratchet.core.errors import DataRejected, PolicyError, RatchetError
 from ratchet.core.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, Ledger, ObjectStore, Trainer
-from ratchet.tasks.identity import model_digest
+from ratchet.tasks.code_collect import collect_task_code
+from ratchet.tasks.identity import model_digest, read_model
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.job import EpochMetrics, TrainingJob
 
@@ -34,12 +35,14 @@ def finetune_step(
 ) -> tuple[str, EpochMetrics]:
     """Leave the trained model in `model_path`; gives its digest and the last epoch's numbers."""
     base = champion_of(ledger.list_entries(spec.name))
+    code = collect_task_code(spec)
     with tempfile.TemporaryDirectory() as scratch_name:
         scratch = Path(scratch_name)
         job = TrainingJob(
             spec=spec,
             train_path=scratch / "train.parquet",
             val_path=scratch / "val.parquet",
+            code_digest=code.digest,
             base_model_path=_fetch_base(base, objects, scratch / "base"),
             checkpoint_dir=scratch / "checkpoints",
             model_path=scratch / "model",
@@ -52,7 +55,8 @@ def finetune_step(
             raise DataRejected(f"{manifest.version} has {num_rows} training rows. Push more labels for {spec.name!r}.")
         log.info("training on %d rows of %s from %s", num_rows, manifest.version, _name_of(base))
         _run_job(job, trainer, scratch / "job.json", log_path)
-        shutil.copytree(job.model_path, model_path, dirs_exist_ok=True)
+        shutil.rmtree(model_path, ignore_errors=True)  # of an attempt that was cut off: its code would stay beside
+        shutil.copytree(job.model_path, model_path)
         history = [EpochMetrics.model_validate_json(line) for line in job.history_path.read_text().splitlines()]
     (model_path / LINEAGE_FILE).write_text(json.dumps(_lineage_of(spec, manifest, base), indent=2) + "\n")
     return model_digest(model_path), history[-1]
@@ -86,10 +90,10 @@ def _fetch_base(base: ModelRef | None, objects: ObjectStore, path: Path) -> Path
     if base is None:
         return None
     objects.fetch_directory(base.uri, path)
-    if model_digest(path) != base.digest:
-        raise DataRejected(
-            f"{base.uri} is not the model {base.digest[:12]} that the ledger names. Restore it from backup."
-        )
+    try:
+        read_model(path, expected_digest=base.digest)
+    except DataRejected as error:
+        raise DataRejected(f"{base.uri} is not the model that the ledger names: {error}") from None
     return path
 
 

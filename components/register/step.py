@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ratchet.core.errors import DataRejected
 from ratchet.core.ports import ObjectStore, Registry
 from ratchet.core.verdict import Verdict
-from ratchet.tasks.identity import model_digest
+from ratchet.tasks.identity import read_model
 from ratchet.tasks.spec import TaskSpec
 
 
@@ -49,9 +50,16 @@ def register_step(
     """Upload, register, alias `challenger`; gives version, uri and digest. The same model again changes nothing.
 
     Order: files, then the registry's version, then the alias: what a kill leaves behind is unreferenced files or a
-    version without an alias, and the next start of this step goes on from there.
+    version without an alias, and the next start of this step goes on from there. DataRejected when the files are not
+    the model that was judged.
     """
-    digest = model_digest(model_path)
+    digest = read_model(model_path).digest
+    judged = verdict.inputs.get("challenger", digest)
+    if digest != judged:
+        raise DataRejected(
+            f"{model_path} holds model {digest[:12]}, and the verdict is about {judged[:12]}: it changed after it was "
+            "evaluated. Start the run again."
+        )
     uri = f"s3://{models_bucket}/{spec.name}/{digest}"
     trained = json.loads((model_path / "lineage.json").read_text())
     tags = {**trained, **lineage.as_tags(), "digest": digest}

@@ -18,7 +18,7 @@ from embedded.control_plane.serving_predictor import MOUNT, ProcessTemplate
 from embedded.control_plane.serving_runtimes import EnvVar
 from embedded.processes import is_port_free, stop_group, tethered
 from ratchet.core.errors import RatchetError
-from ratchet.settings import child_env
+from ratchet.settings import MODEL_DIGEST_VARIABLE, child_env
 
 log = logging.getLogger(__name__)
 _POLL_S = 0.05
@@ -29,6 +29,8 @@ _BACKOFF_S_MIN, _BACKOFF_S_MAX = 0.2, 30.0
 _STABLE_AFTER_S = 60.0
 """Whoever lived this long has earned a quick restart again."""
 _TAIL_NUM_LINES, _TAIL_NUM_CHARS = 12, 1500
+_DIGEST_AT_END = re.compile(r"/([0-9a-f]{64})/?$")
+"""A URI that names its model by digest. The server is told, and compares the folder before it runs anything of it."""
 _REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 
 Phase = Literal["starting", "ready", "failed", "stopped"]
@@ -162,6 +164,8 @@ class RevisionRunner:
         """From the event loop's thread, which lives as long as we do: the kernel ties the child to its thread."""
         env = env_of(self._template.env, self._site.secrets_dir)
         env["PORT"] = str(self.port)
+        if digest := _DIGEST_AT_END.search(self._template.storage_uri):
+            env.setdefault(MODEL_DIGEST_VARIABLE, digest[1])
         mount = str(self.model_dir) if self.model_dir else MOUNT
         command = command_of(self._template.command, env=env, port=self.port, mount=mount)
         self._site.logs_dir.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -12,7 +12,7 @@ from ratchet.core.errors import DataRejected, NotFound, Unavailable
 from ratchet.core.ledger import ModelRef
 from ratchet.core.ports import ModelProbe, ObjectStore
 from ratchet.core.verdict import Reason
-from ratchet.tasks.identity import TASK, model_digest
+from ratchet.tasks.identity import TASK, read_model
 from ratchet.tasks.spec import TaskSpec
 
 logger = logging.getLogger(__name__)
@@ -46,9 +46,7 @@ class LoadProof:
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "model"
             self._objects.fetch_directory(model.uri, path)
-            found = model_digest(path)
-            if found != model.digest:
-                return _reason(model, passed=False, text=f"its files have digest {found[:12]}, so it is not that model")
+            read_model(path, expected_digest=model.digest)
             if self._objects.exists(self._uri_of(model)):
                 return _reason(model, passed=True, text="its files are as they were when this model server loaded them")
             features = TaskSpec.model_validate_json((path / TASK).read_bytes()).features

@@ -10,7 +10,8 @@ from typing import Any
 from ratchet.adapters.kubernetes_api import MERGE_PATCH, KubernetesApi
 from ratchet.core.errors import Conflict, NotFound
 from ratchet.core.ports import ServiceState
-from ratchet.settings import Settings
+from ratchet.core.uris import digest_in
+from ratchet.settings import MODEL_DIGEST_VARIABLE, Settings
 
 MIRROR = "ratchet/mirror-percent"
 """Annotation: the wish in an InferenceService's metadata, what is in force in its status."""
@@ -39,10 +40,7 @@ class KServeInferenceServices:
 
     def deploy(self, name: str, storage_uri: str, *, canary_traffic_pct: int | None) -> None:
         """Create the service or change its predictor. DataRejected when the server refuses it."""
-        predictor = {
-            "canaryTrafficPercent": canary_traffic_pct,
-            "model": {"modelFormat": {"name": MODEL_FORMAT}, "runtime": RUNTIME, "storageUri": storage_uri},
-        }
+        predictor = {"canaryTrafficPercent": canary_traffic_pct, "model": render_model(storage_uri)}
         try:
             self._patch(name, predictor)
         except NotFound:
@@ -89,6 +87,14 @@ class KServeInferenceServices:
     ) -> dict[str, Any]:
         collection = self._api.collection(GROUP_VERSION, PLURAL)
         return self._api.request(method, f"{collection}{path}", body=body, content_type=content_type)
+
+
+def render_model(storage_uri: str) -> dict[str, Any]:
+    """`spec.predictor.model`. The server is told which digest it must find, where the URI ends in one: only then does
+    it run the code and the weights that were downloaded."""
+    model = {"modelFormat": {"name": MODEL_FORMAT}, "runtime": RUNTIME, "storageUri": storage_uri}
+    digest = digest_in(storage_uri)
+    return {**model, "env": [{"name": MODEL_DIGEST_VARIABLE, "value": digest}]} if digest else model
 
 
 def state_of(service: Mapping[str, Any]) -> ServiceState:

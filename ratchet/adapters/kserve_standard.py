@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 from ratchet.adapters.kserve import (
     GROUP_VERSION,
     MIRROR,
-    MODEL_FORMAT,
     PLURAL,
-    RUNTIME,
     is_settled,
     message_of,
+    render_model,
     storage_uri_of,
 )
 from ratchet.adapters.kubernetes_api import MERGE_PATCH, KubernetesApi
@@ -236,12 +235,7 @@ def render_route(name: str, annotations: Mapping[str, str]) -> dict[str, Any]:
 
 def render_service(name: str, number: int, storage_uri: str) -> dict[str, Any]:
     """One revision. It is for the gateway alone: KServe makes no route of its own for a cluster-local service."""
-    model = {
-        "modelFormat": {"name": MODEL_FORMAT},
-        "runtime": RUNTIME,
-        "storageUri": storage_uri,
-        "args": [f"--model_name={name}"],
-    }
+    model = {**render_model(storage_uri), "args": [f"--model_name={name}"]}
     return {
         "apiVersion": GROUP_VERSION,
         "kind": "InferenceService",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ratchet.core.errors import RatchetError
+from ratchet.settings import MODEL_DIGEST_VARIABLE, model_digest_from_env
 
 if TYPE_CHECKING:
     from ratchet.serving.payload_writer import PayloadWriter
@@ -26,7 +27,8 @@ def main(argv: list[str] | None = None) -> int:
     from ratchet.tasks.model_files import load_model
 
     try:
-        servable = load_model(arguments.model_dir)
+        expected = arguments.model_digest or model_digest_from_env()
+        servable = load_model(arguments.model_dir, expected_digest=expected)
     except RatchetError as error:
         logging.getLogger(__name__).error("%s", error)
         return error.exit_code
@@ -77,6 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ratchet.serving", description="Serve one model over HTTP.")
     parser.add_argument("--model_name", required=True, help="name in the URLs: /v1/models/NAME:predict")
     parser.add_argument("--model_dir", required=True, type=Path, help="folder that `finetune` wrote")
+    parser.add_argument(
+        "--model_digest",
+        default="",
+        help=f"digest that the folder must have (default: ${MODEL_DIGEST_VARIABLE}, else a folder's name that is one)",
+    )
     parser.add_argument("--http_port", type=int, default=8080)
     parser.add_argument("--host", default="127.0.0.1", help="interface to listen on (default: this machine only)")
     return parser

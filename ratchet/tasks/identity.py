@@ -1,23 +1,127 @@
-"""Which model a folder holds: the digest of the files that decide its answers. Needs no torch (200 MB, a second)."""
+"""Which model a folder holds: the digest of the files that decide its answers. Needs no torch (200 MB, a second).
 
+The weights, the task, MLflow's description and everything in `code/` are inside the digest. A model that was written
+before models carried their code has no `code/`, and the digest that it always had.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from ratchet.core.digest import digest_of_bytes, digest_of_files
 from ratchet.core.errors import DataRejected
+from ratchet.core.uris import digest_in
+from ratchet.tasks.code_files import CodeFile, read_code
 
 WEIGHTS, TASK, MLMODEL = "model.safetensors", "task.json", "MLmodel"
 IDENTITY_FILES = (WEIGHTS, TASK, MLMODEL)
+CODE = "code"
+LIBRARY = "library.json"
+"""Only where the implementation lies in an installed library: its name and version."""
+FILE_DIGESTS = "digests.json"
+"""The digest of each identity file, beside them: tells which one differs. It proves nothing by itself."""
 _SIZE_BYTES_MAX = 16 * 2**30
 
 
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model's folder whose files were read and compared with its digest. No code of it has run."""
+
+    path: Path
+    digest: str
+    task_json: bytes
+    code: Mapping[str, CodeFile]
+    """By path inside `code/`; empty for a model that was written before models carried their code."""
+    library: Mapping[str, str] | None
+
+    @property
+    def carries_code(self) -> bool:
+        return bool(self.code) or self.library is not None
+
+    @property
+    def name(self) -> str:
+        """For people: task and digest, `digits 1a2b3c4d5e6f`."""
+        return _name_of(self.task_json, self.digest)
+
+
 def model_digest(path: Path) -> str:
-    """The identity of the model in a folder; DataRejected when a file is missing or absurdly large."""
-    sha256_by_name = {}
+    """The identity of the model in a folder; DataRejected when a file is missing, absurdly large or of no model."""
+    sha256_by_name, _, _ = _read(path)
+    return digest_of_files(sha256_by_name)
+
+
+def read_model(path: Path, *, expected_digest: str = "") -> ModelFolder:
+    """The model in a folder, compared with the digest that it must have. Runs nothing of it.
+
+    expected_digest: of the ledger, the registry or the URI. "" for a folder whose name is no digest either: then the
+    files are compared with what was written beside them when the model was saved.
+    DataRejected names the file that differs, where that can be known.
+    """
+    sha256_by_name, contents, code = _read(path)
+    found = digest_of_files(sha256_by_name)
+    noted = _noted_digests(path)
+    expected = expected_digest or digest_in(path.name) or (digest_of_files(noted) if noted else found)
+    if found != expected:
+        raise DataRejected(
+            f"{path}: model {_name_of(contents[TASK], expected)} was expected, and the files have digest {found[:12]}: "
+            f"{_difference(noted, sha256_by_name, expected=expected)}. Nothing of it was run. "
+            "Restore the files from a backup of the models' bucket, or train again."
+        )
+    library = json.loads(contents[LIBRARY]) if LIBRARY in contents else None
+    return ModelFolder(path, found, contents[TASK], code, library)
+
+
+def write_file_digests(path: Path) -> str:
+    """Note the digest of each identity file beside them; gives the model's digest."""
+    sha256_by_name, _, _ = _read(path)
+    (path / FILE_DIGESTS).write_text(json.dumps(sha256_by_name, indent=2, sort_keys=True) + "\n")
+    return digest_of_files(sha256_by_name)
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, bytes], dict[str, CodeFile]]:
+    """The digest of each identity file, and the content of all but the weights: what runs is what was compared."""
+    sha256_by_name, contents = {}, {}
     for name in IDENTITY_FILES:
         file = path / name
         if not file.is_file():
             raise DataRejected(f"{path}: no {name} in it, so it is no model. Give a folder that `finetune` wrote.")
         if file.stat().st_size > _SIZE_BYTES_MAX:
             raise DataRejected(f"{file}: larger than {_SIZE_BYTES_MAX} bytes; refusing to load it.")
-        sha256_by_name[name] = digest_of_bytes(file.read_bytes())
-    return digest_of_files(sha256_by_name)
+    with (path / WEIGHTS).open("rb") as weights:
+        sha256_by_name[WEIGHTS] = hashlib.file_digest(weights, "sha256").hexdigest()
+    for name in (TASK, MLMODEL, LIBRARY):
+        if (path / name).is_file():
+            contents[name] = (path / name).read_bytes()
+            sha256_by_name[name] = digest_of_bytes(contents[name])
+    code = read_code(path / CODE)
+    sha256_by_name |= {f"{CODE}/{name}": digest_of_bytes(file.content) for name, file in code.items()}
+    return sha256_by_name, contents, code
+
+
+def _noted_digests(path: Path) -> dict[str, str]:
+    try:
+        noted = json.loads((path / FILE_DIGESTS).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    is_valid = isinstance(noted, dict) and all(isinstance(value, str) for value in noted.values())
+    return noted if is_valid else {}
+
+
+def _difference(noted: Mapping[str, str], found: Mapping[str, str], *, expected: str) -> str:
+    """Which files differ. The note counts only when it is the expected model's own."""
+    if not noted or digest_of_files(noted) != expected:
+        return f"which file differs is not known, because {FILE_DIGESTS} is missing or is not that model's"
+    changed = [f"{name} has changed" for name in noted if name in found and found[name] != noted[name]]
+    missing = [f"{name} is missing" for name in noted if name not in found]
+    added = [f"{name} was added" for name in found if name not in noted]
+    return ", ".join(sorted([*changed, *missing, *added]))
+
+
+def _name_of(task_json: bytes, digest: str) -> str:
+    try:
+        task = str(json.loads(task_json)["name"])[:40]
+    except (ValueError, KeyError, TypeError):
+        task = "of an unreadable task"
+    return f"{task} {digest[:12]}"

@@ -12,8 +12,8 @@ from ratchet.tasks.spec import TaskSpec
 class Task(Protocol):
     """What a model is for: how raw features become tensors, the network, its loss and its metrics.
 
-    A task is made from its file by `load_task(spec)`, in training and again in serving: the served model remembers
-    which implementation it was trained with, so a later change of the task never changes a model that serves.
+    A task is made from its file by `load_task(spec)` in training. A model carries the source of its implementation and
+    of the modules that it imports, and is loaded from there: a later change of the task never changes that model.
 
     Shape suffixes: B batch, F raw features, K classes; `...` whatever the network takes.
     """

@@ -16,6 +16,8 @@ class TrainingJob(BaseModel):
     train_path: Path
     """Parquet with the columns `features` and `label`."""
     val_path: Path
+    code_digest: str = ""
+    """Of the task's code when the step looked at it: a worker that finds other code stops. "" compares nothing."""
     base_model_path: Path | None
     """Folder of the model whose weights are the start; None = a fresh network."""
     checkpoint_dir: Path

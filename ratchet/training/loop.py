@@ -10,9 +10,11 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from ratchet.core.errors import DataRejected
+from ratchet.tasks.code_collect import TaskCode, collect_task_code
 from ratchet.tasks.interface import Task
-from ratchet.tasks.loading import load_task
-from ratchet.tasks.model_files import load_model, save_model
+from ratchet.tasks.loading import load_task_from
+from ratchet.tasks.model_files import load_weights, save_model
 from ratchet.training.checkpoint import TrainingState, restore_latest, save_checkpoint
 from ratchet.training.checks import check_answers, check_logits, check_loss, check_network, check_weights
 from ratchet.training.data import batches_of, load_tensors
@@ -41,7 +43,8 @@ class Rows:
 def train(job: TrainingJob, *, rank: int, world_size: int) -> None:
     """Train from the base model, or from scratch, and write the weights with the lowest validation loss."""
     spec, training = job.spec, job.spec.training
-    task = load_task(spec)
+    code = _collect_code(job)
+    task = load_task_from(spec, code)
     network = _start_network(job, task)
     rows = Rows(*load_tensors(job.train_path, spec, task))
     val_rows = Rows(*load_tensors(job.val_path, spec, task))
@@ -61,14 +64,25 @@ def train(job: TrainingJob, *, rank: int, world_size: int) -> None:
         if rank == 0:
             _record(metrics, job)
         save_checkpoint(state, job.checkpoint_dir, epoch=epoch + 1)
-    _finish(state, rows if len(val_rows) == 0 else val_rows, job, rank=rank)
+    _finish(state, rows if len(val_rows) == 0 else val_rows, job, rank=rank, code=code)
+
+
+def _collect_code(job: TrainingJob) -> TaskCode:
+    """The user's code as it is now: the same for all workers, also after a restart, and what the model will carry."""
+    code = collect_task_code(job.spec)
+    if job.code_digest and code.digest != job.code_digest:
+        raise DataRejected(
+            f"The code of {job.spec.implementation} was edited after this training began, so its workers would train "
+            "two different things. Start the run again."
+        )
+    return code
 
 
 def _start_network(job: TrainingJob, task: Task) -> torch.nn.Module:
     torch.manual_seed(job.spec.training.seed)
     network = check_network(task.build_model(), spec=job.spec)
     if job.base_model_path is not None:
-        network.load_state_dict(load_model(job.base_model_path).network.state_dict())
+        network.load_state_dict(load_weights(job.base_model_path))
     return network
 
 
@@ -173,11 +187,11 @@ def _record(metrics: EpochMetrics, job: TrainingJob) -> None:
     )
 
 
-def _finish(state: TrainingState, proof: Rows, job: TrainingJob, *, rank: int) -> None:
+def _finish(state: TrainingState, proof: Rows, job: TrainingJob, *, rank: int, code: TaskCode) -> None:
     """Refuse a model that no server could answer with; worker 0 writes it."""
     state.network.load_state_dict(state.best_weights)
     check_weights(state.best_weights, spec=job.spec)
     state.network.eval()
     check_answers(state.network, proof.inputs[:_PROOF_ROWS_MAX], spec=job.spec)
     if rank == 0:
-        save_model(job.model_path, spec=job.spec, network=state.network)
+        save_model(job.model_path, spec=job.spec, network=state.network, code=code)

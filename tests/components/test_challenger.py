@@ -20,6 +20,7 @@ from ratchet.core.errors import DataRejected
 from ratchet.core.evaluation import EvaluationPolicy
 from ratchet.core.labels import SPLITS, split_of
 from ratchet.core.ledger import LedgerEntry, ModelRef
+from ratchet.core.verdict import Reason, Verdict
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import load_model
 from tests.fakes.dataset_store import FakeDatasetStore
@@ -148,6 +149,43 @@ def test_a_champion_that_is_not_what_the_ledger_says_is_refused(world, tmp_path)
             trainer=TorchrunTrainer(),
             model_path=tmp_path / "model",
             log_path=tmp_path / "log.txt",
+        )
+
+
+def test_evaluate_refuses_a_champion_whose_code_was_changed_in_the_bucket(world, tmp_path):
+    objects = FakeObjectStore()
+    digits_model(tmp_path / "champion")
+    code = tmp_path / "champion" / "code" / "ratchet" / "tasks" / "digits.py"
+    code.write_text(code.read_text().replace("(features_BF - low)", "(low - features_BF)"))
+    objects.put_directory(tmp_path / "champion", world.champion.uri)
+    digits_model(tmp_path / "challenger", seed=3)
+    with pytest.raises(DataRejected, match=f"{world.champion.digest[:12]} was expected.*digits.py has changed"):
+        evaluate_step(
+            DIGITS,
+            world.manifest,
+            tmp_path / "challenger",
+            policy=POLICY,
+            datasets=world.datasets,
+            objects=objects,
+            ledger=world.ledger,
+            probe=LocalModelServer(),
+        )
+
+
+def test_register_refuses_another_model_than_the_one_that_was_judged(world, tmp_path):
+    digits_model(tmp_path / "judged", seed=3)
+    reason = Reason(check="gain", value=1.0, limit=0.0, passed=True, text="better")
+    verdict = Verdict(kind="evaluate", verdict="passed", reasons=(reason,), inputs={"challenger": "0" * 64})
+    with pytest.raises(DataRejected, match="the verdict is about 000000000000"):
+        register_step(
+            DIGITS,
+            tmp_path / "judged",
+            verdict=verdict,
+            metrics={},
+            lineage=LINEAGE,
+            objects=FakeObjectStore(),
+            registry=FakeRegistry(),
+            models_bucket="models",
         )
 
 

@@ -9,12 +9,12 @@ import httpx
 import pytest
 
 from embedded.processes import free_port, stop_group, tethered
-from ratchet.settings import child_env
+from ratchet.settings import MODEL_DIGEST_VARIABLE, child_env
 from ratchet.tasks.loading import load_task
 from ratchet.tasks.model_files import save_model
 from tests.embedded.choking_task import CRASHES, NOT_FINITE
 from tests.embedded.serving_world import PROJECT_DIR, wait_for
-from tests.models import DIGITS
+from tests.models import DIGITS, digits_model
 
 PREDICT, INFER = "/v1/models/digits:predict", "/v2/models/digits/infer"
 
@@ -114,3 +114,16 @@ def test_a_folder_without_a_model_ends_at_once_with_a_clear_line(tmp_path: Path)
     done = subprocess.run(command, env=child_env({}), cwd=PROJECT_DIR, capture_output=True, text=True, timeout=60)
     assert done.returncode == 3
     assert "no model.safetensors in it" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("told_by", ["argument", "environment"])
+def test_a_folder_that_is_not_the_expected_model_serves_nothing_and_runs_nothing(tmp_path: Path, told_by: str) -> None:
+    digest = digits_model(tmp_path)
+    (tmp_path / "code" / "ratchet" / "tasks" / "digits.py").write_text("print('it ran')\n")
+    command = [sys.executable, "-m", "ratchet.serving", "--model_name", "x", "--model_dir", str(tmp_path)]
+    command += ["--model_digest", digest] if told_by == "argument" else []
+    env = child_env({MODEL_DIGEST_VARIABLE: digest} if told_by == "environment" else {})
+    done = subprocess.run(command, env=env, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 3 and "it ran" not in done.stdout
+    assert f"model digits {digest[:12]} was expected" in done.stderr
+    assert "code/ratchet/tasks/digits.py has changed" in done.stderr

@@ -39,6 +39,9 @@ def test_notes_beside_the_model_do_not_change_its_identity(tmp_path):
 def test_a_broken_file_is_refused_in_words(tmp_path, name, content):
     digits_model(tmp_path)
     (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataRejected, match=f"{name} has changed"):
+        load_model(tmp_path)
+    (tmp_path / "digests.json").unlink()
     with pytest.raises(DataRejected, match="cannot be loaded"):
         load_model(tmp_path)
 
@@ -57,3 +60,13 @@ def test_mlflow_loads_the_model_from_code(tmp_path):
     answers = mlflow.pyfunc.load_model(str(tmp_path)).predict(np.zeros((2, 64)))
     assert len(answers) == 2
     assert set(answers["label"]) <= set(json.loads((tmp_path / "task.json").read_text())["classes"])
+
+
+def test_mlflow_refuses_a_model_that_was_changed(tmp_path):
+    import mlflow.pyfunc
+
+    digest = digits_model(tmp_path)
+    path = tmp_path / "code" / "ratchet" / "tasks" / "digits.py"
+    path.write_text(path.read_text() + "# edited\n")
+    with pytest.raises(DataRejected, match=f"{digest[:12]} was expected.*digits.py has changed"):
+        mlflow.pyfunc.load_model(str(tmp_path))
