@@ -1,6 +1,7 @@
 """Where the embedded stack keeps things: one folder, private to its owner."""
 
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -135,3 +136,16 @@ def write_private(path: Path, text: str) -> None:
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
     Path(temporary).rename(path)
+
+
+def remove_half_written(layout: Layout) -> None:
+    """What writers of small files left when they were killed. Called while no server runs."""
+    folders = (layout.state_dir, layout.gateway, layout.object_store, layout.control_plane, *layout.secrets.glob("*"))
+    for folder in folders:
+        for half in folder.glob(".*"):
+            if _HALF_WRITTEN.fullmatch(half.name) and half.is_file():
+                half.unlink(missing_ok=True)
+
+
+_HALF_WRITTEN = re.compile(r"\..+\.[a-z0-9_]{8}")
+"""`write_private` and the control plane's gateway let mkstemp name a file that is not whole yet."""

@@ -13,7 +13,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from embedded import gateway, object_store
 from embedded.credentials import Credentials, load_or_make_credentials
-from embedded.layout import Layout, make_private_dir, make_socket_dir, remove_socket_dir, write_private
+from embedded.layout import (
+    Layout,
+    make_private_dir,
+    make_socket_dir,
+    remove_half_written,
+    remove_socket_dir,
+    write_private,
+)
 from embedded.leftovers import end_processes, list_stack_processes
 from embedded.planning import (
     ALL_SERVICES,
@@ -88,6 +95,7 @@ def start_stack(
         with_commit = base.model_copy(update={"git_commit": base.git_commit or commit_of(project_dir)})
         credentials = load_or_make_credentials(layout.credentials)
         end_processes(list_stack_processes(credentials.stack_id, _recorded(layout)), grace_s=_LEFTOVER_GRACE_S)
+        remove_half_written(layout)
         for attempt in range(1, _STARTS_MAX + 1):
             site = _choose_site(layout, credentials, project_dir=project_dir, services=tuple(services))
             settings = plan_settings(with_commit, site)

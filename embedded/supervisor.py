@@ -8,6 +8,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import sys
 import time
@@ -31,6 +32,7 @@ _STABLE_AFTER_S = 30.0
 _FAILED_AFTER = 3
 """Starts in a row without ever being ready; then `ratchet up` need not wait for more."""
 _LOG_BYTES_MAX = 16 * 1024 * 1024
+_TRIM_EVERY_S = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +63,22 @@ class Supervisor:
         self._write_report()
         keepers = {service.name: asyncio.create_task(self._keep_running(service)) for service in self._plan.services}
         told_to_stop = asyncio.create_task(self._stop.wait())
+        trimmer = asyncio.create_task(self._trim_logs())
         done, _ = await asyncio.wait([told_to_stop, *keepers.values()], return_when=asyncio.FIRST_COMPLETED)
+        trimmer.cancel()
         await asyncio.gather(*(self._stop_service(service, keepers[service.name]) for service in self._plan.services))
         for task in done:
             task.result()
+
+    async def _trim_logs(self) -> None:
+        """A server that runs for months must not fill the disk with its log."""
+        while True:
+            await asyncio.sleep(_TRIM_EVERY_S)
+            for service in self._plan.services:
+                try:
+                    await asyncio.to_thread(trim_open_log, service.log)
+                except OSError as error:
+                    log.warning("%s: its log cannot be trimmed: %s", service.name, error)
 
     async def _keep_running(self, service: Service) -> None:
         for name in service.depends_on:
@@ -180,6 +194,22 @@ def _trim_log(path: Path) -> None:
     make_private_dir(path.parent)
     if path.exists() and path.stat().st_size > _LOG_BYTES_MAX:
         path.rename(path.with_suffix(".log.1"))
+
+
+def trim_open_log(path: Path, *, bytes_max: int = _LOG_BYTES_MAX) -> bool:
+    """Begin a log anew that a server has open for appending, and keep the older one; whether it was too large.
+
+    What is written between the copy and the cut is lost: a few lines at most.
+    """
+    if not path.exists() or path.stat().st_size <= bytes_max:
+        return False
+    half = path.with_suffix(".log.half")
+    with path.open("rb") as source, half.open("wb") as copy:
+        source.seek(-min(bytes_max, path.stat().st_size), os.SEEK_END)
+        shutil.copyfileobj(source, copy)
+    half.rename(path.with_suffix(".log.1"))
+    os.truncate(path, 0)
+    return True
 
 
 def _lock(path: Path) -> FileIO | None:

@@ -45,7 +45,13 @@ def parse_arguments(argv: list[str] | None = None) -> ControlPlaneConfig:
         token=given.token_file.read_text().strip(),
         kfp_token=given.kfp_token_file.read_text().strip() if given.kfp_token_file else "",
         cron_timezone=check_zone(given.cron_timezone).key,
-        retention=Retention(keep_days=given.keep_days, keep_runs=given.keep_runs, disk_quota_gib=given.disk_quota_gib),
+        retention=Retention(
+            keep_days=given.keep_days,
+            keep_runs=given.keep_runs,
+            disk_quota_gib=given.disk_quota_gib,
+            keep_environment_days=given.keep_environment_days,
+            keep_volume_days=given.keep_volume_days,
+        ),
         log_limit_mib=given.log_limit_mib,
     )
 
@@ -66,6 +72,18 @@ def _add_kfp_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--disk-quota-gib", type=float, default=kept.disk_quota_gib, help="logs and artifacts; 0 = none (%(default)s)"
+    )
+    parser.add_argument(
+        "--keep-environment-days",
+        type=float,
+        default=kept.keep_environment_days,
+        help="keep an environment since its last use; 0 = permanently (%(default)s)",
+    )
+    parser.add_argument(
+        "--keep-volume-days",
+        type=float,
+        default=kept.keep_volume_days,
+        help="keep a volume since its last mount; 0 = permanently (%(default)s)",
     )
     parser.add_argument(
         "--log-limit-mib", type=int, default=64, help="a task's log; its middle is cut out (%(default)s)"

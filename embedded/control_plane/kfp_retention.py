@@ -23,6 +23,10 @@ class Retention(BaseModel):
     """So many of the runs that ended last keep their files."""
     disk_quota_gib: float = Field(20, ge=0)
     """Of the logs and artifacts of all runs; the oldest go first."""
+    keep_environment_days: float = Field(30, ge=0)
+    """Days since a task used an environment of `packages_to_install` last; it is built anew when it is needed."""
+    keep_volume_days: float = Field(90, ge=0)
+    """Days since a task mounted a volume last. A cluster keeps a claim until somebody deletes it."""
 
 
 class KeptFiles(BaseModel):

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from embedded.control_plane.engine.leaf import Folders
+from embedded.control_plane.kfp_idle import sweep_idle
 from embedded.control_plane.kfp_retention import GIB, KeptFiles, Removal, Retention, plan_removals
 from embedded.control_plane.kfp_wire import FINAL_STATES, parse_time, time_text
 from embedded.control_plane.store import Document, Store
@@ -68,6 +69,8 @@ class Sweep:
             pause_s = _PAUSE_S
             try:
                 self.sweep(datetime.now(UTC))
+                unfinished = frozenset(self._store.unfinished_runs())
+                sweep_idle(self._folders, self._retention, unfinished=unfinished, now=datetime.now(UTC))
             except Exception:
                 log.exception("removing old files failed; the next pass tries again")
 

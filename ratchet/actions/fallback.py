@@ -2,11 +2,10 @@
 
 import json
 import logging
-import tempfile
 from importlib.metadata import version
-from pathlib import Path
 from typing import Protocol
 
+from ratchet.adapters.scratch import ScratchFolder
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected, NotFound, Unavailable
 from ratchet.core.ledger import ModelRef
@@ -43,8 +42,8 @@ class LoadProof:
         self._objects.put(self._uri_of(model), json.dumps(_server_versions()).encode())
 
     def _prove(self, model: ModelRef) -> Reason:
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "model"
+        with ScratchFolder("ratchet-proof-") as scratch:
+            path = scratch / "model"
             self._objects.fetch_directory(model.uri, path)
             read_model(path, expected_digest=model.digest)
             if self._objects.exists(self._uri_of(model)):

@@ -6,11 +6,11 @@ take part; git never asks anything. Credentials of an https remote go into the U
 
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ratchet.adapters.scratch import ScratchFolder
 from ratchet.core.errors import Conflict, NotFound, RatchetError, SettingsError, Unavailable
 from ratchet.settings import child_env
 
@@ -37,7 +37,7 @@ class GitRepo:
         self._url = str(Path(url).resolve()) if Path(url).is_dir() else url
         self._variable = variable
         self._author = author
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: ScratchFolder | None = None
 
     def list_tags(self, prefix: str) -> Mapping[str, str]:
         """Tags that begin with a prefix, to commits."""
@@ -131,14 +131,14 @@ class GitRepo:
     def _clone(self) -> Path:
         """Made by hand: `git init` would copy templates, and a URL with a token in it must not show in `ps`."""
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="ratchet-git-")
-            root = Path(self._folder.name)
+            self._folder = ScratchFolder("ratchet-git-")
+            root = self._folder.path
             for name in ("objects", "refs"):
                 (root / name).mkdir()
             (root / "HEAD").write_text(f"ref: refs/heads/{BRANCH}\n")
             url = self._url.replace("\\", "\\\\").replace('"', '\\"')
             (root / "config").write_text(_CONFIG.format(url=url))
-        return Path(self._folder.name)
+        return self._folder.path
 
     def _error(self, said: str) -> RatchetError:
         said = self._redacted(" ".join(said.split()))

@@ -5,13 +5,12 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from embedded.control_plane.engine.mounts import claim_folder
 from embedded.control_plane.engine.values import Values
+from embedded.control_plane.engine.volumes import DEEDS, claim_folder, forget_uses, used_by
 from ratchet.core.errors import DataRejected
 
 IMAGES = "argostub/"
 """kfp-kubernetes marks what the cluster itself does by the image of the task."""
-_DEEDS = ".deeds"
 _WITHOUT_MEANING = ("access_modes", "size", "storage_class_name", "annotations")
 
 
@@ -37,7 +36,8 @@ def create_claim(inputs: Values, *, task_id: str, volumes_dir: Path) -> Values:
     if folder.exists() and _last_deed(volumes_dir, name) != f"made by {task_id}":
         raise DataRejected(f"PersistentVolumeClaim {name!r} exists already. Delete it, or use another name.")
     _note_deed(volumes_dir, name, f"made by {task_id}")
-    folder.mkdir(exist_ok=True)
+    with used_by(volumes_dir, name, run_id=task_id.partition("/")[0]):
+        folder.mkdir(exist_ok=True)
     return Values(parameters={"name": name})
 
 
@@ -48,6 +48,7 @@ def delete_claim(inputs: Values, *, task_id: str, volumes_dir: Path) -> Values:
         raise DataRejected(f"PersistentVolumeClaim {name!r} is not there, so it cannot be deleted.")
     _note_deed(volumes_dir, name, f"deleted by {task_id}")
     shutil.rmtree(folder, ignore_errors=True)
+    forget_uses(volumes_dir, name)
     return Values()
 
 
@@ -57,11 +58,11 @@ def ignored_in(inputs: Values) -> list[str]:
 
 def _note_deed(volumes_dir: Path, name: str, deed: str) -> None:
     """Written down first: a task that runs again after a crash finds its own deed, and is content."""
-    path = volumes_dir / _DEEDS / name
+    path = volumes_dir / DEEDS / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(deed)
 
 
 def _last_deed(volumes_dir: Path, name: str) -> str:
-    path = volumes_dir / _DEEDS / name
+    path = volumes_dir / DEEDS / name
     return path.read_text() if path.is_file() else ""

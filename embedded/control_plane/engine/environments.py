@@ -38,20 +38,32 @@ class EnvironmentBuilder:
         self._mark = mark
         self._cwd = cwd
 
-    def folder_for(self, needs: PipNeeds) -> Path:
-        """The environment's folder. DataRejected says what pip said last when it cannot be built."""
+    @contextmanager
+    def environment_for(self, needs: PipNeeds) -> Iterator[Path]:
+        """The environment's folder, which stays while it is in use. DataRejected says what pip said last when it cannot
+        be built."""
         if needs.is_open:
             folder = self._cwd / "environment"
             self._build(folder, needs.calls)
-            return folder
+            yield folder
+            return
         key = environment_key(needs.calls, python=f"{platform.python_version()} {sys.prefix}")
         self._root.mkdir(parents=True, exist_ok=True)
-        link = self._root / key
-        if not link.exists():
-            with self._locked(self._root / f"{key}.lock"):
-                if not link.exists():
+        link, lock = self._root / key, self._root / f"{key}.lock"
+        while True:
+            with _lock_of(lock, fcntl.LOCK_SH) as is_ours:
+                if is_ours and link.exists():
+                    os.utime(lock)  # when it was used last
+                    yield link.resolve()
+                    return
+            with _lock_of(lock, fcntl.LOCK_EX) as is_ours:
+                if is_ours and not link.exists():
                     self._build_named(link, needs.calls)
-        return link.resolve()
+                    os.utime(lock)
+                    continue
+            if self._process.is_stopped:
+                raise DataRejected("stopped while it waited for its environment.")
+            time.sleep(_LOCK_POLL_S)
 
     def _build_named(self, link: Path, calls: Sequence[PipCall]) -> None:
         for remains in self._root.glob(f"{link.name}-*"):
@@ -95,19 +107,40 @@ class EnvironmentBuilder:
                 "install it beside this backend, or compile without packages_to_install."
             )
 
-    @contextmanager
-    def _locked(self, path: Path) -> Iterator[None]:
-        """Alone among all tasks that want this environment; gives up when the task is stopped."""
-        with path.open("w") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if self._process.is_stopped:
-                        raise DataRejected("stopped while it waited for its environment.") from None
-                    time.sleep(_LOCK_POLL_S)
-            yield
+
+@contextmanager
+def _lock_of(path: Path, how: int) -> Iterator[bool]:
+    """Whether the lock is ours now. LOCK_EX: alone among all that use, build or remove this environment. LOCK_SH:
+    together with others that use it."""
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def remove_idle_environments(root: Path, *, unused_since: float) -> int:
+    """Remove the environments that no task uses and that were used last before then (a time of the machine's clock, s),
+    and what killed builds left; how many folders. The link goes first: half of an environment has no name.
+
+    The empty lock file stays: a task may be waiting for it.
+    """
+    num = 0
+    for lock in root.glob("*.lock"):
+        with _lock_of(lock, fcntl.LOCK_EX) as is_ours:
+            if not is_ours:
+                continue
+            link = lock.with_suffix("")
+            if lock.stat().st_mtime < unused_since:
+                link.unlink(missing_ok=True)
+            kept = link.resolve() if link.is_symlink() else None
+            for folder in root.glob(f"{link.name}-*"):
+                if folder != kept:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    num += 1
+    return num
 
 
 def variables_in(folder: Path, env: Mapping[str, str], *, needs: PipNeeds) -> dict[str, str]:

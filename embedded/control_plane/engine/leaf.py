@@ -4,6 +4,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,6 +45,10 @@ class Folders:
     @property
     def volumes_dir(self) -> Path:
         return self.data_dir / "volumes"
+
+    @property
+    def staging_dir(self) -> Path:
+        return self.data_dir / "staging"
 
     def logs_of(self, run_id: str, path: str) -> Path:
         return self.data_dir / "logs" / run_id / path
@@ -172,17 +177,20 @@ def _run_command(leaf: LeafAttempt, process: TaskProcess, folders: Folders, scra
     output_dir.mkdir(parents=True)
     log_path = folders.log_of(leaf.run_id, leaf.path, leaf.record.attempt)
     write_notes(log_path, notes_of(leaf.container, leaf.kubernetes))
-    return process.run(_command_of(leaf, process, folders, scratch_dir=scratch_dir, log_path=log_path))
+    with ExitStack() as held:
+        command = _command_of(leaf, process, folders, scratch_dir=scratch_dir, log_path=log_path, held=held)
+        return process.run(command)
 
 
 def _staging_dir(leaf: LeafAttempt, folders: Folders) -> Path:
     """Where S3 inputs are put. The same after a crash, so that an output that hands one on is still known."""
-    return folders.data_dir / "staging" / leaf.run_id / leaf.path
+    return folders.staging_dir / leaf.run_id / leaf.path
 
 
 def _command_of(
-    leaf: LeafAttempt, process: TaskProcess, folders: Folders, *, scratch_dir: Path, log_path: Path
+    leaf: LeafAttempt, process: TaskProcess, folders: Folders, *, scratch_dir: Path, log_path: Path, held: ExitStack
 ) -> TaskCommand:
+    """held: what must stay while the command runs."""
     container, record = leaf.container, leaf.record
     staging_dir, output_dir = _staging_dir(leaf, folders), leaf.output_root.folder
     inputs = ArtifactStore(folders.secrets_dir).stage_in(record.inputs, staging_dir)
@@ -193,6 +201,7 @@ def _command_of(
         scratch_dir=scratch_dir,
         secrets_dir=folders.secrets_dir,
         volumes_dir=folders.volumes_dir,
+        run_id=leaf.run_id,
         ours=(scratch_dir, output_dir, staging_dir, folders.project_dir, Path(sys.prefix)),
     )
     write_notes(log_path, [mount.note for mount in mounts])
@@ -211,7 +220,7 @@ def _command_of(
     needs = pip_needs_of((*container.command, *container.args))
     if not needs.is_nothing:
         builder = EnvironmentBuilder(folders.environments_dir, process, log_path=log_path, mark=mark, cwd=scratch_dir)
-        env = variables_in(builder.folder_for(needs), env, needs=needs)
+        env = variables_in(held.enter_context(builder.environment_for(needs)), env, needs=needs)
     return TaskCommand(
         words=tuple(with_folders(word, mounts) for word in words),
         env=env,

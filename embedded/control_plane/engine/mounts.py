@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from embedded.control_plane.engine.environment import is_plain_name
 from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor
+from embedded.control_plane.engine.volumes import claim_folder, used_by
 from ratchet.core.errors import DataRejected
 
 
@@ -49,7 +50,13 @@ def check_mount_paths(paths: Sequence[str], *, where: str) -> None:
 
 
 def make_mounts(
-    kubernetes: KubernetesExecutor, *, scratch_dir: Path, secrets_dir: Path, volumes_dir: Path, ours: Iterable[Path]
+    kubernetes: KubernetesExecutor,
+    *,
+    scratch_dir: Path,
+    secrets_dir: Path,
+    volumes_dir: Path,
+    run_id: str,
+    ours: Iterable[Path],
 ) -> list[Mount]:
     """The folders of a task's volumes, filled. DataRejected names what is not there, or cannot be.
 
@@ -69,7 +76,8 @@ def make_mounts(
         mounts.append(Mount(_clean(config_map.mount_path), target, what))
     for claim in kubernetes.pvc_mount:
         target = claim_folder(volumes_dir, claim.constant) / _sub_path(claim.sub_path)
-        target.mkdir(parents=True, exist_ok=True)
+        with used_by(volumes_dir, claim.constant, run_id=run_id):
+            target.mkdir(parents=True, exist_ok=True)
         mounts.append(Mount(_clean(claim.mount_path), target, f"PersistentVolumeClaim {claim.constant!r}"))
     for empty in kubernetes.empty_dir_mounts:
         target = folder / str(len(mounts))
@@ -77,12 +85,6 @@ def make_mounts(
         mounts.append(Mount(_clean(empty.mount_path), target, f"emptyDir {empty.volume_name!r}"))
     _check_hides_nothing(mounts, ours)
     return mounts
-
-
-def claim_folder(volumes_dir: Path, name: str) -> Path:
-    if not is_plain_name(name):
-        raise DataRejected(f"PersistentVolumeClaim {name!r}: that is not a name.")
-    return volumes_dir / name
 
 
 def with_folders(text: str, mounts: Sequence[Mount]) -> str:
