@@ -13,7 +13,8 @@ from ratchet.settings import settings_from_env
 
 _EPILOG = (
     "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 data rejected · 4 policy or task file wrong · "
-    "5 settings wrong · 6 somebody was first · 7 not found · 8 a server is unavailable"
+    "5 settings wrong · 6 somebody was first · 7 not found · 8 a server is unavailable · "
+    "9 the run ended well and promoted no model"
 )
 app = typer.Typer(
     name="ratchet",

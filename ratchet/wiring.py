@@ -17,6 +17,7 @@ from ratchet.tasks.spec import TaskSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from ratchet.actions.guarding import GuardPorts
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ratchet.actions.retraining import RetrainPorts
     from ratchet.actions.rollouts import RolloutPorts
     from ratchet.actions.run_journal import RunJournal
+    from ratchet.actions.run_outcomes import RunOutcomes, StepNotes
     from ratchet.adapters.guard_service import GuardService
     from ratchet.adapters.sensor_service import SensorService
     from ratchet.core.retention import RetentionPolicy
@@ -69,6 +71,13 @@ def policy_digest(task: str) -> str:
     spec = task_spec(task)
     policies = {name: load_yaml(_policy_path(spec, name)) for name in POLICY_NAMES}
     return digest_of({"task": spec.model_dump(mode="json"), "policies": policies})
+
+
+def code_digest(task: str) -> str:
+    """The digest of the file that implements a task; "" where it is not installed. Nothing of it runs."""
+    from ratchet.tasks.user_code import source_digest_of
+
+    return source_digest_of(task_spec(task).implementation)
 
 
 def schedules_path() -> "Path":
@@ -145,6 +154,17 @@ def run_journal() -> "RunJournal":
     from ratchet.actions.run_journal import RunJournal
 
     return RunJournal(object_store(), bucket=settings().ratchet_bucket)
+
+
+def run_outcomes() -> "RunOutcomes":
+    from ratchet.actions.run_outcomes import RunOutcomes
+
+    return RunOutcomes(object_store(), settings().ratchet_bucket)
+
+
+def step_of_run(step: str, *, task: str, run_id: str) -> "AbstractContextManager[StepNotes]":
+    """Around the work of a pipeline step: its failure is kept with the run, and its verdict where it has one."""
+    return run_outcomes().step(step, run_id=run_id, code_digest=lambda: code_digest(task))
 
 
 @lru_cache

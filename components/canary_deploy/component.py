@@ -27,15 +27,17 @@ def canary_deploy(
     from components.canary_deploy.step import canary_deploy_step
     from ratchet.core.ledger import ModelRef
     from ratchet.core.rollout.policy import RolloutPolicy
-    from ratchet.wiring import policy, rollout_ports
+    from ratchet.wiring import policy, rollout_ports, step_of_run
 
-    verdict_name = canary_deploy_step(
-        rollout_ports(),
-        task=task,
-        model=ModelRef(version=model_version, digest=model_digest, uri=model_uri, dataset_version=dataset_version),
-        run_id=run_id,
-        policy=policy(task, "rollout", RolloutPolicy),
-        verdict_path=Path(verdict.path),
-        report_path=Path(report.path),
-    )
+    with step_of_run("canary_deploy", task=task, run_id=run_id) as told:
+        verdict_name = canary_deploy_step(
+            rollout_ports(),
+            task=task,
+            model=ModelRef(version=model_version, digest=model_digest, uri=model_uri, dataset_version=dataset_version),
+            run_id=run_id,
+            policy=policy(task, "rollout", RolloutPolicy),
+            verdict_path=Path(verdict.path),
+            report_path=Path(report.path),
+        )
+        told.verdict(verdict.path)
     return (verdict_name,)

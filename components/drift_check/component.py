@@ -11,6 +11,7 @@ from components.image import image
 def drift_check(
     task: str,
     version: str,
+    run_id: str,
     incoming: dsl.Input[dsl.Dataset],
     reference: dsl.Input[dsl.Dataset],
     report: dsl.Output[dsl.HTML],
@@ -23,13 +24,14 @@ def drift_check(
     from ratchet import wiring
     from ratchet.core.drift import DriftPolicy
 
-    verdict_name = drift_check_step(
-        wiring.task_spec(task),
-        version=version,
-        policy=wiring.policy(task, "drift", DriftPolicy),
-        objects=wiring.object_store(),
-        bucket=wiring.settings().ratchet_bucket,
-        now=datetime.now(UTC),
-        paths=Paths(incoming.path, reference.path, report.path, verdict.path),
-    )
+    with wiring.step_of_run("drift_check", task=task, run_id=run_id):
+        verdict_name = drift_check_step(
+            wiring.task_spec(task),
+            version=version,
+            policy=wiring.policy(task, "drift", DriftPolicy),
+            objects=wiring.object_store(),
+            bucket=wiring.settings().ratchet_bucket,
+            now=datetime.now(UTC),
+            paths=Paths(incoming.path, reference.path, report.path, verdict.path),
+        )
     return (verdict_name,)

@@ -10,6 +10,7 @@ from components.image import image
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def evaluate(
     task: str,
+    run_id: str,
     manifest: dsl.Input[dsl.Artifact],
     model: dsl.Input[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
@@ -19,24 +20,29 @@ def evaluate(
     """Compare the challenger with the champion on the same rows: "passed" or "refused"."""
     from pathlib import Path
 
+    from components.evaluate.refused import note_refused
     from components.evaluate.step import evaluate_step
     from ratchet import wiring
     from ratchet.core.dataset import Manifest
-    from ratchet.core.evaluation import EvaluationPolicy
+    from ratchet.core.evaluation import REFUSED, EvaluationPolicy
     from ratchet.core.reports import render_verdict
 
-    judged, numbers = evaluate_step(
-        wiring.task_spec(task),
-        Manifest.model_validate_json(Path(manifest.path).read_bytes()),
-        Path(model.path),
-        policy=wiring.policy(task, "evaluation", EvaluationPolicy),
-        datasets=wiring.dataset_store(),
-        objects=wiring.object_store(),
-        ledger=wiring.ledger(),
-        probe=wiring.model_probe(),
-    )
+    with wiring.step_of_run("evaluate", task=task, run_id=run_id) as told:
+        judged, numbers = evaluate_step(
+            wiring.task_spec(task),
+            Manifest.model_validate_json(Path(manifest.path).read_bytes()),
+            Path(model.path),
+            policy=wiring.policy(task, "evaluation", EvaluationPolicy),
+            datasets=wiring.dataset_store(),
+            objects=wiring.object_store(),
+            ledger=wiring.ledger(),
+            probe=wiring.model_probe(),
+        )
+        Path(verdict.path).write_text(judged.model_dump_json(indent=2))
+        told.verdict(verdict.path)
     for name, value in numbers.items():
         metrics.log_metric(name, value)
-    Path(verdict.path).write_text(judged.model_dump_json(indent=2))
     Path(report.path).write_text(render_verdict(judged, title=f"{task}: challenger against champion"))
+    if judged.verdict == REFUSED:
+        note_refused(wiring.registry(), judged, numbers, task=task, run_id=run_id)
     return (judged.verdict,)

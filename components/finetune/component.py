@@ -10,6 +10,7 @@ from components.image import image
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def finetune(
     task: str,
+    run_id: str,
     manifest: dsl.Input[dsl.Artifact],
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
@@ -22,16 +23,17 @@ def finetune(
     from ratchet import wiring
     from ratchet.core.dataset import Manifest
 
-    digest, last_epoch = finetune_step(
-        wiring.task_spec(task),
-        Manifest.model_validate_json(Path(manifest.path).read_bytes()),
-        datasets=wiring.dataset_store(),
-        objects=wiring.object_store(),
-        ledger=wiring.ledger(),
-        trainer=wiring.trainer(),
-        model_path=Path(model.path),
-        log_path=Path(training_log.path),
-    )
+    with wiring.step_of_run("finetune", task=task, run_id=run_id):
+        digest, last_epoch = finetune_step(
+            wiring.task_spec(task),
+            Manifest.model_validate_json(Path(manifest.path).read_bytes()),
+            datasets=wiring.dataset_store(),
+            objects=wiring.object_store(),
+            ledger=wiring.ledger(),
+            trainer=wiring.trainer(),
+            model_path=Path(model.path),
+            log_path=Path(training_log.path),
+        )
     model.metadata["digest"] = digest
     for name, value in last_epoch.model_dump(exclude_none=True).items():
         metrics.log_metric(name, value)

@@ -28,14 +28,15 @@ def ingest(
     from ratchet.actions.clock import SystemClock
     from ratchet.actions.run_turn import OwnRun
 
-    return fenced_ingest(
-        wiring.task_spec(task),
-        OwnRun(task=task, run_key=run_key, run_id=run_id, name=run_name),
-        journal=wiring.run_journal(),
-        stores=Stores(
-            wiring.label_store(), wiring.dataset_store(), wiring.object_store(), wiring.settings().ratchet_bucket
-        ),
-        paths=Paths(incoming.path, reference.path, manifest.path, rejected.path),
-        policy_digest=wiring.policy_digest(task),
-        clock=SystemClock(),
-    )
+    with wiring.step_of_run("ingest", task=task, run_id=run_id):
+        return fenced_ingest(
+            wiring.task_spec(task),
+            OwnRun(task=task, run_key=run_key, run_id=run_id, name=run_name),
+            journal=wiring.run_journal(),
+            stores=Stores(
+                wiring.label_store(), wiring.dataset_store(), wiring.object_store(), wiring.settings().ratchet_bucket
+            ),
+            paths=Paths(incoming.path, reference.path, manifest.path, rejected.path),
+            policy_digest=wiring.policy_digest(task),
+            clock=SystemClock(),
+        )

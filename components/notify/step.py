@@ -1,21 +1,20 @@
 """What is left to do when a run has ended: close what it left open, write down how it ended, say so."""
 
 import logging
-from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from ratchet.actions.clock import Clock
 from ratchet.actions.rollouts import close_half_open
 from ratchet.actions.run_journal import RunJournal
+from ratchet.actions.run_outcomes import RunOutcomes
 from ratchet.actions.run_turn import is_run_of_newest_claim
 from ratchet.core.errors import RatchetError
+from ratchet.core.outcome import Ended, Outcome, OutcomeState
 from ratchet.core.ports import InferenceServices, Ledger, ObjectStore
 
 log = logging.getLogger(__name__)
 
-OutcomeState = Literal["SUCCEEDED", "FAILED", "CANCELED", "SUPERSEDED"]
-"""SUPERSEDED: another run is the one of this run key, or was in flight; this one ended without effect."""
 _WELL = frozenset({"SUCCEEDED", "COMPLETE", "CACHED"})
 """KFP's documentation says SUCCEEDED; its backend hands the exit handler the metadata store's COMPLETE."""
 _CANCELED = frozenset({"CANCELED", "CANCELLED"})
@@ -33,22 +32,6 @@ class EndedRun(BaseModel):
     state: str
     error: str
     """Often empty, whatever went wrong: KFP's backend does not fill it in."""
-
-
-class Outcome(BaseModel):
-    """`s3://ratchet/outcomes/<task>/<run key>.json`; of a run that has no key, or is not its run, `…/<run id>.json`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: int = 1
-    task: str
-    run_key: str
-    run_id: str
-    state: OutcomeState
-    error: str
-    closed: str
-    """What was done about a canary that was left open; "" when nothing was."""
-    at: AwareDatetime
 
 
 def notify_step(
@@ -75,7 +58,7 @@ def notify_step(
             closed = close_half_open(services, ledger, task=run.task, run_id=run.run_id, now=now, clock=clock) or ""
         except RatchetError as error:
             closed, failure = f"could not close the canary: {error}", error
-    outcome = Outcome(
+    ended = Ended(
         task=run.task,
         run_key=run.run_key,
         run_id=run.run_id,
@@ -84,7 +67,7 @@ def notify_step(
         closed=closed,
         at=clock.now(),
     )
-    objects.put(outcome_uri(run, is_own=is_own, bucket=bucket), outcome.model_dump_json(indent=2).encode())
+    outcome = RunOutcomes(objects, bucket).put_outcome(ended)
     is_well = state in ("SUCCEEDED", "SUPERSEDED")
     log.log(logging.INFO if is_well else logging.ERROR, "%s", render_outcome(outcome))
     if failure is not None:
@@ -99,12 +82,8 @@ def outcome_state_of(state: str, *, is_own: bool = True) -> OutcomeState:
     return "CANCELED" if state in _CANCELED else "FAILED"
 
 
-def outcome_uri(run: EndedRun, *, is_own: bool, bucket: str) -> str:
-    name = run.run_key if is_own and run.run_key else run.run_id
-    return f"s3://{bucket}/outcomes/{run.task}/{name}.json"
-
-
 def render_outcome(outcome: Outcome) -> str:
     """One line for people."""
-    parts = [f"task {outcome.task}: run {outcome.run_id} {outcome.state}", outcome.error, outcome.closed]
+    head = f"task {outcome.task}: run {outcome.run_id} {outcome.state}: {outcome.words}"
+    parts = [head, outcome.summary, outcome.closed, f"next: {outcome.next_step}" if outcome.next_step else ""]
     return "; ".join(part for part in parts if part)

@@ -27,23 +27,24 @@ def register(
     from ratchet import wiring
     from ratchet.core.verdict import Verdict
 
-    judged = Verdict.model_validate_json(Path(verdict.path).read_bytes())
-    lineage = Lineage(
-        dataset_version=judged.inputs["dataset_version"],
-        run_id=run_id,
-        run_key=run_key,
-        policy_digest=wiring.policy_digest(task),
-        git_commit=wiring.settings().git_commit,
-        image=image("trainer"),
-    )
-    version, uri, digest = register_step(
-        wiring.task_spec(task),
-        Path(model.path),
-        verdict=judged,
-        metrics={name: float(value) for name, value in metrics.metadata.items() if isinstance(value, int | float)},
-        lineage=lineage,
-        objects=wiring.object_store(),
-        registry=wiring.registry(),
-        models_bucket=wiring.settings().models_bucket,
-    )
+    with wiring.step_of_run("register", task=task, run_id=run_id):
+        judged = Verdict.model_validate_json(Path(verdict.path).read_bytes())
+        lineage = Lineage(
+            dataset_version=judged.inputs["dataset_version"],
+            run_id=run_id,
+            run_key=run_key,
+            policy_digest=wiring.policy_digest(task),
+            git_commit=wiring.settings().git_commit,
+            image=image("trainer"),
+        )
+        version, uri, digest = register_step(
+            wiring.task_spec(task),
+            Path(model.path),
+            verdict=judged,
+            metrics={name: float(value) for name, value in metrics.metadata.items() if isinstance(value, int | float)},
+            lineage=lineage,
+            objects=wiring.object_store(),
+            registry=wiring.registry(),
+            models_bucket=wiring.settings().models_bucket,
+        )
     return (version, uri, digest, lineage.dataset_version)

@@ -12,7 +12,9 @@ def rollback(task: str, reason: str, run_id: str) -> NamedTuple("Outputs", [("ch
     """Close an open canary, else go back to the champion before; gives the version that serves afterwards."""
     from components.rollback.step import rollback_step
     from ratchet.core.rollout.policy import RolloutPolicy
-    from ratchet.wiring import policy, rollout_ports
+    from ratchet.wiring import policy, rollout_ports, step_of_run
 
-    rollout_policy = policy(task, "rollout", RolloutPolicy)
-    return (rollback_step(rollout_ports(), task=task, reason=reason, run_id=run_id, policy=rollout_policy),)
+    with step_of_run("rollback", task=task, run_id=run_id):
+        rollout_policy = policy(task, "rollout", RolloutPolicy)
+        champion = rollback_step(rollout_ports(), task=task, reason=reason, run_id=run_id, policy=rollout_policy)
+    return (champion,)

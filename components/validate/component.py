@@ -11,6 +11,7 @@ from components.image import image
 def validate(
     task: str,
     version: str,
+    run_id: str,
     incoming: dsl.Input[dsl.Dataset],
     manifest: dsl.Input[dsl.Artifact],
     rejected: dsl.Input[dsl.Artifact],
@@ -22,13 +23,15 @@ def validate(
     from ratchet import wiring
     from ratchet.core.quality import QualityPolicy
 
-    verdict_name = validate_step(
-        wiring.task_spec(task),
-        version=version,
-        policy=wiring.policy(task, "quality", QualityPolicy),
-        labels=wiring.label_store(),
-        objects=wiring.object_store(),
-        bucket=wiring.settings().ratchet_bucket,
-        paths=Paths(incoming.path, manifest.path, rejected.path, report.path, verdict.path),
-    )
+    with wiring.step_of_run("validate", task=task, run_id=run_id) as told:
+        verdict_name = validate_step(
+            wiring.task_spec(task),
+            version=version,
+            policy=wiring.policy(task, "quality", QualityPolicy),
+            labels=wiring.label_store(),
+            objects=wiring.object_store(),
+            bucket=wiring.settings().ratchet_bucket,
+            paths=Paths(incoming.path, manifest.path, rejected.path, report.path, verdict.path),
+        )
+        told.verdict(verdict.path)
     return (verdict_name,)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from ratchet.actions.clock import Clock
 from ratchet.actions.run_journal import LEASE_S, NOBODY, AdoptedRun, ClaimedRun, Lease, RunClaim, RunJournal
 from ratchet.core.errors import Conflict, DataRejected, NotFound
+from ratchet.core.outcome import Outcome
 from ratchet.core.ports import Pipelines, RunState
 from ratchet.core.trigger import RunEnd, Trigger, run_key_of
 
@@ -174,8 +175,16 @@ def _settle_end(journal: RunJournal, pipelines: Pipelines, claimed: ClaimedRun, 
         return journal.record_end(claimed, RunEnd(state="FAILED", at=clock.now(), error=str(error)))
     if not run.is_finished:
         return claimed
-    end = RunEnd.model_validate({"state": run.state, "at": clock.now(), "error": run.error})
-    return journal.record_end(claimed, end)
+    return journal.record_end(claimed, _end_of(run, journal.fetch_outcome(run.run_id), clock=clock))
+
+
+def _end_of(run: RunState, outcome: Outcome | None, *, clock: Clock) -> RunEnd:
+    told: dict[str, object] = {}
+    if outcome is not None:
+        told = {"outcome": outcome.name, "summary": outcome.summary, "next_step": outcome.next_step}
+    if outcome is not None and outcome.failure is not None:
+        told |= {"is_retryable": outcome.failure.is_retryable, "code_digest": outcome.failure.code_digest}
+    return RunEnd.model_validate({"state": run.state, "at": clock.now(), "error": run.error, **told})
 
 
 __all__ = [

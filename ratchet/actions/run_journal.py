@@ -17,7 +17,9 @@ from typing import TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from ratchet.actions.clock import Clock
+from ratchet.actions.run_outcomes import RunOutcomes
 from ratchet.core.errors import Conflict, NotFound
+from ratchet.core.outcome import Outcome
 from ratchet.core.ports import ObjectStore
 from ratchet.core.trigger import LastRun, RunEnd, Trigger, run_name_of
 
@@ -106,6 +108,7 @@ class RunJournal:
     def __init__(self, objects: ObjectStore, *, bucket: str, lease_s: float = LEASE_S) -> None:
         self.lease_s = lease_s
         self._objects = objects
+        self._outcomes = RunOutcomes(objects, bucket)
         self._root = f"s3://{bucket}/runs"
         self._newest_seq: dict[str, int] = {}
         self._known: dict[str, dict[int, ClaimedRun]] = {}
@@ -203,6 +206,10 @@ class RunJournal:
         except Conflict:
             end = self._fetch_part(task, seq, "end", RunEnd)
         return claimed.model_copy(update={"end": end})
+
+    def fetch_outcome(self, run_id: str) -> Outcome | None:
+        """What a run that ended came to, as its `notify` wrote it down; None when it did not."""
+        return self._outcomes.fetch_outcome(run_id)
 
     def _fetch_listed(self, task: str, seq: int) -> ClaimedRun:
         folder = f"{self._folder(task, seq)}/"

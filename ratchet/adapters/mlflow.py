@@ -30,6 +30,7 @@ _FIRST = {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS", "RESOURCE_CONFLICT", "ABO
 _DENIED = {"PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "UNAUTHENTICATED"}
 _REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"}
 _URI_TAG = "ratchet.model_uri"
+_REFUSAL_TAG = "ratchet.refused_by_run"
 
 
 class MlflowRegistry:
@@ -75,6 +76,10 @@ class MlflowRegistry:
         with self._expected_errors(f"list the versions of {task}"):
             return tuple(self._version_of(found) for found in self._search(task))
 
+    def note_refused(self, task: str, *, key: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+        with self._expected_errors(f"show the refused challenger of run {key}"):
+            self._log_run(task, key, tags=tags, metrics=metrics, key_tag=_REFUSAL_TAG)
+
     @cached_property
     def _client(self) -> "MlflowClient":
         set_process_env(_LIMITS | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(self._num_retries)})
@@ -92,16 +97,18 @@ class MlflowRegistry:
                 raise
             _ignore_exists(self._client.create_registered_model, task)
 
-    def _log_run(self, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
+    def _log_run(
+        self, task: str, key: str, *, tags: Mapping[str, str], metrics: Mapping[str, float], key_tag: str = _URI_TAG
+    ) -> str:
         """The MLflow run that shows a model's tags and metrics; the same one when an attempt before us died."""
         from mlflow.entities import Metric
 
         experiment_id = self._experiment_of(task)
-        found = self._client.search_runs([experiment_id], f"tags.`{_URI_TAG}` = '{uri}'", max_results=1)
+        found = self._client.search_runs([experiment_id], f"tags.`{key_tag}` = '{key}'", max_results=1)
         run_id = (
             found[0].info.run_id
             if found
-            else self._client.create_run(experiment_id, tags={**tags, _URI_TAG: uri}).info.run_id
+            else self._client.create_run(experiment_id, tags={**tags, key_tag: key}).info.run_id
         )
         now_ms = time.time_ns() // 1_000_000
         self._client.log_batch(run_id, metrics=[Metric(key, value, now_ms, 0) for key, value in metrics.items()])

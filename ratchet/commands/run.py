@@ -14,6 +14,7 @@ from ratchet.core.trigger import Skip, TriggerPolicy, plan_request
 
 if TYPE_CHECKING:
     from ratchet.actions.retraining import RetrainPorts, Situation
+    from ratchet.core.outcome import Outcome
 
 run_group = typer.Typer(help="Start a pipeline by hand.", no_args_is_help=True)
 runs = typer.Typer(help="Look at pipeline runs.", no_args_is_help=True)
@@ -27,7 +28,8 @@ _SHORTEST_PREFIX = 4
 _SETTLE_POLL_S = 1.0
 _SETTLE_MARGIN_S = 10.0
 _RETRY_POLL_S = 0.1
-_COLUMNS = ("name", "state", "created_at", "duration_s", "error", "run_id")
+_COLUMNS = ("name", "state", "outcome", "created_at", "duration_s", "why", "run_id")
+_WAIT_HELP = "Follow the run to its end. Exit 0: promoted; 1: the run failed; 9: it ended well and promoted nothing."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -44,7 +46,7 @@ def run_() -> None:
 @run_group.command()
 def retrain(
     task: TaskOption,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit 1 when it failed.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help=_WAIT_HELP)] = False,
     again: Annotated[bool, typer.Option("--again", help="Run although nothing is new, or was tried before.")] = False,
     allow_rolled_back: Annotated[
         bool,
@@ -60,6 +62,7 @@ def retrain(
     Example: ratchet run retrain --task digits --wait
     """
     from ratchet import wiring
+    from ratchet.commands.run_outcome import outcome_row
     from ratchet.commands.run_view import watch
 
     if allow_rolled_back:
@@ -67,15 +70,33 @@ def retrain(
     started = _start(task, again=again)
     if wait and started["run_id"] is None:
         raise Unavailable(f"{started['name']} is claimed but not submitted yet: the sensor does it within a minute.")
+    exit_code, outcome = 0, None
     if wait:
         ended = watch(wiring.pipelines(), str(started["run_id"]), timeout_s=timeout_s)
-        started.update(state=ended.state, error=ended.error)
+        outcome, exit_code = _outcome_of(ended)
+        started.update(state=ended.state, error=ended.error, outcome=outcome_row(outcome))
     if as_json:
         print_json(started)
     else:
         stdout.print(f"{started['name']}  {started['state']}  {started['run_id']}", markup=False)
-    if wait and started["state"] not in _GOOD:
-        raise typer.Exit(1)
+        _print_outcome(outcome)
+    if exit_code:
+        raise typer.Exit(exit_code)
+
+
+def _outcome_of(ended: RunState) -> "tuple[Outcome | None, int]":
+    from ratchet import wiring
+    from ratchet.commands.run_outcome import exit_code_of, fetch_outcomes
+
+    outcome = fetch_outcomes(wiring.run_outcomes(), [ended]).get(ended.run_id)
+    return outcome, exit_code_of(ended, outcome)
+
+
+def _print_outcome(outcome: "Outcome | None") -> None:
+    from ratchet.commands.run_outcome import outcome_text
+
+    if outcome is not None:
+        stdout.print(outcome_text(outcome))
 
 
 def _start(task: str, *, again: bool) -> dict[str, Any]:
@@ -152,42 +173,52 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show runs, newest first.
+    """Show runs, newest first, with what each came to.
+
+    Outcomes: promoted, refused labels, refused model, rolled back, withdrawn, no traffic, superseded, canceled, failed.
 
     Example: ratchet runs list --task digits
     """
     from ratchet import wiring
+    from ratchet.commands.run_outcome import fetch_outcomes, outcome_row, words_of
     from ratchet.commands.run_view import duration_s_of, short_error
 
     now = datetime.now(UTC)
-    rows = [
-        {
-            **run.model_dump(mode="json"),
-            "duration_s": duration_s_of(run, now=now),
-            "error": run.error if as_json else short_error(run.error),
-        }
-        for run in wiring.pipelines().list_runs(experiment=task, limit=limit)
-    ]
+    found = wiring.pipelines().list_runs(experiment=task, limit=limit)
+    outcomes = fetch_outcomes(wiring.run_outcomes(), found)
+    rows = []
+    for run in found:
+        outcome = outcomes.get(run.run_id)
+        told = outcome_row(outcome) if as_json else words_of(run, outcome)
+        why = outcome.summary if outcome and outcome.name != "promoted" else run.error
+        row = {**run.model_dump(mode="json"), "duration_s": duration_s_of(run, now=now), "outcome": told}
+        rows.append(row if as_json else {**row, "why": short_error(why)})
     print_rows(rows, columns=_COLUMNS, as_json=as_json, empty="No runs yet.")
 
 
 @runs.command()
 def show(run: RunArgument, as_json: JsonFlag = False) -> None:
-    """Show a run with its tasks.
+    """Show a run with its tasks, whole errors of those that failed, and what the run came to.
 
     Example: ratchet runs show retrain-digits-1f2e3d4c5b6a
     """
     from ratchet import wiring
+    from ratchet.commands.run_outcome import errors_text, outcome_row
     from ratchet.commands.run_view import row_of, tree_of, tree_order
 
     pipelines = wiring.pipelines()
     found = find_run(pipelines, run)
     tasks = tree_order(pipelines.fetch_tasks(found.run_id))
     now = datetime.now(UTC)
+    outcome, _ = _outcome_of(found)
     if as_json:
-        print_json({**found.model_dump(mode="json"), "tasks": [row_of(task, tasks, now=now) for task in tasks]})
-    else:
-        stdout.print(tree_of(found, tasks, now=now))
+        rows = [row_of(task, tasks, now=now) for task in tasks]
+        print_json({**found.model_dump(mode="json"), "outcome": outcome_row(outcome), "tasks": rows})
+        return
+    stdout.print(tree_of(found, tasks, now=now))
+    if errors := errors_text(found, tasks):
+        stdout.print(errors)
+    _print_outcome(outcome)
 
 
 @runs.command()
@@ -266,19 +297,23 @@ def report(
 
 @runs.command("watch")
 def watch_(run: RunArgument, timeout_s: TimeoutOption = 3600.0, as_json: JsonFlag = False) -> None:
-    """Follow a run to its end, as a live tree on a terminal; exit 1 when it failed.
+    """Follow a run to its end, as a live tree on a terminal. Exit 1: it failed; 9: it ended well and promoted nothing.
 
     Example: ratchet runs watch retrain-digits-1f2e3d4c5b6a
     """
     from ratchet import wiring
+    from ratchet.commands.run_outcome import outcome_row
     from ratchet.commands.run_view import watch
 
     pipelines = wiring.pipelines()
     ended = watch(pipelines, find_run(pipelines, run).run_id, timeout_s=timeout_s)
+    outcome, exit_code = _outcome_of(ended)
     if as_json:
-        print_json(ended.model_dump(mode="json"))
-    if ended.state not in _GOOD:
-        raise typer.Exit(1)
+        print_json({**ended.model_dump(mode="json"), "outcome": outcome_row(outcome)})
+    else:
+        _print_outcome(outcome)
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 @runs.command()
@@ -300,7 +335,7 @@ def terminate(run: RunArgument, as_json: JsonFlag = False) -> None:
 @runs.command()
 def retry(
     run: RunArgument,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit 1 when it failed.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help=_WAIT_HELP)] = False,
     timeout_s: TimeoutOption = 3600.0,
     as_json: JsonFlag = False,
 ) -> None:
@@ -323,8 +358,13 @@ def retry(
         _reclaim(pipelines, found, task=task)
     ended = watch(pipelines, found.run_id, timeout_s=timeout_s) if wait else None
     _told("retrying", pipelines, found, as_json=as_json)
-    if ended and ended.state not in _GOOD:
-        raise typer.Exit(1)
+    if ended is None:
+        return
+    outcome, exit_code = _outcome_of(ended)
+    if not as_json:
+        _print_outcome(outcome)
+    if exit_code:
+        raise typer.Exit(exit_code)
 
 
 def _check_newest(run: RunState) -> str | None:

@@ -107,6 +107,7 @@ def explain(task: TaskOption, as_json: JsonFlag = False) -> None:
     """
     from ratchet import wiring
     from ratchet.actions.retraining import ask_situation
+    from ratchet.core.trigger import TaskCode
     from ratchet.core.trigger import explain as explain_gates
     from sensors.label_sensor.policies import PolicyFiles
     from sensors.label_sensor.rivals import rivals_of
@@ -127,6 +128,7 @@ def explain(task: TaskOption, as_json: JsonFlag = False) -> None:
         signals=situation.signals,
         others=rivals_of(task, seen, priorities={each: policies.fetch(each).trigger.priority for each in seen}),
         classes=policy.classes,
+        code=TaskCode(digest=wiring.code_digest(task)),
     )
     if as_json:
         print_json(explained.model_dump(mode="json"))
@@ -179,6 +181,9 @@ def _with_last_run(row: dict[str, Any]) -> dict[str, Any]:
         "state": newest.end.state if newest.end else "RUNNING" if newest.run_id else "CLAIMED",
         "claimed_at": newest.claim.claimed_at.isoformat(),
         "ended_at": newest.end.at.isoformat() if newest.end else None,
+        "outcome": newest.end.outcome if newest.end else "",
+        "summary": newest.end.summary if newest.end else "",
+        "next_step": newest.end.next_step if newest.end else "",
     }
     return {**row, "last_run": run}
 

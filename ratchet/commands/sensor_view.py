@@ -21,6 +21,7 @@ def status_text(row: Mapping[str, Any], *, now: datetime) -> Text:
     if num_resent := row.get("num_resent"):
         lines.append(_line("re-sent", f"{num_resent} labels that were sent before; they do not count"))
     lines.append(_line("last run", _last_run_words(row.get("last_run"), now=now)))
+    lines += [_line(name, words) for name, words in _outcome_lines(row.get("last_run"))]
     lines.append(_line("next", _next_words(row, now=now)))
     lines.append(_line("looked", _looked_words(row, now=now)))
     return Text("\n").join(lines)
@@ -87,8 +88,17 @@ def _last_run_words(run: Mapping[str, Any] | None, *, now: datetime) -> str:
     if not run:
         return "none yet"
     if run["ended_at"]:
-        return f"{run['name']} {run['state']} {_ago(run['ended_at'], now=now)}"
+        words = str(run.get("outcome") or "").replace("_", " ")
+        return " ".join(filter(None, (run["name"], run["state"], words, _ago(run["ended_at"], now=now))))
     return f"{run['name']} {run['state']}, claimed {_ago(run['claimed_at'], now=now)}"
+
+
+def _outcome_lines(run: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """Of a run that promoted nothing: why, and what helps."""
+    if not run or not run.get("outcome") or run["outcome"] == "promoted":
+        return []
+    told = (("  because", run.get("summary")), ("  do", run.get("next_step")))
+    return [(name, str(words)) for name, words in told if words]
 
 
 def _next_words(row: Mapping[str, Any], *, now: datetime) -> str:
@@ -101,6 +111,8 @@ def _next_words(row: Mapping[str, Any], *, now: datetime) -> str:
     if code == "short" and missing > 0:
         labels = "label" if missing == 1 else "labels"
         return ", or ".join(filter(None, (f"with {missing:,} more {labels}", at_latest)))
+    if code in ("broken_task", "needs_change"):
+        return "when the task file, its code or a policy has changed, or new labels came"
     return at_latest or "when the reason above is gone"
 
 

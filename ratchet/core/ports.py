@@ -106,6 +106,9 @@ class Registry(Protocol):
     def fetch_aliases(self, task: str) -> Mapping[str, str]:
         """Alias to version; empty when nothing was registered."""
 
+    def note_refused(self, task: str, *, key: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+        """Show a challenger that got no version, with its numbers. The same `key` again shows it once."""
+
     def list_versions(self, task: str) -> Sequence[ModelVersion]:
         """Every version, oldest first; empty when nothing was registered."""
 

@@ -8,7 +8,10 @@ import ratchet
 from ratchet.core.errors import RatchetError
 
 _LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib/python3\.\d+/|^<frozen ")
-_PRODUCT_DIR = f"{Path(ratchet.__file__).parent}/"
+_ROOT = Path(ratchet.__file__).parents[1]
+_PRODUCT_DIRS = tuple(f"{_ROOT / name}/" for name in ("ratchet", "components", "pipelines", "sensors", "embedded"))
+_COMPONENT_FILE = "ephemeral_component.py"
+"""Where KFP's executor puts the source of a component, which is ours."""
 _WORDS_MAX = 600
 
 
@@ -25,12 +28,22 @@ def place_of(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _LIBRARY.search(frame.filename)]
-    chosen = [frame for frame in frames if not frame.filename.startswith(_PRODUCT_DIR)] or frames
+    chosen = [frame for frame in frames if _is_users(frame.filename)] or frames
     if not chosen:
         return place_of(error.__cause__) if error.__cause__ is not None else ""
     frame = chosen[-1]
     within = "" if frame.name == "<module>" else f", in {frame.name}"
     return f"{frame.filename}, line {frame.lineno}{within}"
+
+
+def is_user_error(error: BaseException) -> bool:
+    """Whether it passed through code that is neither a library's nor the product's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(_is_users(frame.filename) and not _LIBRARY.search(frame.filename) for frame in frames)
+
+
+def _is_users(filename: str) -> bool:
+    return not filename.startswith(_PRODUCT_DIRS) and not filename.endswith(f"/{_COMPONENT_FILE}")
 
 
 def _words_of(error: BaseException) -> str:

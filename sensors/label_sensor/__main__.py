@@ -11,7 +11,9 @@ import threading
 from ratchet import wiring
 from ratchet.actions.schedules import reconcile_schedules
 from ratchet.core.errors import RatchetError, SettingsError
+from ratchet.core.trigger import TaskCode
 from ratchet.settings import Settings
+from ratchet.tasks.user_code import source_digest_of
 from sensors.label_sensor.app import Service, make_app
 from sensors.label_sensor.loop import SensorLoop
 from sensors.label_sensor.metrics import SensorMetrics
@@ -62,6 +64,7 @@ def make_service(settings: Settings) -> Service:
             wiring.retrain_ports(),
             policies.fetch(task),
             task=task,
+            code=TaskCode(digest=source_digest_of(policies.fetch(task).implementation)),
             others=lambda: rivals_of(task, loop.last_seen(), priorities=loop.priorities()),
             turn=turn,
             tell=loop.see,

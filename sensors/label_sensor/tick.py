@@ -10,7 +10,17 @@ from ratchet.actions.retraining import RetrainPorts, Situation, ask_situation, s
 from ratchet.actions.run_claims import Hook, no_hook
 from ratchet.core.errors import Conflict
 from ratchet.core.labels import landed_at_of
-from ratchet.core.trigger import Rival, Skip, SkipCode, Trigger, TriggerCode, plan_tick, threshold_at
+from ratchet.core.trigger import (
+    UNKNOWN_CODE,
+    Rival,
+    Skip,
+    SkipCode,
+    TaskCode,
+    Trigger,
+    TriggerCode,
+    plan_tick,
+    threshold_at,
+)
 from ratchet.core.trigger.evidence import Evidence
 from sensors.label_sensor.policies import TaskPolicy
 
@@ -76,16 +86,17 @@ def tick(
     others: Callable[[], Sequence[Rival]] = no_others,
     turn: AbstractContextManager[object] | None = None,
     tell: Callable[[TickReport], None] = tell_nobody,
+    code: TaskCode = UNKNOWN_CODE,
     at: Hook = no_hook,
 ) -> TickReport:
     """Look at a task once, and start a run when its labels are worth one.
 
     others: the other tasks as last seen. turn: held from the decision until `tell` knows of the run, so that of several
-    tasks that are looked at together each knows what the others have just started.
+    tasks that are looked at together each knows what the others have just started. code: of the task, as checked last.
     """
     situation = ask_situation(ports, task=task, at=at)
     with turn or nullcontext():
-        decision = decide(situation, policy, task=task, ports=ports, others=others())
+        decision = decide(situation, policy, task=task, ports=ports, others=others(), code=code)
         report = report_of(situation, decision, policy, task=task, ports=ports)
         if isinstance(decision, Trigger):
             report = act(ports, decision, situation, report=report, at=at)
@@ -131,7 +142,13 @@ def report_of(
 
 
 def decide(
-    situation: Situation, policy: TaskPolicy, *, task: str, ports: RetrainPorts, others: Sequence[Rival] = ()
+    situation: Situation,
+    policy: TaskPolicy,
+    *,
+    task: str,
+    ports: RetrainPorts,
+    others: Sequence[Rival] = (),
+    code: TaskCode = UNKNOWN_CODE,
 ) -> Trigger | Skip:
     return plan_tick(
         situation.backlog,
@@ -145,6 +162,7 @@ def decide(
         signals=situation.signals,
         others=others,
         classes=policy.classes,
+        code=code,
     )
 
 

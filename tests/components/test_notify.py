@@ -2,15 +2,16 @@
 
 import pytest
 
-from components.notify.step import EndedRun, Outcome, notify_step, outcome_state_of
+from components.notify.step import EndedRun, notify_step, outcome_state_of
 from ratchet.actions.run_journal import RunJournal
 from ratchet.core.errors import Unavailable
 from ratchet.core.ledger import LedgerEntry
+from ratchet.core.outcome import Outcome
 from ratchet.core.trigger import Trigger
 from tests.components.rollout_world import CHALLENGER, CHAMPION, TASK, World
 from tests.fakes.object_store import FakeObjectStore
 
-URI = f"s3://ratchet/outcomes/{TASK}/key-1.json"
+URI = "s3://ratchet/outcomes/run-1/outcome.json"
 TRIGGER = Trigger(
     run_key="key-1",
     reason="",
@@ -114,7 +115,7 @@ def test_a_failure_to_close_is_written_down_and_raised(world, monkeypatch):
 def test_a_run_without_a_key_is_written_down_under_its_id(world):
     objects = FakeObjectStore()
     notify(world, objects, state="COMPLETE", run_key="")
-    assert objects.exists(f"s3://ratchet/outcomes/{TASK}/run-1.json")
+    assert objects.exists(URI)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_a_duplicate_neither_closes_the_canary_of_the_real_run_nor_writes_over_i
     assert (told.state, told.closed) == (outcome, "")
     assert sorted(world.traffic_pct().values()) == [50, 50]
     assert Outcome.model_validate_json(objects.fetch(URI)) == real
-    assert objects.exists(f"s3://ratchet/outcomes/{TASK}/run-2.json")
+    assert objects.exists(URI.replace("run-1", "run-2"))
 
 
 def test_a_run_that_failed_before_it_was_anybody_s_closes_nothing(world):

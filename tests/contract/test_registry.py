@@ -117,3 +117,12 @@ def test_a_server_that_is_down_is_unavailable_soon() -> None:
     with pytest.raises(Unavailable, match="ratchet status"):
         registry.fetch_aliases("digits")
     assert time.monotonic() - began < 15
+
+
+def test_a_refused_challenger_is_shown_once_and_is_no_version(registry: Registry) -> None:
+    for _ in range(2):
+        registry.note_refused(
+            "refusing", key="run-7", tags={"verdict": "refused", "reasons": "0.90 of 0.93"}, metrics=METRICS
+        )
+    assert list(registry.list_versions("refusing")) == []
+    assert registry.fetch_aliases("refusing") == {}

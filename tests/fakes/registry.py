@@ -13,6 +13,7 @@ REGISTERED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 class FakeRegistry:
     def __init__(self) -> None:
         self._versions: defaultdict[str, list[ModelVersion]] = defaultdict(list)
+        self.refused: dict[str, tuple[dict[str, str], dict[str, float]]] = {}
         self._aliases: defaultdict[str, dict[str, str]] = defaultdict(dict)
 
     def register(self, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
@@ -35,6 +36,9 @@ class FakeRegistry:
 
     def fetch_aliases(self, task: str) -> Mapping[str, str]:
         return dict(self._aliases[task])
+
+    def note_refused(self, task: str, *, key: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+        self.refused.setdefault(key, (dict(tags), dict(metrics)))
 
     def list_versions(self, task: str) -> Sequence[ModelVersion]:
         return tuple(self._versions[task])

@@ -11,12 +11,15 @@ from typer.testing import CliRunner
 from ratchet import wiring
 from ratchet.actions.retraining import RetrainPorts, ask_situation
 from ratchet.actions.run_claims import RunJournal
+from ratchet.actions.run_outcomes import RunOutcomes
 from ratchet.cli import app
 from ratchet.commands.run import _start
 from ratchet.commands.run_logs import news_in
 from ratchet.commands.run_view import depth_of, duration_s_of, short_error, tree_order
 from ratchet.core.errors import Conflict, DataRejected, NotFound, Unavailable
+from ratchet.core.outcome import Ended
 from ratchet.core.ports import RunArtifact, RunTask
+from ratchet.core.verdict import Reason, Verdict
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
@@ -40,6 +43,7 @@ def ports(monkeypatch) -> RetrainPorts:
     monkeypatch.setattr(wiring, "pipelines", lambda: made.pipelines)
     monkeypatch.setattr(wiring, "run_journal", lambda: made.journal)
     monkeypatch.setattr(wiring, "policy_digest", lambda task: "p")
+    monkeypatch.setattr(wiring, "run_outcomes", lambda: RunOutcomes(objects, "ratchet"))
     return made
 
 
@@ -120,6 +124,34 @@ def test_waiting_ends_with_the_run(ports, state, exit_code):
 
     ports.pipelines.submit = submit_and_end
     assert invoke("run", "retrain", "--task", "digits", "--again", "--wait").exit_code == exit_code
+
+
+def test_a_green_run_that_promoted_nothing_says_why_and_has_an_exit_code_of_its_own(ports):
+    submit = ports.pipelines.submit
+    reason = Reason(check="gain", value=-0.01, limit=0.0, passed=False, text="90.0 % against 91.0 %; +0.0 % is asked")
+
+    def submit_and_refuse(*args, **kwargs):
+        run_id = submit(*args, **kwargs)
+        outcomes = RunOutcomes(ports.objects, "ratchet")
+        outcomes.put_verdict(run_id, Verdict(kind="evaluate", verdict="refused", reasons=(reason,)))
+        outcomes.put_outcome(
+            Ended(task="digits", run_key="k", run_id=run_id, state="SUCCEEDED", error="", closed="", at=NOON)
+        )
+        ports.pipelines.finish(run_id)
+        return run_id
+
+    ports.pipelines.submit = submit_and_refuse
+    told = invoke("run", "retrain", "--task", "digits", "--again", "--wait")
+    assert told.exit_code == 9
+    assert "refused model by evaluate" in told.stdout
+    assert "90.0 % against 91.0 %" in told.stdout
+    assert "next: " in told.stdout
+    run_id = ports.pipelines.list_runs()[0].run_id
+    for listed in (invoke("runs", "list"), invoke("runs", "show", run_id)):
+        assert "refused model" in listed.stdout
+    newest = ask_situation(ports, task="digits").last
+    assert newest is not None and newest.end is not None
+    assert (newest.end.outcome, newest.end.summary) == ("refused_model", reason.text)
 
 
 def test_runs_are_found_by_name_and_by_id(ports):

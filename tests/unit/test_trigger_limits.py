@@ -12,6 +12,7 @@ from ratchet.core.trigger import (
     RunEnd,
     RunStart,
     Skip,
+    TaskCode,
     Trigger,
     TriggerPolicy,
     explain,
@@ -213,6 +214,41 @@ def test_retries_keep_to_every_limit(fields, last, starts, code):
     assert planned.code == code, planned.reason
 
 
+def final(summary: str = "finetune: NameError: name 'foo' is not defined", **fields: Any) -> LastRun:
+    """A run that failed in a way that no retry mends, on the labels of DUE."""
+    last = last_run("FAILED")
+    assert last.end is not None
+    end = last.end.model_copy(update={"is_retryable": False, "code_digest": "old", "summary": summary, **fields})
+    trigger = last.trigger.model_copy(update={"newest_shard": DUE.shard_keys[-1]})
+    return last.model_copy(update={"end": end, "trigger": trigger})
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        pytest.param({"last": final(), "code": TaskCode(digest="old")}, "needs_change", id="the-same-again"),
+        pytest.param({"last": final()}, "needs_change", id="code-that-is-not-here"),
+        pytest.param({"last": final(code_digest="")}, "needs_change", id="code-that-was-not-known"),
+        pytest.param({"last": final(), "code": TaskCode(digest="new")}, "retry", id="the-code-was-edited"),
+        pytest.param({"last": final(), "policy_digest": "q"}, "threshold", id="a-policy-was-changed"),
+        pytest.param(
+            {"last": final(), "backlog": DUE.model_copy(update={"shard_keys": (*DUE.shard_keys, "pets/c")})},
+            "retry",
+            id="new-labels",
+        ),
+        pytest.param({"last": final(is_retryable=True)}, "retry", id="a-server-was-down"),
+        pytest.param({"code": TaskCode(digest="d", problem="NameError")}, "broken_task", id="found-before-it-ran"),
+        pytest.param({"code": TaskCode(digest="d")}, "threshold", id="checked-and-well"),
+    ],
+)
+def test_what_no_retry_can_mend_waits_for_a_change_or_a_person(given, code):
+    planned = plan({}, **given)
+    assert planned.code == code, planned.reason
+    if code == "needs_change":
+        assert "NameError: name 'foo'" in planned.reason
+        assert "ratchet run retrain --task pets --again" in planned.reason
+
+
 @pytest.mark.parametrize(
     ("fields", "given", "overrides"),
     [
@@ -226,6 +262,7 @@ def test_retries_keep_to_every_limit(fields, last, starts, code):
         ),
         pytest.param({"runs_at_once_max": 1}, {"others": [rival("a", running=True)]}, ("no_slot",), id="slots"),
         pytest.param({}, {"last": last_run("FAILED", num_failed_before=2)}, ("failed_too_often",), id="failures"),
+        pytest.param({}, {"last": final()}, ("needs_change",), id="a-failure-that-repeats-itself"),
     ],
 )
 def test_a_person_goes_past_limits_and_is_told_which(fields, given, overrides):
@@ -257,6 +294,8 @@ def test_an_explanation_tells_of_every_gate():
     assert list(said) == [
         ("busy", True),
         ("short", True),
+        ("broken_task", True),
+        ("needs_change", True),
         ("failed_too_often", True),
         ("retry_wait", True),
         ("cooldown", True),

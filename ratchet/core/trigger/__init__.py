@@ -1,6 +1,7 @@
 """When a run starts: the pure decision of when money is spent. `plan_tick` says how its gates stand to each other."""
 
 from ratchet.core.trigger.facts import (
+    UNKNOWN_CODE,
     Backlog,
     Check,
     Explanation,
@@ -11,6 +12,7 @@ from ratchet.core.trigger.facts import (
     RunStart,
     Skip,
     SkipCode,
+    TaskCode,
     Trigger,
     TriggerCode,
 )
@@ -21,6 +23,7 @@ from ratchet.core.trigger.policy import Adaptive, Condition, TriggerPolicy
 from ratchet.core.trigger.threshold import threshold_at
 
 __all__ = [
+    "UNKNOWN_CODE",
     "Adaptive",
     "Backlog",
     "Check",
@@ -34,6 +37,7 @@ __all__ = [
     "RunStart",
     "Skip",
     "SkipCode",
+    "TaskCode",
     "Trigger",
     "TriggerCode",
     "TriggerPolicy",

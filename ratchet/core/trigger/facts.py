@@ -14,6 +14,8 @@ TriggerCode = Literal["threshold", "max_age", "when", "retry", "owed", "by_hand"
 SkipCode = Literal[
     "busy",
     "short",
+    "broken_task",
+    "needs_change",
     "failed_too_often",
     "retry_wait",
     "cooldown",
@@ -101,6 +103,18 @@ class Trigger(_Value):
     """The limits of the policy that a person's request went past."""
 
 
+class TaskCode(_Value):
+    """What is known of the code that implements a task, here."""
+
+    digest: str = ""
+    """"" where it is not installed."""
+    problem: str = ""
+    """Why it cannot train, as `ratchet tasks check` says; "" when it can, or when nobody could try."""
+
+
+UNKNOWN_CODE = TaskCode()
+
+
 class Skip(_Value):
     """Start nothing, and why."""
 
@@ -135,6 +149,15 @@ class RunEnd(_Value):
     state: RunEndState
     at: AwareDatetime
     error: str = ""
+    outcome: str = ""
+    """`ratchet.core.outcome.OutcomeName`; "" of a run that left none."""
+    summary: str = ""
+    """Why, in a sentence."""
+    next_step: str = ""
+    is_retryable: bool = True
+    """Of a failed run. False: the same code, labels and policies fail again."""
+    code_digest: str = ""
+    """Of the code that failed so; "" when it is not known."""
 
 
 class LastRun(_Value):

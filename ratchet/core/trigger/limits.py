@@ -29,6 +29,8 @@ def check_busy(evidence: Evidence) -> Check:
 def check_limits(evidence: Evidence, at: datetime) -> list[Check]:
     """The gates that a person's request may go past, in order."""
     return [
+        _check_code(evidence),
+        _check_cause(evidence),
         _check_failures(evidence),
         _check_retry_wait(evidence, at),
         _check_cooldown(evidence, at),
@@ -38,6 +40,32 @@ def check_limits(evidence: Evidence, at: datetime) -> list[Check]:
         _check_slots(evidence),
         _check_rivals(evidence),
     ]
+
+
+def _check_code(evidence: Evidence) -> Check:
+    problem = evidence.code.problem
+    text = f"the task's code cannot train: {problem}; `ratchet tasks check {evidence.task}` says more"
+    known = "the task's code is not checked here" if not evidence.code.digest else "the task's code has no known fault"
+    return Check(code="broken_task", passed=not problem, text=text if problem else known)
+
+
+def _check_cause(evidence: Evidence) -> Check:
+    """A failure that repeats itself is not tried again until something of what it depends on has changed."""
+    failed = evidence.failed
+    if failed is None or failed.end is None or failed.end.is_retryable:
+        return Check(code="needs_change", passed=True, text="no failure that a retry would repeat")
+    is_edited = "" not in (evidence.code.digest, failed.end.code_digest)
+    is_edited = is_edited and evidence.code.digest != failed.end.code_digest
+    newest = max(evidence.backlog.shard_keys, default="")
+    if is_edited or newest > failed.trigger.newest_shard:
+        what = "the task's code has changed" if is_edited else "new labels came"
+        return Check(code="needs_change", passed=True, text=f"{what} since run {failed.name} failed")
+    text = (
+        f"run {failed.name} failed, and no retry mends that: {failed.end.summary or failed.end.error}. Correct it: a "
+        f"change of the task file, its code or a policy, or new labels start the next run; so does "
+        f"`ratchet run retrain --task {evidence.task} --again`"
+    )
+    return Check(code="needs_change", passed=False, text=text)
 
 
 def _check_failures(evidence: Evidence) -> Check:

@@ -7,6 +7,7 @@ from ratchet.core.signals import Signal
 from ratchet.core.trigger.conditions import check_due, code_of_due
 from ratchet.core.trigger.evidence import Evidence, describe, waiting_of
 from ratchet.core.trigger.facts import (
+    UNKNOWN_CODE,
     Backlog,
     Check,
     Explanation,
@@ -15,6 +16,7 @@ from ratchet.core.trigger.facts import (
     RunStart,
     Skip,
     SkipCode,
+    TaskCode,
     Trigger,
     TriggerCode,
 )
@@ -37,12 +39,14 @@ def plan_tick(
     signals: Sequence[Signal] = (),
     others: Sequence[Rival] = (),
     classes: Sequence[str] = (),
+    code: TaskCode = UNKNOWN_CODE,
 ) -> Trigger | Skip:
     """Whether the sensor starts a run now: when every gate is open.
 
     in_flight: display names of the task's unfinished runs, whoever started them.
     starts: the task's runs of the last 8 days, for cooldown, budget and turns.
     signals: the newest finding of each kind. others: the other tasks as last seen. classes: of the task.
+    code: of the task, as far as it is known here.
     now: aware, as all times here.
 
     The gates, in the order in which they are looked at; the first that is shut gives the `Skip` its code:
@@ -50,8 +54,9 @@ def plan_tick(
     1. busy: one run of a task at a time. Binds everything, a person's request too.
     2. short: `policy.conditions` say whether the labels are worth a run. An owed run (one that failed after its
        labels were accepted) needs no new labels; a retry has to be worth it still.
-    3. failed_too_often, then retry_wait. Runs under another policy digest do not count: changing a policy is how
-       people repair it.
+    3. broken_task: the task's code cannot train. needs_change: the last run failed in a way that the same code,
+       labels and policies repeat. failed_too_often, then retry_wait. Runs under another policy digest do not count:
+       changing a policy is how people repair it.
     4. cooldown, budget (runs, then minutes). They bind all that starts by itself: max age, drift, owed runs and
        retries too. A retry waits for the later of retry_wait_s and cooldown_s, and is paid from the same budget.
     5. closed_hours. Bind all that starts by itself: labels that grow old while it is closed start a run at the opening.
@@ -73,6 +78,7 @@ def plan_tick(
         signals=signals,
         others=others,
         classes=classes,
+        code=code,
     ).outcome
 
 
@@ -89,6 +95,7 @@ def explain(
     signals: Sequence[Signal] = (),
     others: Sequence[Rival] = (),
     classes: Sequence[str] = (),
+    code: TaskCode = UNKNOWN_CODE,
 ) -> Explanation:
     """Every gate of `plan_tick` with its numbers, also those behind a shut one, and what came of them."""
     evidence = Evidence(
@@ -102,6 +109,7 @@ def explain(
         signals=signals,
         others=others,
         classes=classes,
+        code=code,
     )
     checks = (check_busy(evidence), *_check_timed(evidence, now))
     return Explanation(checks=checks, outcome=_decide(evidence, checks, now))

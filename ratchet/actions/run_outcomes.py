@@ -1,0 +1,124 @@
+"""What a run came to, kept with it: `s3://ratchet/outcomes/<run id>/`.
+
+- `verdict-<gate>.json`: what a gate decided, written by its step;
+- `failure-<step>.json`: why a step failed; gone once the step starts again;
+- `outcome.json`: what `notify` made of them. One GET a run tells people how it ended.
+
+None of these is evidence for a decision about a model. A step whose verdict cannot be written goes on, because what it
+did counts; the outcome then says less.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ratchet.core.errors import DataRejected, NotFound, PolicyError, RatchetError, SettingsError
+from ratchet.core.outcome import Ended, Outcome, RunFailure, decide_outcome
+from ratchet.core.ports import ObjectStore
+from ratchet.core.verdict import Verdict
+from ratchet.tasks.user_errors import is_user_error, sentence_of
+
+log = logging.getLogger(__name__)
+_NOT_RETRYABLE = (DataRejected, PolicyError, SettingsError)
+Part = TypeVar("Part", bound=BaseModel)
+_VERDICT, _FAILURE = "verdict-", "failure-"
+
+
+@dataclass(frozen=True)
+class RunOutcomes:
+    """The outcomes of runs, in one bucket."""
+
+    objects: ObjectStore
+    bucket: str
+
+    def put_verdict(self, run_id: str, verdict: Verdict) -> None:
+        """Keep what a gate decided; a retried step writes over it."""
+        self._put(run_id, f"{_VERDICT}{verdict.kind}", verdict.model_dump_json(indent=2))
+
+    def put_outcome(self, run: Ended) -> Outcome:
+        """Decide and keep how a run ended. Raises what the object store raises."""
+        outcome = decide_outcome(run, self._fetch_verdicts(run.run_id), self._fetch_failure(run.run_id))
+        self.objects.put(self.uri_of(run.run_id, "outcome"), outcome.model_dump_json(indent=2).encode())
+        return outcome
+
+    def fetch_outcome(self, run_id: str) -> Outcome | None:
+        """How a run ended; None while it runs, and of a run that has no `notify`."""
+        try:
+            return Outcome.model_validate_json(self.objects.fetch(self.uri_of(run_id, "outcome")))
+        except NotFound:
+            return None
+        except ValidationError as error:
+            log.warning("%s is no outcome: %s", self.uri_of(run_id, "outcome"), error.errors()[0]["msg"])
+            return None
+
+    def uri_of(self, run_id: str, part: str) -> str:
+        return f"s3://{self.bucket}/outcomes/{run_id}/{part}.json"
+
+    @contextmanager
+    def step(self, name: str, *, run_id: str, code_digest: Callable[[], str] = lambda: "") -> Iterator["StepNotes"]:
+        """While a step runs: why it fails is written down, and the exception goes on."""
+        with _best_effort(f"forget an earlier failure of {name}"):
+            self.objects.delete(self.uri_of(run_id, f"{_FAILURE}{name}"))
+        try:
+            yield StepNotes(self, run_id)
+        except Exception as error:
+            failure = failure_of(error, step=name, code_digest=code_digest)
+            self._put(run_id, f"{_FAILURE}{name}", failure.model_dump_json(indent=2))
+            raise
+
+    def _put(self, run_id: str, part: str, text: str) -> None:
+        with _best_effort(f"write {part} of run {run_id}"):
+            self.objects.put(self.uri_of(run_id, part), text.encode())
+
+    def _fetch_verdicts(self, run_id: str) -> dict[str, Verdict]:
+        found = (self._fetch(uri, Verdict) for uri in self._list(run_id, _VERDICT))
+        return {verdict.kind: verdict for verdict in found if verdict is not None}
+
+    def _fetch_failure(self, run_id: str) -> RunFailure | None:
+        found = (self._fetch(uri, RunFailure) for uri in self._list(run_id, _FAILURE))
+        return next((failure for failure in found if failure is not None), None)
+
+    def _list(self, run_id: str, prefix: str) -> list[str]:
+        return list(self.objects.list_uris(self.uri_of(run_id, prefix).removesuffix(".json")))
+
+    def _fetch(self, uri: str, kind: type[Part]) -> Part | None:
+        try:
+            return kind.model_validate_json(self.objects.fetch(uri))
+        except (NotFound, ValidationError) as error:
+            log.warning("%s is left out: %s", uri, type(error).__name__)
+            return None
+
+
+@dataclass(frozen=True)
+class StepNotes:
+    """What a step may tell of its run."""
+
+    outcomes: RunOutcomes
+    run_id: str
+
+    def verdict(self, path: str) -> None:
+        """Keep the verdict that the step wrote to this file."""
+        self.outcomes.put_verdict(self.run_id, Verdict.model_validate_json(Path(path).read_bytes()))
+
+
+def failure_of(error: Exception, *, step: str, code_digest: Callable[[], str] = lambda: "") -> RunFailure:
+    """Expected errors say themselves whether a retry helps; an exception of the user's own code repeats itself."""
+    is_final = isinstance(error, _NOT_RETRYABLE) or (not isinstance(error, RatchetError) and is_user_error(error))
+    try:
+        digest = code_digest() if is_final else ""
+    except (RatchetError, OSError):
+        digest = ""
+    return RunFailure(step=step, text=sentence_of(error), is_retryable=not is_final, code_digest=digest)
+
+
+@contextmanager
+def _best_effort(deed: str) -> Iterator[None]:
+    try:
+        yield
+    except RatchetError as error:
+        log.warning("could not %s: %s", deed, error)
