@@ -106,3 +106,12 @@ class InfiniteInEvaluation(nn.Module):
 class NoAccuracy(Digits):
     def metrics(self, predicted_B: np.ndarray, labels_B: np.ndarray) -> Mapping[str, float]:
         return {"f1": 0.5}
+
+
+class Wider(Digits):
+    def build_model(self) -> nn.Module:
+        network = super().build_model()
+        assert isinstance(network, nn.Sequential)
+        network[2] = nn.Conv2d(16, 48, kernel_size=3, padding=1)
+        network[6] = nn.Linear(48 * 16, len(self.spec.classes))
+        return network

@@ -9,6 +9,7 @@ import numpy as np
 
 from ratchet.actions.dataset_rows import fetch_split
 from ratchet.core.dataset import Manifest
+from ratchet.core.errors import DataRejected
 from ratchet.core.evaluation import Answers, EvaluationPolicy, judge_challenger
 from ratchet.core.ledger import champion_of
 from ratchet.core.ports import DatasetStore, Ledger, ModelProbe, ObjectStore
@@ -36,14 +37,15 @@ def evaluate_step(
     """Judge the model in `model_path`; gives the verdict and the challenger's own metrics."""
     champion_ref = champion_of(ledger.list_entries(spec.name))
     challenger = load_model(model_path)
+    spec = challenger.spec  # what it was trained for: the task file may have changed since
     with tempfile.TemporaryDirectory() as scratch_name:
         scratch = Path(scratch_name)
-        fetch_split(datasets, manifest, "test", scratch / "test.parquet")
+        rows = fetch_split(datasets, manifest, "test", scratch / "test.parquet", spec=spec)
         features_NF, labels_N = read_rows(scratch / "test.parquet", spec)
         champion = None
         if champion_ref is not None:
             objects.fetch_directory(champion_ref.uri, scratch / "champion")
-            champion = load_model(scratch / "champion", expected_digest=champion_ref.digest)
+            champion = _comparable(load_model(scratch / "champion", expected_digest=champion_ref.digest), spec)
         served = probe.fetch_answers(model_path, features_NF.tolist()) if len(labels_N) else ()
         answers = Answers(
             labels=[spec.classes[index] for index in labels_N],
@@ -51,6 +53,9 @@ def evaluate_step(
             # Within the folder's life: the code of a model may read its data files when it answers.
             champion=_answers_of(champion, features_NF) if champion else None,
             served=served,
+            classes=spec.classes,
+            champion_classes=champion.spec.classes if champion else (),
+            num_left_out=rows.left_out,
         )
     inputs = {
         "dataset_version": manifest.version,
@@ -76,6 +81,18 @@ def metrics_of(verdict: Verdict, of_task: Mapping[str, float]) -> dict[str, floa
     own = named.get("test_accuracy", of_gate)
     differs = {"test_task_accuracy": own} if abs(own - of_gate) > _SAME_WITHIN else {}
     return {**named, **differs, "test_accuracy": of_gate}
+
+
+def _comparable(champion: ServableModel, spec: TaskSpec) -> ServableModel:
+    """The champion, when it takes the rows that the challenger takes."""
+    takes, given = champion.spec.features.num_features, spec.features.num_features
+    if takes != given:
+        raise DataRejected(
+            f"The champion of {spec.name!r} takes {takes} features and the challenger {given}: no row can be given to "
+            f"both, so nothing can be compared. Set features.num_features back to {takes}, or give the task with "
+            f"{given} features a new name."
+        )
+    return champion
 
 
 def _answers_of(model: ServableModel, features_NF: np.ndarray) -> list[str]:

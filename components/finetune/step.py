@@ -1,4 +1,4 @@
-"""Train a challenger from the champion's weights on all rows of a dataset version."""
+"""Train a challenger, from what fits of the champion's weights or from scratch, on all rows of a dataset version."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from ratchet.actions.dataset_rows import fetch_split
+from ratchet.actions.dataset_rows import describe_left_out, fetch_split
 from ratchet.core.dataset import Manifest
 from ratchet.core.errors import DataRejected, PolicyError, RatchetError
 from ratchet.core.ledger import ModelRef, champion_of
@@ -16,7 +16,7 @@ from ratchet.core.ports import DatasetStore, Ledger, ObjectStore, Trainer
 from ratchet.tasks.code_collect import collect_task_code
 from ratchet.tasks.identity import model_digest, read_model
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.job import EpochMetrics, TrainingJob
+from ratchet.training.job import EpochMetrics, StartRecord, TrainingJob
 
 log = logging.getLogger(__name__)
 LINEAGE_FILE = "lineage.json"
@@ -34,7 +34,7 @@ def finetune_step(
     log_path: Path,
 ) -> tuple[str, EpochMetrics]:
     """Leave the trained model in `model_path`; gives its digest and the last epoch's numbers."""
-    base = champion_of(ledger.list_entries(spec.name))
+    base = champion_of(ledger.list_entries(spec.name)) if spec.training.start == "champion" else None
     code = collect_task_code(spec)
     with tempfile.TemporaryDirectory() as scratch_name:
         scratch = Path(scratch_name)
@@ -44,21 +44,29 @@ def finetune_step(
             val_path=scratch / "val.parquet",
             code_digest=code.digest,
             base_model_path=_fetch_base(base, objects, scratch / "base"),
+            base_name=_name_of(base, spec),
             checkpoint_dir=scratch / "checkpoints",
             model_path=scratch / "model",
+            start_path=scratch / "start.json",
             history_path=scratch / "history.jsonl",
             failure_path=scratch / "failure.txt",
         )
-        num_rows = fetch_split(datasets, manifest, "train", job.train_path)
-        fetch_split(datasets, manifest, "val", job.val_path)
-        if num_rows < spec.training.world_size:
-            raise DataRejected(f"{manifest.version} has {num_rows} training rows. Push more labels for {spec.name!r}.")
-        log.info("training on %d rows of %s from %s", num_rows, manifest.version, _name_of(base))
+        rows = fetch_split(datasets, manifest, "train", job.train_path, spec=spec)
+        fetch_split(datasets, manifest, "val", job.val_path, spec=spec)
+        left_out = describe_left_out(rows.left_out)
+        if rows.num_rows < spec.training.world_size:
+            raise DataRejected(
+                f"{manifest.version} has {rows.num_rows} training rows. Push more labels for {spec.name!r}. {left_out}"
+            )
+        log.info("training on %d rows of %s from %s", rows.num_rows, manifest.version, job.base_name)
+        if left_out:
+            log.warning("%s", left_out)
         _run_job(job, trainer, scratch / "job.json", log_path)
         shutil.rmtree(model_path, ignore_errors=True)  # of an attempt that was cut off: its code would stay beside
         shutil.copytree(job.model_path, model_path)
+        start = StartRecord.model_validate_json(job.start_path.read_bytes())
         history = [EpochMetrics.model_validate_json(line) for line in job.history_path.read_text().splitlines()]
-    (model_path / LINEAGE_FILE).write_text(json.dumps(_lineage_of(spec, manifest, base), indent=2) + "\n")
+    (model_path / LINEAGE_FILE).write_text(json.dumps(_lineage_of(spec, manifest, base, start), indent=2) + "\n")
     return model_digest(model_path), history[-1]
 
 
@@ -97,12 +105,14 @@ def _fetch_base(base: ModelRef | None, objects: ObjectStore, path: Path) -> Path
     return path
 
 
-def _lineage_of(spec: TaskSpec, manifest: Manifest, base: ModelRef | None) -> dict[str, str]:
+def _lineage_of(spec: TaskSpec, manifest: Manifest, base: ModelRef | None, start: StartRecord) -> dict[str, str]:
     """What a retraining needs to give the same bits, beside the code."""
     return {
         "dataset_version": manifest.version,
         "base_model_version": base.version if base else "",
         "base_model_digest": base.digest if base else "",
+        "start": spec.training.start if base else "scratch",
+        "start_weights": start.text(),
         "implementation": spec.implementation,
         "torch": version("torch"),
         "python": platform.python_version(),
@@ -114,5 +124,7 @@ def _lineage_of(spec: TaskSpec, manifest: Manifest, base: ModelRef | None) -> di
     }
 
 
-def _name_of(base: ModelRef | None) -> str:
-    return f"champion version {base.version}" if base else "scratch"
+def _name_of(base: ModelRef | None, spec: TaskSpec) -> str:
+    if base is None:
+        return "scratch (there is no champion)" if spec.training.start == "champion" else "scratch (training.start)"
+    return f"champion version {base.version}"

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from ratchet.actions.dataset_rows import check_num_features
 from ratchet.actions.datasets import Pending, list_pending
 from ratchet.actions.labels import label_schema_of, read_shard
 from ratchet.adapters.dvc import md5_of
@@ -76,6 +77,7 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: Stores, paths: Paths) -
         stores.labels, stores.datasets, stores.objects, task=spec.name, bucket=stores.bucket, is_counted=False
     )
     parent = stores.datasets.fetch_manifest(pending.accepted.version) if pending.accepted else None
+    reference = _fetch_reference(spec, parent, stores.datasets)
     for key in pending.from_future:
         logger.warning("label shard %s is left alone: its key is not that of the time at which it landed", key)
     if pending.shards:
@@ -91,7 +93,7 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: Stores, paths: Paths) -
         "run %s: %s holds %d new examples, %d shards cannot be read", run_key, manifest.version, num_new, len(rejected)
     )
     _write(paths.incoming, parquet_of(columns_of(map(_incoming_row, rows), INCOMING), INCOMING))
-    _write(paths.reference, _render_reference(parent, stores.datasets))
+    _write(paths.reference, parquet_of({name: reference[name].to_pylist() for name in ROWS.names}, ROWS))
     _write(paths.manifest, manifest.model_dump_json(indent=1).encode())
     _write(paths.rejected, _render_rejected(rejected))
     return manifest.version, num_new
@@ -235,16 +237,20 @@ def _add_file(path: str, data: bytes, num_rows: int, files: dict[str, bytes]) ->
     return DataFile(path=path, num_rows=num_rows, sha256=digest_of_bytes(data), md5=md5_of(data))
 
 
-def _render_reference(parent: Manifest | None, datasets: DatasetStore) -> bytes:
-    """Up to 10,000 training rows of the parent, newest shards first; no rows without a parent."""
+def _fetch_reference(spec: TaskSpec, parent: Manifest | None, datasets: DatasetStore) -> pa.Table:
+    """Up to 10,000 training rows of the parent, newest shards first; no rows without a parent.
+
+    DataRejected when they have another number of features than the task: before a version is made of both.
+    """
     shards = [shard for shard in reversed(parent.shards if parent else ()) if shard.split == "train"]
     tables: list[pa.Table] = []
     for shard in shards[:REFERENCE_SHARDS_MAX]:
         if sum(table.num_rows for table in tables) >= REFERENCE_ROWS_MAX:
             break
-        tables.append(_read_table(shard, datasets))
-    rows = pa.concat_tables([ROWS.empty_table(), *tables]).slice(0, REFERENCE_ROWS_MAX)
-    return parquet_of({name: rows[name].to_pylist() for name in ROWS.names}, ROWS)
+        table = _read_table(shard, datasets)
+        check_num_features(table, spec, where=f"{parent.version if parent else ''}, {shard.path}")
+        tables.append(table)
+    return pa.concat_tables([ROWS.empty_table(), *tables]).slice(0, REFERENCE_ROWS_MAX)
 
 
 def _read_table(file: DataFile, datasets: DatasetStore) -> pa.Table:

@@ -119,6 +119,8 @@ def _measure(spec: TaskSpec, policy: QualityPolicy, columns: Columns, rejected: 
 
     opinions = _opinions_of(columns)
     known = {of: label for of, label in zip(columns["id"], columns["known_label"], strict=True) if label is not None}
+    # Nobody can agree with a class that the task no longer has.
+    comparable = {of: label for of, label in known.items() if label in spec.classes}
     contradicted = _count_contradicted(spec, policy, columns, opinions)
     return Evidence(
         num_new=len(set(columns["id"]) - set(known)),
@@ -127,10 +129,10 @@ def _measure(spec: TaskSpec, policy: QualityPolicy, columns: Columns, rejected: 
         row_counts=(*check_rows(frame_of(columns), spec), _count_changed(columns)),
         duplicates=_count_twins(columns, crossing=False),
         leaks=_count_twins(columns, crossing=True),
-        agreement=measure_agreement(opinions, known, confidence=policy.confidence),
+        agreement=measure_agreement(opinions, comparable, confidence=policy.confidence),
         careless=find_careless(
             opinions,
-            known,
+            comparable,
             confidence=policy.confidence,
             disagreement_ratio_max=policy.disagreement_ratio_max,
             num_shared_min=policy.num_shared_min,

@@ -4,8 +4,8 @@ Both models answer the same test rows, so differences are paired: what counts is
 wrong. Shape suffixes: N test rows.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -38,6 +38,10 @@ class EvaluationPolicy(BaseModel):
     """Classes with fewer test rows are not judged alone."""
     serving_mismatch_max: float = Field(ge=0, le=1)
     """Share of test rows that the real model server may answer otherwise than the offline model."""
+    new_class_rows_min: int = Field(10, ge=0)
+    """Test rows of each class that the champion does not know; with fewer nothing is known of it either."""
+    new_class_accuracy_min: float = Field(0.5, ge=0, le=1)
+    """Share of a new class's test rows that the challenger must answer rightly: there is nothing to compare with."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,21 @@ class Answers:
     """None before the first champion."""
     served: Sequence[str]
     """The challenger's answers through the real model server."""
+    classes: Sequence[str] = ()
+    """Of the challenger."""
+    champion_classes: Sequence[str] = ()
+    num_left_out: Mapping[str, int] = field(default_factory=dict)
+    """Test rows of classes that the challenger does not have, which are not in `labels`."""
+
+    @property
+    def new_classes(self) -> tuple[str, ...]:
+        """Known to the challenger alone."""
+        return tuple(name for name in self.classes if name not in self.champion_classes)
+
+    @property
+    def removed_classes(self) -> tuple[str, ...]:
+        """Known to the champion alone."""
+        return tuple(name for name in self.champion_classes if name not in self.classes)
 
 
 def paired_difference(
@@ -95,11 +114,75 @@ def judge_challenger(answers: Answers, *, policy: EvaluationPolicy, inputs: dict
         reasons.append(_check_floor(float(challenger_right_N.mean()), policy))
         reasons.append(_check_serving(answers, policy))
     if len(labels_N) and answers.champion is not None:
-        champion_right_N = np.asarray(answers.champion) == labels_N
-        reasons += _check_against_champion(challenger_right_N, champion_right_N, policy)
-        reasons += _check_slices(labels_N, challenger_right_N, champion_right_N, policy)
+        reasons += _compare(answers, labels_N, challenger_right_N, policy)
     verdict = PASSED if all(reason.passed for reason in reasons) else REFUSED
     return Verdict(kind="evaluate", verdict=verdict, reasons=tuple(reasons), inputs=dict(inputs))
+
+
+def _compare(
+    answers: Answers, labels_N: np.ndarray, challenger_right_N: np.ndarray, policy: EvaluationPolicy
+) -> list[Reason]:
+    """Challenger against champion on the classes that both know, and the new classes by themselves."""
+    common_N = ~np.isin(labels_N, answers.new_classes)
+    reasons = []
+    if answers.new_classes or answers.removed_classes:
+        reasons = [_describe_classes(answers), _check_common_rows(int(common_N.sum()), policy)]
+        reasons += [
+            _check_new_class(name, challenger_right_N[labels_N == name], policy) for name in answers.new_classes
+        ]
+    if common_N.any():
+        labels_N, challenger_right_N = labels_N[common_N], challenger_right_N[common_N]
+        champion_right_N = np.asarray(answers.champion)[common_N] == labels_N
+        reasons += _check_against_champion(challenger_right_N, champion_right_N, policy)
+        reasons += _check_slices(labels_N, challenger_right_N, champion_right_N, policy)
+    return reasons
+
+
+def _describe_classes(answers: Answers) -> Reason:
+    """What the two models cannot be compared on. Without a class in common nothing can be compared at all."""
+    num_common = len(answers.classes) - len(answers.new_classes)
+    changes = [f"new classes: {', '.join(answers.new_classes)}"] if answers.new_classes else []
+    if answers.removed_classes:
+        num_rows = sum(answers.num_left_out.values())
+        changes.append(f"removed classes: {', '.join(answers.removed_classes)} ({num_rows} test rows of them left out)")
+    what = f"challenger and champion are compared on the {num_common} classes that both know"
+    if num_common == 0:
+        what = "challenger and champion have no class in common; give the task a new name to begin without a champion"
+    return Reason(
+        check="classes",
+        value=num_common,
+        limit=1,
+        passed=num_common > 0,
+        text="; ".join([*changes, what]),
+    )
+
+
+def _check_common_rows(num_rows: int, policy: EvaluationPolicy) -> Reason:
+    return Reason(
+        check="common_rows",
+        value=num_rows,
+        limit=policy.num_rows_min,
+        passed=num_rows >= policy.num_rows_min,
+        text=f"{num_rows} test rows of classes that both models know; at least {policy.num_rows_min} are needed",
+    )
+
+
+def _check_new_class(name: str, right_N: np.ndarray, policy: EvaluationPolicy) -> Reason:
+    """A class that the champion does not know has a floor of its own; with too few rows it is not known to hold."""
+    num_rows = len(right_N)
+    accuracy = float(right_N.mean()) if num_rows else 0.0
+    is_known = num_rows >= policy.new_class_rows_min
+    is_good = num_rows == 0 or accuracy >= policy.new_class_accuracy_min
+    shown = f"right on {accuracy:.1%} of {num_rows} test rows" if num_rows else "0 test rows"
+    needed = f"at least {policy.new_class_rows_min} rows and {policy.new_class_accuracy_min:.1%} are needed"
+    more = "" if is_known else f". Push more labels of {name}, or lower new_class_rows_min in evaluation.yaml"
+    return Reason(
+        check=f"new_class:{name}",
+        value=accuracy if is_known else num_rows,
+        limit=policy.new_class_accuracy_min if is_known else policy.new_class_rows_min,
+        passed=is_known and is_good,
+        text=f"new class {name}: {shown}; {needed}{more}",
+    )
 
 
 def _check_rows(num_rows: int, policy: EvaluationPolicy) -> Reason:

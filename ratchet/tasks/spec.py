@@ -1,6 +1,8 @@
 """What a task is, as its file says it (`configs/tasks/<task>.yaml`). Pure data: importing this loads no torch."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class FeatureSpec(BaseModel):
@@ -18,6 +20,8 @@ class TrainingSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    start: Literal["champion", "scratch"] = "champion"
+    """champion: from those of the champion's weights that fit (ratchet/training/takeover.py). scratch: from none."""
     num_epochs: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     """Global: shared by all workers."""
@@ -44,3 +48,14 @@ class TaskSpec(BaseModel):
     training: TrainingSpec
     policies: dict[str, str] = Field(default_factory=dict)
     """Policy name to file in `configs/policies/`, where it is not `<name>.yaml`: {"rollout": "rollout-fast.yaml"}."""
+
+    @field_validator("classes")
+    @classmethod
+    def _check_classes(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        """A class is known by its name alone: in labels, answers, and when a model takes over another's weights."""
+        twice = sorted({name for name in classes if classes.count(name) > 1})
+        if twice or "" in classes:
+            raise ValueError(
+                f"each class needs a name of its own; twice: {', '.join(twice) or 'none'}, empty: {'' in classes}"
+            )
+        return classes

@@ -17,7 +17,7 @@ from ratchet.training.checks import check_inputs
 
 
 def read_rows(path: Path, spec: TaskSpec) -> tuple[np.ndarray, np.ndarray]:
-    """Raw features (N, F) float64 and class indices (N,) int64 of a Parquet file; N may be 0."""
+    """Raw features (N, F) float64 and class indices (N,) int64 of a file that `fetch_split` wrote; N may be 0."""
     table = pq.read_table(path, columns=["features", "label"])
     index_of = {name: index for index, name in enumerate(spec.classes)}
     labels_N = np.array([index_of[label] for label in table["label"].to_pylist()], dtype=np.int64)

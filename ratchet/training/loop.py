@@ -14,19 +14,23 @@ from ratchet.core.errors import DataRejected
 from ratchet.tasks.code_collect import TaskCode, collect_task_code
 from ratchet.tasks.interface import Task
 from ratchet.tasks.loading import load_task_from
-from ratchet.tasks.model_files import load_weights, save_model
+from ratchet.tasks.model_files import save_model
 from ratchet.training.checkpoint import TrainingState, restore_latest, save_checkpoint
 from ratchet.training.checks import check_answers, check_logits, check_loss, check_network, check_weights
 from ratchet.training.data import batches_of, load_tensors
-from ratchet.training.job import EpochMetrics, TrainingJob
+from ratchet.training.job import EpochMetrics, StartRecord, TrainingJob
 from ratchet.training.step import LossStep, check_mean_loss, check_val_loss
+from ratchet.training.takeover import describe_start, find_class_dims, read_base, take_over
 from ratchet.training.trial import try_batch, unused_by_any
 
 log = logging.getLogger(__name__)
 
 _PROOF_ROWS_MAX = 256
 """Training rows that the finished model has to answer where there are no validation rows."""
+_PROBE_ROWS_MAX = 16
+"""Training rows that show which tensors have a slice for each class."""
 _NAMES_SHOWN_MAX = 12
+_NAMES_LOGGED_MAX = 100
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,13 @@ def train(job: TrainingJob, *, rank: int, world_size: int) -> None:
     spec, training = job.spec, job.spec.training
     code = _collect_code(job)
     task = load_task_from(spec, code)
-    network = _start_network(job, task)
+    torch.manual_seed(training.seed)
+    network = check_network(task.build_model(), spec=spec)
     rows = Rows(*load_tensors(job.train_path, spec, task))
+    start = _start_from_base(network, task, rows, job)
+    if rank == 0:
+        log.info("start: %s", start.text(names_max=_NAMES_LOGGED_MAX))
+        job.start_path.write_text(start.model_dump_json())
     val_rows = Rows(*load_tensors(job.val_path, spec, task))
     ddp = _distribute(network, task, rows, job, rank=rank, world_size=world_size)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -78,12 +87,18 @@ def _collect_code(job: TrainingJob) -> TaskCode:
     return code
 
 
-def _start_network(job: TrainingJob, task: Task) -> torch.nn.Module:
-    torch.manual_seed(job.spec.training.seed)
-    network = check_network(task.build_model(), spec=job.spec)
-    if job.base_model_path is not None:
-        network.load_state_dict(load_weights(job.base_model_path))
-    return network
+def _start_from_base(network: torch.nn.Module, task: Task, rows: Rows, job: TrainingJob) -> StartRecord:
+    """Give the network what fits of the base model's weights; says what that was."""
+    if job.base_model_path is None:
+        return StartRecord(base="")
+    base, classes = read_base(job.base_model_path), job.spec.classes
+    fresh = network.state_dict()
+    with torch.random.fork_rng(devices=()):
+        twin = check_network(task.build_model(), spec=job.spec)
+        twin.load_state_dict(take_over(fresh, base, classes, {}))
+        dims = find_class_dims(twin, base, classes, rows.inputs[:_PROBE_ROWS_MAX])
+    network.load_state_dict(take_over(fresh, base, classes, dims))
+    return describe_start(fresh, base, classes, dims, base_name=job.base_name)
 
 
 def _distribute(

@@ -59,16 +59,16 @@ class Room:
     def push(self, labels: Sequence[Label]) -> str:
         return self.labels.put_shard("digits", render_labels(labels), num_labels=len(labels))
 
-    def ingest(self) -> tuple[str, int]:
+    def ingest(self, spec: TaskSpec = SPEC) -> tuple[str, int]:
         stores = Stores(self.labels, self.datasets, self.objects, "ratchet")
         names = ("incoming", "reference", "manifest", "rejected")
-        return ingest_step(SPEC, run_key="k", stores=stores, paths=IngestPaths(*(self.path(name) for name in names)))
+        return ingest_step(spec, run_key="k", stores=stores, paths=IngestPaths(*(self.path(name) for name in names)))
 
-    def validate(self, version: str, policy: QualityPolicy = QUALITY) -> Verdict:
+    def validate(self, version: str, policy: QualityPolicy = QUALITY, spec: TaskSpec = SPEC) -> Verdict:
         names = ("incoming", "manifest", "rejected", "report.html", "verdict.json")
         paths = ValidatePaths(*(self.path(name) for name in names))
         name = validate_step(
-            SPEC,
+            spec,
             version=version,
             policy=policy,
             labels=self.labels,

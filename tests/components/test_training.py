@@ -30,6 +30,7 @@ def job_in(folder: Path, *, spec: TaskSpec = DIGITS, base: Path | None = None) -
         base_model_path=base,
         checkpoint_dir=folder / "checkpoints",
         model_path=folder / "model",
+        start_path=folder / "start.json",
         history_path=folder / "history.jsonl",
         failure_path=folder / "failure.json",
     )

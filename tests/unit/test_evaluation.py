@@ -84,3 +84,53 @@ def test_one_more_right_answer_never_turns_passed_into_refused(champion_right, r
     fewer = judge_challenger(answers(right=right, champion_right=champion_right), policy=POLICY, inputs={})
     more = judge_challenger(answers(right=right + 1, champion_right=champion_right), policy=POLICY, inputs={})
     assert fewer.verdict == "refused" or more.verdict == "passed"
+
+
+def of_classes(*, new_right: int, num_new: int = 20, common_right: int = 90, left_out: int = 7) -> Answers:
+    """100 rows of "a" and `num_new` of "new"; the champion knows "a", "b" and "gone" and is right on 90 of "a"."""
+    labels = ["a"] * 100 + ["new"] * num_new
+    challenger = (
+        ["a"] * common_right + ["b"] * (100 - common_right) + ["new"] * new_right + ["a"] * (num_new - new_right)
+    )
+    champion = ["a"] * 90 + ["gone"] * 10 + ["a"] * num_new
+    return Answers(labels, challenger, champion, challenger, ("new", "b", "a"), ("a", "b", "gone"), {"gone": left_out})
+
+
+@pytest.mark.parametrize(
+    ("given_answers", "failed"),
+    [
+        pytest.param(of_classes(new_right=20), [], id="as-good-on-what-both-know"),
+        pytest.param(of_classes(new_right=10), [], id="new-class-at-its-floor"),
+        pytest.param(of_classes(new_right=9), ["new_class:new"], id="new-class-under-its-floor"),
+        pytest.param(of_classes(new_right=20, common_right=89), ["gain", "non_inferiority"], id="pays-for-no-loss"),
+        pytest.param(of_classes(new_right=9, num_new=9), ["new_class:new"], id="new-class-with-too-few-rows"),
+        pytest.param(of_classes(new_right=0, num_new=0), ["new_class:new"], id="new-class-without-rows"),
+    ],
+)
+def test_models_of_different_classes_are_compared_on_those_that_both_know(given_answers, failed):
+    judged = judge_challenger(given_answers, policy=POLICY.model_copy(update={"accuracy_min": 0.5}), inputs={})
+    assert [reason.check for reason in judged.failed] == failed, judged.summary()
+    (classes,) = (reason.text for reason in judged.reasons if reason.check == "classes")
+    assert classes.startswith("new classes: new; removed classes: gone (7 test rows of them left out); challenger and")
+    assert "on the 2 classes that both know" in classes
+
+
+def test_a_policy_may_let_a_new_class_in_without_evidence():
+    policy = POLICY.model_copy(update={"new_class_rows_min": 0})
+    assert judge_challenger(of_classes(new_right=0, num_new=0), policy=policy, inputs={}).verdict == "passed"
+
+
+def test_too_few_rows_of_common_classes_refuse_though_there_are_many_of_new_ones():
+    answers = Answers(
+        ["n"] * 90 + ["a"] * 10, ["n"] * 90 + ["a"] * 10, ["a"] * 100, ["n"] * 90 + ["a"] * 10, "na", "ab"
+    )
+    judged = judge_challenger(answers, policy=POLICY, inputs={})
+    assert [reason.check for reason in judged.failed] == ["common_rows", "non_inferiority"]
+
+
+def test_models_without_a_common_class_cannot_be_compared():
+    judged = judge_challenger(
+        Answers(["x"] * 50, ["x"] * 50, ["a"] * 50, ["x"] * 50, "xy", "ab"), policy=POLICY, inputs={}
+    )
+    assert judged.verdict == "refused"
+    assert "no class in common; give the task a new name" in judged.summary()
