@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ratchet.actions.guarding import GuardPorts
+    from ratchet.actions.model_files import ModelFiles
     from ratchet.actions.retention import RetentionPorts
     from ratchet.actions.retraining import RetrainPorts
     from ratchet.actions.rollouts import RolloutPorts
@@ -253,6 +254,13 @@ def model_probe() -> ports.ModelProbe:
     return LocalModelServer()
 
 
+@lru_cache
+def model_files() -> "ModelFiles":
+    from ratchet.actions.model_files import StoredModelFiles
+
+    return StoredModelFiles(object_store())
+
+
 def rollout_ports() -> "RolloutPorts":
     """What a rollout acts on: for canary_deploy, rollback and the command line."""
     from ratchet.actions.clock import SystemClock
@@ -271,6 +279,7 @@ def rollout_ports() -> "RolloutPorts":
         payloads=payload_log(),
         feedback=feedback_store(),
         proof=LoadProof(object_store(), model_probe(), bucket=settings().ratchet_bucket),
+        files=model_files(),
     )
 
 

@@ -78,6 +78,15 @@ def try_again_reason(task: str, model: ModelRef) -> Reason:
     return Reason(check="next_step", value="no requests", limit="requests", passed=False, text=text)
 
 
+def files_reason(trouble: str) -> Reason:
+    return Reason(check="files", value="not whole", limit="whole", passed=False, text=trouble)
+
+
+def untold_reason(text: str) -> Reason:
+    """Beside a verdict that stands: what is in the ledger is done."""
+    return Reason(check="registry", value="not told", limit="told", passed=False, text=text)
+
+
 def first_champion_reason() -> Reason:
     text = "the first model of its task is ready"
     return Reason(check="first_champion", value="ready", limit="ready", passed=True, text=text)

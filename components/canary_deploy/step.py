@@ -17,6 +17,7 @@ from typing import get_args
 from components.canary_deploy.outcome import (
     Outcome,
     VerdictName,
+    files_reason,
     first_champion_reason,
     ledger_reason,
     other_champion_reason,
@@ -24,10 +25,13 @@ from components.canary_deploy.outcome import (
     render_verdict,
     try_again_reason,
     unready_reason,
+    untold_reason,
     write_verdict,
 )
 from ratchet.actions.fallback import prove_nothing
-from ratchet.actions.promotions import check_comparable, ending_of, promote, record_refusal, settle_aliases
+from ratchet.actions.model_files import trouble_of
+from ratchet.actions.promotions import check_comparable, ending_of, promote, record_refusal
+from ratchet.actions.registry_mirror import tell_registry
 from ratchet.actions.rollout_record import (
     Recorded,
     RolloutBegin,
@@ -42,7 +46,7 @@ from ratchet.actions.rollouts import (
     close_canary,
     close_half_open,
     roll_out,
-    serve,
+    serve_champion,
     stop_mirror,
     take_traffic,
     wait_ready,
@@ -97,7 +101,9 @@ def canary_deploy_step(
     """
     rollout = Rollout(ports, task, model, run_id, policy, _fetch_recorded(ports, task=task, run_id=run_id))
     outcome = _settle_earlier(rollout) or _start(rollout)
-    settle_aliases(ports.registry, ports.ledger, task=task)
+    untold = tell_registry(ports.registry, ports.ledger, task=task)
+    if untold:
+        outcome = replace(outcome, reasons=(*outcome.reasons, untold_reason(untold)))
     recorded = rollout.recorded or _fetch_recorded(ports, task=task, run_id=run_id)
     judged_by = recorded.begin.policy if recorded else policy
     verdict = render_verdict(outcome, task=task, model=model, run_id=run_id, policy=judged_by)
@@ -161,11 +167,16 @@ def _outcome_before(rollout: Rollout, name: VerdictName, reason: Reason) -> Outc
 
 def _start(rollout: Rollout) -> Outcome:
     ports, task, model = rollout.ports, rollout.task, rollout.model
-    champion = champion_of(ports.ledger.list_entries(task))
+    champion, state = champion_of(ports.ledger.list_entries(task)), ports.services.fetch(task)
+    is_deployed = state is not None and state.storage_uri == model.uri
+    trouble = "" if is_deployed else trouble_of(ports.files, model)
+    if trouble:
+        reason = files_reason(trouble)
+        _record(rollout, kind="withdrawn", reason=reason.text)
+        return Outcome("inconclusive", (reason,))
     if champion is None:
         return _install_first(rollout)
-    state = ports.services.fetch(task)
-    if state is None or state.storage_uri != model.uri:
+    if not is_deployed:
         close_half_open(
             ports.services,
             ports.ledger,
@@ -174,6 +185,7 @@ def _start(rollout: Rollout) -> Outcome:
             now=ports.clock.now(),
             clock=ports.clock,
             ready_s_max=rollout.policy.ready_s_max,
+            files=ports.files,
         )
     begin = RolloutBegin(
         task=task,
@@ -339,10 +351,12 @@ def _ledger_kind_of(outcome: Outcome, policy: RolloutPolicy) -> LedgerKind:
 
 
 def _serve(rollout: Rollout, champion: ModelRef | None) -> None:
+    """A finished deed stays finished: a champion whose files are gone goes on in its running revision."""
     if champion is not None:
-        ports = rollout.ports
-        timeout_s = rollout.policy.ready_s_max
-        serve(ports.services, ports.clock, task=rollout.task, uri=champion.uri, timeout_s=timeout_s)
+        ports, timeout_s = rollout.ports, rollout.policy.ready_s_max
+        serve_champion(
+            ports.services, ports.clock, ports.files, task=rollout.task, champion=champion, timeout_s=timeout_s
+        )
 
 
 def _record(rollout: Rollout, *, kind: LedgerKind, reason: str) -> None:

@@ -151,7 +151,7 @@ def _classes_of(spec: TaskSpec, labels: Sequence[str]) -> tuple[str, ...]:
 
 def _evaluated(registry: Registry, task: str, champion: ModelRef) -> float | None:
     versions = registry.list_versions(task)
-    return next((known.metrics.get(EVALUATED) for known in versions if known.version == champion.version), None)
+    return next((known.metrics.get(EVALUATED) for known in versions if known.uri == champion.uri), None)
 
 
 def _verdict_of(

@@ -26,4 +26,5 @@ def notify(status: dsl.PipelineTaskFinalStatus, task: str, run_key: str, run_id:
         journal=wiring.run_journal(),
         clock=SystemClock(),
         bucket=wiring.settings().ratchet_bucket,
+        files=wiring.model_files(),
     )

@@ -5,6 +5,7 @@ import logging
 from pydantic import BaseModel, ConfigDict
 
 from ratchet.actions.clock import Clock
+from ratchet.actions.model_files import ModelFiles
 from ratchet.actions.rollouts import close_half_open
 from ratchet.actions.run_journal import RunJournal
 from ratchet.actions.run_outcomes import RunOutcomes
@@ -43,6 +44,7 @@ def notify_step(
     journal: RunJournal,
     clock: Clock,
     bucket: str,
+    files: ModelFiles | None = None,
 ) -> Outcome:
     """Users first: the canary is closed before anything is written. When that fails, it is written down and raised.
 
@@ -55,7 +57,10 @@ def notify_step(
     if is_own and state != "SUCCEEDED":
         try:
             now = clock.now()
-            closed = close_half_open(services, ledger, task=run.task, run_id=run.run_id, now=now, clock=clock) or ""
+            closed = (
+                close_half_open(services, ledger, task=run.task, run_id=run.run_id, now=now, clock=clock, files=files)
+                or ""
+            )
         except RatchetError as error:
             closed, failure = f"could not close the canary: {error}", error
     ended = Ended(

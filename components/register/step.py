@@ -1,17 +1,21 @@
 """Put a challenger that passed the gate into the registry, with all that tells where it came from."""
 
 import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ratchet.core.errors import DataRejected
+from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.ports import ObjectStore, Registry
+from ratchet.core.registered import CHALLENGER
 from ratchet.core.verdict import Verdict
 from ratchet.tasks.identity import read_model
 from ratchet.tasks.spec import TaskSpec
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,23 @@ def register_step(
         (folder / "verdict.json").write_text(verdict.model_dump_json(indent=2) + "\n")
         (folder / "MODEL_CARD.md").write_text(render_model_card(spec, verdict=verdict, metrics=metrics, tags=tags))
         objects.put_directory(folder, uri)
-    version = registry.register(spec.name, uri, tags=tags, metrics=metrics)
-    registry.set_alias(spec.name, "challenger", version)
-    return version, uri, digest
+    return _tell_registry(registry, spec.name, uri, tags=tags, metrics=metrics), uri, digest
+
+
+def _tell_registry(
+    registry: Registry, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]
+) -> str:
+    """The version, "" when MLflow refuses it: the files are stored, and their digest names the model as well.
+
+    A server that is away is another thing: Unavailable, and the step is tried again.
+    """
+    version = ""
+    try:
+        version = registry.register(task, uri, tags=tags, metrics=metrics)
+        registry.set_alias(task, CHALLENGER, version)
+    except (Conflict, DataRejected, NotFound) as error:
+        logger.warning("%s: MLflow does not show %s as it should, the rollout goes on: %s", task, uri, error)
+    return version
 
 
 def render_model_card(

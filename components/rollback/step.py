@@ -2,7 +2,8 @@
 
 import logging
 
-from ratchet.actions.rollouts import RolloutPorts, roll_back
+from ratchet.actions.rollbacks import roll_back
+from ratchet.actions.rollouts import RolloutPorts
 from ratchet.core.rollout.policy import RolloutPolicy
 
 logger = logging.getLogger(__name__)
@@ -13,6 +14,8 @@ def rollback_step(ports: RolloutPorts, *, task: str, reason: str, run_id: str, p
 
     What the same run has ended already stays as it is, so this may follow every canary that was not promoted.
     """
-    champion = roll_back(ports, task=task, reason=reason, run_id=run_id, ready_s_max=policy.ready_s_max)
-    logger.info("%s: version %s serves (%s)", task, champion.version, reason)
-    return champion.version
+    after = roll_back(ports, task=task, reason=reason, run_id=run_id, ready_s_max=policy.ready_s_max)
+    logger.info("%s: version %s serves (%s)", task, after.champion.version, reason)
+    for text in after.told:
+        logger.warning("%s: %s", task, text)
+    return after.champion.version

@@ -12,17 +12,18 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from ratchet.actions.registry_mirror import RegistryWatch
+from ratchet.actions.rollbacks import find_fallback, roll_back
 from ratchet.actions.rollouts import (
     RolloutPorts,
     close_half_open,
+    find_open_rollout,
     is_newest_alive,
     is_rolled_out,
-    open_rollout_of,
-    roll_back,
 )
 from ratchet.core.errors import Conflict, NotFound, Unavailable
 from ratchet.core.guard import GuardPolicy, Vigil, add_window, is_recent, judge_policy_of
-from ratchet.core.ledger import LedgerEntry, ModelRef, champion_of, next_seq, previous_of
+from ratchet.core.ledger import LedgerEntry, ModelRef, champion_of, next_seq
 from ratchet.core.ports import ObjectStore, Pipelines, RevisionCounts, ServiceState
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.window import arm_window_of, latency_limits_of
@@ -49,6 +50,10 @@ class GuardReport(BaseModel):
     """Registry version."""
     num_past: int | None = None
     """Requests to compare with."""
+    registry: str = ""
+    """Why MLflow does not agree with the ledger; "" when it does."""
+    num_repairs: int = 0
+    """Aliases that this process has set back in MLflow."""
 
 
 class _Intent(BaseModel):
@@ -86,11 +91,19 @@ class TaskGuard:
         self._before: RevisionCounts | None = None
         self._read_at_s = 0.0
         self._open_since_s: float | None = None
+        self._stuck = ""
+        """Why the newest open rollout could not be closed to the end."""
         self._settled_seq = 0
         """Ledger entry for which no rollback is left half done."""
+        self._registry = RegistryWatch(ports.rollout.registry, ports.rollout.ledger, task=task)
 
     def look(self, policies: GuardPolicies) -> GuardReport:
         """See how the task's service is, and do what has to be done. Raises what servers that are down raise."""
+        report = self._look(policies)
+        registry = self._registry.look(self._ports.rollout.clock.elapsed_s())
+        return report.model_copy(update={"registry": registry, "num_repairs": self._registry.num_repairs})
+
+    def _look(self, policies: GuardPolicies) -> GuardReport:
         ports = self._ports.rollout
         entries = tuple(ports.ledger.list_entries(self._task))
         champion, state = champion_of(entries), ports.services.fetch(self._task)
@@ -98,9 +111,9 @@ class TaskGuard:
             return self._report("absent", "nothing serves yet: no model has been promoted", champion=champion)
         if (intent := self._unfinished(entries)) is not None:
             return self._roll_back(intent.reason, entries, champion)
-        if open_uri := open_rollout_of(state, entries):
+        if open_uri := find_open_rollout(ports, state, entries, task=self._task):
             return self._watch_rollout(open_uri, policies, champion)
-        self._open_since_s = None
+        self._open_since_s, self._stuck = None, ""
         if not is_rolled_out(state, champion.uri):
             return self._report("mismatch", _mismatch(state, champion, task=self._task), champion=champion)
         return self._watch_champion(state, entries, champion, policies)
@@ -115,6 +128,8 @@ class TaskGuard:
             return self._report("rollout", f"{', '.join(running)} rolls out {open_uri}", champion=champion)
         self._open_since_s = now_s if self._open_since_s is None else self._open_since_s
         limit_s = policies.guard.orphan_s_max
+        if now_s - self._open_since_s < limit_s and self._stuck:
+            return self._report("mismatch", self._stuck, champion=champion)
         if now_s - self._open_since_s < limit_s:
             text = f"a rollout of {open_uri} stands open and no run of {self._task} is under way"
             return self._report("orphan", f"{text}; closed after {limit_s:g} s", champion=champion)
@@ -126,9 +141,13 @@ class TaskGuard:
             now=ports.clock.now(),
             clock=ports.clock,
             ready_s_max=policies.rollout.ready_s_max,
+            files=ports.files,
         )
         self._open_since_s = None
-        return self._report("closed", done or "it was closed by somebody else meanwhile", champion=champion)
+        state = ports.services.fetch(self._task)
+        self._stuck = (done or "") if state is not None and not is_rolled_out(state, champion.uri) else ""
+        text = done or "it was closed by another process meanwhile"
+        return self._report("mismatch" if self._stuck else "closed", text, champion=champion)
 
     def _watch_champion(
         self, state: ServiceState, entries: Sequence[LedgerEntry], champion: ModelRef, policies: GuardPolicies
@@ -160,8 +179,8 @@ class TaskGuard:
             why = "the policy leaves it to a person"
         elif not is_recent(tuple(entries), now=now, policy=policy):
             why = f"it was promoted over {policy.roll_back_s_max:g} s ago, so the cause may be elsewhere"
-        elif previous_of(entries) is None:
-            why = "there is no earlier champion to go back to"
+        elif no_fallback := self._find_no_fallback(entries):
+            why = no_fallback
         else:
             self._intend(reason, seq=entries[-1].seq)
             return self._roll_back(reason, entries, champion)
@@ -170,16 +189,29 @@ class TaskGuard:
         )
         return self._report("worse", f"{reason}; {why}. {next_step}", champion=champion)
 
+    def _find_no_fallback(self, entries: Sequence[LedgerEntry]) -> str:
+        """Why a rollback would go nowhere; "" when it has where to go."""
+        try:
+            find_fallback(self._ports.rollout.files, entries, task=self._task)
+        except NotFound as error:
+            return str(error)
+        return ""
+
     def _roll_back(self, reason: str, entries: Sequence[LedgerEntry], champion: ModelRef) -> GuardReport:
         """What was decided about one champion must not hit the next: between look and deed a person may be faster."""
         if next_seq(self._ports.rollout.ledger.list_entries(self._task)) != next_seq(entries):
             text = "the ledger went on during this look; the next one begins anew"
             return self._report("rollout", text, champion=champion)
-        after = roll_back(self._ports.rollout, task=self._task, reason=reason, run_id=_run_id_of(entries[-1].seq))
+        try:
+            after = roll_back(self._ports.rollout, task=self._task, reason=reason, run_id=_run_id_of(entries[-1].seq))
+        except NotFound as error:  # decided, and meanwhile the files went where a rollback would go
+            return self._report("worse", f"{reason}; {error}", champion=champion)
         self._vigil = self._before = None
-        text = f"version {champion.version} is {reason}; version {after.version} serves"
+        text = "; ".join(
+            (f"version {champion.version} is {reason}; version {after.champion.version} serves", *after.told)
+        )
         log.warning("%s: %s", self._task, text)
-        return self._report("rolled_back", text, champion=after)
+        return self._report("rolled_back", text, champion=after.champion)
 
     def _intend(self, reason: str, *, seq: int) -> None:
         """Written down before it is done: the first reason stands. Until the ledger goes on, each look finishes it."""

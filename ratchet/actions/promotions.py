@@ -1,8 +1,4 @@
-"""Who is champion, written down: one ledger entry, then the aliases that follow from the ledger.
-
-The ledger is the truth. Aliases are its shadow in the registry: `settle_aliases` derives them all from the entries, so
-a crash between the two is mended by doing it again.
-"""
+"""Who is champion, written down: entries of the ledger, which is the truth. `registry_mirror` tells the registry."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -16,11 +12,9 @@ from ratchet.core.ledger import (
     champion_of,
     denied_digests_of,
     next_seq,
-    previous_of,
 )
-from ratchet.core.ports import Ledger, Registry
+from ratchet.core.ports import Ledger
 
-CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 _ENDINGS = frozenset({"rolled_back", "withdrawn"})
 _NUM_ATTEMPTS = 5
 """Races for one place in the ledger: each loser reads again. Five in a row do not happen with one run in flight."""
@@ -166,18 +160,7 @@ def ending_of(entries: Sequence[LedgerEntry], *, model: ModelRef, run_id: str) -
     return next(own, None)
 
 
-def settle_aliases(registry: Registry, ledger: Ledger, *, task: str) -> None:
-    """Set champion and previous as the ledger says, and drop a challenger that won or was refused."""
-    entries = ledger.list_entries(task)
-    aliases = registry.fetch_aliases(task)
-    champion = champion_of(entries)
-    for alias, model in ((CHAMPION, champion), (PREVIOUS, previous_of(entries))):
-        wanted = model.version if model else ""
-        if not wanted and alias in aliases:
-            registry.remove_alias(task, alias)
-        elif wanted and aliases.get(alias) != wanted:
-            registry.set_alias(task, alias, wanted)
-    denied = denied_digests_of(entries)
-    decided = {entry.model.version for entry in entries if entry.model == champion or entry.model.digest in denied}
-    if aliases.get(CHALLENGER) in decided:
-        registry.remove_alias(task, CHALLENGER)
+def ending_since(entries: Sequence[LedgerEntry], *, model: ModelRef, since: datetime) -> LedgerEntry | None:
+    """The first entry that ended a rollout of this model which began then, by whoever wrote it; None while it runs."""
+    own = (entry for entry in entries if entry.model.digest == model.digest and entry.kind != "allowed")
+    return next((entry for entry in own if entry.at >= since), None)

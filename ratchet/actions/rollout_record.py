@@ -115,6 +115,11 @@ def fetch_record(objects: ObjectStore, *, task: str, run_id: str, bucket: str) -
     return RecordReader(objects, task=task, run_id=run_id, bucket=bucket).fetch()
 
 
+def fetch_begin(objects: ObjectStore, *, task: str, run_id: str, bucket: str) -> RolloutBegin:
+    """Who is rolled out against whom. NotFound when there is no such rollout."""
+    return RecordReader(objects, task=task, run_id=run_id, bucket=bucket).fetch_begin()
+
+
 class RecordReader:
     """One rollout's record, read again and again: each time only what is new."""
 
@@ -125,7 +130,7 @@ class RecordReader:
         self._newest_uri = ""
 
     def fetch(self) -> Recorded:
-        recorded = self._recorded or Recorded(begin=self._fetch_begin())
+        recorded = self._recorded or Recorded(begin=self.fetch_begin())
         uris = list(self._objects.list_uris(f"{self._folder}/looks/", start_after=self._newest_uri))
         with ThreadPoolExecutor(_NUM_THREADS) as threads:
             chunks = list(threads.map(self._objects.fetch, uris))
@@ -141,7 +146,7 @@ class RecordReader:
         self._newest_uri = uris[-1] if uris else self._newest_uri
         return self._recorded
 
-    def _fetch_begin(self) -> RolloutBegin:
+    def fetch_begin(self) -> RolloutBegin:
         uri = f"{self._folder}/begin.json"
         try:
             return RolloutBegin.model_validate_json(self._objects.fetch(uri))

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from ratchet.actions.promotions import record_refusal, settle_aliases
+from ratchet.actions.promotions import ending_since, record_refusal
+from ratchet.actions.registry_mirror import tell_registry
 from ratchet.actions.rollout_orders import Order, OrderKind, put_order
 from ratchet.actions.rollout_record import Recorded, fetch_current_run_id, fetch_record
-from ratchet.actions.rollouts import RolloutPorts, serve, stop_mirror, take_traffic
+from ratchet.actions.rollouts import RolloutPorts, serve_champion, stop_mirror, take_traffic
 from ratchet.core.errors import NotFound
 from ratchet.core.ledger import LedgerEntry, champion_of
 from ratchet.core.rollout.decide import next_weight_pct
@@ -60,15 +61,7 @@ def fetch_running(ports: RolloutPorts, *, task: str) -> Recorded:
 
 def ending_in(entries: Sequence[LedgerEntry], recorded: Recorded) -> LedgerEntry | None:
     """The ledger entry that ended this rollout, whoever wrote it; None while it runs."""
-    begun = recorded.begin
-    return next(
-        (
-            entry
-            for entry in entries
-            if entry.model.digest == begun.model.digest and entry.at >= begun.at and entry.kind != "allowed"
-        ),
-        None,
-    )
+    return ending_since(entries, model=recorded.begin.model, since=recorded.begin.at)
 
 
 def silent_s_of(recorded: Recorded, *, now: datetime) -> float:
@@ -108,5 +101,5 @@ def _close(ports: RolloutPorts, recorded: Recorded, *, reason: str, ready_s_max:
     champion = champion_of(ports.ledger.list_entries(task))
     if is_there and champion is not None:
         stop_mirror(ports.services, task=task)
-        serve(ports.services, ports.clock, task=task, uri=champion.uri, timeout_s=ready_s_max)
-    settle_aliases(ports.registry, ports.ledger, task=task)
+        serve_champion(ports.services, ports.clock, ports.files, task=task, champion=champion, timeout_s=ready_s_max)
+    tell_registry(ports.registry, ports.ledger, task=task)

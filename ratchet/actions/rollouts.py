@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ratchet.actions.clock import Clock, SystemClock
-from ratchet.actions.errand import Errand
 from ratchet.actions.fallback import FallbackProof
-from ratchet.actions.promotions import record_refusal, settle_aliases
-from ratchet.actions.rollout_orders import Order, put_order
-from ratchet.actions.rollout_record import fetch_current_run_id, fetch_record
+from ratchet.actions.model_files import ModelFiles, trouble_of
+from ratchet.actions.promotions import ending_since, record_refusal
+from ratchet.actions.rollout_record import fetch_begin, fetch_current_run_id
 from ratchet.actions.run_claims import Hook, no_hook
 from ratchet.core.errors import NotFound, Unavailable
-from ratchet.core.ledger import LedgerEntry, ModelRef, champion_of, next_seq, previous_of
+from ratchet.core.ledger import LedgerEntry, ModelRef, champion_of, earlier_champions_of
 from ratchet.core.ports import (
     FeedbackStore,
     Gateway,
@@ -40,8 +39,6 @@ ROUTED_S_MAX = 30.0
 READY_S_MAX = 180.0
 _POLL_S, _POLL_S_MAX = 0.02, 0.25
 """Between two reads of a status: short at first, for the embedded gateway is quick and users wait for it."""
-_TELL_S_MAX, _CONTROLLER_S_MAX = 1.0, 5.0
-"""For an order to be written, and for the controller, which looks twice a second, to obey."""
 _NUM_QUESTIONS = 60
 """How often the gateway is asked who answers: a revision with 10 % left shows itself with probability 99.8 %."""
 
@@ -64,6 +61,8 @@ class RolloutPorts:
     feedback: FeedbackStore | None = None
     proof: FallbackProof | None = None
     """Whether the champion could be served again; None: nobody knows."""
+    files: ModelFiles | None = None
+    """Whether a model's files are whole; None: nobody looks."""
     at: Hook = no_hook
     """Crash tests put a kill here."""
 
@@ -220,20 +219,21 @@ def close_half_open(
     now: datetime,
     clock: Clock | None = None,
     ready_s_max: float = READY_S_MAX,
+    files: ModelFiles | None = None,
 ) -> str | None:
     """Give the ledger's champion back when something else has traffic or waits for it; None when all is in order.
 
-    For whoever finds a rollout whose run is dead. A sentence says what was done. The model is not deny-listed: nobody
-    judged it.
+    For a rollout whose run is dead. A sentence says what was done. The model is not deny-listed: nobody judged it.
     """
     clock = clock or SystemClock()
-    champion = champion_of(ledger.list_entries(task))
-    state = services.fetch(task)
+    entries = ledger.list_entries(task)
+    champion, state = champion_of(entries), services.fetch(task)
     if state is None or champion is None or is_rolled_out(state, champion.uri):
         return None
     close_canary(services, clock, task=task)
     sentence = f"closed the rollout of {state.storage_uri} that was left open; champion {champion.version} serves"
-    if state.storage_uri != champion.uri:
+    is_told = entries[-1].kind in {"rolled_back", "withdrawn"} and entries[-1].model.uri == state.storage_uri
+    if state.storage_uri != champion.uri and not is_told:
         record_refusal(
             ledger,
             kind="withdrawn",
@@ -244,79 +244,35 @@ def close_half_open(
             now=now,
         )
     stop_mirror(services, task=task)
-    serve(services, clock, task=task, uri=champion.uri, timeout_s=ready_s_max)
+    trouble = serve_champion(services, clock, files, task=task, champion=champion, timeout_s=ready_s_max)
+    sentence = f"{sentence}; {trouble}" if trouble else sentence
     logger.warning("%s: %s", task, sentence)
     return sentence
 
 
-def roll_back(
-    ports: RolloutPorts, *, task: str, reason: str, run_id: str, ready_s_max: float = READY_S_MAX
-) -> ModelRef:
-    """Go one model back and refuse the one that served; gives the champion afterwards.
+def serve_champion(
+    services: InferenceServices,
+    clock: Clock,
+    files: ModelFiles | None,
+    *,
+    task: str,
+    champion: ModelRef,
+    timeout_s: float,
+) -> str:
+    """`serve` the champion; "" once it is rolled out.
 
-    An open canary is closed and refused; with none open the champion goes back to the one before it. What this run
-    has already ended stays ended, so the last task of a retraining may always call it. NotFound when there is nothing
-    to go back to.
+    With its files gone it gets no new revision: the revision that runs keeps the traffic, and a sentence says so.
     """
-    entries = ports.ledger.list_entries(task)
-    champion = champion_of(entries)
-    if champion is None:
-        raise NotFound(
-            f"{task} has no champion, so nothing to go back from. `ratchet models history {task}` shows why."
-        )
-    open_uri = open_rollout_of(ports.services.fetch(task), entries)
-    if _is_ended_by(entries, run_id) or open_uri == champion.uri:
-        serve(ports.services, ports.clock, task=task, uri=champion.uri, timeout_s=ready_s_max)
-    elif open_uri:
-        is_told = tell_controller(ports, task=task, uri=open_uri, reason=reason)
-        take_traffic(ports, task=task, digest=model_at(open_uri).digest)
-        if is_told:
-            _wait_for_controller(ports, entries, task=task, digest=model_at(open_uri).digest)
-        refuse_canary(ports, task=task, model=model_at(open_uri), reason=reason, run_id=run_id)
-        stop_mirror(ports.services, task=task)
-        serve(ports.services, ports.clock, task=task, uri=champion.uri, timeout_s=ready_s_max)
-    else:
-        champion = _replace_champion(ports, entries, task=task, reason=reason, run_id=run_id, ready_s_max=ready_s_max)
-    settle_aliases(ports.registry, ports.ledger, task=task)
-    return champion
-
-
-def tell_controller(ports: RolloutPorts, *, task: str, uri: str, reason: str) -> bool:
-    """Order the controller of this model's rollout to end it, or it would give the canary its traffic back at its next
-    look. Told before the traffic is taken, and never longer than a second; False when there is nobody to tell."""
-
-    def order() -> bool:
-        try:
-            run_id = fetch_current_run_id(ports.objects, task=task, bucket=ports.bucket)
-            recorded = fetch_record(ports.objects, task=task, run_id=run_id, bucket=ports.bucket)
-        except NotFound:
-            return False
-        if recorded.begin.model.uri == uri and recorded.verdict is None:
-            abort = Order(kind="abort", reason=f"rolled back: {reason}", by="rollback", at=ports.clock.now())
-            put_order(ports.objects, abort, task=task, run_id=run_id, bucket=ports.bucket)
-            return True
-        return False
-
-    errand = Errand(order, name="tell-controller")
-    is_told = errand.ask(wait_s=_TELL_S_MAX)
-    errand.close()
-    return bool(is_told)
-
-
-def _wait_for_controller(ports: RolloutPorts, before: Sequence[LedgerEntry], *, task: str, digest: str) -> None:
-    """A moment for it to end its rollout in order. Users are safe already; one that is dead ends nothing."""
-    deadline_s = ports.clock.elapsed_s() + _CONTROLLER_S_MAX
-    while ports.clock.elapsed_s() < deadline_s:
-        if any(entry.model.digest == digest for entry in ports.ledger.list_entries(task)[len(before) :]):
-            return
-        ports.clock.sleep(_POLL_S_MAX)
-
-
-def refuse_canary(ports: RolloutPorts, *, task: str, model: ModelRef, reason: str, run_id: str) -> None:
-    """Deny-list a canary that has no traffic any more."""
-    record_refusal(
-        ports.ledger, kind="rolled_back", task=task, model=model, reason=reason, run_id=run_id, now=ports.clock.now()
-    )
+    state = services.fetch(task)
+    is_running = state is not None and bool(state.stable_revision) and not is_rolled_out(state, champion.uri)
+    trouble = trouble_of(files, champion) if is_running else ""
+    if trouble:
+        close_canary(services, clock, task=task)
+        text = f"version {champion.version} serves from the revision that runs and cannot be started again: {trouble}"
+        logger.error("%s: %s", task, text)
+        return text
+    serve(services, clock, task=task, uri=champion.uri, timeout_s=timeout_s)
+    return ""
 
 
 def model_at(uri: str) -> ModelRef:
@@ -324,19 +280,31 @@ def model_at(uri: str) -> ModelRef:
     return ModelRef(version="", digest=uri.rstrip("/").rpartition("/")[2], uri=uri, dataset_version="")
 
 
-def open_rollout_of(state: ServiceState | None, entries: Sequence[LedgerEntry]) -> str:
+def find_open_rollout(
+    ports: RolloutPorts, state: ServiceState | None, entries: Sequence[LedgerEntry], *, task: str
+) -> str:
     """The URI of the model of an unfinished rollout, "" when the champion alone has the service.
 
-    The model before the champion is none: it is there while the champion is being rolled back.
+    An earlier champion is there for one of two reasons: the champion is being rolled back to it, or it is rolled out
+    once more; then the rollout's record says so.
     """
-    champion, previous = champion_of(entries), previous_of(entries)
-    if state is None or champion is None or (previous is not None and state.storage_uri == previous.uri):
+    champion = champion_of(entries)
+    if state is None or champion is None:
+        return ""
+    is_earlier = any(model.uri == state.storage_uri for model in earlier_champions_of(entries))
+    if is_earlier and not _is_being_rolled_out(ports, entries, task=task, uri=state.storage_uri):
         return ""
     return state.storage_uri if state.canary_revision or state.storage_uri != champion.uri else ""
 
 
-def _is_ended_by(entries: Sequence[LedgerEntry], run_id: str) -> bool:
-    return any(entry.run_id == run_id and entry.kind in {"rolled_back", "withdrawn"} for entry in entries)
+def _is_being_rolled_out(ports: RolloutPorts, entries: Sequence[LedgerEntry], *, task: str, uri: str) -> bool:
+    """Whether the rollout that began last is this model's and has no end in the ledger."""
+    try:
+        run_id = fetch_current_run_id(ports.objects, task=task, bucket=ports.bucket)
+        begun = fetch_begin(ports.objects, task=task, run_id=run_id, bucket=ports.bucket)
+    except NotFound:
+        return False
+    return begun.model.uri == uri and ending_since(entries, model=begun.model, since=begun.at) is None
 
 
 def _wait(
@@ -361,30 +329,3 @@ def _wait(
             )
         clock.sleep(poll_s)
         poll_s = min(_POLL_S_MAX, poll_s * 1.5)
-
-
-def _replace_champion(
-    ports: RolloutPorts, entries: Sequence[LedgerEntry], *, task: str, reason: str, run_id: str, ready_s_max: float
-) -> ModelRef:
-    champion, previous = champion_of(entries), previous_of(entries)
-    assert champion is not None
-    if previous is None:
-        raise NotFound(
-            f"{task}: there is no earlier champion to go back to that was not itself rolled back. "
-            f"`ratchet models history {task}` lists them; train a new one with `ratchet run retrain --task {task}`."
-        )
-    serve(ports.services, ports.clock, task=task, uri=previous.uri, timeout_s=ready_s_max)
-    check_gone(ports, task=task, names={champion.digest})
-    ports.ledger.append(
-        LedgerEntry(
-            seq=next_seq(entries),
-            task=task,
-            kind="rolled_back",
-            model=champion,
-            champion=previous,
-            reason=reason,
-            run_id=run_id,
-            at=ports.clock.now(),
-        )
-    )
-    return previous

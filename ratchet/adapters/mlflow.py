@@ -3,6 +3,7 @@
 MLflow is imported on the first call: it takes 1.2 s.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +17,8 @@ from ratchet.settings import Settings, set_process_env
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
 
 _NUM_RETRIES = 4
 """Waits of about 1, 2, 4, 8 s between attempts: a server that is being restarted (8 s) is met again. MLflow's own
@@ -31,6 +34,7 @@ _DENIED = {"PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "UNAUTHENTICATED"}
 _REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"}
 _URI_TAG = "ratchet.model_uri"
 _REFUSAL_TAG = "ratchet.refused_by_run"
+_METRIC_TAG = "ratchet.metric."
 
 
 class MlflowRegistry:
@@ -47,13 +51,11 @@ class MlflowRegistry:
 
     def register(self, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
         with self._expected_errors(f"register {uri}"):
-            self._create_model(task)
             known = self._find_version(task, uri)
             if known:
                 return known
-            run_id = self._log_run(task, uri, tags=tags, metrics=metrics)
-            self._client.create_model_version(task, source=uri, run_id=run_id, tags=dict(tags))
-            # Two at once may both have created one; the first is the version for ever, whoever asks.
+            self._create_version(task, uri, tags=tags, metrics=metrics)
+            # Two at once may both have created one; the first stays the version of this model.
             return self._find_version(task, uri)
 
     def set_alias(self, task: str, alias: str, version: str) -> None:
@@ -86,6 +88,35 @@ class MlflowRegistry:
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=self._endpoint, registry_uri=self._endpoint)
+
+    def _create_version(self, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+        """The version counts; its run, and even its tags, are details that MLflow may refuse or lose.
+
+        Metrics are tags too: a run may be purged. The model may be deleted between two requests: then once more.
+        """
+        from mlflow.exceptions import MlflowException
+
+        run_id = self._try_log_run(task, uri, tags=tags, metrics=metrics)
+        all_tags = {**tags, **{f"{_METRIC_TAG}{name}": repr(float(value)) for name, value in metrics.items()}}
+        for wanted_tags in (all_tags, all_tags, {}):
+            self._create_model(task)
+            try:
+                self._client.create_model_version(task, source=uri, run_id=run_id, tags=wanted_tags)
+                return
+            except MlflowException as error:
+                if wanted_tags == {} or error.error_code not in _NOT_FOUND | _REFUSED:
+                    raise
+                log.warning("MLflow refused version %s of %s, trying again: %s", uri, task, _line_of(error.message))
+
+    def _try_log_run(self, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str | None:
+        """None, with a warning, when MLflow does not take the run: a deleted experiment must not cost a training."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._log_run(task, uri, tags=tags, metrics=metrics)
+        except (MlflowException, Unavailable) as error:
+            log.warning("MLflow shows no run for %s: %s", uri, _line_of(str(error)))
+            return None
 
     def _create_model(self, task: str) -> None:
         from mlflow.exceptions import MlflowException
@@ -122,6 +153,9 @@ class MlflowRegistry:
             experiment = self._client.get_experiment_by_name(task)
         if experiment is None:
             raise Unavailable(f"MLflow at {self._endpoint} does not show experiment {task!r}, just created. Try again.")
+        if experiment.lifecycle_stage != "active":  # MLflow keeps the name of a deleted experiment, and takes no run
+            log.warning("experiment %s was deleted in MLflow: restoring it", task)
+            self._client.restore_experiment(experiment.experiment_id)
         return experiment.experiment_id
 
     def _find_version(self, task: str, uri: str) -> str:
@@ -139,14 +173,28 @@ class MlflowRegistry:
                 return sorted(found, key=lambda version: int(version.version))
 
     def _version_of(self, found: Any) -> ModelVersion:
-        run = self._client.get_run(found.run_id) if found.run_id else None
+        tags = dict(found.tags)
+        own = {name.removeprefix(_METRIC_TAG): tags.pop(name) for name in found.tags if name.startswith(_METRIC_TAG)}
         return ModelVersion(
             version=str(found.version),
             uri=found.source,
-            tags=dict(found.tags),
-            metrics=dict(run.data.metrics) if run else {},
+            tags=tags,
+            metrics=_numbers_of(own) if own else self._metrics_of_run(found.run_id),
             registered_at=datetime.fromtimestamp(found.creation_timestamp / 1000, tz=UTC),
         )
+
+    def _metrics_of_run(self, run_id: str) -> dict[str, float]:
+        """Of a version that an older Ratchet or another tool registered; nothing when its run was purged."""
+        from mlflow.exceptions import MlflowException
+
+        if not run_id:
+            return {}
+        try:
+            return dict(self._client.get_run(run_id).data.metrics)
+        except MlflowException as error:
+            if error.error_code not in _NOT_FOUND | _REFUSED:
+                raise
+            return {}
 
     @contextmanager
     def _expected_errors(self, deed: str) -> Iterator[None]:
@@ -173,10 +221,23 @@ def _ignore_exists(create: Any, name: str) -> None:
             raise
 
 
+def _numbers_of(texts: Mapping[str, str]) -> dict[str, float]:
+    """Anybody may edit a tag: what is no number is left out."""
+    numbers = {}
+    for name, text in texts.items():
+        with suppress(ValueError):
+            numbers[name] = float(text)
+    return numbers
+
+
+def _line_of(text: str) -> str:
+    return " ".join(text.split())[:600]
+
+
 def _error_of(code: str, text: str) -> Exception:
-    line = " ".join(text.split())[:600]
+    line = _line_of(text)
     if code in _NOT_FOUND:
-        return NotFound(f"{line} `ratchet models list` shows what is registered.")
+        return NotFound(f"{line} It may have been deleted there: `ratchet models list` shows what is left.")
     if code in _FIRST:
         return Conflict(f"{line} Read it again and decide anew.")
     if code in _DENIED:

@@ -4,7 +4,7 @@ import typer
 
 from ratchet.commands.output import JsonFlag, print_rows
 
-_COLUMNS = ("task", "at", "outcome", "champion", "reason")
+_COLUMNS = ("task", "at", "outcome", "champion", "reason", "registry")
 
 
 def add_to(app: typer.Typer) -> None:

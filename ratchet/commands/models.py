@@ -1,45 +1,47 @@
 """Commands about trained models: which there are, what one is made of, who was champion when and why."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from uuid import uuid4
 
 import typer
 
 from ratchet.commands.output import JsonFlag, print_json, print_rows, stderr
 from ratchet.core.errors import NotFound
-from ratchet.core.ledger import LedgerEntry, ModelRef, champion_of, denied_digests_of
-from ratchet.core.ports import ModelVersion
+from ratchet.core.ledger import LedgerEntry, champion_of
+from ratchet.core.registered import AliasChange, KnownModel, find_model, merge_models, plan_aliases
 
 TaskArgument = Annotated[str | None, typer.Argument(help="Name of the task.", show_default=False)]
 TaskAlias = Annotated[str | None, typer.Option("--task", "-t", help="The same, as an option.", show_default=False)]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add `models list|show|history|allow`."""
+    """Add `models list|show|history|allow|heal`."""
     models_app = typer.Typer(help="Trained models: versions, lineage, history.", no_args_is_help=True)
     models_app.command("list")(list_models)
     models_app.command("show")(show_model)
     models_app.command("history")(show_history)
     models_app.command("allow")(allow_model)
+    models_app.command("heal")(heal_registry)
     app.add_typer(models_app, name="models")
 
 
 def list_models(task: TaskArgument = None, task_option: TaskAlias = None, as_json: JsonFlag = False) -> None:
-    """Every registered version of a task's model, with its aliases.
+    """Every model of a task: champion and previous by the ledger, and what is missing in MLflow or in the bucket.
 
     Example: ratchet models list digits
     """
     from ratchet import wiring
+    from ratchet.actions.model_files import find_missing
 
     name = _task_of(task, task_option)
-    registry = wiring.registry()
-    aliases = registry.fetch_aliases(name)
-    denied = denied_digests_of(wiring.ledger().list_entries(name))
-    rows = [_version_row(found, aliases, denied) for found in registry.list_versions(name)]
-    columns = ("version", "aliases", "dataset_version", "accuracy", "registered_at", "refused")
+    known = _fetch_known(name)
+    missing = find_missing(wiring.object_store(), [model.uri for model in known.models])
+    rows = [_model_row(model, missing.get(model.uri.rstrip("/"), ())) for model in known.models]
+    columns = ("version", "aliases", "dataset_version", "accuracy", "registered_at", "refused", "note")
     print_rows(rows, columns=columns, as_json=as_json, empty=f"No model of {name} is registered yet.")
+    _tell_differences(known, name)
 
 
 def show_model(
@@ -51,19 +53,43 @@ def show_model(
     Example: ratchet models show digits@champion
     """
     from ratchet import wiring
+    from ratchet.actions.model_files import list_missing
 
-    registry = wiring.registry()
-    task, version = _version_of(model, registry.fetch_aliases)
-    found = next((each for each in registry.list_versions(task) if each.version == version), None)
-    if found is None:
-        raise NotFound(f"{task} has no version {version!r}. `ratchet models list {task}` shows what there is.")
+    found, known = _fetch_model(model)
+    missing = list_missing(wiring.object_store(), found.uri)
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(found.model_dump(mode="json") | {"missing_files": missing})
         return
-    rows = [{"name": "uri", "value": found.uri}, {"name": "registered_at", "value": found.registered_at.isoformat()}]
+    registered_at = found.registered_at.isoformat() if found.registered_at else None
+    rows: list[dict[str, Any]] = [
+        {"name": "uri", "value": found.uri},
+        {"name": "registered_at", "value": registered_at},
+        {"name": "role", "value": found.role},
+        {"name": "note", "value": _note_of(found, missing)},
+    ]
     rows += [{"name": name, "value": value} for name, value in sorted(found.tags.items())]
     rows += [{"name": name, "value": f"{value:.6g}"} for name, value in sorted(found.metrics.items())]
-    print_rows(rows, columns=("name", "value"), as_json=False)
+    print_rows([row for row in rows if row["value"]], columns=("name", "value"), as_json=False)
+    _tell_differences(known, known.task)
+
+
+def heal_registry(task: TaskArgument = None, task_option: TaskAlias = None, as_json: JsonFlag = False) -> None:
+    """Make MLflow's aliases agree with the ledger now. The guard does the same within a minute.
+
+    Example: ratchet models heal digits
+    """
+    from ratchet import wiring
+    from ratchet.actions.registry_mirror import settle_aliases
+
+    name = _task_of(task, task_option)
+    changes = settle_aliases(wiring.registry(), wiring.ledger(), task=name)
+    if as_json:
+        print_json([change.model_dump() for change in changes])
+        return
+    for change in changes:
+        stderr.print(f"{name}: {change.text}: set back", markup=False)
+    if not changes:
+        stderr.print(f"{name}: MLflow agrees with the ledger", markup=False)
 
 
 def show_history(task: TaskArgument = None, task_option: TaskAlias = None, as_json: JsonFlag = False) -> None:
@@ -98,24 +124,15 @@ def allow_model(
     from ratchet import wiring
     from ratchet.actions.promotions import allow_again
 
-    registry = wiring.registry()
-    task, version = _version_of(model, registry.fetch_aliases)
-    found = next((each for each in registry.list_versions(task) if each.version == version), None)
-    if found is None:
-        raise NotFound(f"{task} has no version {version!r}. `ratchet models list {task}` shows what there is.")
-    allowed = ModelRef(
-        version=version,
-        digest=found.uri.rpartition("/")[2],
-        uri=found.uri,
-        dataset_version=found.tags.get("dataset_version", ""),
-    )
+    found, known = _fetch_model(model)
+    allowed, task = found.as_ref(), known.task
     now, run_id = datetime.now(UTC), f"cli-{uuid4().hex[:12]}"
     if not allow_again(wiring.ledger(), task=task, model=allowed, reason=reason, run_id=run_id, now=now):
         raise NotFound(f"{model} is not refused: `ratchet models list {task}` shows which versions are.")
     if as_json:
         print_json({"task": task, "allowed": allowed.model_dump(mode="json"), "reason": reason})
     else:
-        stderr.print(f"{task}: version {version} may be rolled out again", markup=False)
+        stderr.print(f"{task}: version {found.name} may be rolled out again", markup=False)
 
 
 def _task_of(argument: str | None, option: str | None) -> str:
@@ -127,31 +144,71 @@ def _task_of(argument: str | None, option: str | None) -> str:
     return name
 
 
-def _version_of(model: str, fetch_aliases: Any) -> tuple[str, str]:
-    """Task and version of `task/3` or `task@alias`."""
-    task, separator, version = model.partition("/")
+class _Known(NamedTuple):
+    task: str
+    models: tuple[KnownModel, ...]
+    differences: tuple[AliasChange, ...]
+
+
+def _fetch_known(task: str) -> _Known:
+    from ratchet import wiring
+
+    registry = wiring.registry()
+    aliases, versions = registry.fetch_aliases(task), registry.list_versions(task)
+    entries = wiring.ledger().list_entries(task)
+    return _Known(task, merge_models(entries, versions, aliases), plan_aliases(entries, versions, aliases))
+
+
+def _fetch_model(name: str) -> tuple[KnownModel, _Known]:
+    """The model of `task/3`, `task/<digest>` or `task@alias`; champion and previous are the ledger's."""
+    task, separator, version = name.partition("/")
     if separator and task and version:
-        return task, version
-    task, separator, alias = model.partition("@")
+        known = _fetch_known(task)
+        return find_model(known.models, version, task=task), known
+    task, separator, alias = name.partition("@")
     if not (separator and task and alias):
-        raise typer.BadParameter(f"{model!r} is neither TASK/VERSION nor TASK@ALIAS, as in digits/3 or digits@champion")
-    aliases: Mapping[str, str] = fetch_aliases(task)
-    if alias not in aliases:
-        raise NotFound(f"{task} has no alias {alias!r}; set are: {', '.join(sorted(aliases)) or 'none'}.")
-    return task, aliases[alias]
+        raise typer.BadParameter(f"{name!r} is neither TASK/VERSION nor TASK@ALIAS, as in digits/3 or digits@champion")
+    known = _fetch_known(task)
+    names_of = {model.uri: {*model.aliases, model.role} - {""} for model in known.models}
+    for model in known.models:
+        if alias in names_of[model.uri]:
+            return model, known
+    given = sorted(set().union(*names_of.values()))
+    raise NotFound(f"{task} has no alias {alias!r}; set are: {', '.join(given) or 'none'}.")
 
 
-def _version_row(found: ModelVersion, aliases: Mapping[str, str], denied: frozenset[str]) -> dict[str, Any]:
-    own = sorted(alias for alias, version in aliases.items() if version == found.version)
+def _model_row(model: KnownModel, missing: Sequence[str]) -> dict[str, Any]:
     return {
-        "version": found.version,
-        "aliases": ", ".join(own),
-        "dataset_version": found.tags.get("dataset_version", ""),
-        "accuracy": found.metrics.get("test_accuracy"),
-        "registered_at": found.registered_at.isoformat(timespec="seconds"),
-        "refused": "rolled back" if found.uri.rpartition("/")[2] in denied else "",
-        "uri": found.uri,
+        "version": model.name,
+        "aliases": ", ".join(sorted({*model.aliases, model.role} - {""})),
+        "dataset_version": model.dataset_version,
+        "accuracy": model.metrics.get("test_accuracy"),
+        "registered_at": model.registered_at.isoformat(timespec="seconds") if model.registered_at else None,
+        "refused": "rolled back" if model.is_refused else "",
+        "note": _note_of(model, missing),
+        "in_registry": model.is_registered,
+        "missing_files": list(missing),
+        "digest": model.digest,
+        "uri": model.uri,
     }
+
+
+def _note_of(model: KnownModel, missing: Sequence[str]) -> str:
+    notes = [] if model.is_registered else ["not in MLflow"]
+    if model.is_registered and model.ledger_version not in {"", model.version}:
+        notes.append(f"version {model.ledger_version} in the ledger")
+    if missing:
+        notes.append(f"files missing: {', '.join(missing)}")
+    return "; ".join(notes)
+
+
+def _tell_differences(known: _Known, task: str) -> None:
+    for change in known.differences:
+        stderr.print(
+            f"{change.text}. The ledger counts: `ratchet models heal {task}` sets MLflow right, and the guard does "
+            "within a minute",
+            markup=False,
+        )
 
 
 def _entry_row(entry: LedgerEntry) -> dict[str, str]:

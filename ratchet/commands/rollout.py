@@ -3,14 +3,17 @@
 import getpass
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
 
 from ratchet.commands.output import JsonFlag, TaskOption, print_json, stderr, stdout
-from ratchet.core.ledger import LedgerEntry, champion_of, previous_of
+from ratchet.core.ledger import LedgerEntry, champion_of
 from ratchet.core.rollout.policy import RolloutPolicy
+
+if TYPE_CHECKING:
+    from ratchet.actions.rollouts import RolloutPorts
 
 rollout = typer.Typer(help="Look at a rollout in progress, and steer it.", no_args_is_help=True)
 
@@ -37,21 +40,25 @@ def roll_back_task(
     Example: ratchet rollback --task digits --reason "wrong answers for 7s" --yes
     """
     from ratchet import wiring
-    from ratchet.actions.rollouts import open_rollout_of, roll_back
+    from ratchet.actions.rollbacks import roll_back
+    from ratchet.actions.rollouts import find_open_rollout
 
     policy = wiring.policy(task, "rollout", RolloutPolicy)
     ports = wiring.rollout_ports()
     entries = ports.ledger.list_entries(task)
-    plan = _plan_of(open_rollout_of(ports.services.fetch(task), entries), entries)
+    plan = _plan_of(ports, find_open_rollout(ports, ports.services.fetch(task), entries, task=task), entries, task=task)
     if plan and not yes:
         typer.confirm(f"{task}: {plan}?", abort=True, err=True)
     if plan:
         stderr.print(f"{task}: {plan}; waiting for the new revision to become ready")
     after = roll_back(ports, task=task, reason=reason, run_id=f"cli-{uuid4().hex[:12]}", ready_s_max=policy.ready_s_max)
+    for text in after.told:
+        stderr.print(f"{task}: {text}", markup=False)
     if as_json:
-        print_json({"task": task, "champion": after.model_dump(mode="json"), "reason": reason})
+        champion = after.champion.model_dump(mode="json")
+        print_json({"task": task, "champion": champion, "reason": reason, "told": after.told})
     else:
-        stderr.print(f"{task}: version {after.version} serves")
+        stderr.print(f"{task}: version {after.champion.version} serves")
 
 
 @rollout.command("status")
@@ -165,11 +172,15 @@ def _user() -> str:
         return ""
 
 
-def _plan_of(open_uri: str, entries: Sequence[LedgerEntry]) -> str:
-    """What a rollback would do, "" when there is nothing that it could."""
-    champion, previous = champion_of(entries), previous_of(entries)
-    if champion is not None and open_uri:
+def _plan_of(ports: "RolloutPorts", open_uri: str, entries: Sequence[LedgerEntry], *, task: str) -> str:
+    """What a rollback would do, "" when there is no champion. NotFound when it has nowhere to go."""
+    from ratchet.actions.rollbacks import find_fallback
+
+    champion = champion_of(entries)
+    if champion is None:
+        return ""
+    if open_uri:
         return f"close the rollout of {open_uri}, keep version {champion.version}"
-    if champion is not None and previous is not None:
-        return f"replace version {champion.version} by version {previous.version}"
-    return ""
+    fallback = find_fallback(ports.files, entries, task=task)
+    passed_over = f" ({'; '.join(fallback.passed_over)})" if fallback.passed_over else ""
+    return f"replace version {champion.version} by version {fallback.model.version}{passed_over}"

@@ -47,7 +47,12 @@ def champion_of(entries: Sequence[LedgerEntry]) -> ModelRef | None:
 
 
 def previous_of(entries: Sequence[LedgerEntry]) -> ModelRef | None:
-    """The champion before this one that was not itself rolled back: where a rollback goes.
+    """The champion before this one that was not itself rolled back: where a rollback goes."""
+    return next(iter(earlier_champions_of(entries)), None)
+
+
+def earlier_champions_of(entries: Sequence[LedgerEntry]) -> tuple[ModelRef, ...]:
+    """Those who served before this champion and were not rolled back, each once, the newest first: proven, all of them.
 
     A model that was allowed again is none until it has been promoted again: nobody has judged it since.
     """
@@ -57,11 +62,13 @@ def previous_of(entries: Sequence[LedgerEntry]) -> ModelRef | None:
             fallen.add(entry.model.digest)
         elif entry.kind == "promoted":
             fallen.discard(entry.model.digest)
+    if champion is not None:
+        fallen.add(champion.digest)
+    newest_first: dict[str, ModelRef] = {}
     for entry in reversed(entries):
-        model = entry.champion
-        if model is not None and model != champion and model.digest not in fallen:
-            return model
-    return None
+        if entry.champion is not None and entry.champion.digest not in fallen:
+            newest_first.setdefault(entry.champion.digest, entry.champion)
+    return tuple(newest_first.values())
 
 
 def denied_digests_of(entries: Sequence[LedgerEntry]) -> frozenset[str]:

@@ -21,6 +21,15 @@ class GuardMetrics:
         self._last_look_at = Gauge(
             "ratchet_guard_last_look_timestamp_seconds", "End of the last look", ("task",), registry=self._registry
         )
+        self._differs = Gauge(
+            "ratchet_guard_registry_differs",
+            "1 while MLflow cannot be made to agree",
+            ("task",),
+            registry=self._registry,
+        )
+        self._repairs = Gauge(
+            "ratchet_guard_registry_repairs", "Aliases set back in MLflow", ("task",), registry=self._registry
+        )
         self._feedback = Counter("ratchet_guard_feedback", "True labels taken in", ("task",), registry=self._registry)
         self._refused = Counter(
             "ratchet_guard_feedback_refused", "POST /v1/feedback by error", ("status",), registry=self._registry
@@ -35,6 +44,8 @@ class GuardMetrics:
         self._state.labels(task, report.outcome).set(1)
         self._last_outcome[task] = report.outcome
         self._last_look_at.labels(task).set(time.time())
+        self._differs.labels(task).set(1 if report.registry else 0)
+        self._repairs.labels(task).set(report.num_repairs)
 
     def note_feedback(self, task: str, num: int) -> None:
         self._feedback.labels(task).inc(num)

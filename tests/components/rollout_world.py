@@ -92,6 +92,8 @@ class World:
     payloads: FakePayloadLog = field(default_factory=FakePayloadLog)
     can_mirror: bool = True
     is_champion_loadable: bool = True
+    file_troubles: dict[str, str] = field(default_factory=dict)
+    """By URI, what is wrong with a model's files."""
     late_answerer: str = ""
     """A revision that still answers once at the gateway after its traffic is 0 by the status."""
     elapsed: float = 0.0
@@ -123,6 +125,7 @@ class World:
             gateway=self,
             payloads=self.payloads,
             proof=self,
+            files=self,
         )
 
     # the clock
@@ -203,6 +206,9 @@ class World:
 
     def remember(self, model: ModelRef) -> None:
         assert self.uri == model.uri
+
+    def find_trouble(self, model: ModelRef) -> str:
+        return self.file_troubles.get(model.uri, "")
 
     # what a test asks
     def mirror_in_force(self) -> int:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ratchet.actions.rollouts import RolloutPorts, close_half_open, roll_back
+from ratchet.actions.rollbacks import roll_back
+from ratchet.actions.rollouts import RolloutPorts, close_half_open
 from ratchet.core.ledger import ModelRef
 from tests.components.rollout_world import (
     CHALLENGER,
@@ -107,7 +108,7 @@ def test_a_rollout_that_somebody_closed_stays_closed(tmp_path: Path) -> None:
     assert deploy(world, tmp_path) == "inconclusive"
     assert world.num_served(CHALLENGER.uri) == num_served
     assert [entry.run_id for entry in world.ledger.list_entries(TASK)[1:]] == ["guard-2", "run-2"]
-    assert roll_back(world.ports(), task=TASK, reason="not promoted", run_id="run-2") == CHAMPION
+    assert roll_back(world.ports(), task=TASK, reason="not promoted", run_id="run-2").champion == CHAMPION
 
 
 def test_an_attempt_goes_on_where_the_last_one_died(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from ratchet.actions.rollbacks import roll_back
 from ratchet.actions.rollout_orders import Order, OrderBook, OrderKind, put_order
 from ratchet.actions.rollout_record import folder_of
 from ratchet.actions.rollout_steering import abort_rollout, give_order
-from ratchet.actions.rollouts import RolloutPorts, roll_back
+from ratchet.actions.rollouts import RolloutPorts
 from ratchet.core.errors import NotFound, Unavailable
 from ratchet.core.payloads import Prediction
 from tests.components.rollout_world import (
@@ -182,7 +183,7 @@ def test_a_rollback_tells_the_controller_that_lives(tmp_path: Path) -> None:
     """Else it would give the canary its traffic back at its next look."""
     world = world_with_champion(tmp_path)
     deploy_killed_at(world, tmp_path, "after weight 10")
-    assert roll_back(world.ports(), task=TASK, reason="wrong answers", run_id="cli-1") == CHAMPION
+    assert roll_back(world.ports(), task=TASK, reason="wrong answers", run_id="cli-1").champion == CHAMPION
     assert deploy(world, tmp_path) == "rolled_back", "refused by the ledger, whoever looks next"
     assert world.served_uri() == CHAMPION.uri
     assert kinds(world)[1] == ("rolled_back", "challenger")

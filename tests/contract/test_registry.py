@@ -4,8 +4,9 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -21,9 +22,62 @@ TAGS = {"dataset_version": "digits/v1", "run_id": "run-1"}
 METRICS = {"accuracy": 0.97, "loss": 0.1}
 
 
+class Vandal(Protocol):
+    """What people, and `mlflow gc`, do to a registry."""
+
+    def delete_version(self, task: str, version: str) -> None: ...
+    def delete_runs(self, task: str) -> None: ...
+    def delete_experiment(self, task: str) -> None: ...
+    def delete_model(self, task: str) -> None: ...
+    def purge(self, task: str) -> None: ...
+
+
+class MlflowVandal:
+    """Through MLflow's own client, and through the store's calls that `mlflow gc` makes (the command takes 30 s)."""
+
+    def __init__(self, endpoint: str, database_uri: str, artifact_root: str) -> None:
+        from mlflow import MlflowClient
+
+        self._client = MlflowClient(tracking_uri=endpoint, registry_uri=endpoint)
+        self._database_uri, self._artifact_root = database_uri, artifact_root
+
+    def delete_version(self, task: str, version: str) -> None:
+        self._client.delete_model_version(task, version)
+
+    def delete_runs(self, task: str) -> None:
+        for run in self._client.search_runs([self._experiment(task)]):
+            self._client.delete_run(run.info.run_id)
+
+    def delete_experiment(self, task: str) -> None:
+        self._client.delete_experiment(self._experiment(task))
+
+    def delete_model(self, task: str) -> None:
+        self._client.delete_registered_model(task)
+
+    def purge(self, task: str) -> None:
+        from mlflow.entities import ViewType
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        store, experiment = SqlAlchemyStore(self._database_uri, self._artifact_root), self._experiment(task)
+        for run in self._client.search_runs([experiment], run_view_type=ViewType.DELETED_ONLY):
+            store._hard_delete_run(run.info.run_id)
+        if self._client.get_experiment(experiment).lifecycle_stage == "deleted":
+            store._hard_delete_experiment(experiment)
+
+    def _experiment(self, task: str) -> str:
+        experiment = self._client.get_experiment_by_name(task)
+        assert experiment is not None
+        return experiment.experiment_id
+
+
 @pytest.fixture(scope="module")
-def mlflow_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
+def mlflow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture(scope="module")
+def mlflow_endpoint(mlflow_folder: Path) -> Iterator[str]:
+    folder, port = mlflow_folder, free_port()
     env = child_env(
         {
             "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{folder}/mlflow.db",
@@ -59,6 +113,14 @@ def registry(request: pytest.FixtureRequest) -> Registry:
     if request.param == "fake":
         return FakeRegistry()
     return MlflowRegistry(request.getfixturevalue("mlflow_endpoint"))
+
+
+@pytest.fixture
+def vandal(request: pytest.FixtureRequest, registry: Registry, mlflow_folder: Path) -> Vandal:
+    if isinstance(registry, FakeRegistry):
+        return registry
+    endpoint = request.getfixturevalue("mlflow_endpoint")
+    return MlflowVandal(endpoint, f"sqlite:///{mlflow_folder}/mlflow.db", str(mlflow_folder / "artifacts"))
 
 
 @pytest.fixture
@@ -109,6 +171,72 @@ def test_an_alias_of_no_version_is_not_found(registry: Registry, task: str) -> N
     registry.register(task, "s3://models/t/a", tags={}, metrics={})
     with pytest.raises(NotFound):
         registry.set_alias(task, "champion", "9")
+
+
+# Whatever is deleted harms one row: no listing fails, and the next model is registered.
+
+DELETIONS: dict[str, Sequence[Callable[[Vandal, str], None]]] = {
+    "version": [lambda vandal, task: vandal.delete_version(task, "1")],
+    "runs": [lambda vandal, task: vandal.delete_runs(task)],
+    "runs-for-good": [lambda vandal, task: vandal.delete_runs(task), lambda vandal, task: vandal.purge(task)],
+    "experiment": [lambda vandal, task: vandal.delete_experiment(task)],
+    "experiment-for-good": [
+        lambda vandal, task: vandal.delete_experiment(task),
+        lambda vandal, task: vandal.purge(task),
+    ],
+    "model": [lambda vandal, task: vandal.delete_model(task)],
+}
+
+
+@pytest.mark.parametrize("deletion", DELETIONS)
+def test_whatever_is_deleted_the_list_and_the_next_registration_hold(
+    registry: Registry, vandal: Vandal, task: str, deletion: str
+) -> None:
+    for name in "ab":
+        registry.register(task, f"s3://models/t/{name}", tags=TAGS, metrics=METRICS)
+    registry.set_alias(task, "previous", "1")
+    registry.set_alias(task, "champion", "2")
+    for delete in DELETIONS[deletion]:
+        delete(vandal, task)
+    left = {"version": ["b"], "model": []}.get(deletion, ["a", "b"])
+    versions = registry.list_versions(task)
+    assert [found.uri[-1] for found in versions] == left
+    assert all((found.tags, found.metrics) == (TAGS, METRICS) for found in versions), "metrics outlive their run"
+    aliases = {"version": {"champion": "2"}, "model": {}}.get(deletion, {"previous": "1", "champion": "2"})
+    assert registry.fetch_aliases(task) == aliases
+    registry.remove_alias(task, "previous")
+    for name in "ca":
+        version = registry.register(task, f"s3://models/t/{name}", tags=TAGS, metrics=METRICS)
+        registry.set_alias(task, "challenger", version)
+        assert registry.fetch_aliases(task)["challenger"] == version
+    assert {found.uri[-1] for found in registry.list_versions(task)} == {*left, "c", "a"}
+
+
+def test_an_alias_of_a_deleted_version_or_model_is_not_found(registry: Registry, vandal: Vandal, task: str) -> None:
+    registry.register(task, "s3://models/t/a", tags={}, metrics={})
+    vandal.delete_version(task, "1")
+    with pytest.raises(NotFound):
+        registry.set_alias(task, "champion", "1")
+    vandal.delete_model(task)
+    with pytest.raises(NotFound):
+        registry.set_alias(task, "champion", "1")
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize(
+    ("tags", "metrics"),
+    [
+        pytest.param({"why": "x" * 200_000}, METRICS, id="a-tag-is-too-long"),
+        pytest.param(TAGS, {"accuracy?": 0.9}, id="a-metric-has-no-name-for-it"),
+        pytest.param(TAGS, {"loss": float("nan")}, id="a-metric-is-no-number"),
+    ],
+)
+def test_details_that_mlflow_refuses_cost_no_registration(
+    mlflow_endpoint: str, task: str, tags: dict[str, str], metrics: dict[str, float]
+) -> None:
+    registry = MlflowRegistry(mlflow_endpoint)
+    assert registry.register(task, "s3://models/t/a", tags=tags, metrics=metrics) == "1"
+    assert [found.uri for found in registry.list_versions(task)] == ["s3://models/t/a"]
 
 
 def test_a_server_that_is_down_is_unavailable_soon() -> None:

@@ -21,9 +21,9 @@ import httpx
 import pytest
 
 from embedded.processes import stop_group, tethered
+from ratchet.actions.rollbacks import roll_back
 from ratchet.actions.rollout_record import fetch_record
 from ratchet.actions.rollout_replay import replay_record
-from ratchet.actions.rollouts import roll_back
 from ratchet.adapters.s3 import S3ObjectStore
 from ratchet.adapters.s3_ledger import S3Ledger
 from ratchet.core.ledger import LedgerEntry, ModelRef, champion_of
@@ -196,7 +196,7 @@ def ended(world: ServingWorld) -> dict[str, Any]:
             driver.start(job.model_copy(update={"die_at": ""}))
         ports = ports_of(settings_of(steered.variables), task=steered.task)
         wait_for(lambda: world.traffic(steered.task).get(f"{steered.task}-predictor-00002") == 40, "the steered canary")
-        rolled_back_to = roll_back(ports, task=steered.task, reason="wrong answers", run_id="cli-1")
+        rolled_back_to = roll_back(ports, task=steered.task, reason="wrong answers", run_id="cli-1").champion
         names = {task: driver.ended(task) for task in (*jobs, steered.task)}
     assert rolled_back_to == champions[steered.task]
     return {"names": names, "seen": seen, "champions": champions, "jobs": jobs, "objects": objects}

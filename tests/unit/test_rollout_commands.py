@@ -70,7 +70,7 @@ def test_history_says_who_was_champion_when_and_why(world: World, arguments: tup
 
 def test_list_shows_versions_with_their_aliases(world: World) -> None:
     rows = json.loads(run("models", "list", TASK, "--json"))
-    assert [(row["version"], row["aliases"]) for row in rows] == [("1", ""), ("2", "champion"), ("3", "")]
+    assert [(row["version"], row["aliases"]) for row in rows] == [("1", "previous"), ("2", "champion"), ("3", "")]
 
 
 @pytest.mark.parametrize("name", ["digits/2", "digits@champion"])
@@ -211,3 +211,45 @@ def test_a_run_may_allow_what_was_rolled_back_last(
     entry = world.ledger.list_entries(TASK)[-1]
     assert (entry.kind, entry.model.digest) == ("allowed", NEWCOMER.digest)
     assert "--allow-rolled-back" in entry.reason
+
+
+# What others delete or move in MLflow or in the bucket.
+
+
+def test_list_believes_the_ledger_and_tells_what_differs(world: World) -> None:
+    world.registry.set_alias(TASK, "champion", NEWCOMER.version)
+    world.registry.delete_version(TASK, CHAMPION.version)
+    result = CliRunner().invoke(app, ["models", "list", TASK, "--json"])
+    rows = {row["version"]: row for row in json.loads(result.stdout)}
+    assert {version: row["aliases"] for version, row in rows.items()} == {"1": "previous", "2": "champion", "3": ""}
+    assert rows["1"]["note"].startswith("not in MLflow; files missing: model.safetensors")
+    assert (rows["1"]["in_registry"], rows["2"]["in_registry"]) == (False, True)
+    assert "MLflow says that champion is version 3; by the ledger it is version 2" in result.stderr
+    assert "ratchet models heal digits" in result.stderr
+
+
+def test_heal_sets_mlflow_right_and_then_has_nothing_to_do(world: World) -> None:
+    world.registry.set_alias(TASK, "champion", NEWCOMER.version)
+    changes = json.loads(run("models", "heal", TASK, "--json"))
+    assert {change["alias"]: change["wanted"] for change in changes} == {"champion": "2", "previous": "1"}
+    assert world.registry.fetch_aliases(TASK) == {"champion": "2", "previous": "1"}
+    assert json.loads(run("models", "heal", TASK, "--json")) == []
+
+
+def test_models_that_are_gone_in_mlflow_are_shown_and_allowed_by_the_ledger(world: World, tmp_path: Path) -> None:
+    world.sleep(10)
+    world.behaviours[NEWCOMER.uri] = Behaviour(error_ratio=0.5)
+    deploy(world, tmp_path, model=NEWCOMER, run_id="run-7")
+    world.registry.delete_model(TASK)
+    shown = json.loads(run("models", "show", "digits@champion", "--json"))
+    assert (shown["uri"], shown["is_registered"]) == (CHALLENGER.uri, False)
+    run("models", "allow", "digits/3", "--reason", "it was the disk")
+    assert world.ledger.list_entries(TASK)[-1].model.digest == NEWCOMER.digest
+
+
+def test_rollback_says_what_it_passes_over_and_refuses_before_anything_moves(world: World) -> None:
+    world.file_troubles[CHAMPION.uri] = "files missing in s3://models/digits/champion: MLmodel"
+    num_revisions = len(world.revisions)
+    with pytest.raises(NotFound, match="version 1: files missing"):
+        run("rollback", "--task", TASK, "--yes")
+    assert len(world.revisions) == num_revisions

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from ratchet.actions.promotions import allow_newest_refused, record_refusal, settle_aliases
+from ratchet.actions.promotions import allow_newest_refused, record_refusal
+from ratchet.actions.registry_mirror import settle_aliases
 from ratchet.actions.rollouts import check_gone, close_canary, is_rolled_out, serve, set_canary_traffic, wait_ready
 from ratchet.core.errors import Unavailable
 from ratchet.core.ledger import denied_digests_of
