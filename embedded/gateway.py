@@ -23,6 +23,8 @@ LATENCY_BUCKETS_MS = (
 )
 """Bounds about 25 % apart, so that a shift of +50 % moves requests over a bound wherever the latencies lie. Envoy
 counts whole milliseconds, in steps of two significant digits: bounds between those would be interpolated."""
+_NO_ANSWER_FLAGS = ("UH", "UF", "UT", "LR", "UR", "UC", "UO", "URX", "NC")
+"""No healthy host, failed or lost connections, time-outs, overflow, no cluster."""
 _REQUEST_BYTES_MAX = 4 * 1024 * 1024
 """A request body must fit to be sent again when a revision dies under it."""
 
@@ -66,7 +68,10 @@ def render_no_clusters() -> dict[str, Any]:
 
 def render_no_routes() -> dict[str, Any]:
     """Every request is answered 404. Without any route configuration Envoy would hold its listener back for 15 s."""
-    routes = {"@type": _type("config.route.v3.RouteConfiguration"), "name": ROUTES, "virtual_hosts": []}
+    error = {"error": "the control plane has not said yet which models are served. `ratchet status` shows it"}
+    nothing = {"status": 404, "body": {"inline_string": json.dumps(error)}}
+    host = {"name": "models", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "direct_response": nothing}]}
+    routes = {"@type": _type("config.route.v3.RouteConfiguration"), "name": ROUTES, "virtual_hosts": [host]}
     return {"version_info": "0", "resources": [routes]}
 
 
@@ -133,7 +138,7 @@ def _http(layout: Layout) -> dict[str, Any]:
             {"name": "envoy.filters.http.buffer", "typed_config": buffer},
             {"name": "envoy.filters.http.router", "typed_config": router},
         ],
-        "local_reply_config": {"mappers": [_too_large()]},
+        "local_reply_config": {"mappers": [_too_large(), _no_answer()]},
         "rds": {"route_config_name": ROUTES, "config_source": _watched(layout.xds / "rds.json")},
     }
 
@@ -144,6 +149,15 @@ def _too_large() -> dict[str, Any]:
     too_large = {"comparison": {"op": "EQ", "value": {"default_value": 413, "runtime_key": "local_reply.too_large"}}}
     return {
         "filter": {"status_code_filter": too_large},
+        "body_format_override": {"json_format": {"error": text}},
+    }
+
+
+def _no_answer() -> dict[str, Any]:
+    """The answer while a revision has died and the control plane has not said so yet. Its own answers have no flag."""
+    text = "%REQ(:PATH)%: the model does not answer (%LOCAL_REPLY_BODY%). `ratchet status` shows why"
+    return {
+        "filter": {"response_flag_filter": {"flags": list(_NO_ANSWER_FLAGS)}},
         "body_format_override": {"json_format": {"error": text}},
     }
 

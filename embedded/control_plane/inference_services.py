@@ -7,7 +7,7 @@ truth again.
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -242,7 +242,9 @@ class Reconciler:
             placed = {row.name for uid in known.values() for row in self._store.list_revisions(uid) if row.port}
             known, ready = {each: known[each] for each in placed}, list(placed)
         before = self._applied.get(route_key(namespace, name)) if not known_as_ready else None
-        return routing_of(route, known=known, ready=ready, before=before)
+        routing = routing_of(route, known=known, ready=ready, before=before)
+        problem = "" if known_as_ready else self._problem_of({each: known[each] for each in routing.service.routed})
+        return routing._replace(service=routing.service.model_copy(update={"problem": problem}))
 
     async def _move_route(self, route: dict[str, Any]) -> None:
         """Route as it says, as far as its backends can take it, and tell so in its status."""
@@ -262,7 +264,17 @@ class Reconciler:
         percent, revision = mirror_pct_of(service.manifest["metadata"]), mirrored_revision(plan.rollout, targets)
         is_mirrored = percent and routed_revisions(targets) and self._has_been_ready(service.uid, revision)
         mirror = Mirror(revision=revision, percent=percent) if is_mirrored else None
-        return _routed_service(service.name, targets).model_copy(update={"mirror": mirror})
+        routed = _routed_service(service.name, targets)
+        problem = self._problem_of(dict.fromkeys(routed.routed or [plan.rollout.latest_created], service.uid))
+        return routed.model_copy(update={"mirror": mirror, "problem": problem})
+
+    def _problem_of(self, uid_by_revision: Mapping[str, str]) -> str:
+        """Why nobody answers: of the first that failed, else of the first that is on its way; "" when one is ready."""
+        states = [self._state_of(uid, name) for name, uid in sorted(uid_by_revision.items())]
+        if any(state.is_ready for state in states):
+            return ""
+        messages = [state.message for state in sorted(states, key=lambda state: not state.is_failed)]
+        return messages[0].partition("\n")[0] if messages else ""
 
     def _mirror_pct_now(self, service: ServiceRow) -> int:
         applied = self._applied.get(service.name)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from minio.error import MinioException
 from ratchet.core.errors import DataRejected, NotFound, Unavailable
 
 _NUM_FILES_MAX = 1_000
+_MD5 = re.compile(r"[0-9a-f]{32}")
 _SIZE_BYTES_MAX = 16 * 2**30
 _CONNECT_S, _READ_S, _NUM_TRIES = 3.0, 30.0, 3
 STORAGE_SECRET = "ratchet"  # noqa: S105 - the name of a secret, not its value
@@ -37,15 +39,19 @@ class ModelCache:
         self._root = root
         self._secret = secrets_dir / STORAGE_SECRET
 
-    def fetch(self, uri: str) -> Path:
-        """The model's folder, downloaded if need be. DataRejected, NotFound or Unavailable say what went wrong."""
+    def fetch(self, uri: str, *, is_checked: bool = False) -> Path:
+        """The model's folder, downloaded if need be. DataRejected, NotFound or Unavailable say what went wrong.
+
+        is_checked: compare a folder that is here with what the object store says of its files; one that differs is
+        downloaded again.
+        """
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         prefix = prefix.strip("/") + "/"
         try:
             client = self._client()
             files = self._list_files(client, bucket=bucket, prefix=prefix, uri=uri)
             folder = self._root / digest_of_model(uri, files)
-            if not folder.is_dir():
+            if not folder.is_dir() or (is_checked and not is_intact(folder, files)):
                 self._download(client, bucket=bucket, prefix=prefix, files=files, folder=folder)
             return folder
         except MinioException as error:
@@ -86,6 +92,8 @@ class ModelCache:
             content.mkdir()
             for file in files:
                 client.fget_object(bucket, prefix + file.path, str(content / file.path))
+            if folder.is_dir() and not is_intact(folder, files):
+                folder.rename(Path(temporary) / "damaged")
             try:
                 content.rename(folder)
             except OSError:
@@ -119,6 +127,23 @@ class ModelCache:
 def digest_of_model(uri: str, files: Iterable[StoredFile]) -> str:
     """The name of a model's folder: same URI and same content, same name."""
     return hashlib.sha256(json.dumps([uri, sorted(files)]).encode()).hexdigest()[:32]
+
+
+def is_intact(folder: Path, files: Iterable[StoredFile]) -> bool:
+    """Whether a folder holds these files and no other, with the sizes and the MD5 sums that the object store knows.
+    Uploads in parts have an ETag that is no such sum: of those the size alone is compared."""
+    files = tuple(files)
+    if {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} != {f.path for f in files}:
+        return False
+    for file in files:
+        path = folder / file.path
+        if not path.is_file() or path.stat().st_size != file.size_bytes:
+            return False
+        if _MD5.fullmatch(file.etag):
+            with path.open("rb") as content:
+                if hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() != file.etag:
+                    return False
+    return True
 
 
 def check_path(path: str, uri: str) -> str:

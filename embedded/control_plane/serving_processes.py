@@ -1,6 +1,7 @@
 """A revision at work: fetch the model, start the server, wait until it is ready, watch it, restart it when it dies."""
 
 import asyncio
+import functools
 import logging
 import re
 import secrets
@@ -17,7 +18,7 @@ from embedded.control_plane.serving_models import ModelCache
 from embedded.control_plane.serving_predictor import MOUNT, ProcessTemplate
 from embedded.control_plane.serving_runtimes import EnvVar
 from embedded.processes import is_port_free, stop_group, tethered
-from ratchet.core.errors import RatchetError
+from ratchet.core.errors import DataRejected, RatchetError, Unavailable
 from ratchet.settings import MODEL_DIGEST_VARIABLE, child_env
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,8 @@ _STOP_GRACE_S = 12.0
 _BACKOFF_S_MIN, _BACKOFF_S_MAX = 0.2, 30.0
 _STABLE_AFTER_S = 60.0
 """Whoever lived this long has earned a quick restart again."""
-_TAIL_NUM_LINES, _TAIL_NUM_CHARS = 12, 1500
+_TAIL_NUM_LINES, _TAIL_NUM_CHARS, _CAUSE_NUM_CHARS = 12, 1500, 1000
+_ERROR_LINE = re.compile(r"(?:ERROR|CRITICAL)[ :]+(?:[\w.]+: )?(.+)")
 _DIGEST_AT_END = re.compile(r"/([0-9a-f]{64})/?$")
 """A URI that names its model by digest. The server is told, and compares the folder before it runs anything of it."""
 _REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
@@ -103,6 +105,7 @@ class RevisionRunner:
         self._on_change = on_change
         self._log = site.logs_dir / f"{revision}.log"
         self._log_start = 0
+        self._is_model_refused = False
         self._task = asyncio.create_task(self._run())
 
     @property
@@ -112,7 +115,8 @@ class RevisionRunner:
     @property
     def may_be_fetching(self) -> bool:
         """Whether a model is on its way that nobody else knows to be in use."""
-        return bool(self._template.storage_uri) and not (self.model_dir and self.model_dir.is_dir())
+        has_model = self.model_dir is not None and self.model_dir.is_dir()
+        return bool(self._template.storage_uri) and (self._is_model_refused or not has_model)
 
     async def stop(self) -> None:
         """End the server, letting it finish what it has begun."""
@@ -140,8 +144,7 @@ class RevisionRunner:
 
     async def _serve_once(self) -> None:
         """One life of the process. Ends with StartFailed, for a server has no reason to end by itself."""
-        if self._template.storage_uri and not (self.model_dir and self.model_dir.is_dir()):
-            self.model_dir = await asyncio.to_thread(self._models.fetch, self._template.storage_uri)
+        await self._fetch_model()
         self.port = self._ports.take(self.port)
         try:
             process = self._spawn()
@@ -152,13 +155,26 @@ class RevisionRunner:
         finally:
             self._ports.give_back(self.port)
 
+    async def _fetch_model(self) -> None:
+        """Once; and again when the server refused what is here: the object store's files may be in order by now."""
+        has_model = self.model_dir is not None and self.model_dir.is_dir()
+        if not self._template.storage_uri or (has_model and not self._is_model_refused):
+            return
+        try:
+            fetch = functools.partial(self._models.fetch, self._template.storage_uri, is_checked=has_model)
+            self.model_dir = await asyncio.to_thread(fetch)
+        except Unavailable:
+            if not has_model:
+                raise
+        self._is_model_refused = False
+
     async def _watch(self, process: "subprocess.Popen[bytes]") -> None:
         await self._wait_ready(process)
         self.has_been_ready = True
         self._become("ready", f"{self.revision} is ready")
         while process.poll() is None:
             await asyncio.sleep(_POLL_S)
-        raise StartFailed(f"the server died ({_exit_text(process.returncode)}) and is started again. {self._tail()}")
+        raise StartFailed(self._with_tail(f"the server died ({_exit_text(process.returncode)}) and is started again"))
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
         """From the event loop's thread, which lives as long as we do: the kernel ties the child to its thread."""
@@ -188,25 +204,37 @@ class RevisionRunner:
         async with httpx.AsyncClient(timeout=_PROBE_TIMEOUT_S, trust_env=False) as client:
             while loop.time() < deadline:
                 if process.poll() is not None:
-                    text = _exit_text(process.returncode)
-                    raise StartFailed(f"the server stopped while starting ({text}). {self._tail()}")
+                    self._is_model_refused = process.returncode == DataRejected.exit_code
+                    cause = cause_in(self._written())
+                    what = f"the server stopped while starting ({_exit_text(process.returncode)})"
+                    raise StartFailed(self._with_tail(f"{cause.rstrip('.')} ({what})" if cause else what))
                 with suppress(httpx.HTTPError):
                     if (await client.get(url)).status_code == httpx.codes.OK:
                         return
                 await asyncio.sleep(_POLL_S)
-        raise StartFailed(f"{url} was not ready within {self._site.start_within_s:g} s. {self._tail()}")
+        raise StartFailed(self._with_tail(f"{url} was not ready within {self._site.start_within_s:g} s"))
 
-    def _tail(self) -> str:
-        """The end of what this life of the process has written."""
+    def _written(self) -> str:
+        """What this life of the process has written."""
         with self._log.open("rb") as log:
             log.seek(self._log_start)
-            text = log.read().decode(errors="replace")
-        lines = "\n".join(text.strip().splitlines()[-_TAIL_NUM_LINES:])[-_TAIL_NUM_CHARS:]
-        return f"End of {self._log}:\n{lines}" if lines else f"{self._log} is empty."
+            return log.read().decode(errors="replace").strip()
+
+    def _with_tail(self, first: str) -> str:
+        """A first line that says all that users need, then the end of the log."""
+        tail = "\n".join(self._written().splitlines()[-_TAIL_NUM_LINES:])[-_TAIL_NUM_CHARS:]
+        return f"{first}.\nEnd of {self._log}:\n{tail}" if tail else f"{first}. {self._log} is empty."
 
     def _become(self, phase: Phase, message: str) -> None:
         self.phase, self.message = phase, message
         self._on_change()
+
+
+def cause_in(text: str) -> str:
+    """A server's own last word: its last line of level ERROR or CRITICAL, else its last line; "" for an empty log."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [found[1] for line in lines if (found := _ERROR_LINE.match(line))]
+    return (errors or lines or [""])[-1][:_CAUSE_NUM_CHARS]
 
 
 def command_of(command: tuple[str, ...], *, env: Mapping[str, str], port: int, mount: str) -> list[str]:

@@ -25,6 +25,8 @@ FEEDBACK = "feedback"
 REVISION_HEADER = "x-ratchet-revision"
 _RETRY_ON = "connect-failure,refused-stream,reset,gateway-error"
 _ROUTE_TIMEOUT = "15s"
+_REASON_CHARS_MAX, _NAMES_MAX = 1_000, 50
+"""Envoy takes 4,096 bytes of a body that it answers itself."""
 _PER_TRY_TIMEOUT = "5s"
 """A revision that hangs costs a user at most this before another answers. Health checks find it within 4 s."""
 
@@ -67,6 +69,13 @@ class RoutedService(BaseModel):
     paths: tuple[PathMatch, ...] = ()
     """Of its requests; empty for those of the model of that name."""
     mirror: Mirror | None = None
+    problem: str = ""
+    """Why no revision that gets traffic answers: what users are told meanwhile."""
+
+    @property
+    def label(self) -> str:
+        """For people: `digits`, of the HTTPRoute `httproute/default/digits` too."""
+        return self.name.rpartition("/")[2]
 
     @property
     def routed(self) -> tuple[str, ...]:
@@ -107,11 +116,11 @@ def render_routes(services: Iterable[RoutedService]) -> dict[str, Any]:
     """RDS: each service by the model name in the path, weighted over its revisions. Named paths come before names."""
     ordered = sorted(services, key=lambda service: (not service.paths, service.name))
     routes = [
-        {"match": {"prefix": "/v2/repository"}, "direct_response": _answer(403, "loading models is not for users")},
-        {"match": {"path": "/metrics"}, "direct_response": _answer(404, "the gateway's numbers are not for users")},
+        _reply({"prefix": "/v2/repository"}, 403, "loading models is not for users"),
+        _reply({"path": "/metrics"}, 404, "the gateway's numbers are not for users"),
         {"match": {"path": "/v1/feedback"}, "route": {"cluster": FEEDBACK, "timeout": _ROUTE_TIMEOUT}},
         *(_service_route(service, match) for service in ordered for match in _matches_of(service)),
-        {"match": {"prefix": "/"}, "direct_response": _answer(404, "no InferenceService answers this path")},
+        _reply({"prefix": "/"}, 404, f"no InferenceService answers this path; {_known_text(ordered)}"),
     ]
     host = {"name": "models", "domains": ["*"], "routes": routes}
     return _discovery([{"@type": _type("config.route.v3.RouteConfiguration"), "name": ROUTES, "virtual_hosts": [host]}])
@@ -132,8 +141,9 @@ def _match_of(match: PathMatch) -> dict[str, Any]:
 
 
 def _service_route(service: RoutedService, match: Mapping[str, Any]) -> dict[str, Any]:
-    if not service.routed:
-        return {"match": match, "direct_response": _answer(503, f"{service.name} has no ready revision yet")}
+    if service.problem or not service.routed:
+        reason = (service.problem or "it has no ready revision yet")[:_REASON_CHARS_MAX].rstrip(". ")
+        return _reply(match, 503, f"{service.label} does not serve: {reason}. `ratchet status` shows it")
     action: dict[str, Any] = {
         "weighted_clusters": {"clusters": [_share(service, revision) for revision in service.routed]},
         "timeout": _ROUTE_TIMEOUT,
@@ -258,8 +268,24 @@ def _circuit_breakers() -> dict[str, Any]:
     return {"thresholds": [dict.fromkeys(names, 4096)]}
 
 
-def _answer(status: int, error: str) -> dict[str, Any]:
-    return {"status": status, "body": {"inline_string": json.dumps({"error": error})}}
+def _known_text(services: Sequence[RoutedService]) -> str:
+    names = sorted({service.label for service in services})
+    more = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
+    return f"models that are served: {', '.join(names[:_NAMES_MAX]) or 'none yet'}{more}"
+
+
+def _reply(match: Mapping[str, Any], status: int, error: str) -> dict[str, Any]:
+    """A route that the gateway answers itself, in the form of the model servers' own errors."""
+    return {
+        "match": match,
+        "direct_response": {"status": status, "body": {"inline_string": json.dumps({"error": error})}},
+        "response_headers_to_add": [
+            {
+                "header": {"key": "content-type", "value": "application/json"},
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }
+        ],
+    }
 
 
 def _discovery(resources: list[dict[str, Any]]) -> dict[str, Any]:

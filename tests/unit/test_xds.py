@@ -1,4 +1,5 @@
 import itertools
+import json
 import re
 
 import pytest
@@ -165,3 +166,45 @@ def test_documents_do_not_depend_on_the_order_of_what_they_are_made_of(order, sh
     shuffled = [services[index] for index in order]
     assert render_routes(shuffled) == render_routes(services)
     assert render_clusters(endpoints[::-1], shuffled) == render_clusters(endpoints, services)
+
+
+def reply_of(document: dict, path: str) -> tuple[int, str]:
+    """What the gateway itself answers to a path."""
+    for route in routes_of(document):
+        match = route["match"]
+        regex = match.get("safe_regex", {}).get("regex")
+        if (
+            (regex and re.fullmatch(regex, path))
+            or match.get("path") == path
+            or path.startswith(match.get("prefix", "-"))
+        ):
+            reply = route["direct_response"]
+            assert route["response_headers_to_add"][0]["header"] == {"key": "content-type", "value": "application/json"}
+            return reply["status"], json.loads(reply["body"]["inline_string"])["error"]
+    raise AssertionError(path)
+
+
+@pytest.mark.parametrize("shares", [{"_00001": 100}, {}], ids=["routed", "never-ready"])
+def test_a_model_that_does_not_serve_says_why_to_its_users(shares):
+    broken = routed(**shares).model_copy(update={"problem": f'{OLD}: "weights" are for another network.'})
+    fine = RoutedService(name="flights", percent_by_revision={"flights-predictor-00001": 100})
+    document = render_routes([broken, fine])
+    status, error = reply_of(document, "/v1/models/digits:predict")
+    assert status == 503
+    assert error == f'digits does not serve: {OLD}: "weights" are for another network. `ratchet status` shows it'
+    assert "route" in next(each for each in routes_of(document) if "flights" in str(each["match"]))
+    cured = broken.model_copy(update={"problem": ""})
+    assert not shares or "route" in next(each for each in routes_of(render_routes([cured])) if "digits" in str(each))
+
+
+def test_an_unknown_model_is_told_which_ones_there_are():
+    route = RoutedService(name="httproute/default/text", percent_by_revision={NEW: 100}, paths=(PathMatch(path="/x"),))
+    status, error = reply_of(render_routes([routed(_00001=100), route]), "/v1/models/other:predict")
+    assert status == 404 and "digits, text" in error
+    assert "none yet" in reply_of(render_routes([]), "/v1/models/other:predict")[1]
+
+
+def test_what_the_gateway_answers_itself_fits_what_envoy_takes():
+    many = [RoutedService(name=f"model-{n:040d}", percent_by_revision={}, problem="x" * 10_000) for n in range(300)]
+    for route in routes_of(render_routes(many)):
+        assert len(route["direct_response"]["body"]["inline_string"]) < 4_096
