@@ -53,6 +53,7 @@ def parse_arguments(argv: list[str] | None = None) -> ControlPlaneConfig:
             keep_volume_days=given.keep_volume_days,
         ),
         log_limit_mib=given.log_limit_mib,
+        is_lenient=given.lenient,
     )
 
 
@@ -63,6 +64,9 @@ def _add_kfp_options(parser: argparse.ArgumentParser) -> None:
         "--cron-timezone",
         default="UTC",
         help="of cron schedules without a TZ= of their own, e.g. Europe/Berlin (%(default)s)",
+    )
+    parser.add_argument(
+        "--lenient", action="store_true", help="read text as numbers and the like where a cluster fails the task"
     )
     parser.add_argument(
         "--keep-days", type=float, default=kept.keep_days, help="keep files of ended runs; 0 = for ever (%(default)s)"

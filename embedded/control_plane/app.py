@@ -35,7 +35,7 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
         project_dir=config.project_dir,
         engine_id=_engine_id(config),
     )
-    engine = Engine(store, folders)
+    engine = Engine(store, folders, is_lenient=config.is_lenient)
     schedule = Schedule(store, engine, zone=config.cron_timezone)
     sweep = Sweep(store, folders, config.retention)
     log_cap = LogCap(config.log_limit_mib * MIB)

@@ -32,6 +32,8 @@ class ControlPlaneConfig(BaseModel):
     """Bearer token of the KFP API; "" asks for none: the server listens on loopback only."""
     cron_timezone: str = "UTC"
     """Of the cron schedules that name no zone; CRON_SCHEDULE_TIMEZONE of the real controller."""
+    is_lenient: bool = False
+    """Values go where a cluster would fail the task; docs/kfp-backend.md lists where."""
     retention: Retention = Retention()
     """How long the files of finished runs stay."""
     log_limit_mib: int = Field(64, gt=0)

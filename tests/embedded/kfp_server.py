@@ -84,7 +84,7 @@ class KfpServer:
         details = self.get(f"runs/{run_id}")["run_details"]["task_details"]
         return {detail["task_id"]: detail for detail in details}
 
-    def wait_for(self, run_id: str, *, within_s: float = 30) -> dict[str, Any]:
+    def wait_for(self, run_id: str, *, within_s: float = 120) -> dict[str, Any]:
         """The run once it is over."""
         wait_until(lambda: self.get(f"runs/{run_id}")["state"] in FINAL, within_s=within_s, what=f"{run_id} ends")
         return self.get(f"runs/{run_id}")

@@ -1,5 +1,6 @@
 """Each construct of the DSL, run by the real server through the real client: the states that the backend gives."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import kfp
 import pytest
 
 from tests.embedded import kfp_constructs as constructs
+from tests.embedded import kfp_value_constructs as values
 from tests.embedded.kfp_server import KfpServer, run_pipeline, wait_until
 
 OK, SKIPPED, FAILED = "SUCCEEDED", "SKIPPED", "FAILED"
@@ -84,7 +86,7 @@ CASES = [
         id="nested-pipelines",
     ),
     pytest.param(
-        constructs.exit_after_success, {}, OK, {"report": "ops COMPLETE exit-handler-1 "}, id="exit-handler-green"
+        constructs.exit_after_success, {}, OK, {"report": "ops COMPLETE exit-handler-1 None"}, id="exit-handler-green"
     ),
     pytest.param(
         constructs.exit_after_failure,
@@ -94,8 +96,7 @@ CASES = [
             "exit-handler-1": FAILED,
             "exit-handler-1/fail": FAILED,
             "exit-handler-1/say": SKIPPED,
-            "report": "alarm FAILED exit-handler-1 fail: "
-            "RuntimeError: broken on purpose (ephemeral_component.py, line 8, in fail)",
+            "report": "alarm FAILED exit-handler-1 None",
         },
         id="exit-handler-red",
     ),
@@ -137,6 +138,56 @@ def test_construct_runs_as_on_a_cluster(
     tasks = server.tasks_of(run_id)
     assert run["state"] == state, run.get("error")
     assert {path: outcome_of(tasks[path]) for path in expected} == expected
+
+
+VALUE_CASES = [
+    pytest.param(values.exit_task_fails, OK, {"exit-handler-1": OK, "fail": FAILED}, id="exit-task-that-fails"),
+    pytest.param(
+        values.output_never_written,
+        FAILED,
+        {"writes-one-of-two": FAILED, "maybe": SKIPPED},
+        id="output-never-written",  # component/launcher_v2.go, collectOutputParameters
+    ),
+    pytest.param(
+        values.output_as_go_reads_it,
+        OK,
+        {"writes-text": 10.5, "condition-1/say": "10.5"},
+        id="output-read-as-go-reads-it",  # metadata/converter.go, TextToPbValue
+    ),
+    pytest.param(
+        values.numbers_in_arguments,
+        OK,
+        {
+            "says-numbers": '1.2345675e+06|3000000|[{"a":1e-7,"z":"\\u003c"}]|left out|',
+            "says-numbers-2": "1e-05|9007199254740992|[]|given|",
+        },
+        id="numbers-in-arguments",  # driver/util.go, pbValueToString and resolveCondition
+    ),
+]
+
+
+@pytest.mark.parametrize(("pipeline", "state", "expected"), VALUE_CASES)
+def test_values_are_read_and_written_as_on_a_cluster(
+    server: KfpServer, client: kfp.Client, tmp_path: Path, pipeline: Any, state: str, expected: Any
+) -> None:
+    run_id = run_pipeline(client, pipeline, tmp_path)
+    run = server.wait_for(run_id)
+    tasks = server.tasks_of(run_id)
+    assert run["state"] == state, run.get("error")
+    assert {path: outcome_of(tasks[path]) for path in expected} == expected
+
+
+def test_a_run_is_named_as_its_workflow_would_be(server: KfpServer, client: kfp.Client, tmp_path: Path) -> None:
+    """driver/resolve.go, resolveInputParameter: opts.RunName is the Workflow's name; the error has no fields yet."""
+    shown_id = run_pipeline(client, values.all_placeholders, tmp_path)
+    told_id = run_pipeline(client, values.final_status, tmp_path)
+    run = server.wait_for(shown_id)
+    name, resource, job, task, task_id = server.tasks_of(shown_id)["show-run"]["output_parameters"]["Output"].split("|")
+    assert (name, job, task) == (run["display_name"], shown_id, "show-run")
+    assert re.fullmatch("shown-[a-z0-9]{5}", resource) and re.fullmatch("[0-9]+", task_id)
+    server.wait_for(told_id)
+    told = server.tasks_of(told_id)["show-status"]["output_parameters"]["Output"]
+    assert re.fullmatch("FAILED exit-handler-1 told-[a-z0-9]{5} None None", told)
 
 
 def test_importer_gives_a_local_file_with_its_metadata(server: KfpServer, client: kfp.Client, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+"""Conditions as CEL reads them: kubeflow/pipelines, backend/src/v2/expression/expression.go (Condition)."""
+
 import contextlib
 from typing import Any
 
@@ -7,7 +9,17 @@ from hypothesis import strategies as st
 
 from embedded.control_plane.engine.condition import ConditionError, check_condition, evaluate_condition
 
-INPUTS = {"s": "a", "n": 3, "f": 0.5, "b": True, "empty": "", "list": [1], "none": None}
+INPUTS = {
+    "million": 1_000_000,
+    "big": 2**53,
+    "s": "a",
+    "n": 3,
+    "f": 0.5,
+    "b": True,
+    "empty": "",
+    "list": [1],
+    "none": None,
+}
 
 
 def ref(name: str) -> str:
@@ -31,6 +43,19 @@ def ref(name: str) -> str:
         pytest.param(f"{ref('s')} == 'x' || double({ref('n')}) == 3.0", True, id="or"),
         pytest.param("-1 < 0", True, id="negative-number"),
         pytest.param(f"string({ref('n')}) == '3'", True, id="number-as-text"),
+        pytest.param(f"string({ref('million')}) == '1e+06'", True, id="an-input-is-a-double-as-text-too"),
+        pytest.param("string(1000000) == '1000000'", True, id="a-literal-is-an-integer"),
+        pytest.param(f"int({ref('f')}) == 0", True, id="a-double-is-cut-off"),
+        pytest.param("int('-7') == -7 && double('1e3') == 1000", True, id="text-as-number"),
+        pytest.param(f"{ref('none')} == 'a'", False, id="null-equals-nothing"),
+        pytest.param(f"{ref('none')} != 'a'", True, id="null-is-unequal"),
+        pytest.param(f"{ref('list')} == {ref('list')}", True, id="lists-are-compared"),
+        pytest.param(f"{ref('s')} == 'b' && {ref('missing')} == 'a'", False, id="false-and-error-is-false"),
+        pytest.param(f"{ref('missing')} == 'a' && {ref('s')} == 'b'", False, id="error-and-false-is-false"),
+        pytest.param(f"{ref('missing')} == 'a' || {ref('s')} == 'a'", True, id="error-or-true-is-true"),
+        pytest.param(r"""'a\nb\'\x41\u00e4\101' == "a\nb'AäA" """, True, id="escapes"),
+        pytest.param(f"{ref('big')} == 9007199254740992", True, id="doubles-and-integers-compare-exactly"),
+        pytest.param(f"{ref('big')} == 9007199254740993", False, id="next-integer-is-another"),
     ],
 )
 def test_condition_is_what_cel_makes_of_it(text: Any, expected: Any) -> None:
@@ -43,7 +68,14 @@ def test_condition_is_what_cel_makes_of_it(text: Any, expected: Any) -> None:
         pytest.param("__import__('os').system('x')", "not supported syntax", id="python"),
         pytest.param("size(inputs) > 1", "not supported syntax", id="unknown-function"),
         pytest.param(f"{ref('missing')} == 'a'", "'missing' has no value", id="unknown-input"),
-        pytest.param(f"{ref('none')} == 'a'", "'none' has no value", id="input-without-value"),
+        pytest.param(f"{ref('none')} < 'a'", "two kinds", id="null-has-no-order"),
+        pytest.param(f"{ref('missing')} == 'a' && {ref('s')} == 'a'", "has no value", id="error-and-true"),
+        pytest.param("int('1_000') == 1000", "has no value", id="pythons-integer"),
+        pytest.param("int(' 1') == 1", "has no value", id="space-around-an-integer"),
+        pytest.param("int(true) == 1", "has no value", id="true-is-no-integer"),
+        pytest.param("1 == 9223372036854775808", "64 bits", id="beyond-64-bits"),
+        pytest.param(r"'\d' == 'd'", "not supported syntax", id="unknown-escape"),
+        pytest.param("'a\nb' == 'a'", "not supported syntax", id="line-break-in-text"),
         pytest.param(f"{ref('s')} < 1", "two kinds", id="text-below-number"),
         pytest.param(f"{ref('list')} < {ref('list')}", "two kinds", id="lists-have-no-order"),
         pytest.param(f"{ref('s')}", "not true or false", id="not-a-condition"),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,17 +59,34 @@ def test_every_dag_ends_with_every_task_ended(dag: Any, data: Any, may_cancel: A
 
 
 @given(dags(), st.data())
-def test_a_group_is_red_exactly_when_something_in_it_is(dag: Any, data: Any) -> None:
+def test_a_group_is_red_exactly_when_a_task_in_it_is_that_is_no_hook(dag: Any, data: Any) -> None:
     states, final = run_dag(dag, data, may_cancel=False)
-    assert (final is S.FAILED) == (S.FAILED in states.values())
+    assert (final is S.FAILED) == (S.FAILED in [states[name] for name, task in dag.tasks.items() if not task.is_hook])
 
 
 @given(dags(), st.data())
 def test_a_task_runs_exactly_when_its_rule_says(dag: Any, data: Any) -> None:
     states, _ = run_dag(dag, data, may_cancel=False)
     for name, task in dag.tasks.items():
-        may_run = task.runs_after_failure or all(states[up] is S.SUCCEEDED for up in task.upstream)
+        enough = any(states[up] is not S.SKIPPED for up in task.upstream)
+        may_run = enough if task.is_hook else all(states[up] is S.SUCCEEDED for up in task.upstream)
         assert (states[name] is not S.SKIPPED) == may_run
+
+
+@pytest.mark.parametrize(
+    ("guarded", "refused", "runs"),
+    [
+        pytest.param(S.SUCCEEDED, frozenset(), True, id="after-success"),
+        pytest.param(S.FAILED, frozenset(), True, id="after-failure"),
+        pytest.param(S.SKIPPED, frozenset(), False, id="not-after-a-skipped-task"),
+        pytest.param(S.FAILED, frozenset({"guarded"}), False, id="not-after-a-task-that-its-inputs-refused"),
+    ],
+)
+def test_a_hook_runs_only_after_a_task_that_ran(guarded: Any, refused: Any, runs: Any) -> None:
+    """Argo Workflows, workflow/controller/dag.go, executeDAGTask: `if node.Completed()`, which a skipped one is not."""
+    dag = Dag(tasks={"guarded": task_of([]), "hook": task_of(["guarded"], completed=True)})
+    decision = decide_dag(dag, {"guarded": guarded}, is_canceling=False, refused=refused)
+    assert (decision.start, "hook" in decision.skip) == ((("hook",), False) if runs else ((), True))
 
 
 def test_terminated_run_starts_only_exit_tasks_of_handlers_that_began() -> None:

@@ -5,7 +5,10 @@
     atom  := inputs.parameter_values['name'] | 'text' | number | true | false | (int|double|string)? "(" or ")"
 
 What does not parse is an error with the place in it. A task whose condition is in error has failed: to call it false
-would skip work in silence.
+would skip work in silence. As in CEL every number of an input is a double, `false && error` is false and
+`true || error` is true.
+
+Sources: kubeflow/pipelines, backend/src/v2/expression/expression.go (Condition); cel-go, common/types.
 """
 
 import operator
@@ -14,18 +17,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from embedded.control_plane.engine.go_text import parse_double, shortest_of
 from ratchet.core.errors import DataRejected
 
 _TOKEN = re.compile(
     r"""\s*(?:
         inputs\.parameter_values\['(?P<input>[^']+)'\]
       | (?P<number>-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)
-      | '(?P<text>(?:[^'\\]|\\.)*)' | "(?P<text2>(?:[^"\\]|\\.)*)"
+      | '(?P<text>(?:[^'\\\r\n]|\\.)*)' | "(?P<text2>(?:[^"\\\r\n]|\\.)*)"
       | (?P<word>true|false|int|double|string)\b
       | (?P<symbol>==|!=|<=|>=|&&|\|\||[<>!()])
     )""",
     re.VERBOSE,
 )
+_ESCAPE = re.compile(
+    r"\\(?:(?P<code>[xX][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4}|[0-3][0-7]{2})|(?P<letter>.))"
+)
+_ESCAPED_LETTERS = {
+    **{letter: letter for letter in "\\'\"`?"},
+    "a": "\a",
+    "b": "\b",
+    "f": "\f",
+    "n": "\n",
+    "r": "\r",
+    "t": "\t",
+    "v": "\v",
+}
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -41,6 +58,13 @@ class ConditionError(DataRejected):
 
 
 @dataclass(frozen=True)
+class _Fault:
+    """The value of a part that has none; it is an error when the whole hangs on it."""
+
+    what: str
+
+
+@dataclass(frozen=True)
 class Token:
     kind: str
     value: str
@@ -50,6 +74,8 @@ class Token:
 def evaluate_condition(text: str, inputs: Mapping[str, Any]) -> bool:
     """Whether the condition holds for these input parameters. ConditionError names what is wrong."""
     value = _Parser(text, inputs).parse()
+    if isinstance(value, _Fault):
+        raise ConditionError(f"condition {text!r}: {value.what}.")
     if not isinstance(value, bool):
         raise ConditionError(f"condition {text!r} is {value!r}, not true or false.")
     return value
@@ -91,22 +117,27 @@ class _Parser:
         return value
 
     def _or(self) -> Any:
-        value = self._and()
-        while self._take_symbol("||"):
-            right = self._and()
-            value = self._truth(value) or self._truth(right)
-        return value
+        return self._joined(self._and, "||", decisive=True)
 
     def _and(self) -> Any:
-        value = self._not()
-        while self._take_symbol("&&"):
-            right = self._not()
-            value = self._truth(value) and self._truth(right)
-        return value
+        return self._joined(self._not, "&&", decisive=False)
+
+    def _joined(self, part: Callable[[], Any], symbol: str, *, decisive: bool) -> Any:
+        """One decisive part is the value, whatever the others are; else the first fault."""
+        parts = [part()]
+        while self._take_symbol(symbol):
+            parts.append(part())
+        if len(parts) == 1 or self.inputs is None:
+            return parts[0]
+        truths = [self._truth(value) for value in parts]
+        if any(truth is decisive for truth in truths):
+            return decisive
+        return next((truth for truth in truths if isinstance(truth, _Fault)), not decisive)
 
     def _not(self) -> Any:
         if self._take_symbol("!"):
-            return not self._truth(self._not())
+            truth = self._truth(self._not())
+            return truth if isinstance(truth, _Fault) else not truth
         return self._compare()
 
     def _compare(self) -> Any:
@@ -119,20 +150,23 @@ class _Parser:
     def _compared(self, left: Any, right: Any, *, symbol: str, compare: Callable[[Any, Any], bool]) -> Any:
         if self.inputs is None:
             return None
-        if _kind_of(left) == _kind_of(right) and _kind_of(left) != "other":
+        for side in (left, right):
+            if isinstance(side, _Fault):
+                return side
+        if _kind_of(left) == _kind_of(right) and (_kind_of(left) != "other" or symbol in ("==", "!=")):
             return compare(left, right)
         if symbol in ("==", "!="):
-            return compare(left, right) if _kind_of(left) == _kind_of(right) else symbol == "!="
-        raise self._error(f"{left!r} {symbol} {right!r} compares two kinds of values")
+            return symbol == "!="
+        return _Fault(f"{left!r} {symbol} {right!r} compares two kinds of values")
 
     def _atom(self) -> Any:
         token = self._next()
         if token.kind == "input":
             return self._input(token.value)
         if token.kind == "number":
-            return float(token.value) if re.search("[.eE]", token.value) else int(token.value)
+            return float(token.value) if re.search("[.eE]", token.value) else self._integer(token.value)
         if token.kind == "text":
-            return re.sub(r"\\(.)", r"\1", token.value)
+            return _ESCAPE.sub(self._unescaped, token.value)
         if token.kind == "word":
             return token.value == "true" if token.value in ("true", "false") else self._converted(token.value)
         if token.value == "(":
@@ -145,24 +179,40 @@ class _Parser:
         self._expect("(")
         value = self._or()
         self._expect(")")
-        if self.inputs is None:
-            return None
+        if self.inputs is None or isinstance(value, _Fault):
+            return value
         try:
             return _CONVERSIONS[function](value)
         except (TypeError, ValueError):
-            raise self._error(f"{function}({value!r}) has no value") from None
+            return _Fault(f"{function}({value!r}) has no value")
 
     def _input(self, name: str) -> Any:
         if self.inputs is None:
             return None
-        if self.inputs.get(name) is None:
-            raise self._error(f"the input {name!r} has no value")
-        return self.inputs[name]
+        if name not in self.inputs:
+            return _Fault(f"the input {name!r} has no value")
+        value = self.inputs[name]
+        return float(value) if _kind_of(value) == "number" else value
 
-    def _truth(self, value: Any) -> bool:
-        if self.inputs is not None and not isinstance(value, bool):
-            raise self._error(f"{value!r} is not true or false")
-        return bool(value)
+    def _truth(self, value: Any) -> Any:
+        if self.inputs is None or isinstance(value, (bool, _Fault)):
+            return value
+        return _Fault(f"{value!r} is not true or false")
+
+    def _integer(self, text: str) -> int:
+        value = int(text)
+        if not -(2**63) <= value < 2**63:
+            raise self._error(f"{text} is beyond 64 bits")
+        return value
+
+    def _unescaped(self, match: re.Match[str]) -> str:
+        """Of one escape in a text; CEL knows these and no others."""
+        code, letter = match["code"], match["letter"]
+        if code:
+            return chr(int(code.lstrip("xXuU"), 8 if code.isdigit() else 16))
+        if letter not in _ESCAPED_LETTERS:
+            raise self._error(f"\\{letter} is not supported syntax")
+        return _ESCAPED_LETTERS[letter]
 
     def _take_symbol(self, symbol: str) -> bool:
         if self.position < len(self.tokens) and self.tokens[self.position] == Token(
@@ -186,11 +236,35 @@ class _Parser:
         return ConditionError(f"condition {self.text!r}: {what}.")
 
 
+def _to_integer(value: Any) -> int:
+    if isinstance(value, str):
+        if not re.fullmatch(r"[+-]?[0-9]+", value):
+            raise ValueError
+        value = int(value)
+    if _kind_of(value) != "number" or not -(2**63) <= value < 2**63:
+        raise ValueError
+    return int(value)
+
+
+def _to_double(value: Any) -> float:
+    if isinstance(value, str):
+        if value != value.strip():
+            raise ValueError
+        return parse_double(value)
+    if _kind_of(value) != "number":
+        raise ValueError
+    return float(value)
+
+
 def _to_text(value: Any) -> str:
+    if isinstance(value, float):
+        return shortest_of(value)
+    if _kind_of(value) == "other":
+        raise ValueError
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-_CONVERSIONS: dict[str, Callable[[Any], Any]] = {"int": int, "double": float, "string": _to_text}
+_CONVERSIONS: dict[str, Callable[[Any], Any]] = {"int": _to_integer, "double": _to_double, "string": _to_text}
 
 
 def _kind_of(value: Any) -> str:

@@ -23,9 +23,10 @@ from pathlib import Path
 from embedded.control_plane.engine import family
 from embedded.control_plane.engine.cache import fingerprint_of, is_intact
 from embedded.control_plane.engine.executor_io import imported_artifact
+from embedded.control_plane.engine.job import job_of, task_job_of
 from embedded.control_plane.engine.kubernetes_names import resolve_names
 from embedded.control_plane.engine.kubernetes_spec import Pipeline
-from embedded.control_plane.engine.leaf import Folders, LeafAttempt, LeafResult, job_of, run_leaf, run_root, write_notes
+from embedded.control_plane.engine.leaf import Folders, LeafAttempt, LeafResult, run_leaf, run_root, write_notes
 from embedded.control_plane.engine.loading import load_pipeline
 from embedded.control_plane.engine.machine import measure_machine
 from embedded.control_plane.engine.plan import TERMINATED, retry_delay_s
@@ -66,6 +67,7 @@ class LiveRun:
     job: dict[str, str]
     root: Root
     records: dict[str, TaskRecord] = field(default_factory=dict)
+    is_lenient: bool = False
     processes: dict[str, tuple[TaskProcess, Place]] = field(default_factory=dict)
 
     @property
@@ -73,7 +75,13 @@ class LiveRun:
         return self.request.run_id
 
     def walk(self) -> Walk:
-        return Walk(self.pipeline.spec, self.records, self.job, is_canceling=self.request.is_canceling)
+        return Walk(
+            self.pipeline.spec,
+            self.records,
+            self.job,
+            is_canceling=self.request.is_canceling,
+            is_lenient=self.is_lenient,
+        )
 
     def task_of(self, path: str) -> tuple[Task, Component]:
         task = self.walk().task_at(path)
@@ -83,8 +91,12 @@ class LiveRun:
 class Engine:
     """Runs pipelines. `submit` and the others may be called from any thread, and return at once."""
 
-    def __init__(self, store: Store, folders: Folders, *, machine: Amount | None = None) -> None:
+    def __init__(
+        self, store: Store, folders: Folders, *, machine: Amount | None = None, is_lenient: bool = False
+    ) -> None:
+        """is_lenient: values go where a cluster would fail the task; see docs/kfp-backend.md."""
         self._store = store
+        self._is_lenient = is_lenient
         self._folders = folders
         self._machine = machine or measure_machine()
         num_workers = max(_NUM_WORKERS_MIN, 2 * (os.cpu_count() or 1))
@@ -182,7 +194,8 @@ class Engine:
         request = self._store.request_of(run_id)
         pipeline = load_pipeline(self._store.get_spec(request.spec_digest))
         root = run_root(request, self._folders, pipeline)
-        live = LiveRun(request, pipeline, job_of(request, root), root, self._store.records_of(run_id))
+        job, records = job_of(request, root, pipeline_name=pipeline.name), self._store.records_of(run_id)
+        live = LiveRun(request, pipeline, job, root, records, self._is_lenient)
         self._live[run_id] = live
         if ROOT not in live.records:
             self._put(live, _root_record(request))
@@ -266,7 +279,8 @@ class Engine:
     def _take(self, live: LiveRun, step: Step) -> None:
         begin = step if isinstance(step, Begin) else step.begin
         if begin is not None:
-            self._put(live, _record_of(begin))
+            is_refused = isinstance(step, End) and step.state is TaskState.FAILED
+            self._put(live, _record_of(begin).model_copy(update={"is_refused": is_refused}))
         record = live.records[step.path]
         if isinstance(step, End):
             self._end(live, record, step.state, outputs=step.outputs, error=step.error)
@@ -391,7 +405,8 @@ class Engine:
         importer = live.pipeline.spec.deployment_spec.executors[component.executor_label or ""].importer
         assert importer is not None, f"{record.path} is not an importer"
         try:
-            artifact = imported_artifact(importer, record.inputs, job={**live.job, "pipeline_task_name": record.name})
+            job = {**live.job, **task_job_of(live.job, record.path, record.name)}
+            artifact = imported_artifact(importer, record.inputs, job=job)
         except DataRejected as error:
             self._end(live, record, TaskState.FAILED, error=str(error))
             return

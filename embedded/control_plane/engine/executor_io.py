@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from embedded.control_plane.engine.go_text import parse_json, parse_text, plain_of
+from embedded.control_plane.engine.inputs import with_defaults
 from embedded.control_plane.engine.placeholders import ADDRESS, fill_text
 from embedded.control_plane.engine.roots import Root, is_s3
-from embedded.control_plane.engine.spec import Component, Importer, ParameterDefinition, ParameterType
-from embedded.control_plane.engine.values import Artifact, Values, conform, plain_of
+from embedded.control_plane.engine.spec import Component, Importer, ParameterDefinition
+from embedded.control_plane.engine.values import Artifact, Values
 from ratchet.core.errors import DataRejected
 
 OUTPUT_FILE = "executor_output.json"
@@ -24,7 +26,7 @@ def executor_input_of(component: Component, inputs: Values, *, root: Root, given
     outputs, folder = component.output_definitions, root.folder
     return {
         "inputs": {
-            "parameterValues": {key: plain_of(value) for key, value in inputs.parameters.items() if value is not None},
+            "parameterValues": with_defaults(inputs.parameters, component.input_definitions),
             "artifacts": {
                 key: {
                     "artifacts": [
@@ -53,14 +55,17 @@ def _wire_of(artifact: Artifact, address: str) -> dict[str, Any]:
 
 
 def collect_outputs(component: Component, *, folder: Path) -> Values:
-    """The outputs that a successful task wrote. DataRejected when one cannot be read, or has the wrong type."""
+    """The outputs that a successful task wrote. DataRejected when one is missing, or cannot be read as its type.
+
+    Source: kubeflow/pipelines, backend/src/v2/component/launcher_v2.go, collectOutputParameters. What stands in the
+    executor's own file has the type that it has; its readers are asked whether they take it.
+    """
     written = _executor_output(folder / OUTPUT_FILE)
     parameters = {}
     for key, definition in component.output_definitions.parameters.items():
         if key in written.get("parameterValues", {}):
-            value = written["parameterValues"][key]
-            parameters[key] = conform(value, definition, where=f"output {key!r}")
-        elif (folder / key).is_file():
+            parameters[key] = plain_of(written["parameterValues"][key])
+        else:
             parameters[key] = _from_file(folder / key, definition, key=key)
     artifacts = {
         key: (_completed(_blank(key, component, folder), written.get("artifacts", {}).get(key, {})),)
@@ -118,13 +123,24 @@ def _executor_output(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        return _object_in(path.read_text())
+    except (ValueError, RecursionError) as error:
         raise DataRejected(f"{OUTPUT_FILE} is not JSON: {error}. The component must not write to it.") from None
 
 
+def _object_in(text: str) -> dict[str, Any]:
+    written = plain_of(parse_json(text))
+    if not isinstance(written, dict):
+        raise ValueError("expected an object")
+    return written
+
+
 def _from_file(path: Path, definition: ParameterDefinition, *, key: str) -> Any:
-    text = path.read_text()
-    if definition.parameter_type is not ParameterType.STRING:
-        text = text.strip()
-    return conform(text, definition, where=f"output {key!r}", parse_text=True)
+    if not path.is_file():
+        raise DataRejected(
+            f"output {key!r}: the task ended well but did not write it. Return a value for it, or write it to {path}."
+        )
+    try:
+        return parse_text(path.read_text(), definition.parameter_type)
+    except DataRejected as error:
+        raise DataRejected(f"output {key!r}: {error}") from None

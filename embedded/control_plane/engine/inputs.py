@@ -1,18 +1,32 @@
-"""What a task is given: constants, outputs of its siblings, inputs of its group, or the state that another ended in."""
+"""What a task is given: constants, outputs of its siblings, inputs of its group, or the state that another ended in.
 
+The rules are those of kubeflow/pipelines, backend/src/v2/driver/resolve.go: resolveInputs, resolveInputParameter. A key
+that is absent was not given; None is a null that was.
+"""
+
+import json
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from embedded.control_plane.engine.placeholders import fill_text
+from embedded.control_plane.engine.go_text import plain_of, text_of
+from embedded.control_plane.engine.placeholders import PARAMETER, fill_text
 from embedded.control_plane.engine.records import TaskRecord, TaskState
-from embedded.control_plane.engine.spec import Component, Definitions, ParameterSource, PipelineSpec, Task
-from embedded.control_plane.engine.values import Artifact, Values, conform, plain_of, select
+from embedded.control_plane.engine.spec import (
+    Component,
+    Definitions,
+    ParameterSource,
+    PipelineSpec,
+    Task,
+    TaskOutputParameter,
+)
+from embedded.control_plane.engine.values import Artifact, Values, check_literals, conform, select
 from ratchet.core.errors import DataRejected
 
+_JOB_PLACEHOLDER = re.compile(r"\{\{\$\.(pipeline_\w+)\}\}")
 _FINAL_STATUS = {TaskState.SUCCEEDED: "COMPLETE"}
-"""The real backend hands over ML Metadata's word: COMPLETE, FAILED or CANCELED; never SUCCEEDED."""
-_FAILED_CODE = 9
-"""google.rpc.Code FAILED_PRECONDITION."""
+"""The real backend hands over ML Metadata's word: COMPLETE, CACHED, FAILED or CANCELED; never SUCCEEDED."""
 
 Sibling = Callable[[str], TaskRecord]
 
@@ -27,105 +41,204 @@ def root_arguments(spec: PipelineSpec, given: Mapping[str, Any]) -> dict[str, An
         raise DataRejected(f"the pipeline has no parameter {sorted(unknown)[0]!r}. It has: {known}.")
     arguments: dict[str, Any] = {}
     for name, definition in definitions.parameters.items():
-        value = given.get(name)
+        where, value = f"parameter {name!r}", given.get(name)
         if value is None:
             value = definition.default_value
         if value is None and not definition.is_optional:
             raise DataRejected(f"the pipeline's parameter {name!r} has no default: give it a value.")
-        arguments[name] = (
-            None if value is None else conform(value, definition, where=f"parameter {name!r}", parse_text=True)
-        )
+        if value is not None:  # text is read as its type: the command line sends everything as text
+            value = conform(value, definition, where=where, is_lenient=True)
+            check_literals(value, definition, where=where)
+        arguments[name] = value
     return arguments
 
 
-def resolve_inputs(
-    task: Task, component: Component, *, group: Values, sibling: Sibling, job: Mapping[str, str]
-) -> Values:
-    """The inputs of one task. DataRejected names the input that has no value or the wrong type.
+@dataclass(frozen=True)
+class Resolver:
+    """Inputs of the tasks of one DAG.
 
-    group: inputs of the DAG that the task is in. sibling: record of another task of that DAG.
+    group: inputs of that DAG. sibling: record of a task of that DAG. job: values of placeholders, the task's own
+    included. is_lenient: text is read as the type that an input wants; a cluster fails the task.
     """
-    definitions = component.input_definitions
-    found: dict[str, Any] = {}
-    constants: dict[str, str] = {}
-    for name, source in task.inputs.parameters.items():
-        value = _parameter(source, group=group, sibling=sibling, job=job)
-        if source.runtime_value and isinstance(value, str) and "{{$" in value:
-            constants[name] = value
-        elif value is not None:
-            found[name] = _selected(value, source, name)
-    context = {"inputs": {"parameterValues": dict(found), "artifacts": {}}, "outputs": {}}
-    for name, text in constants.items():
-        found[name] = fill_text(text, executor_input=context, job=job)
-    parameters = _with_defaults(found, definitions)
-    if component.dag is None:
-        parameters = _conformed(parameters, definitions)
-    return Values(parameters=parameters, artifacts=_artifacts(task, definitions, group=group, sibling=sibling))
+
+    group: Values
+    sibling: Sibling
+    job: Mapping[str, str]
+    is_lenient: bool = False
+
+    def inputs_of(self, task: Task, component: Component) -> Values:
+        """DataRejected names the input that has no value or the wrong type. What has a default may be absent."""
+        definitions = component.input_definitions
+        found = {} if component.dag is None else _left_out(task, definitions)
+        nulls = {name for name, value in found.items() if value is None}
+        for name, source in task.inputs.parameters.items():
+            self._add_parameter(found, name, source, definitions)
+        for name, source in task.inputs.parameters.items():
+            if source.parameter_expression_selector:
+                found[name] = _selected(found, name, source.parameter_expression_selector)
+        skipped = {task.parameter_iterator.item_input} if task.parameter_iterator else set()
+        parameters = self._conformed(found, definitions, nulls=nulls, skipped=skipped)
+        if component.dag is None:
+            parameters |= self._filled(task, with_defaults(parameters, definitions))
+        return Values(parameters=parameters, artifacts=self._artifacts(task, definitions))
+
+    def iteration_of(self, loop: Values, task: Task, component: Component, item: Any) -> Values:
+        """Inputs of one iteration: those of the loop, and its item as the type that the compiler declared for it."""
+        assert task.parameter_iterator is not None, "artifact lists have no types to conform to"
+        parameters = {**loop.parameters, task.parameter_iterator.item_input: item}
+        nulls = {name for name, value in loop.parameters.items() if value is None}
+        conformed = self._conformed(parameters, component.input_definitions, nulls=nulls, skipped=set())
+        return loop.model_copy(update={"parameters": conformed})
+
+    def _add_parameter(
+        self, found: dict[str, Any], name: str, source: ParameterSource, definitions: Definitions
+    ) -> None:
+        definition = definitions.parameters.get(name)
+        if source.component_input_parameter:
+            value = self._input_of_group(source.component_input_parameter, name)
+            if value is None:
+                if definition is None or not definition.is_optional:
+                    raise DataRejected(
+                        f"input {name!r} has no value: {source.component_input_parameter!r} is null (None), "
+                        "and the input is not optional."
+                    )
+                return
+        else:
+            value = self._value_of(source, name)
+        if definition is not None and value is not None:
+            check_literals(value, definition, where=f"input {name!r}")
+        found[name] = value
+
+    def _filled(self, task: Task, parameters: Mapping[str, Any]) -> dict[str, str]:
+        """Constants with placeholders of other inputs in them: what the author wrote as an f-string."""
+        context = {"inputs": {"parameterValues": parameters, "artifacts": {}}, "outputs": {}}
+        return {name: fill_text(text, executor_input=context, job=self.job) for name, text in _templates(task).items()}
+
+    def _input_of_group(self, key: str, name: str) -> Any:
+        if key not in self.group.parameters:
+            raise DataRejected(f"input {name!r} has no value: the group that the task is in has no input {key!r}.")
+        return self.group.parameters[key]
+
+    def _value_of(self, source: ParameterSource, name: str) -> Any:
+        if source.runtime_value:
+            return self._constant(source.runtime_value.constant)
+        if source.task_output_parameter:
+            return self._output(source.task_output_parameter, name)
+        assert source.task_final_status is not None, "checked at upload"
+        return _final_status(self.sibling(source.task_final_status.producer_task), self.job)
+
+    def _constant(self, constant: Any) -> Any:
+        """A placeholder of the run alone is its value; one of inputs stays until the container starts."""
+        if isinstance(constant, str) and (match := _JOB_PLACEHOLDER.fullmatch(constant)):
+            return self.job.get(match[1], constant)
+        return plain_of(constant)
+
+    def _output(self, source: TaskOutputParameter, name: str) -> Any:
+        """None of a producer that failed before it wrote: only a task that ignores failures comes to ask."""
+        producer = self.sibling(source.producer_task)
+        if source.output_parameter_key in producer.outputs.parameters:
+            return producer.outputs.parameters[source.output_parameter_key]
+        if producer.state in (TaskState.SUCCEEDED, TaskState.SKIPPED):
+            raise DataRejected(
+                f"input {name!r} has no value: {producer.name}, which is {producer.state.value}, "
+                f"gave no {source.output_parameter_key!r}."
+            )
+        return None
+
+    def _conformed(
+        self, found: Mapping[str, Any], definitions: Definitions, *, nulls: set[str], skipped: set[str]
+    ) -> dict[str, Any]:
+        conformed = dict(found)
+        for name, definition in definitions.parameters.items():
+            if name in skipped or (name in nulls and found.get(name) is None):
+                continue
+            if name in found:
+                where = f"input {name!r}"
+                conformed[name] = conform(found[name], definition, where=where, is_lenient=self.is_lenient)
+            elif not definition.is_optional and definition.default_value is None:
+                raise DataRejected(f"input {name!r} has neither a value nor a default.")
+        return conformed
+
+    def _artifacts(self, task: Task, definitions: Definitions) -> dict[str, tuple[Artifact, ...]]:
+        artifacts = {}
+        for name, source in task.inputs.artifacts.items():
+            if source.task_output_artifact:
+                outputs = self.sibling(source.task_output_artifact.producer_task).outputs.artifacts
+                value = outputs.get(source.task_output_artifact.output_artifact_key)
+            else:
+                value = self.group.artifacts.get(source.component_input_artifact or "")
+            definition = definitions.artifacts.get(name)
+            if value is not None:
+                artifacts[name] = value
+            elif definition is None or not definition.is_optional:
+                raise DataRejected(f"input {name!r} has no artifact: the task that makes it gave none.")
+        return artifacts
 
 
-def _parameter(source: ParameterSource, *, group: Values, sibling: Sibling, job: Mapping[str, str]) -> Any:
-    """None when there is no value: an optional input not given, or the output of a task that failed."""
-    if source.runtime_value:
-        return plain_of(source.runtime_value.constant)
-    if source.task_output_parameter:
-        producer = sibling(source.task_output_parameter.producer_task)
-        return producer.outputs.parameters.get(source.task_output_parameter.output_parameter_key)
-    if source.task_final_status:
-        return _final_status(sibling(source.task_final_status.producer_task), job)
-    return group.parameters.get(source.component_input_parameter or "")
+def check_templates(task: Task, inputs: Values, words: tuple[str, ...]) -> None:
+    """DataRejected when a cluster could not hand an f-string on: a value in it breaks the JSON that it is put into.
+
+    words: of the container. Source: kubeflow/pipelines, backend/src/v2/component/launcher_v2.go, compileCmdAndArgs:
+    first `{{$}}` becomes JSON, then placeholders in that JSON become text, unescaped.
+    """
+    if not any("{{$}}" in word for word in words):
+        return
+    for name, text in _templates(task).items():
+        for key in PARAMETER.findall(text):
+            value = text_of(inputs.parameters.get(key))
+            if json.dumps(value, ensure_ascii=False)[1:-1] != value:
+                raise DataRejected(
+                    f"input {name!r} is a text around {key!r}, whose value {value[:80]!r} has quotes, backslashes or "
+                    "line breaks: a cluster puts it into JSON unescaped, and the task fails. Pass it as an input of "
+                    "its own."
+                )
 
 
-def _final_status(producer: TaskRecord, job: Mapping[str, str]) -> dict[str, Any]:
-    has_failed = producer.state is not TaskState.SUCCEEDED
-    return {
-        "state": _FINAL_STATUS.get(producer.state, producer.state.value),
-        "pipelineJobResourceName": job["pipeline_job_resource_name"],
-        "pipelineTaskName": producer.name,
-        "error": {"code": _FAILED_CODE if has_failed else 0, "message": producer.error},
-    }
-
-
-def _selected(value: Any, source: ParameterSource, name: str) -> Any:
-    if not source.parameter_expression_selector:
-        return value
-    try:
-        return select(value, source.parameter_expression_selector)
-    except ValueError:
-        raise DataRejected(f"input {name}: {value!r} is not JSON, so nothing can be selected from it.") from None
-
-
-def _with_defaults(found: dict[str, Any], definitions: Definitions) -> dict[str, Any]:
+def with_defaults(parameters: Mapping[str, Any], definitions: Definitions) -> dict[str, Any]:
+    """What a container is given: the defaults of what was left out are its own affair (launcher, addDefaultParams)."""
     defaults = {
         name: plain_of(definition.default_value)
         for name, definition in definitions.parameters.items()
-        if found.get(name) is None and definition.default_value is not None
+        if name not in parameters and definition.default_value is not None
     }
-    return {**found, **defaults}
+    return {**parameters, **defaults}
 
 
-def _conformed(parameters: dict[str, Any], definitions: Definitions) -> dict[str, Any]:
-    conformed = dict(parameters)
-    for name, definition in definitions.parameters.items():
-        if name in parameters:
-            conformed[name] = conform(parameters[name], definition, where=f"input {name!r}")
-        elif not definition.is_optional:
-            raise DataRejected(f"input {name!r} has no value: the task that makes it gave none.")
-    return conformed
+def _templates(task: Task) -> dict[str, str]:
+    return {
+        name: source.runtime_value.constant
+        for name, source in task.inputs.parameters.items()
+        if source.runtime_value
+        and isinstance(source.runtime_value.constant, str)
+        and "{{$" in source.runtime_value.constant
+        and not _JOB_PLACEHOLDER.fullmatch(source.runtime_value.constant)
+    }
 
 
-def _artifacts(
-    task: Task, definitions: Definitions, *, group: Values, sibling: Sibling
-) -> dict[str, tuple[Artifact, ...]]:
-    artifacts = {}
-    for name, source in task.inputs.artifacts.items():
-        if source.task_output_artifact:
-            outputs = sibling(source.task_output_artifact.producer_task).outputs.artifacts
-            value = outputs.get(source.task_output_artifact.output_artifact_key)
-        else:
-            value = group.artifacts.get(source.component_input_artifact or "")
-        definition = definitions.artifacts.get(name)
-        if value is not None:
-            artifacts[name] = value
-        elif definition is None or not definition.is_optional:
-            raise DataRejected(f"input {name!r} has no artifact: the task that makes it gave none.")
-    return artifacts
+def _left_out(task: Task, definitions: Definitions) -> dict[str, Any]:
+    """Optional inputs of a nested pipeline that were not named: their defaults, or null."""
+    return {
+        name: plain_of(definition.default_value)
+        for name, definition in definitions.parameters.items()
+        if definition.is_optional and name not in task.inputs.parameters
+    }
+
+
+def _selected(found: Mapping[str, Any], name: str, selector: str) -> Any:
+    if name not in found:
+        raise DataRejected(f"input {name!r} has no value from which {selector} could select.")
+    try:
+        return select(found[name], selector)
+    except DataRejected as error:
+        raise DataRejected(f"input {name!r}: {error}") from None
+
+
+def _final_status(producer: TaskRecord, job: Mapping[str, str]) -> dict[str, Any]:
+    """The error is empty, as on a cluster: its driver has yet to fill it in."""
+    state = "CACHED" if producer.is_cached else _FINAL_STATUS.get(producer.state, producer.state.value)
+    return {
+        "state": state,
+        "pipelineJobResourceName": job["pipeline_job_resource_name"],
+        "pipelineTaskName": producer.name,
+        "error": {},
+    }

@@ -13,6 +13,7 @@ from embedded.control_plane.engine.artifact_store import ArtifactStore
 from embedded.control_plane.engine.environment import notes_of, task_environment
 from embedded.control_plane.engine.environments import EnvironmentBuilder, variables_in
 from embedded.control_plane.engine.executor_io import collect_outputs, executor_input_of
+from embedded.control_plane.engine.job import task_job_of
 from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor, Pipeline
 from embedded.control_plane.engine.mounts import make_mounts, with_folders
 from embedded.control_plane.engine.pip_calls import pip_needs_of
@@ -107,18 +108,6 @@ class LeafResult:
     outputs: Values = field(default_factory=Values)
 
 
-def job_of(request: RunRequest, root: Root) -> dict[str, str]:
-    """Values of the placeholders that are the same for all tasks of a run."""
-    return {
-        "pipeline_job_name": request.display_name,
-        "pipeline_job_resource_name": request.run_id,
-        "pipeline_job_uuid": request.run_id,
-        "pipeline_root": str(root),
-        "pipeline_job_create_time_utc": f"{request.created_at:%Y-%m-%dT%H:%M:%SZ}",
-        "pipeline_job_schedule_time_utc": f"{request.scheduled_at:%Y-%m-%dT%H:%M:%SZ}",
-    }
-
-
 def run_root(request: RunRequest, folders: Folders, pipeline: Pipeline) -> Root:
     """Where a run keeps its artifacts: as the request says, else the pipeline, else in this backend's own folder."""
     asked = request.pipeline_root or pipeline.spec.default_pipeline_root
@@ -195,7 +184,7 @@ def _command_of(
     staging_dir, output_dir = _staging_dir(leaf, folders), leaf.output_root.folder
     inputs = ArtifactStore(folders.secrets_dir).stage_in(record.inputs, staging_dir)
     executor_input = executor_input_of(leaf.component, inputs, root=leaf.output_root, given=record.inputs)
-    job = {**leaf.job, "pipeline_task_name": record.name, "pipeline_task_uuid": leaf.path}
+    job = {**leaf.job, **task_job_of(leaf.job, leaf.path, record.name)}
     mounts = make_mounts(
         leaf.kubernetes,
         scratch_dir=scratch_dir,
@@ -215,7 +204,12 @@ def _command_of(
         tmp_dir=scratch_dir,
     )
     env |= {variable.name: with_folders(env[variable.name], mounts) for variable in container.env}
-    words = fill_command((*container.command, *container.args), executor_input=executor_input, job=job)
+    words = fill_command(
+        (*container.command, *container.args),
+        executor_input=executor_input,
+        job=job,
+        given=frozenset(record.inputs.parameters),
+    )
     mark = folders.mark_of(leaf.run_id, leaf.path, record.attempt)
     needs = pip_needs_of((*container.command, *container.args))
     if not needs.is_nothing:

@@ -6,14 +6,15 @@ task is never searched for placeholders: only what the author of the pipeline wr
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from embedded.control_plane.engine.values import text_of
+from embedded.control_plane.engine.go_text import argument_of, text_of
 from ratchet.core.errors import DataRejected
 
 _PLACEHOLDER = re.compile(r"\{\{\$(.*?)\}\}", re.DOTALL)
-_PARAMETER = re.compile(r"\.inputs\.parameters\['([^']+)'\]")
+PARAMETER = re.compile(r"\.inputs\.parameters\['([^']+)'\]")
 _OUTPUT_PARAMETER = re.compile(r"\.outputs\.parameters\['([^']+)'\]\.output_file")
 _ARTIFACT = re.compile(r"\.(inputs|outputs)\.artifacts\['([^']+)'\]\.(path|uri|name|metadata)((?:\['[^']+'\])*)")
 ADDRESS = "remoteUri"
@@ -34,27 +35,56 @@ def check_placeholders(text: str, *, where: str) -> None:
     """DataRejected for a placeholder that no task here could fill."""
     for inner in _PLACEHOLDER.findall(text):
         known = inner in ("", ".outputs.output_file", ".outputMetadataUri") or inner.removeprefix(".") in JOB_NAMES
-        if not known and not any(p.fullmatch(inner) for p in (_PARAMETER, _OUTPUT_PARAMETER, _ARTIFACT)):
+        if not known and not any(p.fullmatch(inner) for p in (PARAMETER, _OUTPUT_PARAMETER, _ARTIFACT)):
             raise DataRejected(f"{where}: the placeholder {{{{${inner}}}}} is not supported by this backend.")
 
 
-def fill_text(text: str, *, executor_input: Mapping[str, Any], job: Mapping[str, str]) -> str:
+def fill_text(
+    text: str, *, executor_input: Mapping[str, Any], job: Mapping[str, str], say: Callable[[Any], str] = text_of
+) -> str:
     """The text with every placeholder replaced; DataRejected when one has no value.
 
     executor_input: the `ExecutorInput` of the task; for a constant input, what is known of it so far.
-    job: values of JOB_NAMES.
+    job: values of JOB_NAMES. say: how an input parameter is written.
     """
-    return _PLACEHOLDER.sub(lambda match: _value_of(match[1], executor_input, job), text)
+    return _PLACEHOLDER.sub(lambda match: _value_of(match[1], executor_input, job, say), text)
 
 
 def fill_command(
-    words: tuple[str, ...], *, executor_input: Mapping[str, Any], job: Mapping[str, str]
+    words: tuple[str, ...], *, executor_input: Mapping[str, Any], job: Mapping[str, str], given: frozenset[str]
 ) -> tuple[str, ...]:
-    """Command and arguments, ready to execute; IfPresent may add or drop words."""
-    filled: list[str] = []
-    for word in words:
-        filled += _words_of(_structure_of(word), executor_input, job)
-    return tuple(filled)
+    """Command and arguments, ready to execute; IfPresent may add or drop words.
+
+    given: the input parameters that have a value of their own. One that only has a default is not present, as in
+    kubeflow/pipelines, backend/src/v2/driver/util.go, resolveCondition; the launcher adds defaults later.
+    """
+    filler = _Filler(executor_input, job, given)
+    return tuple(filled for word in words for filled in filler.words_of(_structure_of(word)))
+
+
+@dataclass(frozen=True)
+class _Filler:
+    executor_input: Mapping[str, Any]
+    job: Mapping[str, str]
+    given: frozenset[str]
+
+    def words_of(self, element: Any) -> list[str]:
+        if isinstance(element, str):
+            # The driver fills all but words with outputs in them, and writes numbers in a way of its own.
+            say = text_of if "$.outputs" in element else argument_of
+            return [fill_text(element, executor_input=self.executor_input, job=self.job, say=say)]
+        if isinstance(element, list):
+            return [word for part in element for word in self.words_of(part)]
+        if "Concat" in element:
+            return ["".join(word for part in element["Concat"] for word in self.words_of(part))]
+        if "IfPresent" not in element:
+            raise DataRejected(f"{sorted(element)} in a command is not supported; IfPresent and Concat are.")
+        choice = element["IfPresent"]
+        branch = choice.get("Then") if self._is_present(choice["InputName"]) else choice.get("Else")
+        return [] if branch is None else self.words_of(branch)
+
+    def _is_present(self, name: str) -> bool:
+        return name in self.given or name in self.executor_input["inputs"]["artifacts"]
 
 
 def _structure_of(word: str) -> Any:
@@ -64,26 +94,7 @@ def _structure_of(word: str) -> Any:
     return word
 
 
-def _words_of(element: Any, executor_input: Mapping[str, Any], job: Mapping[str, str]) -> list[str]:
-    if isinstance(element, str):
-        return [fill_text(element, executor_input=executor_input, job=job)]
-    if isinstance(element, list):
-        return [word for part in element for word in _words_of(part, executor_input, job)]
-    if "Concat" in element:
-        return ["".join(word for part in element["Concat"] for word in _words_of(part, executor_input, job))]
-    if "IfPresent" not in element:
-        raise DataRejected(f"{sorted(element)} in a command is not supported; IfPresent and Concat are.")
-    choice = element["IfPresent"]
-    branch = choice.get("Then") if _is_present(choice["InputName"], executor_input) else choice.get("Else")
-    return [] if branch is None else _words_of(branch, executor_input, job)
-
-
-def _is_present(name: str, executor_input: Mapping[str, Any]) -> bool:
-    inputs = executor_input["inputs"]
-    return inputs["parameterValues"].get(name) is not None or name in inputs["artifacts"]
-
-
-def _value_of(inner: str, executor_input: Mapping[str, Any], job: Mapping[str, str]) -> str:
+def _value_of(inner: str, executor_input: Mapping[str, Any], job: Mapping[str, str], say: Callable[[Any], str]) -> str:
     if inner == "":
         return json.dumps(executor_input)
     if inner in (".outputs.output_file", ".outputMetadataUri"):
@@ -91,8 +102,8 @@ def _value_of(inner: str, executor_input: Mapping[str, Any], job: Mapping[str, s
     if inner.removeprefix(".") in job:
         return job[inner.removeprefix(".")]
     try:
-        if match := _PARAMETER.fullmatch(inner):
-            return text_of(executor_input["inputs"]["parameterValues"][match[1]])
+        if match := PARAMETER.fullmatch(inner):
+            return say(executor_input["inputs"]["parameterValues"][match[1]])
         if match := _OUTPUT_PARAMETER.fullmatch(inner):
             return str(executor_input["outputs"]["parameters"][match[1]]["outputFile"])
         if match := _ARTIFACT.fullmatch(inner):

@@ -1,10 +1,14 @@
 """Which tasks of one DAG, or iterations of one loop, may start, are skipped, or end it. Pure; states in, decision out.
 
 The rules are the real backend's. A task starts when all that it waits for have succeeded; when one has not, it is
-skipped, and so are those that wait for it. Exit tasks and tasks that ignore failures start when all that they wait for
-have ended, however they ended. A group has failed when anything in it failed, even if an exit task ran after it: no run
-is green over a red task. When the run is being terminated nothing new starts but the exit tasks of handlers that had
-begun.
+skipped, and so are those that wait for it. Exit tasks and tasks that ignore failures are hooks: one starts when all
+that it waits for have ended, if any of them ran at all. A group has failed when anything in it failed, even if a hook
+ran after it; a hook that fails leaves its group as it is. When the run is being terminated nothing new starts but the
+exit tasks of handlers that had begun.
+
+Sources: kubeflow/pipelines, backend/src/v2/compiler/argocompiler/dag.go (DAG, addExitTask, depends); Argo Workflows,
+workflow/controller/dag.go (executeDAGTask runs a hook of a node that is Completed, which Skipped and Omitted are not;
+assessDAGPhase asks the target tasks alone).
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,19 +34,25 @@ class LoopDecision:
     final_state: TaskState | None = None
 
 
-def decide_dag(dag: Dag, states: Mapping[str, TaskState], *, is_canceling: bool) -> DagDecision:
-    """What happens next in a DAG. states: of the tasks that have begun or ended; the others are absent."""
+def decide_dag(
+    dag: Dag, states: Mapping[str, TaskState], *, is_canceling: bool, refused: frozenset[str] = frozenset()
+) -> DagDecision:
+    """What happens next in a DAG. states: of the tasks that have begun or ended; the others are absent.
+
+    refused: those that failed by their inputs, before they ran.
+    """
     start, skip = [], {}
     for name, task in dag.tasks.items():
         if name in states:
             continue
-        verdict = _decide_task(task, states, is_canceling=is_canceling)
+        verdict = _decide_task(task, states, is_canceling=is_canceling, refused=refused)
         if verdict is True:
             start.append(name)
         elif isinstance(verdict, str):
             skip[name] = verdict
     is_over = len(states) == len(dag.tasks) and all(state.is_final for state in states.values())
-    final_state = _group_state(states.values(), is_canceling=is_canceling) if is_over else None
+    targets = [state for name, state in states.items() if not dag.tasks[name].is_hook]
+    final_state = _group_state(targets, is_canceling=is_canceling) if is_over else None
     return DagDecision(start=tuple(start), skip=skip, final_state=final_state)
 
 
@@ -75,16 +85,19 @@ def retry_delay_s(policy: RetryPolicy, *, attempt: int, elapsed_s: float) -> flo
     return delay_s
 
 
-def _decide_task(task: Task, states: Mapping[str, TaskState], *, is_canceling: bool) -> bool | str:
+def _decide_task(
+    task: Task, states: Mapping[str, TaskState], *, is_canceling: bool, refused: frozenset[str]
+) -> bool | str:
     """True: start. False: wait. Text: skip, and why."""
     if is_canceling and not task.is_exit_task:
         return TERMINATED
     upstream = {name: states.get(name) for name in sorted(task.upstream)}
     if any(state is None or not state.is_final for state in upstream.values()):
         return False
-    if task.runs_after_failure:
-        never_began = is_canceling and all(state is TaskState.SKIPPED for state in upstream.values())
-        return TERMINATED if never_began else True
+    if task.is_hook:
+        if any(state is not TaskState.SKIPPED and name not in refused for name, state in upstream.items()):
+            return True
+        return TERMINATED if is_canceling else f"{', '.join(upstream)}, after which it runs, never ran"
     for name, state in upstream.items():
         if state is not None and state is not TaskState.SUCCEEDED:
             return f"{name}, which it waits for, is {state.value}"

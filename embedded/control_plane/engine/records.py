@@ -55,6 +55,8 @@ class TaskRecord(BaseModel):
     attempt: int = 0
     """Counts from 0; each retry is one more."""
     is_cached: bool = False
+    is_refused: bool = False
+    """It failed by its inputs, before it ran; on a cluster its driver fails."""
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None

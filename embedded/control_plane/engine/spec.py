@@ -227,14 +227,14 @@ class Task(SpecModel):
         return frozenset(self.dependent_tasks) | {producer for producer in producers if producer}
 
     @property
-    def runs_after_failure(self) -> bool:
+    def is_hook(self) -> bool:
         """Exit tasks, and tasks that ignore failures upstream."""
         return self.trigger_policy.strategy is TriggerStrategy.ALL_COMPLETED
 
     @property
     def is_exit_task(self) -> bool:
         """Runs at the end of an ExitHandler, come what may; the compiler names such groups `exit-handler-<n>`."""
-        return self.runs_after_failure and any(name.startswith("exit-handler-") for name in self.upstream)
+        return self.is_hook and any(name.startswith("exit-handler-") for name in self.upstream)
 
 
 class Dag(SpecModel):

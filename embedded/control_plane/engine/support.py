@@ -4,6 +4,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from embedded.control_plane.engine import claims
 from embedded.control_plane.engine.condition import check_condition
+from embedded.control_plane.engine.flow import check_flow
 from embedded.control_plane.engine.kubernetes_spec import Pipeline
 from embedded.control_plane.engine.mounts import check_mount_paths, mount_paths_of
 from embedded.control_plane.engine.pip_calls import NESTED_VENV
@@ -56,6 +57,7 @@ def _check_component(spec: PipelineSpec, name: str, component: Component) -> Non
         TopologicalSorter({key: task.upstream for key, task in component.dag.tasks.items()}).prepare()
     except CycleError as error:
         raise DataRejected(f"component {name}: its tasks wait for each other: {' -> '.join(error.args[1])}.") from None
+    check_flow(spec, name, component)
 
 
 def _check_task(spec: PipelineSpec, name: str, task: Task, *, dag: Dag, parent: Component) -> None:
@@ -114,6 +116,11 @@ def _check_executor(name: str, executor: Executor) -> None:
         raise DataRejected(f"executor {name} has no command; an image's entry point cannot run here. Add it.")
     for text in (*container.command, *container.args, *(variable.value for variable in container.env)):
         check_placeholders(text, where=f"executor {name}")
+        if "{{$.pipeline_" in text:
+            raise DataRejected(
+                f"executor {name}: a cluster leaves {{{{$.pipeline_…}}}} in a command or variable as it is. Give the "
+                "component an input, and pass it the placeholder."
+            )
     if any(NESTED_VENV in word for word in container.command):
         raise DataRejected(
             f"executor {name}: use_venv=True is not supported: what packages_to_install names gets an environment of "

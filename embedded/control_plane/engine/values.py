@@ -3,17 +3,15 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from embedded.control_plane.engine.go_text import parse_json, parse_text, plain_of, text_of
 from embedded.control_plane.engine.spec import ParameterDefinition, ParameterType
 from ratchet.core.errors import DataRejected
 
 _SELECTOR = re.compile(r"""parseJson\(string_value\)((?:\["[^"]+"\])*)""")
-_LARGEST_PLAIN_INTEGER = 1e21
-"""Go's JSON writes whole numbers below this without an exponent, as the real backend does."""
 
 
 class Artifact(BaseModel):
@@ -41,37 +39,27 @@ class Values(BaseModel):
     artifacts: dict[str, tuple[Artifact, ...]] = {}
 
 
-def text_of(value: Any) -> str:
-    """A parameter as text, as the real backend writes it into strings: JSON, but text without quotes."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(plain_of(value), separators=(",", ":"), ensure_ascii=False)
-
-
-def plain_of(value: Any) -> Any:
-    """The value with whole floats as integers: compiled YAML says 3.0 where the author wrote 3."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < _LARGEST_PLAIN_INTEGER:
-        return int(value)
-    if isinstance(value, dict):
-        return {key: plain_of(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [plain_of(inner) for inner in value]
-    return value
-
-
 def digest_of(value: Any) -> str:
     """64 hex digits that name a JSON value, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def select(value: Any, selector: str) -> Any:
-    """The part of a value that a `parameterExpressionSelector` names: a key of a loop's item."""
+    """The part of a value that a `parameterExpressionSelector` names: a key of a loop's item.
+
+    Source: kubeflow/pipelines, backend/src/v2/expression/expression.go, Select: the value as text, which must be JSON.
+    """
     keys = check_selector(selector)
-    selected = json.loads(value) if isinstance(value, str) else value
+    try:
+        selected = plain_of(parse_json(text_of(value)))
+    except (ValueError, RecursionError):
+        raise DataRejected(f"{text_of(value)[:80]!r} is not JSON, so nothing can be selected from it.") from None
     for key in keys:
-        if not isinstance(selected, Mapping) or key not in selected:
-            raise DataRejected(f"the item {text_of(value)} has no {key!r} (selector {selector}).")
+        if not isinstance(selected, dict) or key not in selected:
+            raise DataRejected(f"the item {text_of(value)[:200]} has no {key!r} (selector {selector}).")
         selected = selected[key]
+    if selected is None:
+        raise DataRejected(f"the item {text_of(value)[:200]} has null (None) there: {selector} selects no value.")
     return selected
 
 
@@ -83,45 +71,58 @@ def check_selector(selector: str) -> list[str]:
     return re.findall(r'\["([^"]+)"\]', match[1])
 
 
-def conform(value: Any, definition: ParameterDefinition, *, where: str, parse_text: bool = False) -> Any:
-    """The value as its declared type has it; DataRejected names `where` when it is none.
+def conform(value: Any, definition: ParameterDefinition, *, where: str, is_lenient: bool = False) -> Any:
+    """The value as its declared type has it; DataRejected names `where` when it is none. None is JSON's null.
 
-    As in the real backend anything may be taken as text. `parse_text` reads numbers and the like from text too: the
-    command line sends everything as text.
+    Anything may be taken as text; nothing else is converted. is_lenient: text is read as the declared type, too.
+    Source: kubeflow/pipelines, backend/src/v2/driver/resolve.go, handleParamTypeValidationAndConversion.
     """
     wanted = definition.parameter_type
     value = plain_of(value)
     if wanted is ParameterType.STRING:
-        value = text_of(value)
-    elif parse_text and isinstance(value, str):
-        value = _parsed(value)
-    if wanted is ParameterType.NUMBER_DOUBLE and _is_number(value):
-        value = float(value)
-    if not _is_of(value, wanted):
-        raise DataRejected(f"{where}: expected {wanted.value}, got {text_of(value)[:80]!r}.")
-    if definition.literals and value not in [plain_of(literal) for literal in definition.literals]:
-        raise DataRejected(f"{where}: {value!r} is not one of {list(definition.literals)}.")
+        return text_of(value)
+    if is_lenient and isinstance(value, str):
+        value = _read(value, wanted, where=where)
+    if value is None:
+        raise DataRejected(f"{where}: it is null (None), and its type {wanted.value} has no such value.")
+    if not isinstance(value, _KINDS[wanted]) or (isinstance(value, bool) and wanted is not ParameterType.BOOLEAN):
+        raise DataRejected(
+            f"{where}: expected {wanted.value}, got {_kind_of(value)} {text_of(value)[:80]!r}. "
+            "A cluster converts to STRING only; give the component an input of the type of the value."
+        )
     return value
 
 
-def _parsed(text: str) -> Any:
+def _read(text: str, wanted: ParameterType, *, where: str) -> Any:
     try:
-        return plain_of(json.loads(text.lower() if text in ("True", "False") else text))
-    except ValueError:
-        return text
+        return parse_text(text, wanted)
+    except DataRejected as error:
+        raise DataRejected(f"{where}: expected {wanted.value}: {error}") from None
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def check_literals(value: Any, definition: ParameterDefinition, *, where: str) -> None:
+    """DataRejected when the definition allows certain values only, and this is none of them."""
+    if definition.literals and not any(_is_same(value, literal) for literal in definition.literals):
+        raise DataRejected(f"{where}: {value!r} is not one of {list(definition.literals)}.")
 
 
-def _is_of(value: Any, wanted: ParameterType) -> bool:
-    if wanted is ParameterType.STRING:
-        return isinstance(value, str)
-    if wanted is ParameterType.BOOLEAN:
-        return isinstance(value, bool)
-    if wanted is ParameterType.NUMBER_INTEGER:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if wanted is ParameterType.NUMBER_DOUBLE:
-        return _is_number(value)
-    return isinstance(value, list if wanted is ParameterType.LIST else dict)
+def _is_same(value: Any, literal: Any) -> bool:
+    value, literal = plain_of(value), plain_of(literal)
+    return isinstance(value, bool) is isinstance(literal, bool) and bool(value == literal)
+
+
+def _kind_of(value: Any) -> str:
+    """Its type in the words of the specification."""
+    return next(kind.value for kind, types in _KINDS.items() if isinstance(value, types))
+
+
+_KINDS: dict[ParameterType, tuple[type, ...]] = {
+    ParameterType.STRING: (str,),
+    ParameterType.BOOLEAN: (bool,),
+    ParameterType.NUMBER_INTEGER: (int, float),
+    ParameterType.NUMBER_DOUBLE: (int, float),
+    ParameterType.LIST: (list,),
+    ParameterType.STRUCT: (dict,),
+    ParameterType.TASK_FINAL_STATUS: (dict,),
+}
+"""A cluster knows one kind of number: 1.5 is taken for an integer, too, as there."""

@@ -4,22 +4,27 @@ The engine applies the steps, asks again, and stops when there are none but what
 records is consulted, a run goes on after a crash exactly where it was.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from embedded.control_plane.engine.collected import dag_outputs, items_of, loop_outputs
 from embedded.control_plane.engine.condition import evaluate_condition
-from embedded.control_plane.engine.inputs import resolve_inputs
+from embedded.control_plane.engine.inputs import Resolver, check_templates
+from embedded.control_plane.engine.job import task_job_of
 from embedded.control_plane.engine.plan import decide_dag, decide_loop
-from embedded.control_plane.engine.records import ROOT, Records, TaskKind, TaskRecord, TaskState, child_path
+from embedded.control_plane.engine.records import (
+    ROOT,
+    Records,
+    TaskKind,
+    TaskRecord,
+    TaskState,
+    child_path,
+)
 from embedded.control_plane.engine.spec import Component, Dag, PipelineSpec, Task
-from embedded.control_plane.engine.values import Artifact, Values, plain_of
+from embedded.control_plane.engine.values import Values
 from ratchet.core.errors import DataRejected
 
 _NOTHING = Values()
-_MAX_ITEMS = 10_000
-"""Iterations of one loop; more is a mistake, or wants a batch of items each."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,13 @@ Step = Begin | End
 
 @dataclass(frozen=True)
 class Walk:
-    """One look at a run. job: the values of job-wide placeholders."""
+    """One look at a run. job: the values of job-wide placeholders. is_lenient: see inputs.py and collected.py."""
 
     spec: PipelineSpec
     records: Records
     job: Mapping[str, str]
     is_canceling: bool = False
+    is_lenient: bool = False
 
     def steps(self) -> Iterator[Step]:
         """Everything that may happen now. Nothing when the run is over, or waits for its running leaves."""
@@ -81,7 +87,8 @@ class Walk:
         assert dag is not None, f"{path} was opened as a group, but is a leaf"
         children = {name: record for name in dag.tasks if (record := self.records.get(child_path(path, name)))}
         states = {name: record.state for name, record in children.items()}
-        decision = decide_dag(dag, states, is_canceling=self.is_canceling)
+        refused = frozenset(name for name, record in children.items() if record.is_refused)
+        decision = decide_dag(dag, states, is_canceling=self.is_canceling, refused=refused)
         if decision.final_state:
             yield _end_of_dag(path, dag, children, decision.final_state)
             return
@@ -113,12 +120,10 @@ class Walk:
             is_canceling=self.is_canceling,
         )
         if decision.final_state:
-            yield _end_of_loop(loop, component, list(iterations.values()), decision.final_state)
+            yield self._end_of_loop(loop, component, list(iterations.values()), decision.final_state)
             return
         for index in decision.start:
-            inputs = _iteration_inputs(loop.inputs, task, index)
-            name = str(index)
-            yield Begin(child_path(loop.path, index), name, f"{loop.display_name} {index}", TaskKind.ITERATION, inputs)
+            yield self._begin_iteration(loop, task, component, index)
         for record in iterations.values():
             if not record.state.is_final:
                 yield from self._dag_steps(record.path, component, record.inputs)
@@ -132,8 +137,11 @@ class Walk:
         inputs = Values()
         try:
             component = self.spec.component_of(task)
-            job = {**self.job, "pipeline_task_name": name, "pipeline_task_uuid": path}
-            inputs = resolve_inputs(task, component, group=group, sibling=children.__getitem__, job=job)
+            job = {**self.job, **task_job_of(self.job, path, name)}
+            resolver = Resolver(group, children.__getitem__, job, self.is_lenient)
+            inputs = resolver.inputs_of(task, component)
+            if not self.is_lenient:
+                check_templates(task, inputs, self._words_of(component))
             condition = task.trigger_policy.condition
             if condition and not evaluate_condition(condition, inputs.parameters):
                 return End(
@@ -142,11 +150,40 @@ class Walk:
                     error=f"the condition is false: {condition}",
                     begin=Begin(path, name, display_name, kind, inputs),
                 )
-            num_items = _num_items(inputs, task) if task.is_loop else 0
+            num_items = len(items_of(inputs, task)) if task.is_loop else 0
         except DataRejected as error:
             begin = Begin(path, name, display_name, kind, inputs)
             return End(path, TaskState.FAILED, error=str(error), begin=begin)
         return Begin(path, name, display_name, kind, inputs, num_items)
+
+    def _begin_iteration(self, loop: TaskRecord, task: Task, component: Component, index: int) -> Step:
+        path, name = child_path(loop.path, index), f"{loop.display_name} {index}"
+        item, inputs = items_of(loop.inputs, task)[index], loop.inputs
+        try:
+            if task.artifact_iterator:
+                artifacts = {**inputs.artifacts, task.artifact_iterator.item_input: (item,)}
+                inputs = inputs.model_copy(update={"artifacts": artifacts})
+            else:
+                resolver = Resolver(inputs, self.records.__getitem__, self.job, self.is_lenient)
+                inputs = resolver.iteration_of(inputs, task, component, item)
+        except DataRejected as error:
+            begin = Begin(path, str(index), name, TaskKind.ITERATION, Values())
+            return End(path, TaskState.FAILED, error=str(error), begin=begin)
+        return Begin(path, str(index), name, TaskKind.ITERATION, inputs)
+
+    def _end_of_loop(
+        self, loop: TaskRecord, component: Component, iterations: list[TaskRecord], state: TaskState
+    ) -> End:
+        failed = next((f"item {r.name}: {r.error}" for r in iterations if r.state is TaskState.FAILED), "")
+        if state is not TaskState.SUCCEEDED:
+            return End(loop.path, state, error=failed)
+        outputs = loop_outputs(self.spec, component, iterations, is_lenient=self.is_lenient)
+        return End(loop.path, state, outputs=outputs)
+
+    def _words_of(self, component: Component) -> tuple[str, ...]:
+        executor = self.spec.deployment_spec.executors.get(component.executor_label or "")
+        container = executor.container if executor else None
+        return (*container.command, *container.args) if container else ()
 
     def _kind_of(self, task: Task) -> TaskKind:
         component = self.spec.component_of(task)
@@ -158,76 +195,11 @@ class Walk:
         return TaskKind.IMPORTER if executor.importer else TaskKind.CONTAINER
 
 
-def _num_items(inputs: Values, task: Task) -> int:
-    num_items = len(_items_of(inputs, task))
-    if num_items > _MAX_ITEMS:
-        raise DataRejected(f"the loop has {num_items} items; the limit is {_MAX_ITEMS}. Give each iteration a batch.")
-    return num_items
-
-
-def _items_of(inputs: Values, task: Task) -> "list[Any] | tuple[Artifact, ...]":
-    if task.artifact_iterator:
-        return inputs.artifacts.get(task.artifact_iterator.items.input_artifact, ())
-    assert task.parameter_iterator is not None, "only loops have items"
-    source = task.parameter_iterator.items
-    raw = source.raw if source.raw is not None else inputs.parameters.get(source.input_parameter or "")
-    try:
-        items = json.loads(raw) if isinstance(raw, str) else raw
-    except ValueError:
-        items = raw
-    if isinstance(items, dict):
-        items = list(items.items())
-    if not isinstance(items, list):
-        raise DataRejected(f"the loop's items are {items!r}, not a list.")
-    return plain_of(items)
-
-
-def _iteration_inputs(inputs: Values, task: Task, index: int) -> Values:
-    item = _items_of(inputs, task)[index]
-    if task.artifact_iterator:
-        artifacts = {**inputs.artifacts, task.artifact_iterator.item_input: (item,)}
-        return inputs.model_copy(update={"artifacts": artifacts})
-    assert task.parameter_iterator is not None, "only loops have items"
-    return inputs.model_copy(update={"parameters": {**inputs.parameters, task.parameter_iterator.item_input: item}})
-
-
 def _end_of_dag(path: str, dag: Dag, children: Mapping[str, TaskRecord], state: TaskState) -> End:
-    failed = next((f"{name}: {child.error}" for name, child in children.items() if child.state is TaskState.FAILED), "")
-    outputs = _dag_outputs(dag, children) if state is TaskState.SUCCEEDED else Values()
-    return End(path, state, outputs=outputs, error=failed)
-
-
-def _dag_outputs(dag: Dag, children: Mapping[str, TaskRecord]) -> Values:
-    """For each output the first source that has a value: of several, all but one branch were skipped."""
-    parameters: dict[str, Any] = {}
-    for key, output in dag.outputs.parameters.items():
-        for choice in output.selectors:
-            produced = children[choice.producer_subtask].outputs.parameters
-            if choice.output_parameter_key in produced:
-                parameters[key] = produced[choice.output_parameter_key]
-                break
-    artifacts: dict[str, tuple[Artifact, ...]] = {}
-    for key, selected in dag.outputs.artifacts.items():
-        for option in selected.artifact_selectors:
-            made = children[option.producer_subtask].outputs.artifacts
-            if option.output_artifact_key in made:
-                artifacts[key] = made[option.output_artifact_key]
-                break
-    return Values(parameters=parameters, artifacts=artifacts)
-
-
-def _end_of_loop(loop: TaskRecord, component: Component, iterations: list[TaskRecord], state: TaskState) -> End:
-    failed = next((f"item {r.name}: {r.error}" for r in iterations if r.state is TaskState.FAILED), "")
-    assert component.dag is not None, "a loop's component has a dag"
-    outputs = component.dag.outputs
-    collected = Values(
-        parameters={
-            key: [r.outputs.parameters[key] for r in iterations if key in r.outputs.parameters]
-            for key in outputs.parameters
-        },
-        artifacts={
-            key: tuple(artifact for r in iterations for artifact in r.outputs.artifacts.get(key, ()))
-            for key in outputs.artifacts
-        },
+    failures = (
+        f"{name}: {child.error}"
+        for name, child in children.items()
+        if child.state is TaskState.FAILED and not dag.tasks[name].is_hook
     )
-    return End(loop.path, state, outputs=collected if state is TaskState.SUCCEEDED else Values(), error=failed)
+    outputs = dag_outputs(dag, children) if state is TaskState.SUCCEEDED else _NOTHING
+    return End(path, state, outputs=outputs, error=next(failures, ""))
