@@ -7,18 +7,14 @@ import typer
 from typer.core import TyperGroup
 
 from ratchet import __version__
+from ratchet.commands.exit_codes import INTERRUPTED, epilog
 from ratchet.commands.output import print_anything, print_error
 from ratchet.core.errors import RatchetError
 from ratchet.settings import settings_from_env
 
-_EPILOG = (
-    "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 data rejected · 4 policy or task file wrong · "
-    "5 settings wrong · 6 somebody was first · 7 not found · 8 a server is unavailable · "
-    "9 the run ended well and promoted no model"
-)
 app = typer.Typer(
     name="ratchet",
-    epilog=_EPILOG,
+    epilog=epilog(),
     no_args_is_help=True,
     cls=TyperGroup,
     pretty_exceptions_enable=False,
@@ -65,4 +61,4 @@ def main() -> None:
         print_error(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)

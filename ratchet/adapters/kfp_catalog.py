@@ -44,8 +44,10 @@ class KfpPipelineCatalog:
         pipeline_id = self._pipeline_id(pipeline)
         versions = [] if pipeline_id is None else self._versions(pipeline, pipeline_id, limit=1)
         if not versions:
+            known = ", ".join(each.pipeline for each in self.list_pipelines()) or "none"
             raise NotFound(
-                f"Pipeline {pipeline!r} is not published at {self._api.endpoint}. Run `ratchet pipelines publish`."
+                f"Pipeline {pipeline!r} is not published at {self._api.endpoint}; known: {known}. "
+                "`ratchet pipelines publish` uploads those that are compiled."
             )
         return versions[0]
 

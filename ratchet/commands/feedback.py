@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ratchet.commands.output import JsonFlag, TaskOption, print_json, print_rows, stderr, stdout
+from ratchet.commands.names import TaskOption
+from ratchet.commands.output import JsonFlag, print_json, print_rows, stderr, stdout
 
 if TYPE_CHECKING:
     from ratchet.core.payloads import Feedback

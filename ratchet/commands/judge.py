@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ratchet.commands.names import check_task, complete_task
 from ratchet.commands.output import JsonFlag, print_json, stderr
 from ratchet.config_files import load_model
 from ratchet.core.errors import DataRejected, NotFound
@@ -34,7 +35,7 @@ def judge_() -> None:
 def replay(
     trace: Annotated[Path | None, typer.Argument(help="Requests, one JSON line each.", show_default=False)] = None,
     rollout: Annotated[str | None, typer.Option(help="Run id of a recorded rollout, instead of a trace.")] = None,
-    task: Annotated[str | None, typer.Option("--task", "-t", help="Its task.")] = None,
+    task: Annotated[str | None, typer.Option("--task", "-t", help="Its task.", autocompletion=complete_task)] = None,
     policy_path: Annotated[Path, typer.Option("--policy", help="A rollout policy (YAML), for a trace.")] = (
         _EMBEDDED_POLICY
     ),
@@ -57,6 +58,7 @@ def replay(
         differences: list[str] = []
     else:
         assert rollout is not None and task is not None
+        check_task(task)
         verdict, history, differences = _replay_rollout(task, rollout)
         title = f"Replay of rollout {rollout} of {task}"
     _show(verdict, history, title=title, report=report, picture=picture)

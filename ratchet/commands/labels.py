@@ -10,7 +10,8 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from ratchet.commands.output import JsonFlag, TaskOption, print_json, stderr, stdout
+from ratchet.commands.names import TaskOption
+from ratchet.commands.output import JsonFlag, print_json, stderr, stdout
 
 if TYPE_CHECKING:
     from ratchet.actions.datasets import Pending

@@ -7,13 +7,27 @@ from uuid import uuid4
 
 import typer
 
+from ratchet.commands.names import check_task, complete_task
 from ratchet.commands.output import JsonFlag, print_json, print_rows, stderr
 from ratchet.core.errors import NotFound
 from ratchet.core.ledger import LedgerEntry, champion_of
 from ratchet.core.registered import AliasChange, KnownModel, find_model, merge_models, plan_aliases
 
-TaskArgument = Annotated[str | None, typer.Argument(help="Name of the task.", show_default=False)]
-TaskAlias = Annotated[str | None, typer.Option("--task", "-t", help="The same, as an option.", show_default=False)]
+TaskArgument = Annotated[
+    str | None,
+    typer.Argument(help="Name of the task.", show_default=False, callback=check_task, autocompletion=complete_task),
+]
+TaskAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        "-t",
+        help="The same, as an option.",
+        show_default=False,
+        callback=check_task,
+        autocompletion=complete_task,
+    ),
+]
 
 
 def add_to(app: typer.Typer) -> None:

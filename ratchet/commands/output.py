@@ -23,7 +23,6 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys
 _ISO_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?(Z|\+00:00)")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-TaskOption = Annotated[str, typer.Option("--task", "-t", help="Name of the task, as in configs/tasks/<task>.yaml.")]
 
 
 def print_anything() -> None:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ratchet.commands.output import JsonFlag, TaskOption, print_json, print_rows, stderr, stdout
+from ratchet.commands.names import TaskOption, complete_pipeline, complete_schedule, known_text
+from ratchet.commands.output import JsonFlag, print_json, print_rows, stderr, stdout
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ratchet.core.ports import Schedule
 
 APPLY_WITHIN_S = 60.0
@@ -29,6 +32,7 @@ def add_to(app: typer.Typer) -> None:
 @pipelines.command("compile")
 def compile_(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a file is stale.")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Compile the pipelines to pipelines/compiled/*.yaml, which is committed.
 
@@ -38,10 +42,14 @@ def compile_(
 
     compiled = compile_all(write=not check)
     stale = [each for each in compiled if not each.is_current] if check else []
-    for each in compiled:
-        stdout.print(f"{'current' if each.is_current else 'stale' if check else 'written'}  {each.path}", markup=False)
-    for each in stale:
-        stdout.print(each.diff, markup=False)
+    states = ["current" if each.is_current else "stale" if check else "written" for each in compiled]
+    if as_json:
+        print_json([{"path": str(each.path), "state": state} for each, state in zip(compiled, states, strict=True)])
+    else:
+        for each, state in zip(compiled, states, strict=True):
+            stdout.print(f"{state}  {each.path}", markup=False)
+        for each in stale:
+            stdout.print(each.diff, markup=False)
     if stale:
         stderr.print("Run `ratchet pipelines compile` and commit the files.")
         raise typer.Exit(1)
@@ -89,7 +97,7 @@ def list_(as_json: JsonFlag = False) -> None:
 
 @schedules.command("add")
 def schedule_add(
-    pipeline: Annotated[str, typer.Argument(help="Name of a published pipeline.")],
+    pipeline: Annotated[str, typer.Argument(help="Name of a published pipeline.", autocompletion=complete_pipeline)],
     task: TaskOption,
     cron: Annotated[
         str,
@@ -107,7 +115,6 @@ def schedule_add(
     from ratchet import wiring
     from ratchet.core.cron import check_cron
 
-    wiring.task_spec(task)
     made = wiring.pipeline_catalog().create_schedule(
         pipeline, name=name or f"{pipeline}-{task}", cron=check_cron(cron), parameters={"task": task}
     )
@@ -219,13 +226,45 @@ def _now() -> datetime:
 
 @schedules.command("delete")
 def schedule_delete(
-    schedule_id: Annotated[str, typer.Argument(help="As `ratchet pipelines schedule list` shows.")],
+    schedule: Annotated[
+        str,
+        typer.Argument(
+            help="Its name or id, as `ratchet pipelines schedule list` shows them.", autocompletion=complete_schedule
+        ),
+    ],
+    as_json: JsonFlag = False,
 ) -> None:
     """Delete a schedule; runs that it started go on.
 
-    Example: ratchet pipelines schedule delete 1f0c…
+    One of configs/schedules.yaml comes back unless it is taken out of that file.
+
+    Examples: ratchet pipelines schedule delete digits-drift · ratchet pipelines schedule delete 1f0c7c1e-…
     """
     from ratchet import wiring
+    from ratchet.core.schedules import digest_in
 
-    wiring.pipeline_catalog().delete_schedule(schedule_id)
-    stderr.print(f"deleted {schedule_id}", markup=False)
+    catalog = wiring.pipeline_catalog()
+    found = find_schedule(catalog.list_schedules(), schedule)
+    catalog.delete_schedule(found.schedule_id)
+    if as_json:
+        print_json({"deleted": found.model_dump(mode="json")})
+        return
+    stderr.print(f"deleted {found.name} ({found.schedule_id})", markup=False)
+    if digest_in(found) is not None:
+        stderr.print("configs/schedules.yaml manages it: take it out there, or it comes back", markup=False)
+
+
+def find_schedule(schedules: "Sequence[Schedule]", wanted: str) -> "Schedule":
+    """By id, else by a name that only one has. NotFound and DataRejected name what there is."""
+    from ratchet.core.errors import DataRejected, NotFound
+
+    if by_id := [each for each in schedules if each.schedule_id == wanted]:
+        return by_id[0]
+    named = [each for each in schedules if each.name == wanted]
+    if not named:
+        known = known_text([each.name for each in schedules])
+        raise NotFound(f"There is no schedule {wanted!r}; {known}. `ratchet pipelines schedule list` shows them.")
+    if len(named) > 1:
+        ids = ", ".join(each.schedule_id for each in named)
+        raise DataRejected(f"{len(named)} schedules are named {wanted!r}: {ids}. Give the id of one.")
+    return named[0]

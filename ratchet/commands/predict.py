@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ratchet.commands.output import JsonFlag, TaskOption, print_rows
+from ratchet.commands.names import TaskOption
+from ratchet.commands.output import JsonFlag, print_rows
 from ratchet.core.errors import DataRejected, NotFound, Unavailable
 
 _ROWS_A_REQUEST = 64

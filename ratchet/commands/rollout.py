@@ -8,7 +8,8 @@ from uuid import uuid4
 
 import typer
 
-from ratchet.commands.output import JsonFlag, TaskOption, print_json, stderr, stdout
+from ratchet.commands.names import TaskOption
+from ratchet.commands.output import JsonFlag, print_json, stderr, stdout
 from ratchet.core.ledger import LedgerEntry, champion_of
 from ratchet.core.rollout.policy import RolloutPolicy
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ratchet.commands.output import JsonFlag, TaskOption, print_json, print_rows, stderr, stdout
+from ratchet.commands import run_pipeline
+from ratchet.commands.names import OnlyTaskOption, TaskOption, complete_run, known_text
+from ratchet.commands.output import JsonFlag, print_json, print_rows, stderr, stdout
 from ratchet.core.errors import Conflict, DataRejected, NotFound, RatchetError, Unavailable
 from ratchet.core.ports import Pipelines, RunState
 from ratchet.core.trigger import Skip, TriggerPolicy, plan_request
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 run_group = typer.Typer(help="Start a pipeline by hand.", no_args_is_help=True)
 runs = typer.Typer(help="Look at pipeline runs.", no_args_is_help=True)
 
-RunArgument = Annotated[str, typer.Argument(help="Display name, run id, its first characters, or latest.")]
+RunArgument = Annotated[
+    str, typer.Argument(help="Display name, run id, its first characters, or latest.", autocompletion=complete_run)
+]
 TimeoutOption = Annotated[float, typer.Option(min=1, help="Seconds to wait for the end of the run.")]
 _GOOD = ("SUCCEEDED", "SKIPPED")
 _ARTIFACT_COLUMNS = ("task_id", "output", "type", "uri")
@@ -34,6 +38,7 @@ _WAIT_HELP = "Follow the run to its end. Exit 0: promoted; 1: the run failed; 9:
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this group."""
+    run_pipeline.add_to(run_group)
     app.add_typer(run_group, name="run")
     app.add_typer(runs, name="runs")
 
@@ -169,7 +174,7 @@ def _refusal(skip: Skip, *, is_empty: bool) -> RatchetError:
 
 @runs.command("list")
 def list_(
-    task: Annotated[str | None, typer.Option("--task", "-t", help="Only runs of this task.")] = None,
+    task: OnlyTaskOption = None,
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
@@ -412,11 +417,12 @@ def find_run(pipelines: Pipelines, run: str) -> RunState:
     try:
         return pipelines.fetch_run(run)
     except NotFound:
-        if len(run) < _SHORTEST_PREFIX:
-            raise
-        matching = [each for each in pipelines.list_runs(limit=_LONGEST_SEARCH) if each.run_id.startswith(run)]
+        newest = pipelines.list_runs(limit=_LONGEST_SEARCH)
+        is_prefix = len(run) >= _SHORTEST_PREFIX
+        matching = [each for each in newest if is_prefix and each.run_id.startswith(run)]
         if not matching:
-            raise
+            known = known_text(list(dict.fromkeys(each.name for each in newest)))
+            raise NotFound(f"There is no run {run!r}; {known}. `ratchet runs list` shows them.") from None
     if len(matching) > 1:
         names = ", ".join(f"{each.run_id} ({each.name})" for each in matching[:5])
         raise DataRejected(f"{len(matching)} runs have ids that begin with {run!r}: {names}. Write more of it.")

@@ -6,12 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from rich.text import Text
 
 from ratchet.actions.run_outcomes import RunOutcomes
+from ratchet.commands import exit_codes
 from ratchet.commands.output import stderr
 from ratchet.core.errors import RatchetError
 from ratchet.core.outcome import NOT_PROMOTED, Outcome
 from ratchet.core.ports import RunState, RunTask
 
-NOT_PROMOTED_CODE = 9
+NOT_PROMOTED_CODE = exit_codes.NOT_PROMOTED
 """Exit code of a run that is green and left the champion as it was."""
 _NUM_READERS = 8
 _GOOD = ("SUCCEEDED", "SKIPPED")

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from ratchet.commands.output import JsonFlag, TaskOption, print_json, print_rows, stderr, stdout
+from ratchet.commands.names import OnlyTaskOption, TaskOption
+from ratchet.commands.output import JsonFlag, print_json, print_rows, stderr, stdout
 from ratchet.commands.sensor_view import TICK_COLUMNS, status_text, tick_row
-from ratchet.core.errors import NotFound, RatchetError, SettingsError, Unavailable
+from ratchet.core.errors import RatchetError, SettingsError, Unavailable
 
 if TYPE_CHECKING:
     from sensors.label_sensor.tick import TickReport
@@ -30,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 @sensor.command()
 def status(
-    task: Annotated[str, typer.Option("--task", "-t", help="Only this task.")] = "",
+    task: OnlyTaskOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Show each task: labels against the threshold, why no run starts, the last run, what comes next.
@@ -42,7 +43,7 @@ def status(
     ratchet sensor status --task digits --json
     """
     live, why_not = _fetch_live()
-    rows = [_with_last_run(row) for row in live or _newest_of_log() if task in ("", row["task"])]
+    rows = [_with_last_run(row) for row in live or _newest_of_log() if task in (None, row["task"])]
     if as_json:
         print_json(rows)
         return
@@ -190,11 +191,7 @@ def _with_last_run(row: dict[str, Any]) -> dict[str, Any]:
 
 def _list_ticks(task: str, *, limit: int) -> list[dict[str, Any]]:
     """The log in S3, with what the running sensor has not written yet. Either will do."""
-    from ratchet import wiring
 
-    if task not in wiring.task_names():
-        known = ", ".join(wiring.task_names()) or "none"
-        raise NotFound(f"There is no task {task!r}; known: {known}.")
     live, why_not = _fetch_live()
     recent = [entry for row in live if row["task"] == task for entry in row["history"]]
     try:

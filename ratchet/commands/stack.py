@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ratchet.commands.output import JsonFlag, print_json, print_rows, stderr, stdout
 from ratchet.commands.stack_progress import show_progress
-from ratchet.core.errors import NotFound, SettingsError
+from ratchet.core.errors import DataRejected, NotFound, SettingsError
 from ratchet.settings import (
     Settings,
     load_settings,
@@ -106,9 +106,15 @@ def logs(
     service: Annotated[str, typer.Argument(help="One server; without it, all of them.")] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many lines of each log to begin with.")] = 20,
+    as_json: JsonFlag = False,
 ) -> None:
     """Print what the servers wrote. Example: `ratchet logs control_plane --follow`"""
     paths = _log_paths(service)
+    if as_json:
+        if follow:
+            raise DataRejected("--json prints one document, and --follow has no end. Leave one of the two out.")
+        print_json([row for name, path in paths.items() for row in _last_rows(name, path, lines)])
+        return
     width = max((len(name) for name in paths), default=0)
     offsets = {}
     for name, path in paths.items():
@@ -120,6 +126,11 @@ def logs(
         for name, line in _list_new_lines(paths, offsets):
             _print_log_line(name, line, width=width, is_only=bool(service))
         time.sleep(_FOLLOW_EVERY_S)
+
+
+def _last_rows(name: str, path: Path, num_lines: int) -> list[dict[str, str]]:
+    with path.open(errors="replace") as file:
+        return [{"service": name, "line": line.rstrip("\n")} for line in deque(file, maxlen=num_lines)]
 
 
 def doctor(as_json: JsonFlag = False) -> None:

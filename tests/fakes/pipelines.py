@@ -48,7 +48,8 @@ class FakePipelines:
         start_within_s: float | None = None,
     ) -> str:
         if pipeline not in self._versions:
-            raise NotFound(f"Pipeline {pipeline!r} is not published. Run `ratchet pipelines publish`.")
+            known = ", ".join(self._versions) or "none"
+            raise NotFound(f"Pipeline {pipeline!r} is not published; known: {known}. Run `ratchet pipelines publish`.")
         run_id = f"run-{next(self._numbers)}"
         self._runs[run_id] = RunState(run_id=run_id, name=run_name, state="RUNNING", created_at=self._now())
         self._experiment_of[run_id] = experiment
@@ -130,7 +131,8 @@ class FakePipelines:
         start_at: datetime | None = None,
     ) -> Schedule:
         if pipeline not in self._versions:
-            raise NotFound(f"Pipeline {pipeline!r} is not published. Run `ratchet pipelines publish`.")
+            known = ", ".join(self._versions) or "none"
+            raise NotFound(f"Pipeline {pipeline!r} is not published; known: {known}. Run `ratchet pipelines publish`.")
         schedule = Schedule(
             schedule_id=f"schedule-{next(self._numbers)}",
             name=name,
