@@ -88,16 +88,23 @@ def down(as_json: JsonFlag = False) -> None:
 
 
 def status(as_json: JsonFlag = False) -> None:
-    """Show every server; exit code 1 when one is not ready. Example: `ratchet status --json`"""
+    """Show every server, and what takes room on the disk; exit code 1 when a server is not ready.
+
+    Example: `ratchet status --json`
+    """
     from embedded.status import look_at_stack
+    from ratchet.commands.disk import disk_data, print_disk
 
     current = look_at_stack(_layout())
+    ports = {service.name: service.port for service in current.services} if current else {}
+    disk = disk_data(_layout(), guard_endpoint=f"http://127.0.0.1:{ports['guard']}" if "guard" in ports else "")
     if as_json:
-        print_json(_as_data(current))
+        print_json({**_as_data(current), "disk": disk})
     elif current is None:
         stderr.print(_NOT_RUNNING, markup=False)
     else:
         _print_status(current)
+        print_disk(disk)
     if current is None or not current.is_ready:
         raise typer.Exit(1)
 
