@@ -22,6 +22,7 @@ app = typer.Typer(
 
 _MODULES = (
     "stack",
+    "tasks",
     "labels",
     "run",
     "pipelines",

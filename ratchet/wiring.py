@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ratchet.actions.run_outcomes import RunOutcomes, StepNotes
     from ratchet.adapters.guard_service import GuardService
     from ratchet.adapters.sensor_service import SensorService
+    from ratchet.adapters.task_checks import ProcessTaskChecks
     from ratchet.core.retention import RetentionPolicy
     from ratchet.core.schedules import WantedSchedule
 
@@ -75,10 +76,19 @@ def policy_digest(task: str) -> str:
 
 
 def code_digest(task: str) -> str:
-    """The digest of the file that implements a task; "" where it is not installed. Nothing of it runs."""
-    from ratchet.tasks.user_code import source_digest_of
+    """The digest of the code that implements a task; "" where it is not installed. Nothing of it runs."""
+    from ratchet.tasks.code_collect import collect_code
 
-    return source_digest_of(task_spec(task).implementation)
+    try:
+        return collect_code(task_spec(task).implementation).digest
+    except PolicyError:
+        return ""
+
+
+def task_checks() -> "ProcessTaskChecks":
+    from ratchet.adapters.task_checks import ProcessTaskChecks
+
+    return ProcessTaskChecks()
 
 
 def schedules_path() -> "Path":

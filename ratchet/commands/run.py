@@ -57,6 +57,7 @@ def retrain(
         bool,
         typer.Option("--allow-rolled-back", help="Take the model that was rolled back last off the deny-list first."),
     ] = False,
+    check: Annotated[bool, typer.Option(help="Try the task's code on one batch before anything starts.")] = True,
     timeout_s: TimeoutOption = 3600.0,
     as_json: JsonFlag = False,
 ) -> None:
@@ -69,7 +70,10 @@ def retrain(
     from ratchet import wiring
     from ratchet.commands.run_outcome import outcome_row
     from ratchet.commands.run_view import watch
+    from ratchet.commands.tasks import require_sound
 
+    if check:
+        require_sound(wiring.task_checks().check([wiring.task_spec(task)]))
     if allow_rolled_back:
         _allow_rolled_back(task)
     started = _start(task, again=again)

@@ -108,7 +108,7 @@ def explain(task: TaskOption, as_json: JsonFlag = False) -> None:
     """
     from ratchet import wiring
     from ratchet.actions.retraining import ask_situation
-    from ratchet.core.trigger import TaskCode
+    from ratchet.core.trigger import CodeState
     from ratchet.core.trigger import explain as explain_gates
     from sensors.label_sensor.policies import PolicyFiles
     from sensors.label_sensor.rivals import rivals_of
@@ -129,7 +129,7 @@ def explain(task: TaskOption, as_json: JsonFlag = False) -> None:
         signals=situation.signals,
         others=rivals_of(task, seen, priorities={each: policies.fetch(each).trigger.priority for each in seen}),
         classes=policy.classes,
-        code=TaskCode(digest=wiring.code_digest(task)),
+        code=CodeState(digest=wiring.code_digest(task)),
     )
     if as_json:
         print_json(explained.model_dump(mode="json"))

@@ -152,6 +152,7 @@ def doctor(as_json: JsonFlag = False) -> None:
         settings = load_settings()
         findings.append(Finding(name="settings", is_fine=True, detail="all names are known"))
         findings += examine_settings(settings, overridden=variables_set_in_env())
+        findings += _examine_tasks()
     except SettingsError as error:
         findings.append(Finding(name="settings", is_fine=False, detail=str(error), fix="correct or unset it"))
     rows = _settings_rows(settings or Settings())
@@ -162,6 +163,29 @@ def doctor(as_json: JsonFlag = False) -> None:
         print_rows(rows, columns=("setting", "value", "from"), as_json=False)
     if not all(finding.is_fine for finding in findings):
         raise typer.Exit(1)
+
+
+def _examine_tasks() -> "list[Finding]":
+    """Each task's file, and one batch of its code; some seconds, bounded."""
+    from embedded.doctor import Finding
+    from ratchet import wiring
+    from ratchet.core.errors import PolicyError
+
+    specs, findings = [], []
+    for task in wiring.task_names():
+        try:
+            specs.append(wiring.task_spec(task))
+        except PolicyError as error:
+            findings.append(
+                Finding(name=f"task {task}", is_fine=False, detail=str(error), fix="correct the task's file")
+            )
+    for report in wiring.task_checks().check(specs):
+        fix = "" if report.is_fine else f"correct it; ratchet tasks check {report.task}"
+        detail = report.problem or (
+            f"not checked here: {report.not_checked}" if report.not_checked else "its code trains"
+        )
+        findings.append(Finding(name=f"task {report.task}", is_fine=report.is_fine, detail=detail, fix=fix))
+    return findings
 
 
 def _layout() -> "Layout":

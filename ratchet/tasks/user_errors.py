@@ -10,6 +10,8 @@ from ratchet.core.errors import RatchetError
 _LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib/python3\.\d+/|^<frozen ")
 _ROOT = Path(ratchet.__file__).parents[1]
 _PRODUCT_DIRS = tuple(f"{_ROOT / name}/" for name in ("ratchet", "components", "pipelines", "sensors", "embedded"))
+_EXAMPLE = f"{_ROOT}/ratchet/tasks/digits.py"
+"""Ours, and to be edited or copied like a user's."""
 _COMPONENT_FILE = "ephemeral_component.py"
 """Where KFP's executor puts the source of a component, which is ours."""
 _WORDS_MAX = 600
@@ -24,11 +26,11 @@ def sentence_of(error: BaseException) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """`/work/my_task.py, line 12, in loss`: the innermost frame outside of libraries, and of ours if it can."""
+    """`/work/my_task.py, line 12, in loss`: the innermost frame of the user's code; "" when it has none."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _LIBRARY.search(frame.filename)]
-    chosen = [frame for frame in frames if _is_users(frame.filename)] or frames
+    chosen = [frame for frame in frames if _is_users(frame.filename)]
     if not chosen:
         return place_of(error.__cause__) if error.__cause__ is not None else ""
     frame = chosen[-1]
@@ -43,7 +45,8 @@ def is_user_error(error: BaseException) -> bool:
 
 
 def _is_users(filename: str) -> bool:
-    return not filename.startswith(_PRODUCT_DIRS) and not filename.endswith(f"/{_COMPONENT_FILE}")
+    is_ours = filename.startswith(_PRODUCT_DIRS) and filename != _EXAMPLE
+    return not is_ours and not filename.endswith(f"/{_COMPONENT_FILE}")
 
 
 def _words_of(error: BaseException) -> str:

@@ -11,15 +11,14 @@ import threading
 from ratchet import wiring
 from ratchet.actions.schedules import reconcile_schedules
 from ratchet.core.errors import RatchetError, SettingsError
-from ratchet.core.trigger import TaskCode
 from ratchet.settings import Settings
-from ratchet.tasks.user_code import source_digest_of
 from sensors.label_sensor.app import Service, make_app
 from sensors.label_sensor.loop import SensorLoop
 from sensors.label_sensor.metrics import SensorMetrics
 from sensors.label_sensor.policies import PolicyFiles
 from sensors.label_sensor.rivals import rivals_of
 from sensors.label_sensor.schedule_keeper import ScheduleKeeper
+from sensors.label_sensor.task_code import TaskCodes
 from sensors.label_sensor.tick import TickReport, tick
 from sensors.label_sensor.tick_archive import TickArchive, TickWriter
 from sensors.label_sensor.tick_log import TickLog
@@ -43,6 +42,7 @@ def make_service(settings: Settings) -> Service:
     """The loop, its memory and its numbers, over the real ports."""
     policies, metrics, turn = PolicyFiles(), SensorMetrics(), threading.Lock()
     ticks = TickLog(by=socket.gethostname())
+    codes = TaskCodes(wiring.code_digest, lambda task: wiring.task_checks().check([wiring.task_spec(task)])[0])
     writer = TickWriter(ticks, TickArchive(wiring.object_store(), bucket=settings.ratchet_bucket))
 
     keeper = ScheduleKeeper(
@@ -64,7 +64,8 @@ def make_service(settings: Settings) -> Service:
             wiring.retrain_ports(),
             policies.fetch(task),
             task=task,
-            code=TaskCode(digest=source_digest_of(policies.fetch(task).implementation)),
+            code=codes.look(task, policy_digest=policies.fetch(task).digest),
+            try_code=lambda: codes.try_out(task, policy_digest=policies.fetch(task).digest),
             others=lambda: rivals_of(task, loop.last_seen(), priorities=loop.priorities()),
             turn=turn,
             tell=loop.see,

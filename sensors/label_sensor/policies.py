@@ -17,8 +17,6 @@ class TaskPolicy:
     """Of the task file and all its policies: part of the run key."""
     classes: tuple[str, ...] = ()
     """Of the task: what `per_class_min` asks for."""
-    implementation: str = ""
-    """`module:class` of the task's code."""
 
 
 class PolicyFiles:
@@ -39,8 +37,9 @@ class PolicyFiles:
                 wiring.task_spec.cache_clear()
             if task not in self._by_task:
                 trigger = wiring.policy(task, "trigger", TriggerPolicy)
-                spec, digest = wiring.task_spec(task), wiring.policy_digest(task)
-                self._by_task[task] = TaskPolicy(trigger, digest, spec.classes, spec.implementation)
+                classes = wiring.task_spec(task).classes
+                digest = wiring.policy_digest(task)
+                self._by_task[task] = TaskPolicy(trigger=trigger, digest=digest, classes=classes)
             return self._by_task[task]
 
 

@@ -12,10 +12,10 @@ from ratchet.core.errors import Conflict
 from ratchet.core.labels import landed_at_of
 from ratchet.core.trigger import (
     UNKNOWN_CODE,
+    CodeState,
     Rival,
     Skip,
     SkipCode,
-    TaskCode,
     Trigger,
     TriggerCode,
     plan_tick,
@@ -86,15 +86,21 @@ def tick(
     others: Callable[[], Sequence[Rival]] = no_others,
     turn: AbstractContextManager[object] | None = None,
     tell: Callable[[TickReport], None] = tell_nobody,
-    code: TaskCode = UNKNOWN_CODE,
+    code: CodeState = UNKNOWN_CODE,
+    try_code: Callable[[], CodeState] | None = None,
     at: Hook = no_hook,
 ) -> TickReport:
     """Look at a task once, and start a run when its labels are worth one.
 
     others: the other tasks as last seen. turn: held from the decision until `tell` knows of the run, so that of several
-    tasks that are looked at together each knows what the others have just started. code: of the task, as checked last.
+    tasks that are looked at together each knows what the others have just started. code: of the task, as it is known.
+    try_code: tries it, for seconds; asked once a run is due, outside of the turn.
     """
     situation = ask_situation(ports, task=task, at=at)
+    if try_code is not None and isinstance(
+        decide(situation, policy, task=task, ports=ports, others=others(), code=code), Trigger
+    ):
+        code = try_code()
     with turn or nullcontext():
         decision = decide(situation, policy, task=task, ports=ports, others=others(), code=code)
         report = report_of(situation, decision, policy, task=task, ports=ports)
@@ -148,7 +154,7 @@ def decide(
     task: str,
     ports: RetrainPorts,
     others: Sequence[Rival] = (),
-    code: TaskCode = UNKNOWN_CODE,
+    code: CodeState = UNKNOWN_CODE,
 ) -> Trigger | Skip:
     return plan_tick(
         situation.backlog,

@@ -16,9 +16,10 @@ from ratchet.cli import app
 from ratchet.commands.run import _start
 from ratchet.commands.run_logs import news_in
 from ratchet.commands.run_view import depth_of, duration_s_of, short_error, tree_order
-from ratchet.core.errors import Conflict, DataRejected, NotFound, Unavailable
+from ratchet.core.errors import Conflict, DataRejected, NotFound, PolicyError, Unavailable
 from ratchet.core.outcome import Ended
 from ratchet.core.ports import RunArtifact, RunTask
+from ratchet.core.task_checks import CheckResult, TaskReport
 from ratchet.core.verdict import Reason, Verdict
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FakeLabelStore
@@ -26,6 +27,23 @@ from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.pipelines import FakePipelines
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
+
+
+class FakeTaskChecks:
+    problem = ""
+
+    def check(self, specs):
+        failed = CheckResult(task="digits", check="loss", state="failed", text=self.problem)
+        return [TaskReport(task="digits", implementation="m:C", results=(failed,) if self.problem else ())]
+
+
+def test_a_task_that_cannot_train_starts_nothing_unless_a_person_insists(ports, monkeypatch):
+    monkeypatch.setattr(FakeTaskChecks, "problem", "NameError: name 'foo' is not defined (/w/t.py, line 3, in loss)")
+    refused = invoke("run", "retrain", "--task", "digits", "--again")
+    assert isinstance(refused.exception, PolicyError)
+    assert "/w/t.py, line 3" in str(refused.exception) and "--no-check" in str(refused.exception)
+    assert ports.pipelines.list_runs() == []
+    assert invoke("run", "retrain", "--task", "digits", "--again", "--no-check").exit_code == 0
 
 
 @pytest.fixture
@@ -43,6 +61,7 @@ def ports(monkeypatch) -> RetrainPorts:
     monkeypatch.setattr(wiring, "pipelines", lambda: made.pipelines)
     monkeypatch.setattr(wiring, "run_journal", lambda: made.journal)
     monkeypatch.setattr(wiring, "policy_digest", lambda task: "p")
+    monkeypatch.setattr(wiring, "task_checks", FakeTaskChecks)
     monkeypatch.setattr(wiring, "run_outcomes", lambda: RunOutcomes(objects, "ratchet"))
     return made
 

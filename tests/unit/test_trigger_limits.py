@@ -7,12 +7,12 @@ import pytest
 
 from ratchet.core.trigger import (
     Backlog,
+    CodeState,
     LastRun,
     Rival,
     RunEnd,
     RunStart,
     Skip,
-    TaskCode,
     Trigger,
     TriggerPolicy,
     explain,
@@ -226,10 +226,10 @@ def final(summary: str = "finetune: NameError: name 'foo' is not defined", **fie
 @pytest.mark.parametrize(
     ("given", "code"),
     [
-        pytest.param({"last": final(), "code": TaskCode(digest="old")}, "needs_change", id="the-same-again"),
+        pytest.param({"last": final(), "code": CodeState(digest="old")}, "needs_change", id="the-same-again"),
         pytest.param({"last": final()}, "needs_change", id="code-that-is-not-here"),
         pytest.param({"last": final(code_digest="")}, "needs_change", id="code-that-was-not-known"),
-        pytest.param({"last": final(), "code": TaskCode(digest="new")}, "retry", id="the-code-was-edited"),
+        pytest.param({"last": final(), "code": CodeState(digest="new")}, "retry", id="the-code-was-edited"),
         pytest.param({"last": final(), "policy_digest": "q"}, "threshold", id="a-policy-was-changed"),
         pytest.param(
             {"last": final(), "backlog": DUE.model_copy(update={"shard_keys": (*DUE.shard_keys, "pets/c")})},
@@ -237,8 +237,8 @@ def final(summary: str = "finetune: NameError: name 'foo' is not defined", **fie
             id="new-labels",
         ),
         pytest.param({"last": final(is_retryable=True)}, "retry", id="a-server-was-down"),
-        pytest.param({"code": TaskCode(digest="d", problem="NameError")}, "broken_task", id="found-before-it-ran"),
-        pytest.param({"code": TaskCode(digest="d")}, "threshold", id="checked-and-well"),
+        pytest.param({"code": CodeState(digest="d", problem="NameError")}, "broken_task", id="found-before-it-ran"),
+        pytest.param({"code": CodeState(digest="d")}, "threshold", id="checked-and-well"),
     ],
 )
 def test_what_no_retry_can_mend_waits_for_a_change_or_a_person(given, code):

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from ratchet.core.labels import landed_at_of
 from ratchet.core.signals import Signal
-from ratchet.core.trigger.facts import UNKNOWN_CODE, Backlog, LastRun, Rival, RunStart, TaskCode
+from ratchet.core.trigger.facts import UNKNOWN_CODE, Backlog, CodeState, LastRun, Rival, RunStart
 from ratchet.core.trigger.policy import Condition, TriggerPolicy
 
 
@@ -34,7 +34,7 @@ class Evidence:
     signals: Sequence[Signal] = ()
     others: Sequence[Rival] = ()
     classes: Sequence[str] = ()
-    code: TaskCode = UNKNOWN_CODE
+    code: CodeState = UNKNOWN_CODE
 
     @cached_property
     def conditions(self) -> Condition:

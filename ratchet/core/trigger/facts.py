@@ -103,7 +103,7 @@ class Trigger(_Value):
     """The limits of the policy that a person's request went past."""
 
 
-class TaskCode(_Value):
+class CodeState(_Value):
     """What is known of the code that implements a task, here."""
 
     digest: str = ""
@@ -112,7 +112,7 @@ class TaskCode(_Value):
     """Why it cannot train, as `ratchet tasks check` says; "" when it can, or when nobody could try."""
 
 
-UNKNOWN_CODE = TaskCode()
+UNKNOWN_CODE = CodeState()
 
 
 class Skip(_Value):

@@ -10,13 +10,13 @@ from ratchet.core.trigger.facts import (
     UNKNOWN_CODE,
     Backlog,
     Check,
+    CodeState,
     Explanation,
     LastRun,
     Rival,
     RunStart,
     Skip,
     SkipCode,
-    TaskCode,
     Trigger,
     TriggerCode,
 )
@@ -39,7 +39,7 @@ def plan_tick(
     signals: Sequence[Signal] = (),
     others: Sequence[Rival] = (),
     classes: Sequence[str] = (),
-    code: TaskCode = UNKNOWN_CODE,
+    code: CodeState = UNKNOWN_CODE,
 ) -> Trigger | Skip:
     """Whether the sensor starts a run now: when every gate is open.
 
@@ -95,7 +95,7 @@ def explain(
     signals: Sequence[Signal] = (),
     others: Sequence[Rival] = (),
     classes: Sequence[str] = (),
-    code: TaskCode = UNKNOWN_CODE,
+    code: CodeState = UNKNOWN_CODE,
 ) -> Explanation:
     """Every gate of `plan_tick` with its numbers, also those behind a shut one, and what came of them."""
     evidence = Evidence(
