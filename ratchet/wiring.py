@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ratchet.actions.guarding import GuardPorts
+    from ratchet.actions.model_classes import ClassesInUse
     from ratchet.actions.model_files import ModelFiles
     from ratchet.actions.retention import RetentionPorts
     from ratchet.actions.retraining import RetrainPorts
@@ -240,6 +241,13 @@ def feedback_store() -> ports.FeedbackStore:
     from ratchet.adapters.s3_payloads import S3FeedbackStore
 
     return S3FeedbackStore(object_store(), bucket=settings().ratchet_bucket)
+
+
+@lru_cache
+def classes_in_use() -> "ClassesInUse":
+    from ratchet.actions.model_classes import ClassesInUse
+
+    return ClassesInUse(ledger(), object_store(), classes_of=lambda task: task_spec(task).classes)
 
 
 @lru_cache

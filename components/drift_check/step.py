@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ratchet.actions.drift_report import Sample, sample_of_table, write_drift_verdict
@@ -77,5 +79,7 @@ def _verdict_of(
 
 
 def _read_sample(path: str, spec: TaskSpec) -> Sample:
+    """Without rows of classes that the task no longer has: no new label can be like them."""
     table = pq.read_table(path, columns=["id", "features", "label"])
+    table = table.filter(pc.is_in(table["label"], value_set=pa.array(spec.classes, pa.string())))
     return sample_of_table(table, num_features=spec.features.num_features)

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ratchet.actions.drift_report import DECISION_ROWS_MAX, Sample, draw_rows, sample_of_table, write_drift_verdict
+from ratchet.actions.model_classes import fetch_classes
 from ratchet.actions.signals import put_signal
 from ratchet.core.dataset import Manifest
 from ratchet.core.digest import digest_of
@@ -66,7 +68,8 @@ def drift_monitor_step(spec: TaskSpec, *, policies: Policies, stores: Stores, no
         return verdict.verdict
     gathered, accuracy = _look(spec, champion, stores, since=now - timedelta(seconds=policies.monitor.window_s))
     incoming = _sample_of(gathered, spec)
-    reference = _fetch_reference(stores.datasets, champion, spec) if incoming.labels else nothing
+    width = incoming.features_NF.shape[1]
+    reference = _fetch_reference(stores, champion, num_features=width) if incoming.labels else nothing
     drift = _decide(spec, incoming, reference, policies.drift)
     quality = judge_serving_quality(
         accuracy, evaluated=_evaluated(stores.registry, spec.name, champion), policy=policies.monitor
@@ -106,23 +109,28 @@ def _look(spec: TaskSpec, champion: ModelRef, stores: Stores, *, since: datetime
 
 
 def _sample_of(gathered: Gathered, spec: TaskSpec) -> Sample:
+    """As wide as what the champion was asked: the task file may have another number of features by now."""
+    if not gathered.rows:
+        return Sample(np.empty((0, spec.features.num_features)), [])
     features_NF = np.array([row.features for row in gathered.rows], dtype=np.float64)
-    return Sample(
-        features_NF.reshape(len(gathered.rows), spec.features.num_features), [row.label for row in gathered.rows]
-    )
+    return Sample(features_NF, [row.label for row in gathered.rows])
 
 
-def _fetch_reference(datasets: DatasetStore, champion: ModelRef, spec: TaskSpec) -> Sample:
-    """Rows of the dataset version that the champion was trained on."""
-    manifest = datasets.fetch_manifest(champion.dataset_version)
+def _fetch_reference(stores: Stores, champion: ModelRef, *, num_features: int) -> Sample:
+    """Rows of the dataset version that the champion was trained on, of the classes that it knows."""
+    manifest = stores.datasets.fetch_manifest(champion.dataset_version)
+    classes = fetch_classes(stores.objects, champion.uri)
     drawn: pa.Table | None = None
     for split in _SPLITS:
         if drawn is None or drawn.num_rows < DECISION_ROWS_MAX:
-            for table in _fetch_tables(datasets, manifest, split):
+            for table in _fetch_tables(stores.datasets, manifest, split):
                 drawn = draw_rows(table if drawn is None else pa.concat_tables([drawn, table]))
     if drawn is None:
-        return Sample(np.empty((0, spec.features.num_features)), [])
-    return sample_of_table(drawn, num_features=spec.features.num_features)
+        return Sample(np.empty((0, num_features)), [])
+    drawn = drawn.filter(pc.equal(pc.list_value_length(drawn["features"]), num_features))
+    if classes:
+        drawn = drawn.filter(pc.is_in(drawn["label"], value_set=pa.array(classes, pa.string())))
+    return sample_of_table(drawn, num_features=num_features)
 
 
 def _fetch_tables(datasets: DatasetStore, manifest: Manifest, split: Split) -> Iterator[pa.Table]:
@@ -139,13 +147,13 @@ def _decide(spec: TaskSpec, incoming: Sample, reference: Sample, policy: DriftPo
         incoming_NF=incoming.features_NF,
         reference_labels=reference.labels,
         incoming_labels=incoming.labels,
-        classes=_classes_of(spec, incoming.labels),
+        classes=_classes_of(spec, (*incoming.labels, *reference.labels)),
         policy=policy,
     )
 
 
 def _classes_of(spec: TaskSpec, labels: Sequence[str]) -> tuple[str, ...]:
-    """The task's, and what else the champion answers: it may be older than the task file."""
+    """The task's, and what else the champion answers or has learned: it may be older than the task file."""
     return tuple(dict.fromkeys((*spec.classes, *labels)))
 
 

@@ -1,7 +1,8 @@
 """What both revisions answered, read from the payload log and from feedback as it arrives."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ratchet.actions.clock import Clock
@@ -21,11 +22,22 @@ _BEHIND_MAX = timedelta(seconds=120)
 
 
 class QualityFeed:
-    """Both logs of one rollout, from the moment that it is made."""
+    """Both logs of one rollout, from the moment that it is made.
+
+    find_common: asked once for `QualityJoin.common_classes`, before anything is compared.
+    """
 
     def __init__(
-        self, payloads: PayloadLog | None, feedback: FeedbackStore | None, clock: Clock, *, task: str, join: QualityJoin
+        self,
+        payloads: PayloadLog | None,
+        feedback: FeedbackStore | None,
+        clock: Clock,
+        *,
+        task: str,
+        join: QualityJoin,
+        find_common: Callable[[], frozenset[str] | None] | None = None,
     ) -> None:
+        self._find_common = find_common
         self._payloads, self._feedback, self._clock, self._task = payloads, feedback, clock, task
         self._join = join
         self._since = join.began_at
@@ -38,6 +50,7 @@ class QualityFeed:
         asked_at, seen = self._clock.now(), set(self._seen)
         since = max(self._since, asked_at - _BEHIND_MAX)
         try:
+            self._settle_classes()
             predictions = list(self._list_predictions(since, seen))
             feedback = list(self._list_feedback(since, seen))
         except RatchetError as error:
@@ -49,6 +62,14 @@ class QualityFeed:
         self._since = max(self._join.began_at, asked_at - _OVERLAP)
         self._join, window = join_answers(self._join, predictions, feedback)
         return window
+
+    def _settle_classes(self) -> None:
+        if self._find_common is not None:
+            self._join = replace(self._join, common_classes=self._find_common())
+            self._find_common = None
+            if (common := self._join.common_classes) is not None:
+                told = ", ".join(sorted(common)) or "none"
+                logger.info("%s: the revisions know different classes; compared on those of both: %s", self._task, told)
 
     def _list_predictions(self, since: datetime, seen: set[str]) -> Iterable[Prediction]:
         return () if self._payloads is None else self._payloads.list_predictions(self._task, since=since, seen=seen)

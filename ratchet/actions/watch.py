@@ -8,6 +8,7 @@ import logging
 from typing import NamedTuple
 
 from ratchet.actions.errand import Errand
+from ratchet.actions.model_classes import fetch_common_classes
 from ratchet.actions.rollout_orders import OrderBook, orders_of
 from ratchet.actions.rollout_quality import QualityFeed
 from ratchet.actions.rollout_record import Checkpoint, Recorded, RecordWriter
@@ -83,7 +84,14 @@ class CanaryWatch:
         join = QualityJoin(
             stable_digest=begun.champion.digest, canary_digest=begun.model.digest, began_at=ports.clock.now()
         )
-        feed = QualityFeed(ports.payloads, ports.feedback, ports.clock, task=begun.task, join=join)
+        feed = QualityFeed(
+            ports.payloads,
+            ports.feedback,
+            ports.clock,
+            task=begun.task,
+            join=join,
+            find_common=lambda: fetch_common_classes(ports.objects, begun.champion.uri, begun.model.uri),
+        )
         self._quality_errand = Errand(feed.fetch, name="rollout-quality")
 
     def run(self) -> History:

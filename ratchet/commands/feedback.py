@@ -39,7 +39,7 @@ def push(
     from ratchet import wiring
     from ratchet.actions.feedback import accept_feedback
 
-    items = read_feedback_file(file, classes=wiring.task_spec(task).classes)
+    items = read_feedback_file(file, classes=wiring.classes_in_use().of(task))
     num_kept = sum(accept_feedback(wiring.feedback_store(), task, part) for part in _parts_of(items))
     if as_json:
         print_json({"task": task, "num_feedback": num_kept})

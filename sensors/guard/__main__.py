@@ -49,7 +49,7 @@ def make_service(settings: Settings) -> Service:
     return Service(
         loop=loop,
         list_tasks=wiring.task_names,
-        classes_of=lambda task: wiring.task_spec(task).classes,
+        classes_of=lambda task: wiring.classes_in_use().of(task),
         feedback=wiring.feedback_store,
         metrics=metrics,
         sweeping=SweepLoop(

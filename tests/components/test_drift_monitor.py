@@ -117,6 +117,19 @@ def test_the_same_kind_of_digits_is_stable(production: Production) -> None:
     assert verdict.inputs["num_incoming"] == 800 and "Evidently" in report
 
 
+def test_a_champion_of_other_features_and_classes_than_the_task_file_is_still_monitored(
+    production: Production, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task file went on: 63 features, and no nines. What serves was asked 64, and answers nines."""
+    features = SPEC.features.model_copy(update={"num_features": 63})
+    changed = SPEC.model_copy(update={"features": features, "classes": tuple("012345678")})
+    monkeypatch.setattr("tests.components.test_drift_monitor.SPEC", changed)
+    production.ask(range(1, 1600, 2))
+    verdict, _, _ = production.look()
+    assert verdict.verdict == "stable", verdict.summary()
+    assert verdict.inputs["num_reference"] == 800
+
+
 def test_brighter_pictures_in_production_are_drift(production: Production) -> None:
     production.ask(range(1, 1600, 4), brighter=6)
     verdict, signals, _ = production.look()

@@ -9,10 +9,13 @@ from typer.testing import CliRunner
 
 from ratchet import wiring
 from ratchet.actions.feedback import accept_feedback, measure_accuracy
+from ratchet.actions.model_classes import ClassesInUse
 from ratchet.cli import app
 from ratchet.core.errors import DataRejected
 from ratchet.core.feedback import ITEMS_MAX, Accuracy, accuracy_interval, join_feedback, parse_feedback
 from ratchet.core.payloads import Feedback, Prediction
+from tests.fakes.ledger import FakeLedger
+from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.payload_log import FakeFeedbackStore, FakePayloadLog
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -144,6 +147,8 @@ def stores(monkeypatch):
     stores = FakePayloadLog(), FakeFeedbackStore()
     monkeypatch.setattr(wiring, "payload_log", lambda: stores[0])
     monkeypatch.setattr(wiring, "feedback_store", lambda: stores[1])
+    in_use = ClassesInUse(FakeLedger(), FakeObjectStore(), classes_of=lambda task: wiring.task_spec(task).classes)
+    monkeypatch.setattr(wiring, "classes_in_use", lambda: in_use)
     return stores
 
 

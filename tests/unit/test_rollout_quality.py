@@ -1,5 +1,6 @@
 """Predictions of both revisions joined by request id: late, twice, out of order, and never counted twice."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -72,6 +73,21 @@ def test_a_true_label_counts_for_each_revision_once_in_either_order() -> None:
     assert window is not None
     assert (window.stable_right, window.stable_known, window.canary_right, window.canary_known) == (2, 2, 1, 2)
     assert join_answers(join, late, early)[1] is None
+
+
+def test_a_class_that_one_revision_does_not_have_is_no_disagreement_and_no_error() -> None:
+    """The canary has learned "new" and was not taught "gone": neither can be right about the other's class."""
+    join = replace(EMPTY, common_classes=frozenset("71"))
+    answers = [
+        *(answer("a", "old", "7"), answer("a", "new", "new")),
+        *(answer("b", "old", "gone"), answer("b", "new", "1")),
+        *(answer("c", "old", "7"), answer("c", "new", "1")),
+    ]
+    facts = [fact("a", "new"), fact("b", "gone"), fact("c", "7")]
+    _, window = join_answers(join, answers, facts)
+    assert window is not None
+    assert (window.num_compared, window.num_agreed) == (1, 0)
+    assert (window.stable_right, window.stable_known, window.canary_right, window.canary_known) == (1, 1, 0, 1)
 
 
 def test_what_was_answered_before_or_by_another_model_does_not_count() -> None:

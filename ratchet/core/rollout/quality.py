@@ -43,6 +43,12 @@ class QualityJoin:
     """Nothing earlier counts, nor anything that was forgotten since: whatever is at or before `began_at`."""
     by_request: Mapping[str, Answered] = field(default_factory=dict)
     """In order of first arrival."""
+    common_classes: frozenset[str] | None = None
+    """What both revisions know, when they do not know the same classes: one cannot agree, or be right, about a class
+    that it does not have, so answers and true labels of others are not compared."""
+
+    def compares(self, labels: Iterable[str]) -> bool:
+        return self.common_classes is None or self.common_classes.issuperset(labels)
 
 
 def join_answers(
@@ -68,10 +74,12 @@ def join_answers(
         by_request[prediction.request_id] = after
         if prediction.probabilities:
             scores[arm][_bin_of(prediction.probabilities)] += 1
-        if after.stable is not None and after.canary is not None:
+        if after.stable is not None and after.canary is not None and join.compares(after.stable + after.canary):
             counts.update(num_compared=1, num_agreed=int(after.stable == after.canary))
         counts.update(_count_right(arm, prediction.labels, after.true_labels))
     for fact in feedback:
+        if not join.compares([fact.label]):
+            continue
         counts.update(_take_in(by_request, fact))
     window = QualityWindow(**counts, **{f"{arm}_scores": tuple(bins) for arm, bins in scores.items() if any(bins)})
     return _without_old(join, by_request), window if window != QualityWindow() else None
