@@ -62,7 +62,8 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
 
     @app.get("/healthz", tags=["health"])
     def healthz() -> dict[str, str]:
-        return {"status": "ok"}
+        """`engine` is there while it pauses: models are served all the same."""
+        return {"status": "ok", **({"engine": engine.room.problem} if engine.room.problem else {})}
 
     answer_errors(app)
     app.include_router(router_of(store, engine, folders))

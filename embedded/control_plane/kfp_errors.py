@@ -1,5 +1,7 @@
 """Errors as the KFP API shows them: an HTTP status, and `{"code", "message", "details"}` with a google.rpc code."""
 
+import sqlite3
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -25,6 +27,13 @@ def answer_errors(app: FastAPI) -> None:
             if isinstance(error, kind):
                 return error_answer(status, code, str(error))
         return error_answer(500, 13, str(error))
+
+    @app.exception_handler(sqlite3.OperationalError)
+    async def on_store(request: Request, error: sqlite3.OperationalError) -> JSONResponse:
+        """UNAVAILABLE: clients may try again. Nothing was kept."""
+        return error_answer(
+            503, 14, f"the database takes nothing: {error}. Is the disk full? `ratchet status` shows it."
+        )
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -63,9 +63,22 @@ class Store:
 
     def _leave(self, how: str) -> None:
         self._depth -= 1
-        if self._depth == 0:
-            self._owner = 0
-            self._connection.execute(how)
+        if self._depth:
+            return
+        self._owner = 0
+        try:
+            if how == "commit" or self._connection.in_transaction:  # SQLite rolls back by itself when the disk is full
+                self._connection.execute(how)
+        except sqlite3.Error:
+            if self._connection.in_transaction:  # else no transaction could ever begin again
+                self._connection.execute("rollback")
+            raise
+
+    def check_writable(self) -> None:
+        """Write something; sqlite3.Error when the disk is full."""
+        with self.transaction():
+            self._execute("insert or replace into cache values ('.probe', '.probe', ?)", (" " * 4096,))
+            self._execute("delete from cache where scope = '.probe'", ())
 
     def add(self, kind: str, document_id: str, document: Document) -> None:
         """Conflict when the id is taken."""

@@ -2,24 +2,39 @@
 
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from ratchet.commands.output import print_rows, stderr, stdout
 
 if TYPE_CHECKING:
     from embedded.layout import Layout
 
+_TIMEOUT_S = 1.0
 _SHOWN_BYTES_MIN = 1 << 20
 """Smaller parts are in the JSON only."""
 
 
-def disk_data(layout: "Layout", *, guard_endpoint: str = "") -> dict[str, Any]:
-    """`{"path", "total_bytes", "free_bytes", "warning", "uses", "object_store"}`; the last one is the guard's newest
-    measurement `{"at", "sizes"}`, an hour old at most, or None."""
+def disk_data(layout: "Layout", *, guard_endpoint: str = "", control_plane_endpoint: str = "") -> dict[str, Any]:
+    """`{"path", "total_bytes", "free_bytes", "warning", "uses", "object_store", "engine"}`.
+
+    object_store: the guard's newest measurement `{"at", "sizes"}`, an hour old at most, or None. engine: why no task of
+    a pipeline runs, "" while they do.
+    """
     from embedded.disk import measure_disk
     from ratchet.adapters.guard_service import GuardService
 
     report = measure_disk(layout)
     measured = GuardService(guard_endpoint).fetch_space() if guard_endpoint else None
-    return {**report.model_dump(mode="json"), "object_store": measured}
+    engine = _engine_problem(control_plane_endpoint) if control_plane_endpoint else ""
+    return {**report.model_dump(mode="json"), "object_store": measured, "engine": engine}
+
+
+def _engine_problem(endpoint: str) -> str:
+    try:
+        found = httpx.get(f"{endpoint}/healthz", timeout=_TIMEOUT_S, trust_env=False).json()
+    except (httpx.HTTPError, ValueError):
+        return ""
+    return str(found.get("engine", "")) if isinstance(found, dict) else ""
 
 
 def print_disk(disk: dict[str, Any]) -> None:
@@ -38,5 +53,6 @@ def print_disk(disk: dict[str, Any]) -> None:
     if shown:
         print_rows(shown, columns=("disk", "size", ""), as_json=False)
     stdout.print(f"{size_text(disk['free_bytes'])} of {size_text(disk['total_bytes'])} free in {disk['path']}\n")
-    if disk["warning"]:
-        stderr.print(f"warning: {disk['warning']}", style="bold yellow", markup=False)
+    problem = f"the pipeline engine pauses: {disk['engine']}" if disk["engine"] else ""
+    for text in filter(None, (disk["warning"], problem)):
+        stderr.print(f"warning: {text}", style="bold yellow", markup=False)

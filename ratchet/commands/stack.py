@@ -97,7 +97,10 @@ def status(as_json: JsonFlag = False) -> None:
 
     current = look_at_stack(_layout())
     ports = {service.name: service.port for service in current.services} if current else {}
-    disk = disk_data(_layout(), guard_endpoint=f"http://127.0.0.1:{ports['guard']}" if "guard" in ports else "")
+    urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    disk = disk_data(
+        _layout(), guard_endpoint=urls.get("guard", ""), control_plane_endpoint=urls.get("control_plane", "")
+    )
     if as_json:
         print_json({**_as_data(current), "disk": disk})
     elif current is None:

@@ -41,6 +41,7 @@ from embedded.control_plane.engine.records import (
 )
 from embedded.control_plane.engine.resources import Amount, demand_of
 from embedded.control_plane.engine.retry import is_exit_work, paths_to_forget
+from embedded.control_plane.engine.room import Room, is_out_of_room
 from embedded.control_plane.engine.roots import Root
 from embedded.control_plane.engine.spec import Component, Container, Task
 from embedded.control_plane.engine.task_process import Ending, TaskExit, TaskProcess
@@ -99,6 +100,7 @@ class Engine:
         self._is_lenient = is_lenient
         self._folders = folders
         self._machine = machine or measure_machine()
+        self.room = Room(folders.data_dir, store.check_writable)
         num_workers = max(_NUM_WORKERS_MIN, 2 * (os.cpu_count() or 1))
         self._queue = TaskQueue(self._machine, num_workers=num_workers)
         self._inbox: queue.Queue[tuple[str, Callable[[], None]] | None] = queue.Queue()
@@ -169,7 +171,19 @@ class Engine:
                 event = (run_id, action)
             if event is None or self._is_stopping:
                 return
-            self._decide(*event)
+            try:
+                self._decide(*event)
+            except Exception as error:  # the store takes nothing: not even a run can be given up
+                self._pause(error)
+
+    def _pause(self, error: Exception) -> None:
+        """What is in memory may be ahead of the store: go on as after a crash, once the store takes something."""
+        for run_id in list(self._live):
+            self._forget(run_id)
+        family.stop_marked(f"{self._folders.engine_id}:", grace_s=_STOP_GRACE_S)
+        self.room.wait(error, is_stopping=lambda: self._is_stopping)
+        for run_id in self._store.unfinished_runs():
+            self.submit(run_id)
 
     def _sleep_s(self) -> float:
         return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else _LONGEST_SLEEP_S
@@ -181,6 +195,8 @@ class Engine:
         except DataRejected as error:
             self._give_up(run_id, str(error))
         except Exception as error:
+            if is_out_of_room(error):
+                raise
             log.exception("run %s: the engine failed", run_id)
             self._give_up(run_id, f"the engine failed: {type(error).__name__}: {error}. Its log has more.")
 
