@@ -66,6 +66,7 @@ def retrain(task: str, run_key: str = ""):
                     version=ingested.outputs["version"],
                     run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
                     incoming=ingested.outputs["incoming"],
+                    reference=ingested.outputs["reference"],
                     manifest=ingested.outputs["manifest"],
                     rejected=ingested.outputs["rejected"],
                 )

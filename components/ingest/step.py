@@ -142,7 +142,8 @@ def _read_shards(
             try:
                 if isinstance(data, NotFound):
                     raise data
-                labels += ((key, label) for label in read_shard(key, data, schema=schema))
+                read = ((key, label) for label in read_shard(key, data, schema=schema))
+                labels += (each for each in read if (key, each[1].labeler) not in pending.left_out)
             except (DataRejected, NotFound) as error:
                 rejected.append(RejectedShard.of(key, error))
                 logger.warning("label shard cannot be read: %s", rejected[-1].reason)

@@ -13,6 +13,7 @@ def validate(
     version: str,
     run_id: str,
     incoming: dsl.Input[dsl.Dataset],
+    reference: dsl.Input[dsl.Dataset],
     manifest: dsl.Input[dsl.Artifact],
     rejected: dsl.Input[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
@@ -31,7 +32,7 @@ def validate(
             labels=wiring.label_store(),
             objects=wiring.object_store(),
             bucket=wiring.settings().ratchet_bucket,
-            paths=Paths(incoming.path, manifest.path, rejected.path, report.path, verdict.path),
+            paths=Paths(incoming.path, reference.path, manifest.path, rejected.path, report.path, verdict.path),
         )
         told.verdict(verdict.path)
     return (verdict_name,)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.core.quality import Count
+from ratchet.core.quality import Count, Place
 from ratchet.tasks.spec import TaskSpec
 
-_SHARD = "shard"
+_SHARD, _LABELER = "shard", "labeler"
 _GIVEN = ("id", "label", "labeler", "labeled_at")
 
 
@@ -28,7 +28,7 @@ def frame_of(columns: Mapping[str, list[Any]]) -> pd.DataFrame:
 
 
 def check_rows(frame: pd.DataFrame, spec: TaskSpec) -> tuple[Count, ...]:
-    """How many rows break each rule, and in which shards."""
+    """How many rows break each rule, and where."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
@@ -38,7 +38,7 @@ def check_rows(frame: pd.DataFrame, spec: TaskSpec) -> tuple[Count, ...]:
     asset = context.data_sources.add_pandas("labels").add_dataframe_asset("incoming")
     batch = asset.add_batch_definition_whole_dataframe("all").get_batch(batch_parameters={"dataframe": frame})
     suite = gx.ExpectationSuite(name="labels", expectations=_rules(spec))
-    wanted = {"result_format": "COMPLETE", "unexpected_index_column_names": [_SHARD]}
+    wanted = {"result_format": "COMPLETE", "unexpected_index_column_names": [_SHARD, _LABELER]}
     results = batch.validate(suite, result_format=wanted).results
     counts = [_count(result, frame) for result in results]
     return tuple(sorted(counts, key=lambda count: count.check))
@@ -81,14 +81,15 @@ def _count(result: Any, frame: pd.DataFrame) -> Count:
     found = result.result
     if "unexpected_count" in found:
         num_bad = int(found["unexpected_count"])
-        shards: Sequence[str] = [row[_SHARD] for row in found.get("unexpected_index_list") or ()]
+        rows = found.get("unexpected_index_list") or ()
+        places: Sequence[Place] = [(row[_SHARD], row[_LABELER] or "") for row in rows]
     else:
-        num_bad, shards = len(frame), list(frame[_SHARD])
+        num_bad, places = len(frame), list(zip(frame[_SHARD], frame[_LABELER].fillna(""), strict=True))
     meta = result.expectation_config.meta
     return Count(
         check=meta["check"],
         rule=meta["rule"],
         num_bad=num_bad,
         num_rows=len(frame),
-        shards=tuple(sorted(set(shards))),
+        places=tuple(sorted(set(places))),
     )

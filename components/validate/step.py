@@ -8,27 +8,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.validate.neighbours import Neighbours
 from ratchet.actions.datasets import ACCEPTED, REFUSED, fetch_verdict, mark_settled, write_verdict
 from ratchet.actions.signals import put_signal
-from ratchet.adapters.parquet import INCOMING
-from ratchet.core.agreement import Opinion, find_careless, measure_agreement, ratio_lower_bound, settle_labels
+from ratchet.adapters.parquet import INCOMING, ROWS
+from ratchet.core.agreement import Opinion, latest_opinions, measure_agreement
 from ratchet.core.dataset import Manifest
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected
 from ratchet.core.findings import label_quality_signal_of
-from ratchet.core.label_noise import find_contradicted
 from ratchet.core.labels import features_digest_of
 from ratchet.core.ports import LabelStore, ObjectStore
-from ratchet.core.quality import Count, Evidence, QualityPolicy, RejectedShard, decide_quality
+from ratchet.core.quality import Count, Evidence, Place, QualityPolicy, RejectedShard, decide_quality
 from ratchet.core.reports import render_verdict
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.tasks.spec import TaskSpec
-
-NOISE_ROWS_MAX = 5_000
-"""Neighbours are looked for among so many examples: 0.3 s."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +34,7 @@ class Paths(NamedTuple):
     """What ingest wrote, and where the step writes."""
 
     incoming: str
+    reference: str
     manifest: str
     rejected: str
     report: str
@@ -57,11 +55,11 @@ def validate_step(
     paths: Paths,
 ) -> str:
     """Accept or refuse a version: "accepted" or "refused", in the verdict that makes it count (or never count)."""
-    columns = _read_incoming(paths.incoming)
+    columns, reference = _read_columns(paths.incoming, INCOMING), _read_columns(paths.reference, ROWS)
     manifest = Manifest.model_validate_json(Path(paths.manifest).read_bytes())
     rejected = tuple(RejectedShard.model_validate(value) for value in json.loads(Path(paths.rejected).read_bytes()))
     if columns["id"] or rejected:
-        verdict = _judge(spec, version, policy, columns, rejected, manifest)
+        verdict = _judge(spec, version, policy, _measure(spec, policy, columns, reference, rejected), manifest)
         mark_settled(labels, objects, verdict, task=spec.name, version=version, bucket=bucket)
         write_verdict(objects, verdict, version=version, bucket=bucket)
         if (signal := label_quality_signal_of(verdict, at=datetime.now(UTC))) is not None:
@@ -78,11 +76,9 @@ def _judge(
     spec: TaskSpec,
     version: str,
     policy: QualityPolicy,
-    columns: Columns,
-    rejected: tuple[RejectedShard, ...],
+    evidence: Evidence,
     manifest: Manifest,
 ) -> Verdict:
-    evidence = _measure(spec, policy, columns, rejected)
     decision = decide_quality(evidence, policy)
     return Verdict(
         kind="validate",
@@ -93,8 +89,9 @@ def _judge(
             "watermark": manifest.watermark,
             "shards": list(evidence.shards),
             "quarantined": list(decision.quarantined),
-            "rejected": {shard.key: shard.reason for shard in rejected},
-            "num_labels": len(columns["id"]),
+            "quarantined_rows": {key: list(labelers) for key, labelers in decision.quarantined_rows.items()},
+            "rejected": {shard.key: shard.reason for shard in evidence.rejected},
+            "num_labels": evidence.num_labels,
             "policy_digest": digest_of(policy.model_dump(mode="json")),
         },
     )
@@ -114,34 +111,36 @@ def _repeat(version: str, manifest: Manifest, earlier: Verdict | None) -> Verdic
     )
 
 
-def _measure(spec: TaskSpec, policy: QualityPolicy, columns: Columns, rejected: tuple[RejectedShard, ...]) -> Evidence:
+def _measure(
+    spec: TaskSpec,
+    policy: QualityPolicy,
+    columns: Columns,
+    reference: Columns,
+    rejected: tuple[RejectedShard, ...],
+) -> Evidence:
     from components.validate.expectations import check_rows, frame_of
 
     opinions = _opinions_of(columns)
     known = {of: label for of, label in zip(columns["id"], columns["known_label"], strict=True) if label is not None}
     # Nobody can agree with a class that the task no longer has.
     comparable = {of: label for of, label in known.items() if label in spec.classes}
-    contradicted = _count_contradicted(spec, policy, columns, opinions)
+    neighbours = Neighbours(spec, policy, columns, reference)
     return Evidence(
         num_new=len(set(columns["id"]) - set(known)),
+        num_labels=len(columns["id"]),
         shards_by_labeler=_shards_by_labeler(columns),
         rejected=rejected,
         row_counts=(*check_rows(frame_of(columns), spec), _count_changed(columns)),
         duplicates=_count_twins(columns, crossing=False),
         leaks=_count_twins(columns, crossing=True),
-        agreement=measure_agreement(opinions, comparable, confidence=policy.confidence),
-        careless=find_careless(
+        agreement=measure_agreement(
             opinions,
             comparable,
             confidence=policy.confidence,
-            disagreement_ratio_max=policy.disagreement_ratio_max,
-            num_shared_min=policy.num_shared_min,
-            suspicion={
-                labeler: ratio_lower_bound(num_hits=num_against, num_trials=num_judged, confidence=policy.confidence)
-                for labeler, (num_against, num_judged) in contradicted.items()
-            },
+            num_judged_min=policy.num_shared_min,
+            noise_by_id=neighbours.noise_around(comparable),
         ),
-        contradicted_by_labeler=contradicted,
+        noise=neighbours.measure_noise(latest_opinions(opinions)),
     )
 
 
@@ -161,11 +160,12 @@ def _shards_by_labeler(columns: Columns) -> dict[str, tuple[str, ...]]:
 def _count_changed(columns: Columns) -> Count:
     """Rows whose id came with other features before: one id must be one example."""
     first: dict[str, int] = {}
-    changed = []
-    for of, features, shard in zip(columns["id"], columns["features"], columns["shard"], strict=True):
+    changed: list[Place] = []
+    names = ("id", "features", "shard", "labeler")
+    for of, features, shard, labeler in zip(*(columns[name] for name in names), strict=True):
         digest = _digest(features)
         if first.setdefault(of, digest) != digest:
-            changed.append(shard)
+            changed.append((shard, labeler or ""))
     return _count("one id, one example", "rows give an id other features than before", changed, len(columns["id"]))
 
 
@@ -174,17 +174,17 @@ def _count_twins(columns: Columns, *, crossing: bool) -> Count:
 
     Of twins in one split, all but the first count. `crossing`: twins of which one is in train and the other is not.
     """
-    examples: dict[str, tuple[int, str, str, str | None]] = {}
-    names = ("id", "features", "split", "shard", "known_twin_split")
-    for of, features, split, shard, known in zip(*(columns[name] for name in names), strict=True):
-        examples.setdefault(of, (_digest(features), split, shard, known))
+    examples: dict[str, tuple[int, str, Place, str | None]] = {}
+    names = ("id", "features", "split", "shard", "labeler", "known_twin_split")
+    for of, features, split, shard, labeler, known in zip(*(columns[name] for name in names), strict=True):
+        examples.setdefault(of, (_digest(features), split, (shard, labeler or ""), known))
     sides: dict[int, Counter[str]] = defaultdict(Counter)
-    found = []
-    for digest, split, shard, known in examples.values():
+    found: list[Place] = []
+    for digest, split, place, known in examples.values():
         seen = sides[digest]
         others = {*seen, *([known] if known else ())}
         if any(_crosses(split, other) for other in others) if crossing else split in others:
-            found.append(shard)
+            found.append(place)
         seen[split] += 1
     if crossing:
         return _count("leakage", "examples are in train and in val or test, under two ids", found, len(examples))
@@ -195,44 +195,19 @@ def _crosses(split: str, other: str) -> bool:
     return (split == "train") != (other == "train")
 
 
-def _count_contradicted(
-    spec: TaskSpec, policy: QualityPolicy, columns: Columns, opinions: Sequence[Opinion]
-) -> dict[str, tuple[int, int]]:
-    """Labeler to (contradicted, judged) examples; empty when there are too few to say, or the policy does not ask."""
-    features_by_id = {
-        of: features
-        for of, features in zip(columns["id"], columns["features"], strict=True)
-        if features is not None and len(features) == spec.features.num_features and None not in features
-    }
-    index_of = {name: index for index, name in enumerate(spec.classes)}
-    settled = [said for of, said in settle_labels(opinions).items() if of in features_by_id and said.label in index_of]
-    settled = sorted(settled, key=lambda said: digest_of(said.id))[:NOISE_ROWS_MAX]
-    if policy.contradicted_ratio_max is None or len(settled) < policy.num_noise_rows_min:
-        return {}
-    contradicted_N = find_contradicted(
-        np.array([features_by_id[said.id] for said in settled], dtype=np.float64),
-        np.array([index_of[said.label] for said in settled]),
-        num_neighbours=policy.num_neighbours,
-        num_against=policy.num_against,
-    )
-    judged = Counter(said.labeler for said in settled)
-    against = Counter(said.labeler for said, is_against in zip(settled, contradicted_N, strict=True) if is_against)
-    return {labeler: (against[labeler], judged[labeler]) for labeler in sorted(judged)}
-
-
-def _count(check: str, rule: str, shards: Sequence[str], num_rows: int) -> Count:
-    return Count(check=check, rule=rule, num_bad=len(shards), num_rows=num_rows, shards=tuple(sorted(set(shards))))
+def _count(check: str, rule: str, places: Sequence[Place], num_rows: int) -> Count:
+    return Count(check=check, rule=rule, num_bad=len(places), num_rows=num_rows, places=tuple(sorted(set(places))))
 
 
 def _digest(features: Sequence[float] | None) -> int:
     return features_digest_of(float("nan") if value is None else value for value in features or ())
 
 
-def _read_incoming(path: str) -> Columns:
+def _read_columns(path: str, schema: pa.Schema) -> Columns:
     table = pq.read_table(path)
-    if not table.schema.equals(INCOMING):
-        raise DataRejected(f"{path}: columns are {table.schema.names}, expected {INCOMING.names}. Run ingest again.")
-    return {name: table[name].to_pylist() for name in INCOMING.names}
+    if not table.schema.equals(schema):
+        raise DataRejected(f"{path}: columns are {table.schema.names}, expected {schema.names}. Run ingest again.")
+    return {name: table[name].to_pylist() for name in schema.names}
 
 
 def _write(path: str, text: str) -> None:

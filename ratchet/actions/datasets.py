@@ -1,6 +1,6 @@
 """Which dataset version counts, and which labels wait: shared by the sensor, ingest, validate and the command line."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
@@ -28,6 +28,7 @@ from ratchet.actions.settled import verdict_uri as verdict_uri
 from ratchet.actions.settled import write_verdict as write_verdict
 from ratchet.core.labels import CountedShards, LabelShard, find_twins, is_in_order, landed_at_of
 from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore
+from ratchet.core.quality import Place
 
 NUM_NEW_MAX = 2_000
 """Shards that one counted look asks about for the first time: two requests each, about 3 s in all."""
@@ -61,6 +62,8 @@ class Pending(BaseModel):
     """Shards in quarantine, of the versions since the newest accepted one and 15 minutes before."""
     refusal: str = ""
     """Why `validate` refused the newest judged version, with its name; "" when it accepted it."""
+    left_out: frozenset[Place] = frozenset()
+    """(key, labeler): labels in these shards that are in quarantine while the rest of the shard waits."""
     from_future: tuple[str, ...] = ()
     """Keys that claim a time over 15 minutes after their landing, or a day that is not that of their ULID. Put them
     again under a key of the time of the PUT."""
@@ -120,7 +123,10 @@ def _pending(
     from_future: tuple[str, ...],
     num_left: int,
 ) -> Pending:
-    shards = tuple(shard for shard in seen if shard.key not in resent)
+    left_out: dict[str, set[str]] = defaultdict(set)
+    for key, labeler in settled.left_out:
+        left_out[key].add(labeler)
+    shards = tuple(shard.without(left_out.get(shard.key, ())) for shard in seen if shard.key not in resent)
     watermark = settled.accepted.watermark if settled.accepted else ""
     told = [shard for shard in shards if shard.num_by_class is not None and shard.num_by_labeler is not None]
     num_labels = _num_labels(shards)
@@ -138,6 +144,7 @@ def _pending(
         num_quarantined=settled.num_quarantined,
         refusal=settled.refusal,
         from_future=from_future,
+        left_out=settled.left_out,
     )
 
 

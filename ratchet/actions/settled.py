@@ -12,6 +12,7 @@ from ratchet.core.dataset import version_number
 from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.labels import LabelShard, first_key_at, landed_at_of
 from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore
+from ratchet.core.quality import Place
 from ratchet.core.verdict import Verdict
 
 ACCEPTED = "accepted"
@@ -50,6 +51,8 @@ class JudgedVersion(NamedTuple):
     quarantined: frozenset[str]
     summary: str = ""
     """One line for people."""
+    quarantined_rows: frozenset[Place] = frozenset()
+    """In other shards: the labels of these labelers."""
 
     def settles(self, key: str) -> bool:
         return key in self.shards or key in self.quarantined
@@ -106,6 +109,8 @@ class Settled(NamedTuple):
     as_of: tuple[tuple[str, str], ...]
     """The newest verdict."""
     num_quarantined: int
+    left_out: frozenset[Place] = frozenset()
+    """In quarantine by labeler: the rest of these shards waits."""
     refusal: str = ""
     """Why the newest of them was refused, with its name; "" when it was accepted."""
 
@@ -192,6 +197,7 @@ def find_settled(
     refusal = ""
     shards: set[str] = set()
     quarantined: set[str] = set()
+    left_out: set[Place] = set()
     for version in reversed(datasets.list_versions(task)):
         verdict = _remembered(
             memory, objects, version, bucket=bucket, is_behind=accepted is not None, silences=silences
@@ -204,6 +210,7 @@ def find_settled(
             refusal = f"{version} was refused: {verdict.summary}"
         seen.append((version, verdict.verdict))
         quarantined |= verdict.quarantined
+        left_out |= verdict.quarantined_rows
         if verdict.verdict != ACCEPTED:
             continue
         shards |= verdict.shards
@@ -211,7 +218,16 @@ def find_settled(
             accepted = AcceptedVersion(version=version, watermark=verdict.watermark)
             since = first_key_at(task, landed_at_of(accepted.watermark) - LATE)
             recent = first_key_at(task, landed_at_of(accepted.watermark) - _RECENT)
-    return Settled(accepted, since, recent, frozenset(shards | quarantined), tuple(seen), len(quarantined), refusal)
+    return Settled(
+        accepted=accepted,
+        since=since,
+        recent=recent,
+        keys=frozenset(shards | quarantined),
+        as_of=tuple(seen),
+        num_quarantined=len(quarantined),
+        left_out=frozenset(left_out),
+        refusal=refusal,
+    )
 
 
 class _Silences:
@@ -276,6 +292,11 @@ def _judged(verdict: Verdict) -> JudgedVersion:
         shards=frozenset(verdict.inputs.get("shards", ())) if verdict.verdict == ACCEPTED else frozenset(),
         quarantined=frozenset(verdict.inputs.get("quarantined", ())),
         summary=verdict.summary(),
+        quarantined_rows=frozenset(
+            (key, labeler)
+            for key, labelers in dict(verdict.inputs.get("quarantined_rows", {})).items()
+            for labeler in labelers
+        ),
     )
 
 

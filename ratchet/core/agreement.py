@@ -1,10 +1,12 @@
-"""Do the labelers agree? One label for each example, and who disagrees with the others more than the policy allows."""
+"""Do the labelers agree? One label for each example, and who disagrees with the others more than they do. Pure."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict
-from scipy.special import betaincinv
+
+from ratchet.core.excess import LabelerRecord, each_confidence, not_judged, record_of
 
 
 class Opinion(BaseModel):
@@ -17,22 +19,6 @@ class Opinion(BaseModel):
     labeler: str
     labeled_at: AwareDatetime
     shard: str
-
-
-class LabelerRecord(BaseModel):
-    """How often one labeler says something else than the others, on the examples that they share."""
-
-    model_config = ConfigDict(frozen=True)
-
-    labeler: str
-    num_shared: int
-    num_disagreed: int
-    disagreement_lower_bound: float
-    """The least rate (0..1) of disagreement that explains the count, at the confidence that was asked for."""
-
-    @property
-    def disagreement_ratio(self) -> float:
-        return self.num_disagreed / self.num_shared if self.num_shared else 0.0
 
 
 def latest_opinions(opinions: Sequence[Opinion]) -> tuple[Opinion, ...]:
@@ -66,86 +52,60 @@ def majority_of(labels: Sequence[str]) -> str | None:
     return ranked[0][0]
 
 
-def ratio_lower_bound(*, num_hits: int, num_trials: int, confidence: float) -> float:
-    """One-sided exact lower bound of a rate (0..1). 0 without hits.
-
-    Source: Clopper & Pearson, "The use of confidence or fiducial limits" (1934): a quantile of Beta(k, n - k + 1).
-    """
-    if num_hits == 0:
-        return 0.0
-    return float(betaincinv(num_hits, num_trials - num_hits + 1, 1.0 - confidence))
-
-
 def measure_agreement(
-    opinions: Sequence[Opinion], known_label_by_id: Mapping[str, str], *, confidence: float
-) -> tuple[LabelerRecord, ...]:
-    """One record of each labeler, in the order of their names.
-
-    An example counts as shared when its label is known from the parent version, or else when the other labelers of
-    this batch have a majority on it. The confidence holds for all labelers together (Bonferroni).
-    """
-    by_id: dict[str, list[Opinion]] = defaultdict(list)
-    for opinion in latest_opinions(opinions):
-        by_id[opinion.id].append(opinion)
-    shared: Counter[str] = Counter()
-    disagreed: Counter[str] = Counter()
-    for said in by_id.values():
-        for opinion in said:
-            others = [other.label for other in said if other.labeler != opinion.labeler]
-            expected = known_label_by_id.get(opinion.id) or majority_of(others)
-            if expected is not None:
-                shared[opinion.labeler] += 1
-                disagreed[opinion.labeler] += opinion.label != expected
-    labelers = sorted({opinion.labeler for opinion in opinions})
-    each = 1.0 - (1.0 - confidence) / max(1, len(labelers))
-    return tuple(
-        LabelerRecord(
-            labeler=labeler,
-            num_shared=shared[labeler],
-            num_disagreed=disagreed[labeler],
-            disagreement_lower_bound=ratio_lower_bound(
-                num_hits=disagreed[labeler], num_trials=shared[labeler], confidence=each
-            ),
-        )
-        for labeler in labelers
-    )
-
-
-def find_careless(
     opinions: Sequence[Opinion],
     known_label_by_id: Mapping[str, str],
     *,
     confidence: float,
-    disagreement_ratio_max: float,
-    num_shared_min: int,
-    suspicion: Mapping[str, float] | None = None,
+    num_judged_min: int,
+    noise_by_id: Mapping[str, float] | None = None,
 ) -> tuple[LabelerRecord, ...]:
-    """Labelers who disagree more than allowed, the worst first.
+    """How each labeler disagrees with the others' labels of the same examples, in the order of their names.
 
-    The worst is set aside before the others are looked at again, so that nobody is blamed for disagreeing with
-    someone careless. When two disagree with each other, `suspicion` (other evidence against a labeler, 0..1) says who
-    is the worse; without any, both are named, for there is no witness.
+    The label that the parent version knows is one voice, and so is each other labeler. With two or more of them on an
+    example, what a labeler differs from them by is compared with what they differ by among themselves: the example is
+    as hard for all. Against the known label alone it is compared with `noise_by_id` (0..1): how often accepted labels
+    around the example differ. Two labelers alone who differ do not tell who is wrong. The confidence holds for all
+    labelers together.
     """
-    suspicion = suspicion or {}
-    careless: list[LabelerRecord] = []
-    remaining = list(opinions)
-    while True:
-        over = [
-            record
-            for record in measure_agreement(remaining, known_label_by_id, confidence=confidence)
-            if record.num_shared >= num_shared_min and record.disagreement_lower_bound > disagreement_ratio_max
-        ]
-        if not over:
-            return tuple(careless)
-        worst = max(_badness(record, suspicion) for record in over)
-        named = [record for record in over if _badness(record, suspicion) == worst]
-        careless += named
-        gone = {record.labeler for record in named}
-        remaining = [opinion for opinion in remaining if opinion.labeler not in gone]
+    by_id: dict[str, list[Opinion]] = defaultdict(list)
+    for opinion in latest_opinions(opinions):
+        by_id[opinion.id].append(opinion)
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for example_id, said in by_id.items():
+        known = known_label_by_id.get(example_id)
+        votes = Counter(opinion.label for opinion in said)
+        votes.update([] if known is None else [known])
+        noise = None if known is None or noise_by_id is None else noise_by_id.get(example_id)
+        for opinion in said:
+            pair = _differing(opinion.label, votes, noise)
+            if pair is not None:
+                found[opinion.labeler].append(pair)
+    labelers = sorted({opinion.labeler for opinion in opinions})
+    each = each_confidence(confidence, len(labelers))
+    return tuple(_record(name, found[name], each, num_judged_min) for name in labelers)
 
 
-def _badness(record: LabelerRecord, suspicion: Mapping[str, float]) -> tuple[float, float]:
-    return suspicion.get(record.labeler, 0.0), record.disagreement_lower_bound
+def _differing(label: str, votes: Mapping[str, int], noise: float | None) -> tuple[float, float] | None:
+    """What one voice differs from the others by, and what these differ by among themselves (0..1); None: unknown."""
+    others = {name: number - (name == label) for name, number in votes.items()}
+    num = sum(others.values())
+    if num == 0:
+        return None
+    differs = 1.0 - others[label] / num
+    if num == 1:
+        return None if noise is None else (differs, noise)
+    agreeing = sum(number * (number - 1) for number in others.values())
+    return differs, 1.0 - agreeing / (num * (num - 1))
+
+
+def _record(
+    labeler: str, pairs: Sequence[tuple[float, float]], confidence: float, num_judged_min: int
+) -> LabelerRecord:
+    if len(pairs) < num_judged_min:
+        return not_judged(labeler, len(pairs))
+    differs_N, expected_N = np.array(pairs).T
+    return record_of(labeler, differs_N, expected_N, confidence=confidence, compared_with="others")
 
 
 def _age(opinion: Opinion) -> tuple[AwareDatetime, str, str]:

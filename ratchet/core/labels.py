@@ -5,7 +5,7 @@ import json
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, NamedTuple
 
@@ -97,6 +97,14 @@ class LabelShard(ShardCounts):
     def content(self) -> str:
         """Equal for equal bytes that were put in one piece: the ETag is their MD5."""
         return f"{self.etag}-{self.size_bytes}"
+
+    def without(self, labelers: Collection[str]) -> "LabelShard":
+        """What it counts when the labels of these are left out; unchanged where it does not say how many they are."""
+        if not labelers or self.num_labels is None or self.num_by_labeler is None:
+            return self
+        kept = {name: number for name, number in self.num_by_labeler.items() if name not in labelers}
+        counts = ShardCounts(num_labels=sum(kept.values()), num_by_class=None, num_by_labeler=kept)
+        return self.with_counts(counts)
 
     def with_counts(self, counts: ShardCounts) -> "LabelShard":
         return self.model_copy(update={name: getattr(counts, name) for name in ShardCounts.model_fields})

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ratchet.core.agreement import LabelerRecord, ratio_lower_bound
+from ratchet.core.excess import LabelerRecord
 from ratchet.core.printable import printable
 from ratchet.core.verdict import Reason
 
@@ -27,20 +27,26 @@ class QualityPolicy(BaseModel):
     """Share of examples with exactly the features of another id across train and val or test: they flatter the gate."""
     confidence: float = Field(0.99, gt=0.5, lt=1)
     """That no labeler is named by chance, over all labelers of a batch together, one check at a time."""
-    disagreement_ratio_max: float = Field(0.10, ge=0, lt=1)
-    """Share of shared examples on which a labeler may differ from the others. Careful people differ on 1 to 5 %."""
-    num_shared_min: int = Field(20, ge=1)
-    """Shared examples from which on a labeler is judged: with fewer, even 3 of 10 may be bad luck."""
+    disagreement_excess_max: float = Field(0.05, ge=0, lt=1)
+    """By how much a labeler may differ more from the others than they differ among themselves on the same examples
+    (shares, 0..1). Honest raters of a five-step scale, who agree on 40 % only, stay below 0.03."""
+    num_shared_min: int = Field(20, ge=2)
+    """Comparable labels from which on a labeler is judged, by either check: of 10, even 3 may be bad luck."""
     overlap_required: bool = False
     """Whether a labeler with fewer shared examples is refused. Needs a tool that hands out examples twice."""
-    contradicted_ratio_max: float | None = Field(0.15, ge=0, lt=1)
-    """Share of a labeler's labels that their nearest neighbours contradict. None where distance of features means
-    nothing. Clean digits show 2 to 9 %, digits with a third of the labels wrong 24 to 29 %."""
-    num_neighbours: int = Field(5, ge=1)
-    num_against: int = Field(3, ge=1)
+    contradicted_excess_max: float | None = Field(0.03, ge=0, lt=1)
+    """By how much more often a labeler's labels may be contradicted by their nearest neighbours than the labels of
+    others at the same places (shares, 0..1). None where distance of features means nothing. Honest labels stay below at
+    any noise; a third of wrong labels makes 0.2 and more."""
+    num_neighbours: int = Field(7, ge=1)
+    num_against: int = Field(4, ge=1)
     """So many of the neighbours must agree on one other label."""
     num_noise_rows_min: int = Field(100, ge=10)
-    """Examples from which on neighbours are near enough to say anything."""
+    """Labels, accepted ones counted, from which on neighbours are near enough to say anything."""
+
+
+Place = tuple[str, str]
+"""(key of a label shard, labeler): what is put into quarantine. A file of ten labelers is ten places."""
 
 
 class RejectedShard(BaseModel):
@@ -58,7 +64,7 @@ class RejectedShard(BaseModel):
 
 
 class Count(BaseModel):
-    """How many of so many broke one rule, and in which shards."""
+    """How many of so many broke one rule, and where."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,7 +73,11 @@ class Count(BaseModel):
     """The rule, as the end of "12 of 900 rows break: …"."""
     num_bad: int
     num_rows: int
-    shards: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        return tuple(sorted({shard for shard, _ in self.places}))
 
     @property
     def bad_ratio(self) -> float:
@@ -81,16 +91,17 @@ class Evidence(BaseModel):
 
     num_new: int
     """Examples that the parent version does not hold."""
+    num_labels: int = 0
+    """Opinions of the batch."""
     shards_by_labeler: Mapping[str, tuple[str, ...]]
-    """The shards that hold at least one label of a labeler. Shards are immutable: they are refused whole."""
+    """The shards that hold at least one label of a labeler."""
     rejected: tuple[RejectedShard, ...] = ()
     row_counts: tuple[Count, ...]
     duplicates: Count
     leaks: Count
-    careless: tuple[LabelerRecord, ...] = ()
     agreement: tuple[LabelerRecord, ...]
-    contradicted_by_labeler: Mapping[str, tuple[int, int]] = {}
-    """Labeler to (contradicted, judged) examples; empty when there are too few to say."""
+    noise: tuple[LabelerRecord, ...] = ()
+    """By nearest neighbours; empty when there are too few labels to say."""
 
     @property
     def shards(self) -> tuple[str, ...]:
@@ -106,6 +117,9 @@ class Decision(BaseModel):
     is_accepted: bool
     reasons: tuple[Reason, ...]
     quarantined: tuple[str, ...]
+    """Whole shards: those that cannot be read, and those of which every labeler is to blame."""
+    quarantined_rows: Mapping[str, tuple[str, ...]] = {}
+    """Of the other shards: key to the labelers whose labels are left out."""
 
 
 def decide_quality(evidence: Evidence, policy: QualityPolicy) -> Decision:
@@ -119,17 +133,34 @@ def decide_quality(evidence: Evidence, policy: QualityPolicy) -> Decision:
         *_judge_agreement(evidence, policy),
         *_judge_noise(evidence, policy),
     ]
-    blamed = {shard for reason, shards in judged if not reason.passed for shard in shards}
+    blamed = {place for reason, places in judged if not reason.passed for place in places}
+    whole, parts = split_places(blamed, evidence.shards_by_labeler)
     unreadable = {rejected.key for rejected in evidence.rejected}
     return Decision(
         is_accepted=all(reason.passed for reason, _ in judged),
         reasons=tuple(reason for reason, _ in judged),
-        quarantined=tuple(sorted(blamed | unreadable)),
+        quarantined=tuple(sorted(whole | unreadable)),
+        quarantined_rows=parts,
     )
 
 
-Judged = tuple[Reason, Sequence[str]]
-"""A reason, and the shards to blame should it not have passed."""
+def split_places(
+    blamed: Iterable[Place], shards_by_labeler: Mapping[str, Sequence[str]]
+) -> tuple[set[str], dict[str, tuple[str, ...]]]:
+    """The shards of which every labeler is blamed, and the blamed labelers of each other one."""
+    labelers: dict[str, set[str]] = {}
+    for labeler, shards in shards_by_labeler.items():
+        for shard in shards:
+            labelers.setdefault(shard, set()).add(labeler)
+    named: dict[str, set[str]] = {}
+    for shard, labeler in blamed:
+        named.setdefault(shard, set()).add(labeler)
+    whole = {shard for shard, names in named.items() if names >= labelers.get(shard, set())}
+    return whole, {shard: tuple(sorted(named[shard])) for shard in sorted(named.keys() - whole)}
+
+
+Judged = tuple[Reason, Sequence[Place]]
+"""A reason, and the places to blame should it not have passed."""
 
 
 def _judge_size(evidence: Evidence) -> Judged:
@@ -155,47 +186,63 @@ def _judge_count(count: Count, limit: float) -> Judged:
     text = f"{count.num_bad} of {count.num_rows} {count.rule}"
     if count.num_bad:
         text += f" ({_listed(count.shards)})"
-    return _reason(count.check, count.bad_ratio, limit, text), count.shards
+    return _reason(count.check, count.bad_ratio, limit, text), count.places
 
 
 def _judge_agreement(evidence: Evidence, policy: QualityPolicy) -> Iterable[Judged]:
-    careless = {record.labeler: record for record in evidence.careless}
     for record in evidence.agreement:
-        record = careless.get(record.labeler, record)
-        shards = evidence.shards_by_labeler.get(record.labeler, ())
-        yield _judge_labeler(record, is_careless=record.labeler in careless, policy=policy), shards
-
-
-def _judge_labeler(record: LabelerRecord, *, is_careless: bool, policy: QualityPolicy) -> Reason:
-    check, limit = f"agreement of {record.labeler}", policy.disagreement_ratio_max
-    if record.num_shared < policy.num_shared_min:
         text = (
-            f"labeler {record.labeler!r} shares {record.num_shared} examples with others, "
+            f"labeler {record.labeler!r} disagrees with the others on {record.ratio:.1%} of {record.num_judged} shared "
+            f"examples; {record.expected_ratio:.1%} is expected there"
+        )
+        unjudged = (
+            f"labeler {record.labeler!r} shares {record.num_judged} examples with others that can be compared, "
             f"too few to judge; the policy asks for {policy.num_shared_min}"
         )
-        return Reason(check=check, value=None, limit=limit, passed=not policy.overlap_required, text=text)
-    text = (
-        f"labeler {record.labeler!r} disagrees with the others on {record.num_disagreed} of {record.num_shared} shared "
-        f"examples ({record.disagreement_ratio:.1%}, at least {record.disagreement_lower_bound:.1%}); limit {limit:.1%}"
-    )
-    return Reason(
-        check=check, value=round(record.disagreement_lower_bound, 6), limit=limit, passed=not is_careless, text=text
-    )
+        reason = _judge_labeler(
+            f"agreement of {record.labeler}",
+            record,
+            policy.disagreement_excess_max,
+            text=text,
+            unjudged=unjudged,
+            passes_unjudged=not policy.overlap_required,
+        )
+        yield reason, _places_of(evidence, record.labeler)
 
 
 def _judge_noise(evidence: Evidence, policy: QualityPolicy) -> Iterable[Judged]:
-    limit = policy.contradicted_ratio_max
-    if limit is None:
+    if policy.contradicted_excess_max is None:
         return
-    counts = evidence.contradicted_by_labeler
-    each = 1.0 - (1.0 - policy.confidence) / max(1, len(counts))
-    for labeler, (num_against, num_judged) in sorted(counts.items()):
-        bound = ratio_lower_bound(num_hits=num_against, num_trials=num_judged, confidence=each)
+    for record in evidence.noise:
+        whose = "labels of others" if record.compared_with == "others" else "accepted labels"
         text = (
-            f"{num_against} of {num_judged} labels of {labeler!r} are contradicted by their nearest neighbours "
-            f"(at least {bound:.1%}); limit {limit:.1%}"
+            f"{record.ratio:.1%} of {record.num_judged} labels of {record.labeler!r} are contradicted by their nearest "
+            f"neighbours; {record.expected_ratio:.1%} of the {whose} at the same places are"
         )
-        yield _reason(f"label noise of {labeler}", bound, limit, text), evidence.shards_by_labeler.get(labeler, ())
+        unjudged = f"labels of {record.labeler!r} are not judged by their neighbours: nobody else labelled near them"
+        reason = _judge_labeler(
+            f"label noise of {record.labeler}",
+            record,
+            policy.contradicted_excess_max,
+            text=text,
+            unjudged=unjudged,
+            passes_unjudged=True,
+        )
+        yield reason, _places_of(evidence, record.labeler)
+
+
+def _judge_labeler(
+    check: str, record: LabelerRecord, limit: float, *, text: str, unjudged: str, passes_unjudged: bool
+) -> Reason:
+    """Refused only by a whole confidence interval beyond the limit: nobody is named for bad luck."""
+    bound = record.excess_lower_bound
+    if bound is None:
+        return Reason(check=check, value=None, limit=limit, passed=passes_unjudged, text=unjudged)
+    return _reason(check, bound, limit, f"{text} (at least {max(bound, 0.0):.1%} more; limit {limit:.1%})")
+
+
+def _places_of(evidence: Evidence, labeler: str) -> tuple[Place, ...]:
+    return tuple((shard, labeler) for shard in evidence.shards_by_labeler.get(labeler, ()))
 
 
 def _reason(check: str, value: float, limit: float, text: str) -> Reason:

@@ -65,7 +65,7 @@ class Room:
         return ingest_step(spec, run_key="k", stores=stores, paths=IngestPaths(*(self.path(name) for name in names)))
 
     def validate(self, version: str, policy: QualityPolicy = QUALITY, spec: TaskSpec = SPEC) -> Verdict:
-        names = ("incoming", "manifest", "rejected", "report.html", "verdict.json")
+        names = ("incoming", "reference", "manifest", "rejected", "report.html", "verdict.json")
         paths = ValidatePaths(*(self.path(name) for name in names))
         name = validate_step(
             spec,

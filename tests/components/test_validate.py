@@ -42,8 +42,8 @@ def test_a_careless_labeler_is_refused_by_name_and_the_others_go_on(room: Room, 
     version, _ = room.ingest()
     verdict = room.validate(version)
     assert verdict.verdict == "refused"
-    assert "labeler 'mallory <b>' disagrees with the others on 14 of 40 shared examples (35.0%" in verdict.summary()
-    assert "limit 10.0%" in verdict.summary()
+    assert " labels of 'mallory <b>' are contradicted by their nearest neighbours; " in verdict.summary()
+    assert "limit 3.0%" in verdict.summary()
     assert "'ada'" not in verdict.summary()
     assert verdict.inputs["quarantined"] == [bad]
     assert "mallory &lt;b&gt;" in Path(room.path("report.html")).read_text()
@@ -61,6 +61,34 @@ def test_a_careless_labeler_shows_even_without_witnesses(room: Room) -> None:
     assert verdict.verdict == "refused"
     assert "of 'mallory' are contradicted by their nearest neighbours" in verdict.summary()
     assert verdict.inputs["quarantined"] == [bad]
+
+
+def test_one_labeler_alone_is_compared_with_what_was_accepted(room: Room) -> None:
+    """Careful ones pass; the one who got a third wrong does not. Alone in the first batch nobody can be judged."""
+    room.push(digit_labels(range(300)))
+    first = room.validate(room.ingest()[0])
+    assert first.verdict == "accepted"
+    assert "not judged by their neighbours" in " ".join(reason.text for reason in first.reasons)
+    room.push(digit_labels(range(300, 600), labeler="bo"))
+    assert room.validate(room.ingest()[0]).verdict == "accepted"
+    thirds = [label for row in range(600, 800) for label in digit_labels([row], labeler="carl", num_wrong=row % 3 == 0)]
+    bad = room.push(thirds)
+    verdict = room.validate(room.ingest()[0])
+    assert (verdict.verdict, verdict.inputs["quarantined"]) == ("refused", [bad])
+    assert " labels of 'carl' are contradicted" in verdict.summary()
+    assert "of the accepted labels at the same places" in verdict.summary()
+
+
+def test_a_file_of_several_labelers_is_judged_by_labeler(room: Room) -> None:
+    good = [label for name in "abcd" for label in digit_labels(range(ord(name) % 4, 800, 4), labeler=name)]
+    careless = digit_labels(range(800, 1000), labeler="mallory", num_wrong=90)
+    mixed = room.push([*good, *careless])
+    verdict = room.validate(room.ingest()[0])
+    assert verdict.verdict == "refused", verdict.summary()
+    assert (verdict.inputs["quarantined"], verdict.inputs["quarantined_rows"]) == ([], {mixed: ["mallory"]})
+    version, num_new = room.ingest()
+    again = room.validate(version)
+    assert (again.verdict, again.inputs["shards"], num_new) == ("accepted", [mixed], 800), again.summary()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +147,10 @@ def test_more_broken_shards_than_allowed_refuse_the_rest_but_quarantine_only_the
 def test_the_policy_can_demand_overlap(room: Room) -> None:
     room.push(digit_labels(range(50)))
     verdict = room.validate(room.ingest()[0], QUALITY.model_copy(update={"overlap_required": True}))
-    assert "'ada' shares 0 examples with others, too few to judge; the policy asks for 20" in verdict.summary()
+    assert (
+        "'ada' shares 0 examples with others that can be compared, too few to judge; the policy asks for 20"
+        in verdict.summary()
+    )
 
 
 def test_a_verdict_is_final_and_may_be_said_twice(room: Room) -> None:
