@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 PIPELINES = {
     "retrain": "pipelines.retrain:retrain",
+    "rollout": "pipelines.rollout:rollout",
     "rollback": "pipelines.rollback:rollback",
     "drift-monitor": "pipelines.drift_monitor:drift_monitor",
 }

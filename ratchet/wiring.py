@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ratchet.actions.model_files import ModelFiles
     from ratchet.actions.retention import RetentionPorts
     from ratchet.actions.retraining import RetrainPorts
+    from ratchet.actions.rollout_start import ChoiceStores
     from ratchet.actions.rollouts import RolloutPorts
     from ratchet.actions.run_journal import RunJournal
     from ratchet.actions.run_outcomes import RunOutcomes, StepNotes
@@ -270,6 +271,12 @@ def model_probe() -> ports.ModelProbe:
     from ratchet.adapters.model_server import LocalModelServer
 
     return LocalModelServer()
+
+
+def rollout_choice() -> "ChoiceStores":
+    from ratchet.actions.rollout_start import ChoiceStores
+
+    return ChoiceStores(registry(), ledger(), model_files())
 
 
 @lru_cache

@@ -74,7 +74,8 @@ def other_champion_reason(*, began_with: ModelRef, now: ModelRef) -> Reason:
 
 
 def try_again_reason(task: str, model: ModelRef) -> Reason:
-    text = f"once there are requests, `ratchet rollout start --task {task} --version {model.version}` tries it again"
+    name = model.version or model.digest[:12]
+    text = f"once there are requests, `ratchet rollout start --task {task} --version {name}` tries it again"
     return Reason(check="next_step", value="no requests", limit="requests", passed=False, text=text)
 
 

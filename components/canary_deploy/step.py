@@ -167,7 +167,8 @@ def _outcome_before(rollout: Rollout, name: VerdictName, reason: Reason) -> Outc
 
 def _start(rollout: Rollout) -> Outcome:
     ports, task, model = rollout.ports, rollout.task, rollout.model
-    champion, state = champion_of(ports.ledger.list_entries(task)), ports.services.fetch(task)
+    entries = ports.ledger.list_entries(task)
+    champion, state = champion_of(entries), ports.services.fetch(task)
     is_deployed = state is not None and state.storage_uri == model.uri
     trouble = "" if is_deployed else trouble_of(ports.files, model)
     if trouble:
@@ -175,7 +176,7 @@ def _start(rollout: Rollout) -> Outcome:
         _record(rollout, kind="withdrawn", reason=reason.text)
         return Outcome("inconclusive", (reason,))
     if champion is None:
-        return _install_first(rollout)
+        return _install_first(rollout, entries)
     if not is_deployed:
         close_half_open(
             ports.services,
@@ -200,8 +201,11 @@ def _start(rollout: Rollout) -> Outcome:
     return _judge_canary(replace(rollout, policy=recorded.begin.policy, recorded=recorded), recorded, champion)
 
 
-def _install_first(rollout: Rollout) -> Outcome:
-    """Nobody serves yet, so there is nothing to compare with and nobody to protect: 100 % once it is ready."""
+def _install_first(rollout: Rollout, entries: Sequence[LedgerEntry]) -> Outcome:
+    """Nobody serves yet, so there is nothing to compare with and nobody to protect: 100 % once it is ready.
+
+    entries: of the ledger when this attempt began; an earlier one that was withdrawn is no reason against it.
+    """
     ports, task = rollout.ports, rollout.task
     state = ports.services.fetch(task)
     before = ""
@@ -216,7 +220,7 @@ def _install_first(rollout: Rollout) -> Outcome:
         reason = unready_reason(error, limit_s=rollout.policy.ready_s_max)
         _record(rollout, kind="withdrawn", reason=reason.text)
         return Outcome("inconclusive", (reason,))
-    return _promote(rollout, (), Outcome("promoted", (first_champion_reason(),)))
+    return _promote(rollout, entries, Outcome("promoted", (first_champion_reason(),)))
 
 
 def _judge_canary(rollout: Rollout, recorded: Recorded, champion: ModelRef) -> Outcome:

@@ -10,7 +10,7 @@ from ratchet.actions.run_journal import NOBODY, ClaimedRun, RunJournal
 from ratchet.actions.signals import fetch_signals
 from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore, Pipelines, RunState
 from ratchet.core.signals import Signal
-from ratchet.core.trigger import Backlog, LastRun, RunStart, Trigger
+from ratchet.core.trigger import RETRAIN, Backlog, LastRun, RunStart, Trigger
 
 STARTS_OF = timedelta(days=8)
 """How far back a policy counts runs: a week of budget, and a day for a time zone."""
@@ -38,6 +38,8 @@ class Situation:
 
     backlog: Backlog
     newest_claim: ClaimedRun | None
+    """Of a training or a rollout: one run of a task at a time."""
+    newest_training: ClaimedRun | None
     unfinished: tuple[RunState, ...]
     """The unfinished runs in the task's experiment, whoever started them."""
     starts: tuple[RunStart, ...] = ()
@@ -53,7 +55,10 @@ class Situation:
 
     @property
     def last(self) -> LastRun | None:
-        return self.newest_claim.as_last_run() if self.newest_claim else None
+        """The run in flight, whatever it is; else the newest training."""
+        claim = self.newest_claim
+        told = claim if claim is not None and claim.end is None else self.newest_training
+        return told.as_last_run() if told else None
 
     @property
     def is_busy(self) -> bool:
@@ -81,6 +86,7 @@ def ask_situation(ports: RetrainPorts, *, task: str, at: Hook = no_hook) -> Situ
     return Situation(
         backlog=backlog_of(pending),
         newest_claim=newest,
+        newest_training=ports.journal.find_training(newest),
         unfinished=unfinished,
         starts=_list_starts(ports, newest, task=task),
         signals=fetch_signals(ports.objects, task, bucket=ports.verdicts_bucket),
@@ -113,5 +119,5 @@ def _list_starts(ports: RetrainPorts, newest: ClaimedRun | None, *, task: str) -
     return tuple(
         RunStart(at=claimed.claim.claimed_at, ended_at=claimed.end.at if claimed.end else None)
         for claimed in claims
-        if claimed.run_id != NOBODY
+        if claimed.run_id != NOBODY and claimed.claim.trigger.pipeline == RETRAIN
     )

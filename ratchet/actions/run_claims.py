@@ -18,7 +18,6 @@ from ratchet.core.trigger import RunEnd, Trigger, run_key_of
 
 log = logging.getLogger(__name__)
 
-PIPELINE = "retrain"
 SUBMIT_WITHIN_RATIO = 1 / 6
 """Of the lease. An owner who was held up longer does not submit: his lease may be over before KFP answers (23 s)."""
 SUBMIT_WITHIN_S = LEASE_S * SUBMIT_WITHIN_RATIO
@@ -130,10 +129,10 @@ def _submit(journal: RunJournal, pipelines: Pipelines, claimed: ClaimedRun, *, c
         return claimed
     try:
         run_id = pipelines.submit(
-            PIPELINE,
+            trigger.pipeline,
             run_name=name,
             experiment=trigger.task,
-            parameters={"task": trigger.task, "run_key": trigger.run_key},
+            parameters={"task": trigger.task, "run_key": trigger.run_key, **trigger.parameters},
             start_within_s=within_s,
         )
     except DataRejected as error:

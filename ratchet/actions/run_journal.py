@@ -21,7 +21,7 @@ from ratchet.actions.run_outcomes import RunOutcomes
 from ratchet.core.errors import Conflict, NotFound
 from ratchet.core.outcome import Outcome
 from ratchet.core.ports import ObjectStore
-from ratchet.core.trigger import LastRun, RunEnd, Trigger, run_name_of
+from ratchet.core.trigger import RETRAIN, LastRun, RunEnd, Trigger, run_name_of
 
 LEASE_S = 30.0
 """How long an owner may take to submit. Longer than all timeouts of one submission together."""
@@ -55,7 +55,11 @@ class RunClaim(BaseModel):
     @property
     def run_name(self) -> str:
         """Its display name in KFP."""
-        return self.adopted.name if self.adopted else run_name_of(self.trigger.task, self.trigger.run_key)
+        return (
+            self.adopted.name
+            if self.adopted
+            else run_name_of(self.trigger.task, self.trigger.run_key, pipeline=self.trigger.pipeline)
+        )
 
 
 class Lease(BaseModel):
@@ -146,6 +150,18 @@ class RunJournal:
                 return
         for seq in [seq for seq in self._known[task] if seq < claimed.claim.seq]:
             del self._known[task][seq]
+
+    def find_training(self, newest: ClaimedRun | None) -> ClaimedRun | None:
+        """The newest claim of a training at or before this one; a rollout trains on nothing. None without any."""
+        claimed = newest
+        while claimed is not None and claimed.claim.trigger.pipeline != RETRAIN:
+            task, seq = claimed.claim.trigger.task, claimed.claim.seq - 1
+            known = self._known.get(task, {}).get(seq)
+            try:
+                claimed = known if known is not None and known.end is not None else self._fetch_listed(task, seq)
+            except NotFound:  # the first claim, or older ones were tidied up
+                return None
+        return claimed
 
     def append_claim(
         self, trigger: Trigger, *, after: ClaimedRun | None, clock: Clock, adopted: AdoptedRun | None = None

@@ -57,7 +57,7 @@ def claim_turn(
 ) -> Turn:
     """Whether this run is the one, settled once and for all by whoever writes first. Asked again it says the same.
 
-    `trigger_after` makes the claim of a run that has none, after the newest run.
+    `trigger_after` makes the claim of a run that has none, after the newest training.
     """
     for _ in range(_LOOKS_MAX):
         newest = journal.fetch_newest(run.task)
@@ -68,7 +68,8 @@ def claim_turn(
             if newest is not None and newest.is_unsubmitted:
                 journal.record_run(newest, run.run_id)
             else:
-                trigger = trigger_after(newest.as_last_run() if newest else None)
+                training = journal.find_training(newest)
+                trigger = trigger_after(training.as_last_run() if training else None)
                 adopted = AdoptedRun(run_id=run.run_id, name=run.name or run.run_id)
                 journal.append_claim(trigger, after=newest, clock=clock, adopted=adopted)
         except Conflict:

@@ -140,13 +140,14 @@ def allow_model(
 
     found, known = _fetch_model(model)
     allowed, task = found.as_ref(), known.task
+    then = f"ratchet rollout start --task {task} --version {found.name}"
     now, run_id = datetime.now(UTC), f"cli-{uuid4().hex[:12]}"
     if not allow_again(wiring.ledger(), task=task, model=allowed, reason=reason, run_id=run_id, now=now):
         raise NotFound(f"{model} is not refused: `ratchet models list {task}` shows which versions are.")
     if as_json:
-        print_json({"task": task, "allowed": allowed.model_dump(mode="json"), "reason": reason})
+        print_json({"task": task, "allowed": allowed.model_dump(mode="json"), "reason": reason, "next_step": then})
     else:
-        stderr.print(f"{task}: version {found.name} may be rolled out again", markup=False)
+        stderr.print(f"{task}: version {found.name} may be rolled out again: `{then}`", markup=False)
 
 
 def _task_of(argument: str | None, option: str | None) -> str:

@@ -22,6 +22,7 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys
 
 _ISO_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?(Z|\+00:00)")
 
+WAIT_HELP = "Follow the run to its end. Exit 0: promoted; 1: the run failed; 9: it ended well and promoted nothing."
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

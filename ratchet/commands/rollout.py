@@ -9,7 +9,7 @@ from uuid import uuid4
 import typer
 
 from ratchet.commands.names import TaskOption
-from ratchet.commands.output import JsonFlag, print_json, stderr, stdout
+from ratchet.commands.output import WAIT_HELP, JsonFlag, print_json, stderr, stdout
 from ratchet.core.ledger import LedgerEntry, champion_of
 from ratchet.core.rollout.policy import RolloutPolicy
 
@@ -60,6 +60,47 @@ def roll_back_task(
         print_json({"task": task, "champion": champion, "reason": reason, "told": after.told})
     else:
         stderr.print(f"{task}: version {after.champion.version} serves")
+
+
+@rollout.command()
+def start(
+    task: TaskOption,
+    version: Annotated[str, typer.Option("--version", help="Version in the registry, or a model's digest.")],
+    wait: Annotated[bool, typer.Option("--wait", help=WAIT_HELP)] = False,
+    timeout_s: Annotated[float, typer.Option(min=1, help="Seconds to wait for the end of the run.")] = 3600.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Roll out a model that is registered already, through the same canary as a fresh one. It starts a pipeline run.
+
+    Refused are: the champion, a model that was rolled back (`ratchet models allow` first), one whose files are missing
+    or changed, and any while another run of the task is in flight. The first model of a task needs no canary.
+
+    Example: ratchet rollout start --task digits --version 3 --wait
+    """
+    from ratchet import wiring
+    from ratchet.actions.clock import SystemClock
+    from ratchet.actions.rollout_start import choose_model, start_rollout
+    from ratchet.commands.run import show_started
+
+    claimed = start_rollout(
+        choose_model(wiring.rollout_choice(), task=task, name=version),
+        task=task,
+        journal=wiring.run_journal(),
+        pipelines=wiring.pipelines(),
+        catalog=wiring.pipeline_catalog(),
+        policy_digest=wiring.policy_digest(task),
+        clock=SystemClock(),
+    )
+    trigger = claimed.claim.trigger
+    started = {
+        "name": claimed.claim.run_name,
+        "run_id": claimed.run_id,
+        "run_key": trigger.run_key,
+        "reason": trigger.reason,
+        "model_digest": trigger.parameters["version"],
+        "state": "PENDING",
+    }
+    show_started(started, wait=wait, timeout_s=timeout_s, as_json=as_json)
 
 
 @rollout.command("status")

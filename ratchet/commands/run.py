@@ -9,7 +9,7 @@ import typer
 
 from ratchet.commands import run_pipeline
 from ratchet.commands.names import OnlyTaskOption, TaskOption, complete_run, known_text
-from ratchet.commands.output import JsonFlag, print_json, print_rows, stderr, stdout
+from ratchet.commands.output import WAIT_HELP, JsonFlag, print_json, print_rows, stderr, stdout
 from ratchet.core.errors import Conflict, DataRejected, NotFound, RatchetError, Unavailable
 from ratchet.core.ports import Pipelines, RunState
 from ratchet.core.trigger import Skip, TriggerPolicy, plan_request
@@ -33,7 +33,6 @@ _SETTLE_POLL_S = 1.0
 _SETTLE_MARGIN_S = 10.0
 _RETRY_POLL_S = 0.1
 _COLUMNS = ("name", "state", "outcome", "created_at", "duration_s", "why", "run_id")
-_WAIT_HELP = "Follow the run to its end. Exit 0: promoted; 1: the run failed; 9: it ended well and promoted nothing."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,7 +50,7 @@ def run_() -> None:
 @run_group.command()
 def retrain(
     task: TaskOption,
-    wait: Annotated[bool, typer.Option("--wait", help=_WAIT_HELP)] = False,
+    wait: Annotated[bool, typer.Option("--wait", help=WAIT_HELP)] = False,
     again: Annotated[bool, typer.Option("--again", help="Run although nothing is new, or was tried before.")] = False,
     allow_rolled_back: Annotated[
         bool,
@@ -68,22 +67,28 @@ def retrain(
     Example: ratchet run retrain --task digits --wait
     """
     from ratchet import wiring
-    from ratchet.commands.run_outcome import outcome_row
-    from ratchet.commands.run_view import watch
     from ratchet.commands.tasks import require_sound
 
     if check:
         require_sound(wiring.task_checks().check([wiring.task_spec(task)]))
     if allow_rolled_back:
         _allow_rolled_back(task)
-    started = _start(task, again=again)
+    show_started(_start(task, again=again), wait=wait, timeout_s=timeout_s, as_json=as_json)
+
+
+def show_started(started: dict[str, Any], *, wait: bool, timeout_s: float, as_json: bool) -> None:
+    """Print a run that was started; with `wait` follow it to its end and exit by its outcome."""
+    from ratchet import wiring
+    from ratchet.commands.run_outcome import outcome_row
+    from ratchet.commands.run_view import watch
+
     if wait and started["run_id"] is None:
         raise Unavailable(f"{started['name']} is claimed but not submitted yet: the sensor does it within a minute.")
     exit_code, outcome = 0, None
     if wait:
         ended = watch(wiring.pipelines(), str(started["run_id"]), timeout_s=timeout_s)
         outcome, exit_code = _outcome_of(ended)
-        started.update(state=ended.state, error=ended.error, outcome=outcome_row(outcome))
+        started = {**started, "state": ended.state, "error": ended.error, "outcome": outcome_row(outcome)}
     if as_json:
         print_json(started)
     else:
@@ -344,7 +349,7 @@ def terminate(run: RunArgument, as_json: JsonFlag = False) -> None:
 @runs.command()
 def retry(
     run: RunArgument,
-    wait: Annotated[bool, typer.Option("--wait", help=_WAIT_HELP)] = False,
+    wait: Annotated[bool, typer.Option("--wait", help=WAIT_HELP)] = False,
     timeout_s: TimeoutOption = 3600.0,
     as_json: JsonFlag = False,
 ) -> None:
@@ -379,13 +384,14 @@ def retry(
 def _check_newest(run: RunState) -> str | None:
     """The task whose newest claim this run is, None of a run that is no claim's; Conflict of one that was passed."""
     from ratchet import wiring
-    from ratchet.core.trigger import run_name_of
+    from ratchet.core.trigger import RETRAIN, ROLLOUT, run_name_of
 
     for task in wiring.task_names():
         newest = wiring.run_journal().fetch_newest(task)
         if newest is not None and newest.run_id == run.run_id:
             return task
-        if newest is not None and re.fullmatch(re.escape(run_name_of(task, "")) + "[0-9a-f]{12}", run.name):
+        names = "|".join(re.escape(run_name_of(task, "", pipeline=each)) for each in (RETRAIN, ROLLOUT))
+        if newest is not None and re.fullmatch(f"({names})[0-9a-f]{{12}}", run.name):
             raise Conflict(
                 f"Run {run.name} is not the newest of {task}, {newest.claim.run_name} is. "
                 f"`ratchet run retrain --task {task} --again` starts a new one."

@@ -46,9 +46,7 @@ class KnownModel(BaseModel):
         return self.version or self.digest[:12]
 
     def as_ref(self) -> ModelRef:
-        return ModelRef(
-            version=self.version, digest=self.digest, uri=self.uri, dataset_version=self.dataset_version or "unknown"
-        )
+        return ModelRef(version=self.version, digest=self.digest, uri=self.uri, dataset_version=self.dataset_version)
 
 
 class AliasChange(BaseModel):

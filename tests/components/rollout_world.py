@@ -184,6 +184,7 @@ class World:
     def delete(self, name: str) -> None:
         assert name == TASK
         self.uri, self.rollout, self.is_deleted = "", revisions.Rollout(), True
+        self.revisions.append(("", "", self.elapsed))  # what comes next is a new revision, whatever its model
 
     # the traffic numbers
     def fetch_counts(self, revision: str) -> RevisionCounts:

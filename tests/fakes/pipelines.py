@@ -17,7 +17,7 @@ BEGAN_AT = datetime(2026, 1, 1, tzinfo=UTC)
 class FakePipelines:
     """`ports.Pipelines` and `ports.PipelineCatalog`. A run stays RUNNING until the test calls `finish`."""
 
-    def __init__(self, published: Sequence[str] = ("retrain", "rollback")) -> None:
+    def __init__(self, published: Sequence[str] = ("retrain", "rollback", "rollout")) -> None:
         self._numbers = itertools.count(1)
         self._runs: dict[str, RunState] = {}
         self._experiment_of: dict[str, str] = {}

@@ -17,12 +17,14 @@ from ratchet.core.trigger.facts import (
     TriggerCode,
 )
 from ratchet.core.trigger.hours import Hours, Window
-from ratchet.core.trigger.identity import run_key_of, run_name_of
+from ratchet.core.trigger.identity import RETRAIN, ROLLOUT, run_key_of, run_name_of
 from ratchet.core.trigger.plan import explain, plan_request, plan_tick
 from ratchet.core.trigger.policy import Adaptive, Condition, TriggerPolicy
 from ratchet.core.trigger.threshold import threshold_at
 
 __all__ = [
+    "RETRAIN",
+    "ROLLOUT",
     "UNKNOWN_CODE",
     "Adaptive",
     "Backlog",

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from ratchet.core.digest import digest_of
+from ratchet.core.trigger.identity import RETRAIN
 
 RunEndState = Literal["SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"]
 """CANCELED: a person stopped it, so nothing retries it."""
@@ -84,6 +85,7 @@ class Trigger(_Value):
     code: TriggerCode = "threshold"
     task: str
     watermark: str
+    """Of a rollout, which has none, what makes its run key unlike every other."""
     attempt: int = Field(ge=0)
     """How many runs started from this watermark before."""
     policy_digest: str
@@ -99,6 +101,10 @@ class Trigger(_Value):
     """Failed runs in a row right before this one."""
     trains_accepted: bool = False
     """Its labels are accepted already: the run that took them in failed later."""
+    pipeline: str = RETRAIN
+    """What runs. A rollout of a registered model claims a place too, and is no training: the sensor looks past it."""
+    parameters: Mapping[str, str] = Field(default_factory=dict)
+    """Of the run, beside task and run key."""
     overrides: tuple[SkipCode, ...] = ()
     """The limits of the policy that a person's request went past."""
 

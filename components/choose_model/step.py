@@ -1,0 +1,29 @@
+"""The first deed of a rollout that was asked for: is it this run's turn, and may this model be rolled out?"""
+
+import logging
+
+from ratchet.actions.clock import Clock
+from ratchet.actions.rollout_start import ChoiceStores, choose_model, rollout_trigger
+from ratchet.actions.run_journal import RunJournal
+from ratchet.actions.run_turn import OwnRun, claim_turn
+from ratchet.core.ledger import ModelRef
+from ratchet.core.trigger import LastRun, Trigger
+
+logger = logging.getLogger(__name__)
+
+
+def choose_model_step(
+    run: OwnRun, *, version: str, stores: ChoiceStores, journal: RunJournal, policy_digest: str, clock: Clock
+) -> tuple[str, ModelRef]:
+    """ "current" or "superseded", and the model. Raises Conflict, NotFound or DataRejected for one that may not go.
+
+    The model is looked at first: a run that was started in KFP by hand with a wrong version claims nothing.
+    """
+    model = choose_model(stores, task=run.task, name=version)
+
+    def trigger_after(last: LastRun | None) -> Trigger:
+        return rollout_trigger(run.task, model, subject=f"run {run.run_id}", policy_digest=policy_digest)
+
+    turn = claim_turn(journal, run, trigger_after=trigger_after, clock=clock)
+    logger.log(logging.INFO if turn.is_current else logging.WARNING, "%s", turn.text)
+    return turn.name, model
