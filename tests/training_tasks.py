@@ -115,3 +115,12 @@ class Wider(Digits):
         network[2] = nn.Conv2d(16, 48, kernel_size=3, padding=1)
         network[6] = nn.Linear(48 * 16, len(self.spec.classes))
         return network
+
+
+class Tied(Digits):
+    """Two layers with one weight."""
+
+    def build_model(self) -> nn.Module:
+        first, second = nn.Linear(64, 64), nn.Linear(64, 64)
+        second.weight = first.weight
+        return nn.Sequential(nn.Flatten(), first, nn.ReLU(), second, nn.Linear(64, len(self.spec.classes)))

@@ -81,7 +81,8 @@ def save_model(path: Path, *, spec: TaskSpec, network: torch.nn.Module, code: Ta
     shutil.rmtree(path / CODE, ignore_errors=True)
     for name in (LIBRARY, FILE_DIGESTS):
         (path / name).unlink(missing_ok=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    # A copy of each: safetensors refuses tensors that share memory, as layers with tied weights do.
+    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     save_file(weights, path / WEIGHTS)
     (path / TASK).write_text(json.dumps(spec.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
     (path / MLMODEL).write_text(_MLMODEL_TEXT)

@@ -8,8 +8,10 @@ import torch
 import torch.distributed as dist
 
 from ratchet.core.errors import DataRejected
+from ratchet.tasks.model_files import load_weights
 from ratchet.training.checkpoint import TrainingState, restore_latest, save_checkpoint
 from ratchet.training.checks import check_metrics, check_weights
+from ratchet.training.job import StartRecord
 from ratchet.training.loop import train
 from tests.components.test_training import job_in, spec_of
 from tests.models import DIGITS
@@ -109,3 +111,14 @@ def test_a_checkpoint_restores_whatever_has_optimizer_state_and_whatever_has_non
         step(state)
     for name, tensor in saved.network.state_dict().items():
         assert torch.equal(tensor, restored.network.state_dict()[name]), name
+
+
+def test_layers_with_tied_weights_are_trained_saved_and_taken_over(tmp_path: Path):
+    first = job_in(tmp_path / "first", spec=spec_of("Tied"))
+    train(first, rank=0, world_size=1)
+    second = job_in(tmp_path / "second", spec=spec_of("Tied"), base=first.model_path)
+    train(second, rank=0, world_size=1)
+    weights = load_weights(second.model_path)
+    assert torch.equal(weights["1.weight"], weights["3.weight"])
+    start = StartRecord.model_validate_json(second.start_path.read_bytes())
+    assert start.text() == "6 of 6 tensors of the base model taken over"
