@@ -16,6 +16,7 @@ from embedded.control_plane.engine.log_cap import MIB, LogCap
 from embedded.control_plane.kfp_api import router_of
 from embedded.control_plane.kfp_docs import serve_docs
 from embedded.control_plane.kfp_errors import answer_errors, error_answer
+from embedded.control_plane.kfp_page import serve_page
 from embedded.control_plane.kfp_schedule import Schedule
 from embedded.control_plane.kfp_sweep import Sweep
 from embedded.control_plane.kfp_token import KfpTokenOnly
@@ -69,6 +70,7 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
     app.include_router(router_of(store, engine, folders))
     app.include_router(serving.router())
     serve_docs(app)
+    serve_page(app, store, needs_token=bool(config.kfp_token))
     if config.kfp_token:
         app.add_middleware(KfpTokenOnly, token=config.kfp_token)
     app.add_middleware(LoopbackOnly)

@@ -158,6 +158,16 @@ def test_the_docs_page_loads_nothing_and_machines_get_openapi(world: tuple[KfpSe
         assert "/apis/v2beta1/recurringruns" in json.load(answer)["paths"]
 
 
+def test_the_links_of_the_client_lead_to_a_page(world: tuple[KfpServer, str, Path], guarded: KfpServer) -> None:
+    server, run_id, _ = world
+    with answer_of(server, "/") as answer:
+        page = answer.read().decode()
+        assert "script-src 'sha256-" in answer.headers["content-security-policy"]
+    assert run_id in page.partition("<noscript>")[2], "a reader without JavaScript sees the newest runs"
+    with urllib.request.urlopen(f"{guarded.url}/", timeout=5) as answer:
+        assert "<tr>" not in answer.read().decode().partition("<noscript>")[2].partition("</noscript>")[0]
+
+
 @pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}])
 def test_without_the_token_the_answer_is_401(tmp_path: Path, header: dict[str, str], guarded: KfpServer) -> None:
     request = urllib.request.Request(f"{guarded.url}/apis/v2beta1/runs", headers=header)
