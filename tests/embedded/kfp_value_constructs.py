@@ -6,7 +6,7 @@
 
 from typing import Optional
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 
 from tests.embedded.kfp_constructs import component, double, fail, inner, join, maybe, report, say
 
@@ -224,3 +224,11 @@ def show_status(status: dsl.PipelineTaskFinalStatus) -> str:
 def final_status():
     with dsl.ExitHandler(show_status()):
         fail()
+
+
+@dsl.pipeline
+def names_by_inputs(volume: str, secret: Optional[str] = None):
+    task = say(text="x")
+    kubernetes.mount_pvc(task, pvc_name=volume, mount_path="/data")
+    kubernetes.use_secret_as_env(task, secret_name=secret, secret_key_to_env={"k": "V"}, optional=True)
+    kubernetes.use_config_map_as_volume(task, config_map_name=secret, mount_path="/etc/x")

@@ -1,18 +1,25 @@
 """When two tasks are the same work: the real backend's cache key.
 
-Source: kubeflow/pipelines, backend/src/v2/cacheutils. In the key: values of input parameters, identities (not contents)
-of input artifacts, types of the outputs, image, command and arguments. Not in it: environment, secrets, resources, the
-pipeline's version. `cacheKey` replaces all of it. Its scope is the pipeline's name.
+Sources: kubeflow/pipelines, backend/src/v2/driver/cache.go (getFingerPrint), cacheutils/cache.go (GenerateCacheKey).
+In the key: values of the input parameters that were given, identities (not contents) of input artifacts, types of the
+output parameters, type and metadata of the output artifacts, image, command and arguments, names of the mounted claims.
+Not in it: defaults, environment, secrets, resources, the pipeline's version. `cacheKey` replaces all of it. Its scope is
+the pipeline's name.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from embedded.control_plane.engine.go_text import plain_of
 from embedded.control_plane.engine.roots import is_s3
 from embedded.control_plane.engine.spec import Component, Container, Task
-from embedded.control_plane.engine.values import Values, digest_of, plain_of
+from embedded.control_plane.engine.values import Values, digest_of
 
 
-def fingerprint_of(task: Task, component: Component, container: Container, inputs: Values) -> str:
+def fingerprint_of(
+    task: Task, component: Component, container: Container, inputs: Values, *, claims: Iterable[str] = ()
+) -> str:
+    """claims: names of the PersistentVolumeClaims that are mounted: what they hold may change what a task does."""
     if task.caching_options.cache_key:
         return digest_of({"component": task.component_ref.name, "cacheKey": task.caching_options.cache_key})
     outputs = component.output_definitions
@@ -21,9 +28,13 @@ def fingerprint_of(task: Task, component: Component, container: Container, input
             "inputParameters": plain_of(inputs.parameters),
             "inputArtifacts": {key: [a.id for a in artifacts] for key, artifacts in inputs.artifacts.items()},
             "outputParameters": {key: definition.parameter_type for key, definition in outputs.parameters.items()},
-            "outputArtifacts": {key: d.model_dump(mode="json") for key, d in outputs.artifacts.items()},
+            "outputArtifacts": {
+                key: {"type": definition.artifact_type.model_dump(), "metadata": plain_of(definition.metadata)}
+                for key, definition in outputs.artifacts.items()
+            },
             "image": container.image,
             "command": [*container.command, *container.args],
+            "claims": sorted(set(claims)),
         }
     )
 

@@ -15,18 +15,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 from embedded.control_plane.engine import family
-from embedded.control_plane.engine.cache import fingerprint_of, is_intact
+from embedded.control_plane.engine.cache import is_intact
 from embedded.control_plane.engine.executor_io import imported_artifact
 from embedded.control_plane.engine.job import job_of, task_job_of
-from embedded.control_plane.engine.kubernetes_names import resolve_names
-from embedded.control_plane.engine.kubernetes_spec import Pipeline
 from embedded.control_plane.engine.leaf import Folders, LeafAttempt, LeafResult, run_leaf, run_root, write_notes
+from embedded.control_plane.engine.live_run import LiveRun
 from embedded.control_plane.engine.loading import load_pipeline
 from embedded.control_plane.engine.machine import measure_machine
 from embedded.control_plane.engine.plan import TERMINATED, retry_delay_s
@@ -36,14 +34,11 @@ from embedded.control_plane.engine.records import (
     TaskKind,
     TaskRecord,
     TaskState,
-    child_path,
-    parent_path,
 )
 from embedded.control_plane.engine.resources import Amount, demand_of
 from embedded.control_plane.engine.retry import is_exit_work, paths_to_forget
 from embedded.control_plane.engine.room import Room, is_out_of_room
-from embedded.control_plane.engine.roots import Root
-from embedded.control_plane.engine.spec import Component, Container, Task
+from embedded.control_plane.engine.spec import Component, Container, Importer
 from embedded.control_plane.engine.task_process import Ending, TaskExit, TaskProcess
 from embedded.control_plane.engine.task_queue import Place, TaskQueue
 from embedded.control_plane.engine.values import Values
@@ -57,36 +52,6 @@ _STOP_GRACE_S = 5.0
 _LONGEST_SLEEP_S = 3600.0
 _NUM_WORKERS_MIN = 8
 """Tasks that ask for nothing run this many at once even on a small machine: most of them wait for something else."""
-
-
-@dataclass
-class LiveRun:
-    """A run that is not over. Only the deciding thread touches it."""
-
-    request: RunRequest
-    pipeline: Pipeline
-    job: dict[str, str]
-    root: Root
-    records: dict[str, TaskRecord] = field(default_factory=dict)
-    is_lenient: bool = False
-    processes: dict[str, tuple[TaskProcess, Place]] = field(default_factory=dict)
-
-    @property
-    def run_id(self) -> str:
-        return self.request.run_id
-
-    def walk(self) -> Walk:
-        return Walk(
-            self.pipeline.spec,
-            self.records,
-            self.job,
-            is_canceling=self.request.is_canceling,
-            is_lenient=self.is_lenient,
-        )
-
-    def task_of(self, path: str) -> tuple[Task, Component]:
-        task = self.walk().task_at(path)
-        return task, self.pipeline.spec.component_of(task)
 
 
 class Engine:
@@ -304,27 +269,22 @@ class Engine:
             self._launch(live, record)
 
     def _launch(self, live: LiveRun, record: TaskRecord, *, is_resumed: bool = False) -> None:
-        task, component = live.task_of(record.path)
-        executor = live.pipeline.spec.deployment_spec.executors[component.executor_label or ""]
-        if executor.importer:
-            self._import(live, record, component)
-        elif executor.container and not self._take_from_cache(live, record, task, component, executor.container):
-            try:
+        _, component = live.task_of(record.path)
+        executor = live.executor_of(component)
+        try:
+            if executor.importer:
+                self._import(live, record, component, executor.importer)
+            elif executor.container and not self._take_from_cache(live, record):
                 self._enqueue(live, record, component, executor.container, is_resumed=is_resumed)
-            except DataRejected as error:
-                self._end(live, record, TaskState.FAILED, error=str(error))
+        except DataRejected as error:
+            self._end(live, record, TaskState.FAILED, error=str(error))
 
     def _enqueue(
         self, live: LiveRun, record: TaskRecord, component: Component, container: Container, *, is_resumed: bool
     ) -> None:
         """DataRejected when the task could never start: it asks for too much, or names what is not there."""
-        parent = parent_path(record.path)
         demand = demand_of(container.resources, record.inputs.parameters, machine=self._machine)
-        kubernetes = resolve_names(
-            live.pipeline.kubernetes_of(component.executor_label or ""),
-            group=live.records[parent].inputs,
-            sibling=lambda name: live.records[child_path(parent, name)],
-        )
+        kubernetes = live.kubernetes_of(record)
         leaf = LeafAttempt(
             run_id=live.run_id,
             record=record,
@@ -384,11 +344,9 @@ class Engine:
         self._advance(live)
 
     def _succeed(self, live: LiveRun, record: TaskRecord, outputs: Values) -> None:
-        task, component = live.task_of(record.path)
-        container = live.pipeline.spec.deployment_spec.executors[component.executor_label or ""].container
+        fingerprint = live.fingerprint_of(record)
         with self._store.transaction():
-            if task.caching_options.enable_cache and container:
-                fingerprint = fingerprint_of(task, component, container, record.inputs)
+            if fingerprint:
                 self._store.put_cached(live.pipeline.name, fingerprint, outputs)
             self._end(live, record, TaskState.SUCCEEDED, outputs=outputs)
 
@@ -417,24 +375,16 @@ class Engine:
             self._launch(live, live.records[path])
             self._advance(live)
 
-    def _import(self, live: LiveRun, record: TaskRecord, component: Component) -> None:
-        importer = live.pipeline.spec.deployment_spec.executors[component.executor_label or ""].importer
-        assert importer is not None, f"{record.path} is not an importer"
-        try:
-            job = {**live.job, **task_job_of(live.job, record.path, record.name)}
-            artifact = imported_artifact(importer, record.inputs, job=job)
-        except DataRejected as error:
-            self._end(live, record, TaskState.FAILED, error=str(error))
-            return
+    def _import(self, live: LiveRun, record: TaskRecord, component: Component, importer: Importer) -> None:
+        job = {**live.job, **task_job_of(live.job, record.path, record.name)}
+        artifact = imported_artifact(importer, record.inputs, job=job)
         key = next(iter(component.output_definitions.artifacts), "artifact")
         self._end(live, record, TaskState.SUCCEEDED, outputs=Values(artifacts={key: (artifact,)}))
 
-    def _take_from_cache(
-        self, live: LiveRun, record: TaskRecord, task: Task, component: Component, container: Container
-    ) -> bool:
-        if not task.caching_options.enable_cache:
+    def _take_from_cache(self, live: LiveRun, record: TaskRecord) -> bool:
+        fingerprint = live.fingerprint_of(record)
+        if fingerprint is None:
             return False
-        fingerprint = fingerprint_of(task, component, container, record.inputs)
         # In one transaction: between the look and the record a sweep could remove what is about to be pointed to.
         with self._store.transaction():
             outputs = self._store.find_cached(live.pipeline.name, fingerprint)

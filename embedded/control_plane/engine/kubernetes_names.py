@@ -1,6 +1,7 @@
 """Names of Secrets, ConfigMaps and claims that come from inputs of the pipeline, or outputs of other tasks. Pure."""
 
 from collections.abc import Callable
+from typing import Any
 
 from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor
 from embedded.control_plane.engine.records import TaskRecord
@@ -11,47 +12,42 @@ from ratchet.core.errors import DataRejected
 Sibling = Callable[[str], TaskRecord]
 
 
+_NAMED = {
+    "secret_as_env": "secret_name",
+    "secret_as_volume": "secret_name",
+    "config_map_as_env": "config_map_name",
+    "config_map_as_volume": "config_map_name",
+}
+
+
 def resolve_names(kubernetes: KubernetesExecutor, *, group: Values, sibling: Sibling) -> KubernetesExecutor:
     """The same settings with every name a constant. DataRejected when one has no value.
 
+    A Secret or ConfigMap whose name is an input that was left out (None) is left out, too, as in kubeflow/pipelines,
+    backend/src/v2/driver/k8s.go, extendPodSpecPatch (ErrResolvedParameterNull).
     group: inputs of the DAG that the task is in. sibling: record of another task of that DAG.
     """
+    resolved: dict[str, tuple[Any, ...]] = {}
+    for field, name in _NAMED.items():
+        named = []
+        for one in getattr(kubernetes, field):
+            source: ParameterSource | None = getattr(one, f"{name}_parameter")
+            if source is not None and _is_left_out(source, group):
+                continue
+            value = getattr(one, name) if source is None else _value_of(source, group=group, sibling=sibling)
+            named.append(one.model_copy(update={name: value, f"{name}_parameter": None}))
+        resolved[field] = tuple(named)
+    mounts = []
+    for mount in kubernetes.pvc_mount:
+        claim = mount.name_source
+        value = mount.constant if claim is None else _value_of(claim, group=group, sibling=sibling)
+        mounts.append(mount.model_copy(update={"constant": value}))
+    return kubernetes.model_copy(update={**resolved, "pvc_mount": tuple(mounts)})
 
-    def name_of(constant: str, source: ParameterSource | None) -> str:
-        return constant if source is None else _value_of(source, group=group, sibling=sibling)
 
-    return kubernetes.model_copy(
-        update={
-            **{
-                field: tuple(
-                    one.model_copy(
-                        update={
-                            "secret_name": name_of(one.secret_name, one.secret_name_parameter),
-                            "secret_name_parameter": None,
-                        }
-                    )
-                    for one in getattr(kubernetes, field)
-                )
-                for field in ("secret_as_env", "secret_as_volume")
-            },
-            **{
-                field: tuple(
-                    one.model_copy(
-                        update={
-                            "config_map_name": name_of(one.config_map_name, one.config_map_name_parameter),
-                            "config_map_name_parameter": None,
-                        }
-                    )
-                    for one in getattr(kubernetes, field)
-                )
-                for field in ("config_map_as_env", "config_map_as_volume")
-            },
-            "pvc_mount": tuple(
-                mount.model_copy(update={"constant": name_of(mount.constant, mount.name_source)})
-                for mount in kubernetes.pvc_mount
-            ),
-        }
-    )
+def _is_left_out(source: ParameterSource, group: Values) -> bool:
+    key = source.component_input_parameter
+    return key is not None and key in group.parameters and group.parameters[key] is None
 
 
 def _value_of(source: ParameterSource, *, group: Values, sibling: Sibling) -> str:

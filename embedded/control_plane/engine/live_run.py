@@ -1,0 +1,65 @@
+"""A run that is not over, as the engine holds it in memory."""
+
+from dataclasses import dataclass, field
+
+from embedded.control_plane.engine.cache import fingerprint_of
+from embedded.control_plane.engine.kubernetes_names import resolve_names
+from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor, Pipeline
+from embedded.control_plane.engine.records import RunRequest, TaskRecord, child_path, parent_path
+from embedded.control_plane.engine.roots import Root
+from embedded.control_plane.engine.spec import Component, Executor, Task
+from embedded.control_plane.engine.task_process import TaskProcess
+from embedded.control_plane.engine.task_queue import Place
+from embedded.control_plane.engine.walk import Walk
+
+
+@dataclass
+class LiveRun:
+    """Only the deciding thread touches it."""
+
+    request: RunRequest
+    pipeline: Pipeline
+    job: dict[str, str]
+    root: Root
+    records: dict[str, TaskRecord] = field(default_factory=dict)
+    is_lenient: bool = False
+    processes: dict[str, tuple[TaskProcess, Place]] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        return self.request.run_id
+
+    def walk(self) -> Walk:
+        return Walk(
+            self.pipeline.spec,
+            self.records,
+            self.job,
+            is_canceling=self.request.is_canceling,
+            is_lenient=self.is_lenient,
+        )
+
+    def task_of(self, path: str) -> tuple[Task, Component]:
+        task = self.walk().task_at(path)
+        return task, self.pipeline.spec.component_of(task)
+
+    def executor_of(self, component: Component) -> Executor:
+        return self.pipeline.spec.deployment_spec.executors[component.executor_label or ""]
+
+    def kubernetes_of(self, record: TaskRecord) -> KubernetesExecutor:
+        """What the pipeline says of Kubernetes for a task. DataRejected when a name in it has no value."""
+        _, component = self.task_of(record.path)
+        parent = parent_path(record.path)
+        return resolve_names(
+            self.pipeline.kubernetes_of(component.executor_label or ""),
+            group=self.records[parent].inputs,
+            sibling=lambda name: self.records[child_path(parent, name)],
+        )
+
+    def fingerprint_of(self, record: TaskRecord) -> str | None:
+        """What the task's outputs are remembered by; None when they are not to be. DataRejected as `kubernetes_of`."""
+        task, component = self.task_of(record.path)
+        container = self.executor_of(component).container
+        if not task.caching_options.enable_cache or container is None:
+            return None
+        claims = [mount.constant for mount in self.kubernetes_of(record).pvc_mount]
+        return fingerprint_of(task, component, container, record.inputs, claims=claims)
