@@ -71,6 +71,7 @@ def _task_detail(run_id: str, record: TaskRecord) -> dict[str, Any]:
         "attempt": record.attempt,
         "is_cached": record.is_cached,
         "reason": record.error if not is_error and record.error else None,
+        "image_note": record.image_note or None,
         "output_parameters": record.outputs.parameters,
     }
     return {key: value for key, value in detail.items() if value is not None}

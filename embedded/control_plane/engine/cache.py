@@ -3,8 +3,8 @@
 Sources: kubeflow/pipelines, backend/src/v2/driver/cache.go (getFingerPrint), cacheutils/cache.go (GenerateCacheKey).
 In the key: values of the input parameters that were given, identities (not contents) of input artifacts, types of the
 output parameters, type and metadata of the output artifacts, image, command and arguments, names of the mounted claims.
-Not in it: defaults, environment, secrets, resources, the pipeline's version. `cacheKey` replaces all of it. Its scope is
-the pipeline's name.
+Not in it: defaults, environment, secrets, resources, the pipeline's version. `cacheKey` replaces all of it. Its scope
+is the pipeline's name.
 """
 
 from collections.abc import Iterable

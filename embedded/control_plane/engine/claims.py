@@ -5,22 +5,23 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from embedded.control_plane.engine.images import DEED_OF_CLUSTER
 from embedded.control_plane.engine.values import Values
 from embedded.control_plane.engine.volumes import DEEDS, claim_folder, forget_uses, used_by
 from ratchet.core.errors import DataRejected
 
-IMAGES = "argostub/"
-"""kfp-kubernetes marks what the cluster itself does by the image of the task."""
 _WITHOUT_MEANING = ("access_modes", "size", "storage_class_name", "annotations")
 
 
 def operation_of(image: str) -> Callable[..., Values] | None:
     """What to do for a task with this image; None when it is none of ours. DataRejected for one that is unknown."""
-    if not image.startswith(IMAGES):
+    if not image.startswith(DEED_OF_CLUSTER):
         return None
-    operation = {"createpvc": create_claim, "deletepvc": delete_claim}.get(image.removeprefix(IMAGES))
+    operation = {"createpvc": create_claim, "deletepvc": delete_claim}.get(image.removeprefix(DEED_OF_CLUSTER))
     if operation is None:
-        raise DataRejected(f"{image.removeprefix(IMAGES)} needs a Kubernetes cluster. Take it out to run here.")
+        raise DataRejected(
+            f"{image.removeprefix(DEED_OF_CLUSTER)} needs a Kubernetes cluster. Take it out to run here."
+        )
     return operation
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from embedded.control_plane.engine import family
 from embedded.control_plane.engine.cache import is_intact
 from embedded.control_plane.engine.executor_io import imported_artifact
+from embedded.control_plane.engine.images import image_note, with_image
 from embedded.control_plane.engine.job import job_of, task_job_of
 from embedded.control_plane.engine.leaf import Folders, LeafAttempt, LeafResult, run_leaf, run_root, write_notes
 from embedded.control_plane.engine.live_run import LiveRun
@@ -283,6 +284,8 @@ class Engine:
         self, live: LiveRun, record: TaskRecord, component: Component, container: Container, *, is_resumed: bool
     ) -> None:
         """DataRejected when the task could never start: it asks for too much, or names what is not there."""
+        self._put(live, record.model_copy(update={"image_note": image_note(container.image)}))
+        record = live.records[record.path]
         demand = demand_of(container.resources, record.inputs.parameters, machine=self._machine)
         kubernetes = live.kubernetes_of(record)
         leaf = LeafAttempt(
@@ -340,7 +343,7 @@ class Engine:
         elif result.exit.ending is Ending.STOPPED:
             self._end(live, record, TaskState.CANCELED, error=TERMINATED)
         else:
-            self._fail_or_retry(live, record, result.exit.message)
+            self._fail_or_retry(live, record, with_image(result.exit.message, record.image_note))
         self._advance(live)
 
     def _succeed(self, live: LiveRun, record: TaskRecord, outputs: Values) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from embedded.control_plane.engine.images import image_note
 from embedded.control_plane.engine.kubernetes_spec import EmptyDirMount, KubernetesExecutor
 from embedded.control_plane.engine.placeholders import fill_text
 from embedded.control_plane.engine.spec import Container, Resources
@@ -62,7 +63,8 @@ def notes_of(container: Container, kubernetes: KubernetesExecutor) -> Iterable[s
     names = [name for name in _WITHOUT_MEANING if getattr(kubernetes, name)]
     if kubernetes.pod_metadata and kubernetes.pod_metadata.is_more_than_priority:
         names.append("pod_metadata")
-    notes = [f"{name} has no meaning on one machine: ignored." for name in names]
+    notes = [f"{note}."] if (note := image_note(container.image)) else []
+    notes += [f"{name} has no meaning on one machine: ignored." for name in names]
     if _has_cpu_limit(container.resources):
         notes.append("the CPU limit counts when tasks are scheduled; a running task is not slowed down.")
     notes += [f"emptyDir {m.volume_name!r}: its size limit is not enforced." for m in _limited(kubernetes)]

@@ -57,6 +57,8 @@ class TaskRecord(BaseModel):
     is_cached: bool = False
     is_refused: bool = False
     """It failed by its inputs, before it ran; on a cluster its driver fails."""
+    image_note: str = ""
+    """What its image would have had and this machine has not; "" when there is nothing to say."""
     created_at: datetime
     started_at: datetime | None = None
     finished_at: datetime | None = None
