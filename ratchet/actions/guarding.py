@@ -21,6 +21,7 @@ from ratchet.actions.rollouts import (
     is_newest_alive,
     is_rolled_out,
 )
+from ratchet.core.champions import ChampionView, champion_view
 from ratchet.core.errors import Conflict, NotFound, Unavailable
 from ratchet.core.guard import GuardPolicy, Vigil, add_window, is_recent, judge_policy_of
 from ratchet.core.ledger import LedgerEntry, ModelRef, champion_of, next_seq
@@ -31,10 +32,24 @@ from ratchet.core.rollout.window import arm_window_of, latency_limits_of
 log = logging.getLogger(__name__)
 
 GuardOutcome = Literal[
-    "absent", "rollout", "orphan", "closed", "mismatch", "learning", "well", "suspect", "worse", "rolled_back", "error"
+    "absent",
+    "not_serving",
+    "rollout",
+    "orphan",
+    "closed",
+    "mismatch",
+    "learning",
+    "well",
+    "suspect",
+    "worse",
+    "rolled_back",
+    "error",
 ]
-"""rollout: one is under way. orphan: it stands open and its run is gone. mismatch: the service does not serve the
-ledger's champion. worse: proven, and the policy says that a person decides."""
+"""not_serving: users of the champion get no answers. rollout: one is under way. orphan: it stands open and its run is
+gone. mismatch: the service does not serve the ledger's champion. worse: proven, and the policy says that a person
+decides."""
+_ABOUT_ANSWERS = {"absent", "rollout", "orphan", "learning", "well", "suspect"}
+"""Outcomes that say nothing worse than that the champion does not serve."""
 
 
 class GuardReport(BaseModel):
@@ -50,6 +65,8 @@ class GuardReport(BaseModel):
     """Registry version."""
     num_past: int | None = None
     """Requests to compare with."""
+    is_serving: bool | None = None
+    """Whether the champion answers its users; None when there is none, or this look cannot tell."""
     registry: str = ""
     """Why MLflow does not agree with the ledger; "" when it does."""
     num_repairs: int = 0
@@ -107,11 +124,21 @@ class TaskGuard:
         ports = self._ports.rollout
         entries = tuple(ports.ledger.list_entries(self._task))
         champion, state = champion_of(entries), ports.services.fetch(self._task)
+        report = self._act(entries, champion, state, policies)
+        return _with_view(report, champion_view(self._task, champion, state))
+
+    def _act(
+        self,
+        entries: tuple[LedgerEntry, ...],
+        champion: ModelRef | None,
+        state: ServiceState | None,
+        policies: GuardPolicies,
+    ) -> GuardReport:
         if champion is None or state is None:
             return self._report("absent", "nothing serves yet: no model has been promoted", champion=champion)
         if (intent := self._unfinished(entries)) is not None:
             return self._roll_back(intent.reason, entries, champion)
-        if open_uri := find_open_rollout(ports, state, entries, task=self._task):
+        if open_uri := find_open_rollout(self._ports.rollout, state, entries, task=self._task):
             return self._watch_rollout(open_uri, policies, champion)
         self._open_since_s, self._stuck = None, ""
         if not is_rolled_out(state, champion.uri):
@@ -270,6 +297,18 @@ class TaskGuard:
             champion=champion.version if champion else None,
             num_past=num_past,
         )
+
+
+def _with_view(report: GuardReport, view: ChampionView) -> GuardReport:
+    """What the look saw and did, and above it whether users are answered: a champion that is not there is not "well".
+    A deed of this look changed what was seen before it."""
+    if view.state == "none" or report.outcome in {"closed", "rolled_back"}:
+        return report
+    seen = report.model_copy(update={"is_serving": view.state == "serving"})
+    if view.state == "serving" or report.outcome not in _ABOUT_ANSWERS:
+        return seen
+    text = f"{view.reason}. {report.reason}" if report.outcome in {"rollout", "orphan"} else view.reason
+    return seen.model_copy(update={"outcome": "not_serving", "reason": text, "champion": view.version})
 
 
 def _run_id_of(seq: int) -> str:

@@ -119,8 +119,22 @@ def state_of(service: Mapping[str, Any]) -> ServiceState:
         message=message_of(conditions),
         is_latest_ready=None if latest is None else latest["status"] == "True",
         is_settled=is_settled(service["metadata"], status),
+        stable_message=_stable_message_of(conditions, component),
+        is_failed=conditions.get("Ready", {}).get("status") == "False",
         mirror_pct=int(status.get("annotations", {}).get(MIRROR, 0)),
     )
+
+
+def _stable_message_of(conditions: Mapping[str, Mapping[str, Any]], component: Mapping[str, Any]) -> str:
+    """Without a canary everything that is not ready is about the stable revision; with one, what names it is."""
+    ready, stable = conditions.get("Ready", {}), component.get("latestRolledoutRevision", "")
+    if ready.get("status") == "True" or ready.get("reason") == "Routing":  # traffic moves, between those that answer
+        return ""
+    if stable in {"", component.get("latestCreatedRevision", "")}:
+        return message_of(conditions) or ("it is not ready" if conditions else "its status says nothing yet")
+    routed = conditions.get("IngressReady", {})
+    is_about_stable = routed.get("message", "").startswith((f"{stable}:", f"{stable} "))
+    return routed["message"] if routed.get("status") != "True" and is_about_stable else ""
 
 
 def is_settled(metadata: Mapping[str, Any], status: Mapping[str, Any]) -> bool:

@@ -267,8 +267,21 @@ def state_of(name: str, found: Found) -> ServiceState:
         message=_message_of(newest, *serving) or unsettled,
         is_latest_ready=is_newest_ready,
         is_settled=is_settled(newest["metadata"], newest.get("status", {})) and not unsettled,
+        stable_message=_stable_message_of(split.stable, serving),
+        is_failed=any(map(_has_failed, serving)) or not serving,
         mirror_pct=0 if unsettled else split.mirror_pct,
     )
+
+
+def _stable_message_of(stable: str, serving: Sequence[Mapping[str, Any]]) -> str:
+    if stable and not serving:
+        return f"no InferenceService stands behind {stable}"
+    return "" if all(map(_is_ready, serving)) else _message_of(*serving) or f"{stable} is not ready"
+
+
+def _has_failed(service: Mapping[str, Any]) -> bool:
+    conditions = service.get("status", {}).get("conditions", ())
+    return any(each["type"] == "Ready" and each["status"] == "False" for each in conditions)
 
 
 def revision_of(service: Mapping[str, Any]) -> str:

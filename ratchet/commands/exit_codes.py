@@ -2,7 +2,7 @@
 
 from ratchet.core import errors
 
-NOT_PROMOTED, INTERRUPTED = 9, 130
+NOT_PROMOTED, NOT_SERVING, INTERRUPTED = 9, 10, 130
 EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "failed: the run that was waited for, a check, or an unexpected error",
@@ -14,6 +14,7 @@ EXIT_CODES: dict[int, str] = {
     errors.NotFound.exit_code: "the thing named is not there: a run, a version, a schedule, a pipeline",
     errors.Unavailable.exit_code: "a server did not answer, or not in time",
     NOT_PROMOTED: "the run that was waited for ended well and promoted no model",
+    NOT_SERVING: "`up`, `status`: every server is ready, and the champion of a task does not serve; the stack stays up",
     INTERRUPTED: "interrupted by Ctrl-C",
 }
 

@@ -2,13 +2,14 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
+from ratchet.commands.exit_codes import NOT_SERVING
 from ratchet.commands.output import JsonFlag, print_json, print_rows, stderr, stdout
 from ratchet.commands.stack_progress import show_progress
 from ratchet.core.errors import DataRejected, NotFound, SettingsError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from embedded.doctor import Finding
     from embedded.layout import Layout
     from embedded.status import StackStatus
+    from ratchet.core.champions import ChampionView
 
 # The stack's modules are imported by the commands that need them: `ratchet labels push` pays for none of them.
 
@@ -40,22 +42,29 @@ def add_to(app: typer.Typer) -> None:
 
 
 def up(as_json: JsonFlag = False) -> None:
-    """Start the embedded stack and wait until it is ready. Example: `ratchet up`"""
+    """Start the embedded stack and wait until it is ready and its champions serve; exit code 10 when one does not.
+
+    The stack stays up then. Example: `ratchet up`
+    """
     from embedded.stack import layout_of, start_stack
     from embedded.status import look_at_stack
+    from ratchet.commands.champions import await_champions, report_failing
 
     base = settings_from_env()
     with show_progress(stderr) as on_change:
         started = start_stack(base, project_dir=Path.cwd(), on_change=on_change)
     load_settings.cache_clear()
     _publish_pipelines()
+    champions = await_champions()
     current = look_at_stack(layout_of(base))
     if as_json:
-        print_json(_as_data(current))
-        return
-    if started.was_running:
-        stderr.print("The stack is up already.")
-    _print_endpoints(started.report.endpoints)
+        print_json(_as_data(current, champions))
+    else:
+        if started.was_running:
+            stderr.print("The stack is up already.")
+        _print_endpoints(started.report.endpoints)
+    if exit_code := report_failing(champions):
+        raise typer.Exit(exit_code)
 
 
 def _publish_pipelines() -> None:
@@ -88,28 +97,33 @@ def down(as_json: JsonFlag = False) -> None:
 
 
 def status(as_json: JsonFlag = False) -> None:
-    """Show every server, and what takes room on the disk; exit code 1 when a server is not ready.
+    """Show every server, every task's champion, and what takes room on the disk; exit code 1 when a server is not
+    ready, 10 when a champion does not serve.
 
     Example: `ratchet status --json`
     """
     from embedded.status import look_at_stack
+    from ratchet.commands.champions import see_champions
     from ratchet.commands.disk import disk_data, print_disk
 
     current = look_at_stack(_layout())
+    champions = see_champions(current) if current else ()
     ports = {service.name: service.port for service in current.services} if current else {}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     disk = disk_data(
         _layout(), guard_endpoint=urls.get("guard", ""), control_plane_endpoint=urls.get("control_plane", "")
     )
     if as_json:
-        print_json({**_as_data(current), "disk": disk})
+        print_json({**_as_data(current, champions), "disk": disk})
     elif current is None:
         stderr.print(_NOT_RUNNING, markup=False)
     else:
-        _print_status(current)
+        _print_status(current, champions)
         print_disk(disk)
     if current is None or not current.is_ready:
         raise typer.Exit(1)
+    if not all(view.is_fine for view in champions):
+        raise typer.Exit(NOT_SERVING)
 
 
 def logs(
@@ -144,9 +158,12 @@ def _last_rows(name: str, path: Path, num_lines: int) -> list[dict[str, str]]:
 
 
 def doctor(as_json: JsonFlag = False) -> None:
-    """Check the machine, the settings and the servers, and say what mends them. Example: `ratchet doctor`"""
+    """Check the machine, the settings, the servers and the champions, and say what mends them; exit code 1 when
+    something is wrong. Example: `ratchet doctor`
+    """
     from embedded.doctor import Finding, examine_machine, examine_settings
     from embedded.stack import read_report
+    from ratchet.commands.champions import champion_findings
 
     is_running = read_report(_layout()) is not None
     findings = examine_machine(state_dir_from_env(), lock_file=Path("requirements.lock"), is_running=is_running)
@@ -156,6 +173,7 @@ def doctor(as_json: JsonFlag = False) -> None:
         findings.append(Finding(name="settings", is_fine=True, detail="all names are known"))
         findings += examine_settings(settings, overridden=variables_set_in_env())
         findings += _examine_tasks()
+        findings += champion_findings(findings)
     except SettingsError as error:
         findings.append(Finding(name="settings", is_fine=False, detail=str(error), fix="correct or unset it"))
     rows = _settings_rows(settings or Settings())
@@ -197,13 +215,18 @@ def _layout() -> "Layout":
     return Layout(state_dir=state_dir_from_env().absolute())
 
 
-def _as_data(current: "StackStatus | None") -> dict[str, Any]:
+def _as_data(current: "StackStatus | None", champions: "Sequence[ChampionView]" = ()) -> dict[str, Any]:
+    """`is_ready` is about the servers, `is_serving` about the champions."""
+    views = [{**view.model_dump(), "is_fine": view.is_fine} for view in champions]
+    seen = {"is_serving": bool(current) and all(view.is_fine for view in champions), "champions": views}
     if current is None:
-        return {"is_ready": False, "endpoints": {}, "services": [], "rss_mib": 0, "detail": _NOT_RUNNING}
-    return {"is_ready": current.is_ready, **current.model_dump(mode="json")}
+        return {"is_ready": False, "endpoints": {}, "services": [], "rss_mib": 0, "detail": _NOT_RUNNING, **seen}
+    return {"is_ready": current.is_ready, **current.model_dump(mode="json"), **seen}
 
 
-def _print_status(current: "StackStatus") -> None:
+def _print_status(current: "StackStatus", champions: "Sequence[ChampionView]") -> None:
+    from ratchet.commands.champions import print_champions
+
     rows = [
         {
             "service": service.name,
@@ -223,6 +246,8 @@ def _print_status(current: "StackStatus") -> None:
     stdout.print(f"\n{current.rss_mib} MiB resident in all, the supervisor (pid {current.supervisor_pid}) included")
     stdout.print(f"logs in {current.services[0].log.parent}; `ratchet logs SERVICE` prints one\n", markup=False)
     _print_endpoints(current.endpoints)
+    stdout.print()
+    print_champions(champions)
 
 
 def _print_endpoints(endpoints: Mapping[str, str]) -> None:

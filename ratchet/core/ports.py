@@ -285,6 +285,10 @@ class ServiceState(BaseModel):
     says that it once did. None when the server does not tell."""
     is_settled: bool = True
     """Whether the status has seen the latest spec (observedGeneration); until then it tells of an older one."""
+    stable_message: str = ""
+    """Why the stable revision answers nobody now; "" when it answers, or when the server tells nothing else."""
+    is_failed: bool = False
+    """Whether what is not ready has failed, rather than being on its way."""
     mirror_pct: int = 0
     """Per cent of the stable revision's requests of which the canary gets a copy, in force now. 0 while the canary has
     live traffic or has never been ready, and always where mirroring cannot be had (Knative on a cluster)."""

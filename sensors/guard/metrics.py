@@ -18,6 +18,12 @@ class GuardMetrics:
         self._state = Gauge(
             "ratchet_guard_state", "1 for the outcome of the last look", ("task", "outcome"), registry=self._registry
         )
+        self._serving = Gauge(
+            "ratchet_champion_serving",
+            "1 while a task's champion answers its users, 0 while it does not",
+            ("task",),
+            registry=self._registry,
+        )
         self._last_look_at = Gauge(
             "ratchet_guard_last_look_timestamp_seconds", "End of the last look", ("task",), registry=self._registry
         )
@@ -43,6 +49,8 @@ class GuardMetrics:
             self._state.labels(task, before).set(0)
         self._state.labels(task, report.outcome).set(1)
         self._last_outcome[task] = report.outcome
+        if report.is_serving is not None:
+            self._serving.labels(task).set(report.is_serving)
         self._last_look_at.labels(task).set(time.time())
         self._differs.labels(task).set(1 if report.registry else 0)
         self._repairs.labels(task).set(report.num_repairs)

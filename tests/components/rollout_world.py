@@ -94,6 +94,8 @@ class World:
     is_champion_loadable: bool = True
     file_troubles: dict[str, str] = field(default_factory=dict)
     """By URI, what is wrong with a model's files."""
+    stable_trouble: str = ""
+    """Why the stable revision's server does not answer."""
     late_answerer: str = ""
     """A revision that still answers once at the gateway after its traffic is 0 by the status."""
     elapsed: float = 0.0
@@ -164,6 +166,8 @@ class World:
             traffic_pct=self.traffic_pct(),
             message="" if is_alive else "the newest revision is loading",
             is_latest_ready=is_alive,
+            stable_message=self.stable_trouble,
+            is_failed=bool(self.stable_trouble),
             mirror_pct=self.mirror_in_force(),
         )
 

@@ -9,6 +9,7 @@ from ratchet.actions.guarding import GuardPolicies, GuardPorts, GuardReport, Tas
 from ratchet.core.errors import Unavailable
 from ratchet.core.guard import GuardPolicy
 from ratchet.core.ledger import LedgerEntry, champion_of
+from sensors.guard.metrics import GuardMetrics
 from tests.components.rollout_world import (
     CHALLENGER,
     CHAMPION,
@@ -250,3 +251,21 @@ def test_a_champion_is_guarded_while_kfp_is_down(promoted: World):
 
     guard = TaskGuard(replace(ports(promoted), pipelines=down), task=TASK)
     assert outcomes(watch(guard, promoted, 120)) == ["learning", "well"]
+
+
+def test_a_champion_that_does_not_serve_is_told_in_outcome_and_metric_until_it_is_cured(promoted: World):
+    guard, metrics = TaskGuard(ports(promoted), task=TASK), GuardMetrics()
+
+    def look() -> GuardReport:
+        promoted.sleep(2)
+        report = guard.look(POLICIES)
+        metrics.note_look(report)
+        return report
+
+    assert look().outcome == "learning" and b'ratchet_champion_serving{task="digits"} 1.0' in metrics.render()
+    promoted.stable_trouble = "the weights are for another network"
+    report = look()
+    assert report.outcome == "not_serving" and "the weights are for another network" in report.reason
+    assert b'ratchet_champion_serving{task="digits"} 0.0' in metrics.render()
+    promoted.stable_trouble = ""
+    assert look().outcome == "learning" and b'ratchet_champion_serving{task="digits"} 1.0' in metrics.render()

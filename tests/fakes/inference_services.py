@@ -41,6 +41,8 @@ class FakeInferenceServices:
             traffic_pct=dict(service.traffic_pct),
             message="" if is_latest_ready else f"{service.rollout.latest_created}: the server stopped while starting",
             is_latest_ready=is_latest_ready,
+            stable_message=self._stable_message(service, is_latest_ready=is_latest_ready),
+            is_failed=not is_latest_ready,
             mirror_pct=self._mirror_pct_of(service),
         )
 
@@ -65,6 +67,11 @@ class FakeInferenceServices:
 
     def delete(self, name: str) -> None:
         self._services.pop(name, None)
+
+    def _stable_message(self, service: _Service, *, is_latest_ready: bool) -> str:
+        is_stable_latest = service.rollout.latest_created == service.rollout.latest_rolled_out
+        is_down = is_stable_latest and not is_latest_ready
+        return f"{service.rollout.latest_created}: the weights are for another network" if is_down else ""
 
     def _mirror_pct_of(self, service: _Service) -> int:
         """What is in force: only a canary that has been ready, and has no live traffic, gets copies."""
