@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ratchet.commands.names import TaskOption
 from ratchet.commands.output import JsonFlag, print_json, stderr, stdout
+from ratchet.core.time_words import age_words
 
 if TYPE_CHECKING:
     from ratchet.actions.datasets import Pending
@@ -135,7 +136,7 @@ def _with_progress(lines: Sequence[bytes]) -> Iterable[bytes]:
 
 def _print_count(counted: dict[str, Any]) -> None:
     since = f"since {counted['version']}" if counted["version"] else "and no dataset version yet"
-    age = f", the oldest for {_age_of(counted['oldest_age_s'])}" if counted["oldest_at"] else ""
+    age = f", the oldest for {age_words(counted['oldest_age_s'])}" if counted["oldest_at"] else ""
     stdout.print(
         f"{counted['num_pending']:,} labels of {counted['task']} wait in {counted['num_shards']:,} shards {since}{age}",
         markup=False,
@@ -191,10 +192,3 @@ def _list_asides(counted: dict[str, Any]) -> Iterable[str]:
         yield f"{counted['num_shards_left']:,} shards more wait; count again, or start a run: it takes them all"
     for key in counted["left_alone"]:
         yield f"left alone, its key is not that of the time at which it landed: {key}. Put it again under a new key."
-
-
-def _age_of(age_s: int) -> str:
-    for unit_s, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if age_s >= 2 * unit_s:
-            return f"{age_s // unit_s} {unit}"
-    return f"{age_s} s"

@@ -1,14 +1,15 @@
 """How the sensor's view of a task looks to a person."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from rich.text import Text
 
+from ratchet.core.time_words import age_words, moment_words
+
 _BAR_WIDTH = 24
 _STYLE_OF = {"trigger": "green", "error": "bold red"}
-_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
 def status_text(row: Mapping[str, Any], *, now: datetime) -> Text:
@@ -52,15 +53,6 @@ def bar(share: float, *, width: int = _BAR_WIDTH) -> str:
     if 0 < share < 1:
         num_full = min(max(num_full, 1), width - 1)
     return "█" * num_full + "░" * (width - num_full)
-
-
-def age_words(seconds: float) -> str:
-    """`3 h`, `12 min`, `0 s`."""
-    seconds = max(seconds, 0.0)
-    for size, unit in _UNITS:
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit}"
-    return "0 s"
 
 
 def _headline(row: Mapping[str, Any], *, now: datetime) -> Text:
@@ -124,7 +116,7 @@ def _looked_words(row: Mapping[str, Any], *, now: datetime) -> str:
 
 
 def _moment(at: str) -> str:
-    return f"{datetime.fromisoformat(at).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return moment_words(datetime.fromisoformat(at))
 
 
 def _ago(at: str, *, now: datetime) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.commands.sensor_view import age_words, bar, status_text, tick_row
+from ratchet.commands.sensor_view import bar, status_text, tick_row
 from tests.unit.test_sensor import NOON
 from tests.unit.test_sensor_loop import report
 
@@ -31,14 +31,6 @@ def words_of(row: dict[str, Any]) -> str:
 )
 def test_a_bar(share, drawn):
     assert bar(share, width=4) == drawn
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(-3, "0 s"), (59.9, "59 s"), (60, "1 min"), (3_599, "59 min"), (7_200, "2 h"), (200_000, "2 d")],
-)
-def test_an_age(seconds, words):
-    assert age_words(seconds) == words
 
 
 def test_a_task_on_its_way():
