@@ -16,6 +16,7 @@ from embedded.control_plane.engine.log_cap import MIB, LogCap
 from embedded.control_plane.kfp_api import router_of
 from embedded.control_plane.kfp_docs import serve_docs
 from embedded.control_plane.kfp_errors import answer_errors, error_answer
+from embedded.control_plane.kfp_experiments import experiment_id_for
 from embedded.control_plane.kfp_page import serve_page
 from embedded.control_plane.kfp_schedule import Schedule
 from embedded.control_plane.kfp_sweep import Sweep
@@ -30,6 +31,7 @@ _MAX_BODY_BYTES = MAX_BYTES + 64 * 1024
 def create_app(config: ControlPlaneConfig) -> FastAPI:
     """Open the store and wire both sides. What runs starts and stops with the application's lifespan."""
     store = Store(config.data_dir / "pipelines.db")
+    experiment_id_for(store, None)  # from the start, as on a cluster: clients that begin at once would each make it
     folders = Folders(
         data_dir=config.data_dir,
         secrets_dir=config.secrets_dir,

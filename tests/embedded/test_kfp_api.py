@@ -5,6 +5,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import kfp
@@ -26,6 +27,15 @@ def package(server: KfpServer) -> str:
 
 def predicate(key: str, value: str, operation: str | int = "EQUALS", kind: str = "stringValue") -> str:
     return json.dumps({"predicates": [{"operation": operation, "key": key, kind: value}]})
+
+
+def test_a_fresh_server_has_the_default_experiment(server: KfpServer, client: kfp.Client) -> None:
+    """First in the module: no request has made it. Four clients that begin at once find it, and none makes another."""
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: client.create_experiment("Default").experiment_id, range(4)))
+    found = server.get("experiments")["experiments"]
+    assert [one["display_name"] for one in found] == ["Default"]
+    assert set(made) == {found[0]["experiment_id"]}
 
 
 def test_pipeline_is_uploaded_found_versioned_and_deleted(client: kfp.Client, package: str) -> None:

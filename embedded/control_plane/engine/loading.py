@@ -6,6 +6,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from embedded.control_plane.engine.kubernetes_spec import Pipeline, PlatformSpec
+from embedded.control_plane.engine.package import unpacked
 from embedded.control_plane.engine.spec import PipelineSpec
 from embedded.control_plane.engine.support import check_supported
 from ratchet.core.errors import DataRejected
@@ -19,9 +20,13 @@ _YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def parse_upload(raw: bytes) -> dict[str, Any]:
-    """The wire form of an uploaded YAML file: one document, or `{"pipeline_spec", "platform_spec"}` of two."""
+    """The wire form of an uploaded YAML file: one document, or `{"pipeline_spec", "platform_spec"}` of two.
+
+    raw: the file, or a `.zip` or `.tar.gz` with it.
+    """
     if len(raw) > MAX_BYTES:
         raise DataRejected(f"The file has {len(raw)} bytes; the limit is {MAX_BYTES}. Upload a compiled pipeline.")
+    raw = unpacked(raw, bytes_max=MAX_BYTES)
     try:
         documents = [document for document in yaml.load_all(raw, Loader=_YAML_LOADER) if document]
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
