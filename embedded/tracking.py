@@ -17,13 +17,12 @@ NAME = "mlflow"
 
 
 def tracking_service(layout: Layout, *, ports: StackPorts, credentials: Credentials, s3_region: str) -> Service:
-    """MLflow on loopback. It is ready when it can read its database: the first look creates the tables (4 s)."""
+    """MLflow on loopback. It is ready when it can read its database, whose tables are made before it listens (4 s)."""
     return Service(
         name=NAME,
         command=(
-            *(sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app"),
-            *("--host", "127.0.0.1", "--port", str(ports.mlflow)),
-            *("--log-level", "warning", "--no-access-log"),
+            *(sys.executable, "-m", "embedded.tracking_server"),
+            *(str(layout.mlflow / "mlflow.db"), str(ports.mlflow)),
         ),
         env={
             "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{layout.mlflow / 'mlflow.db'}",
