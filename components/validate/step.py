@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.validate.neighbours import Neighbours
+from components.validate.twins import count_twins, digest_of_row
 from ratchet.actions.datasets import ACCEPTED, REFUSED, fetch_verdict, mark_settled, write_verdict
 from ratchet.actions.signals import put_signal
 from ratchet.adapters.parquet import INCOMING, ROWS
@@ -20,7 +21,6 @@ from ratchet.core.dataset import Manifest
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected
 from ratchet.core.findings import label_quality_signal_of
-from ratchet.core.labels import features_digest_of
 from ratchet.core.ports import LabelStore, ObjectStore
 from ratchet.core.quality import Count, Evidence, Place, QualityPolicy, RejectedShard, decide_quality
 from ratchet.core.reports import render_verdict
@@ -59,7 +59,8 @@ def validate_step(
     manifest = Manifest.model_validate_json(Path(paths.manifest).read_bytes())
     rejected = tuple(RejectedShard.model_validate(value) for value in json.loads(Path(paths.rejected).read_bytes()))
     if columns["id"] or rejected:
-        verdict = _judge(spec, version, policy, _measure(spec, policy, columns, reference, rejected), manifest)
+        evidence = _measure(spec, policy, columns, reference, rejected, manifest)
+        verdict = _judge(spec, version, policy, evidence, manifest)
         mark_settled(labels, objects, verdict, task=spec.name, version=version, bucket=bucket)
         write_verdict(objects, verdict, version=version, bucket=bucket)
         if (signal := label_quality_signal_of(verdict, at=datetime.now(UTC))) is not None:
@@ -117,6 +118,7 @@ def _measure(
     columns: Columns,
     reference: Columns,
     rejected: tuple[RejectedShard, ...],
+    manifest: Manifest,
 ) -> Evidence:
     from components.validate.expectations import check_rows, frame_of
 
@@ -125,14 +127,16 @@ def _measure(
     # Nobody can agree with a class that the task no longer has.
     comparable = {of: label for of, label in known.items() if label in spec.classes}
     neighbours = Neighbours(spec, policy, columns, reference)
+    num_new = len(set(columns["id"]) - set(known))
+    num_known = max(0, manifest.num_labels - num_new)
     return Evidence(
-        num_new=len(set(columns["id"]) - set(known)),
+        num_new=num_new,
         num_labels=len(columns["id"]),
         shards_by_labeler=_shards_by_labeler(columns),
         rejected=rejected,
         row_counts=(*check_rows(frame_of(columns), spec), _count_changed(columns)),
-        duplicates=_count_twins(columns, crossing=False),
-        leaks=_count_twins(columns, crossing=True),
+        duplicates=count_twins(columns, num_known=num_known, crossing=False),
+        leaks=count_twins(columns, num_known=num_known, crossing=True),
         agreement=measure_agreement(
             opinions,
             comparable,
@@ -163,44 +167,14 @@ def _count_changed(columns: Columns) -> Count:
     changed: list[Place] = []
     names = ("id", "features", "shard", "labeler")
     for of, features, shard, labeler in zip(*(columns[name] for name in names), strict=True):
-        digest = _digest(features)
+        digest = digest_of_row(features)
         if first.setdefault(of, digest) != digest:
             changed.append((shard, labeler or ""))
     return _count("one id, one example", "rows give an id other features than before", changed, len(columns["id"]))
 
 
-def _count_twins(columns: Columns, *, crossing: bool) -> Count:
-    """Examples with exactly the features of another id, in the batch or in the parent version.
-
-    Of twins in one split, all but the first count. `crossing`: twins of which one is in train and the other is not.
-    """
-    examples: dict[str, tuple[int, str, Place, str | None]] = {}
-    names = ("id", "features", "split", "shard", "labeler", "known_twin_split")
-    for of, features, split, shard, labeler, known in zip(*(columns[name] for name in names), strict=True):
-        examples.setdefault(of, (_digest(features), split, (shard, labeler or ""), known))
-    sides: dict[int, Counter[str]] = defaultdict(Counter)
-    found: list[Place] = []
-    for digest, split, place, known in examples.values():
-        seen = sides[digest]
-        others = {*seen, *([known] if known else ())}
-        if any(_crosses(split, other) for other in others) if crossing else split in others:
-            found.append(place)
-        seen[split] += 1
-    if crossing:
-        return _count("leakage", "examples are in train and in val or test, under two ids", found, len(examples))
-    return _count("duplicates", "examples repeat the features of another id", found, len(examples))
-
-
-def _crosses(split: str, other: str) -> bool:
-    return (split == "train") != (other == "train")
-
-
 def _count(check: str, rule: str, places: Sequence[Place], num_rows: int) -> Count:
     return Count(check=check, rule=rule, num_bad=len(places), num_rows=num_rows, places=tuple(sorted(set(places))))
-
-
-def _digest(features: Sequence[float] | None) -> int:
-    return features_digest_of(float("nan") if value is None else value for value in features or ())
 
 
 def _read_columns(path: str, schema: pa.Schema) -> Columns:

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from statsmodels.datasets import fair
 
 from ratchet.actions.datasets import fetch_verdict
 from ratchet.core.errors import Conflict, DataRejected
-from ratchet.core.labels import render_labels, split_of
-from tests.components.data import QUALITY, Room, digit_labels
+from ratchet.core.labels import Label, render_labels, split_of
+from ratchet.tasks.spec import FeatureSpec
+from tests.components.data import NOON, QUALITY, SPEC, Room, digit_labels
 
 
 @pytest.fixture
@@ -115,6 +117,43 @@ def test_an_example_in_train_and_in_test_is_leakage(room: Room) -> None:
     verdict = room.validate(room.ingest()[0])
     assert (verdict.verdict, verdict.inputs["quarantined"]) == ("refused", [bad])
     assert "1 of 61 examples are in train and in val or test" in verdict.summary()
+
+
+SURVEY = SPEC.model_copy(
+    update={"classes": ("no", "yes"), "features": FeatureSpec(num_features=8, min_value=0, max_value=60)}
+)
+
+
+def survey_labels(rows: range, *, copied: int = 0) -> list[Label]:
+    """Rows of a real table of categories; the first `copied` of them once more, under ids of their own."""
+    table = fair.load_pandas().data.sample(frac=1, random_state=7)
+    picked = [(f"reader-{row}", row) for row in rows] + [(f"copy-{row}", row) for row in rows[:copied]]
+    return [
+        Label(
+            id=of,
+            features=tuple(table.iloc[row, :8]),
+            label="yes" if table.iloc[row, 8] > 0 else "no",
+            labeler="redbook",
+            labeled_at=NOON,
+        )
+        for of, row in picked
+    ]
+
+
+def test_equal_rows_of_a_table_of_categories_are_no_copies(room: Room) -> None:
+    """In the first batch and in a small later one, which mostly meets the rows accepted before."""
+    for rows in (range(2000), range(2000, 2200)):
+        room.push(survey_labels(rows))
+        verdict = room.validate(room.ingest(SURVEY)[0], spec=SURVEY)
+        assert verdict.verdict == "accepted", verdict.summary()
+        assert any("chance explains" in reason.text for reason in verdict.reasons)
+
+
+def test_copies_in_a_table_of_categories_are_refused(room: Room) -> None:
+    room.push(survey_labels(range(2000), copied=600))
+    verdict = room.validate(room.ingest(SURVEY)[0], spec=SURVEY)
+    assert verdict.verdict == "refused"
+    assert "are in train and in val or test, under two ids" in verdict.summary()
 
 
 def test_leakage_from_the_parent_version_counts(room: Room) -> None:
