@@ -6,13 +6,19 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from ratchet.commands.names import check_task, complete_task
 from ratchet.commands.output import JsonFlag, print_json, print_rows, stderr
 from ratchet.core.errors import NotFound, PolicyError, RatchetError
 from ratchet.core.task_checks import CheckResult, TaskReport
 
 tasks = typer.Typer(help="Tasks: which there are, and whether their code trains.", no_args_is_help=True)
 
-TaskArgument = Annotated[str | None, typer.Argument(help="Name of the task; all of them when left out.")]
+TaskArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help="Name of the task; all of them when left out.", callback=check_task, autocompletion=complete_task
+    ),
+]
 _COLUMNS = ("", "task", "check", "found")
 
 
