@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from components.choose_model.component import choose_model
 from components.choose_model.step import choose_model_step
 from ratchet import wiring
 from ratchet.actions.retraining import RetrainPorts, ask_situation
 from ratchet.actions.rollout_start import ChoiceStores
 from ratchet.actions.run_claims import reclaim, settle
 from ratchet.actions.run_journal import RunJournal
+from ratchet.actions.run_outcomes import RunOutcomes
 from ratchet.actions.run_turn import OwnRun
 from ratchet.cli import app
 from ratchet.core.errors import Conflict, DataRejected, NotFound
@@ -63,6 +65,11 @@ class House:
         self.pipelines.finish(run_id)
         return verdict
 
+    def choose_as_kfp_does(self, run_id: str, *, version: str) -> tuple[str, ...]:
+        """The component's own body."""
+        body = choose_model.python_func
+        return tuple(body(task=TASK, version=version, run_key="", run_id=run_id, run_name=run_id))
+
     def choose(self, run_id: str, *, version: str, run_key: str = "") -> tuple[str, ModelRef]:
         run = OwnRun(task=TASK, run_key=run_key, run_id=run_id, name=run_id)
         return choose_model_step(
@@ -87,6 +94,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     monkeypatch.setattr(wiring, "pipeline_catalog", lambda: house.pipelines)
     monkeypatch.setattr(wiring, "run_journal", lambda: house.journal)
     monkeypatch.setattr(wiring, "settings", lambda: Settings())
+    monkeypatch.setattr(wiring, "run_outcomes", lambda: RunOutcomes(house.world.objects, "ratchet"))
     monkeypatch.setattr(wiring, "policy", lambda task, name, kind: RolloutPolicy() if name == "rollout" else kind())
     monkeypatch.setattr(wiring, "policy_digest", lambda task: "p")
     return house
@@ -211,3 +219,13 @@ def test_a_run_that_was_started_in_kfp_claims_its_place(house: House) -> None:
     newest = house.journal.fetch_newest(TASK)
     assert newest is not None and newest.run_id == "by-hand"
     assert kinds(house.world)[-1] == ("promoted", "challenger")
+
+
+def test_the_component_gives_strings_and_leaves_a_refusal_with_its_run(house: House) -> None:
+    outputs = house.choose_as_kfp_does("by-hand", version="3")
+    assert outputs == ("current", "3", "newcomer", NEWCOMER.uri, "")
+    with pytest.raises(NotFound):
+        house.choose_as_kfp_does("another", version="9")
+    notes = list(house.world.objects.list_uris("s3://ratchet/outcomes/another/"))
+    assert len(notes) == 1
+    assert "no version '9'" in json.loads(house.world.objects.fetch(notes[0]))["text"]
