@@ -26,7 +26,7 @@ from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.known import KnownExamples, rows_in_question
 from ratchet.core.labels import SPLITS, Label, features_digest_of, id_digest_of, split_of
 from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore
-from ratchet.core.quality import RejectedShard
+from ratchet.core.quality import IngestNotes, RejectedShard
 from ratchet.tasks.spec import TaskSpec
 
 REFERENCE_ROWS_MAX = 10_000
@@ -55,7 +55,7 @@ class Paths(NamedTuple):
     """Parquet `ROWS`: training rows of the parent, the newest shards first."""
     manifest: str
     rejected: str
-    """JSON list of RejectedShard: shards that could not be read."""
+    """JSON of `core.quality.IngestNotes`: shards that could not be read, and what came back from quarantine."""
 
 
 class Row(NamedTuple):
@@ -83,7 +83,7 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: Stores, paths: Paths) -
     if pending.shards:
         manifest, rows, rejected = _make_version(spec, pending, parent, stores)
     elif parent is not None:
-        manifest, rows, rejected = parent, [], []
+        manifest, rows, rejected = parent, [], ()
     else:
         raise DataRejected(
             f"There are no labels of {spec.name!r}. `ratchet labels push FILE --task {spec.name}` adds some."
@@ -95,13 +95,13 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: Stores, paths: Paths) -
     _write(paths.incoming, parquet_of(columns_of(map(_incoming_row, rows), INCOMING), INCOMING))
     _write(paths.reference, parquet_of({name: reference[name].to_pylist() for name in ROWS.names}, ROWS))
     _write(paths.manifest, manifest.model_dump_json(indent=1).encode())
-    _write(paths.rejected, _render_rejected(rejected))
+    _write(paths.rejected, _notes_of(pending, rejected).model_dump_json().encode())
     return manifest.version, num_new
 
 
 def _make_version(
     spec: TaskSpec, pending: Pending, parent: Manifest | None, stores: Stores
-) -> tuple[Manifest, list[Row], list[RejectedShard]]:
+) -> tuple[Manifest, list[Row], Sequence[RejectedShard]]:
     labels, rejected = _read_shards(spec, pending, stores.labels)
     indexes = [_read_table(file, stores.datasets) for file in (parent.index if parent else ())]
     rows = _compared(labels, indexes)
@@ -143,7 +143,7 @@ def _read_shards(
                 if isinstance(data, NotFound):
                     raise data
                 read = ((key, label) for label in read_shard(key, data, schema=schema))
-                labels += (each for each in read if (key, each[1].labeler) not in pending.left_out)
+                labels += (each for each in read if pending.is_wanted(key, each[1].labeler))
             except (DataRejected, NotFound) as error:
                 rejected.append(RejectedShard.of(key, error))
                 logger.warning("label shard cannot be read: %s", rejected[-1].reason)
@@ -272,8 +272,13 @@ def _incoming_row(row: Row) -> Mapping[str, Any]:
     }
 
 
-def _render_rejected(rejected: Sequence[RejectedShard]) -> bytes:
-    return ("[" + ", ".join(shard.model_dump_json() for shard in rejected) + "]").encode()
+def _notes_of(pending: Pending, rejected: Sequence[RejectedShard]) -> IngestNotes:
+    return IngestNotes(
+        rejected=tuple(rejected),
+        released=tuple(sorted(pending.released)),
+        reopened=tuple(sorted(pending.reopened)),
+        orders=pending.orders,
+    )
 
 
 def _write(path: str, data: bytes) -> None:

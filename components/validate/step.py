@@ -1,6 +1,5 @@
 """May the labels of a new version teach a model? Measures, lets core.quality decide, says so once and for all."""
 
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected
 from ratchet.core.findings import label_quality_signal_of
 from ratchet.core.ports import LabelStore, ObjectStore
-from ratchet.core.quality import Count, Evidence, Place, QualityPolicy, RejectedShard, decide_quality
+from ratchet.core.quality import Count, Evidence, IngestNotes, Place, QualityPolicy, decide_quality
 from ratchet.core.reports import render_verdict
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.tasks.spec import TaskSpec
@@ -57,10 +56,10 @@ def validate_step(
     """Accept or refuse a version: "accepted" or "refused", in the verdict that makes it count (or never count)."""
     columns, reference = _read_columns(paths.incoming, INCOMING), _read_columns(paths.reference, ROWS)
     manifest = Manifest.model_validate_json(Path(paths.manifest).read_bytes())
-    rejected = tuple(RejectedShard.model_validate(value) for value in json.loads(Path(paths.rejected).read_bytes()))
-    if columns["id"] or rejected:
-        evidence = _measure(spec, policy, columns, reference, rejected, manifest)
-        verdict = _judge(spec, version, policy, evidence, manifest)
+    notes = IngestNotes.model_validate_json(Path(paths.rejected).read_bytes())
+    if columns["id"] or notes.rejected:
+        evidence = _measure(spec, policy, columns, reference, notes, manifest)
+        verdict = _judge(spec, version, policy, evidence, manifest, notes)
         mark_settled(labels, objects, verdict, task=spec.name, version=version, bucket=bucket)
         write_verdict(objects, verdict, version=version, bucket=bucket)
         if (signal := label_quality_signal_of(verdict, at=datetime.now(UTC))) is not None:
@@ -79,6 +78,7 @@ def _judge(
     policy: QualityPolicy,
     evidence: Evidence,
     manifest: Manifest,
+    notes: IngestNotes,
 ) -> Verdict:
     decision = decide_quality(evidence, policy)
     return Verdict(
@@ -91,6 +91,10 @@ def _judge(
             "shards": list(evidence.shards),
             "quarantined": list(decision.quarantined),
             "quarantined_rows": {key: list(labelers) for key, labelers in decision.quarantined_rows.items()},
+            "quarantine_reasons": dict(decision.why),
+            "released": [list(place) for place in evidence.released],
+            "reopened": list(notes.reopened),
+            "orders": notes.orders,
             "rejected": {shard.key: shard.reason for shard in evidence.rejected},
             "num_labels": evidence.num_labels,
             "policy_digest": digest_of(policy.model_dump(mode="json")),
@@ -117,23 +121,26 @@ def _measure(
     policy: QualityPolicy,
     columns: Columns,
     reference: Columns,
-    rejected: tuple[RejectedShard, ...],
+    notes: IngestNotes,
     manifest: Manifest,
 ) -> Evidence:
     from components.validate.expectations import check_rows, frame_of
 
+    everything, released = columns, _released_of(columns, notes)
+    columns = _without(columns, released)
     opinions = _opinions_of(columns)
     known = {of: label for of, label in zip(columns["id"], columns["known_label"], strict=True) if label is not None}
     # Nobody can agree with a class that the task no longer has.
     comparable = {of: label for of, label in known.items() if label in spec.classes}
     neighbours = Neighbours(spec, policy, columns, reference)
-    num_new = len(set(columns["id"]) - set(known))
+    num_new = _num_new(everything)
     num_known = max(0, manifest.num_labels - num_new)
     return Evidence(
         num_new=num_new,
-        num_labels=len(columns["id"]),
-        shards_by_labeler=_shards_by_labeler(columns),
-        rejected=rejected,
+        num_labels=len(everything["id"]),
+        shards_by_labeler=_shards_by_labeler(everything),
+        rejected=notes.rejected,
+        released=released,
         row_counts=(*check_rows(frame_of(columns), spec), _count_changed(columns)),
         duplicates=count_twins(columns, num_known=num_known, crossing=False),
         leaks=count_twins(columns, num_known=num_known, crossing=True),
@@ -146,6 +153,22 @@ def _measure(
         ),
         noise=neighbours.measure_noise(latest_opinions(opinions)),
     )
+
+
+def _num_new(columns: Columns) -> int:
+    return len({of for of, label in zip(columns["id"], columns["known_label"], strict=True) if label is None})
+
+
+def _released_of(columns: Columns, notes: IngestNotes) -> tuple[Place, ...]:
+    """The places of this batch that a person released."""
+    places = {(shard, labeler or "") for shard, labeler in zip(columns["shard"], columns["labeler"], strict=True)}
+    return tuple(sorted(place for place in places if notes.is_released(*place)))
+
+
+def _without(columns: Columns, places: Sequence[Place]) -> Columns:
+    rows = zip(columns["shard"], columns["labeler"], strict=True)
+    kept = [number for number, (shard, labeler) in enumerate(rows) if (shard, labeler or "") not in places]
+    return {name: [values[number] for number in kept] for name, values in columns.items()}
 
 
 def _opinions_of(columns: Columns) -> list[Opinion]:

@@ -66,7 +66,16 @@ class Answer(NamedTuple):
 
 
 def marker_uri(task: str, shard: LabelShard, *, bucket: str) -> str:
-    return f"s3://{bucket}/contents/{task}/{quote(shard.content, safe='')}.json"
+    return _uri(task, shard.content, bucket=bucket)
+
+
+def fetch_marker(objects: ObjectStore, task: str, content: str, *, bucket: str) -> Marker | None:
+    """Who brought this content (`LabelShard.content`) first; None when nobody whose version was judged did."""
+    return _fetch_marker(objects, _uri(task, content, bucket=bucket))
+
+
+def _uri(task: str, content: str, *, bucket: str) -> str:
+    return f"s3://{bucket}/contents/{task}/{quote(content, safe='')}.json"
 
 
 def mark_contents(

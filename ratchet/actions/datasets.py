@@ -29,6 +29,7 @@ from ratchet.actions.settled import write_verdict as write_verdict
 from ratchet.core.labels import CountedShards, LabelShard, find_twins, is_in_order, landed_at_of
 from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore
 from ratchet.core.quality import Place
+from ratchet.core.quarantine import Reopened
 
 NUM_NEW_MAX = 2_000
 """Shards that one counted look asks about for the first time: two requests each, about 3 s in all."""
@@ -64,9 +65,21 @@ class Pending(BaseModel):
     """Why `validate` refused the newest judged version, with its name; "" when it accepted it."""
     left_out: frozenset[Place] = frozenset()
     """(key, labeler): labels in these shards that are in quarantine while the rest of the shard waits."""
+    only: Mapping[str, frozenset[str]] = {}
+    """Of these shards all but the labels of these labelers is accepted already."""
+    released: frozenset[Place] = frozenset()
+    """Labels that a person released from quarantine: they are not judged. The labeler "" stands for the whole shard."""
+    reopened: frozenset[str] = frozenset()
+    """Keys of the shards among these that were in quarantine and come back by an order."""
+    orders: int = 0
+    """The number of the last order that this look knows of."""
     from_future: tuple[str, ...] = ()
     """Keys that claim a time over 15 minutes after their landing, or a day that is not that of their ULID. Put them
     again under a key of the time of the PUT."""
+
+    def is_wanted(self, key: str, labeler: str) -> bool:
+        """Whether the labels of this labeler in this shard wait: they are not in quarantine, nor accepted already."""
+        return (key, labeler) not in self.left_out and (key not in self.only or labeler in self.only[key])
 
     @property
     def oldest_at(self) -> datetime | None:
@@ -94,7 +107,9 @@ def list_pending(
     if not is_counted:
         known.late = None
     listed = _list_unsettled(labels, settled, known, task=task)
-    waiting = [shard for shard in listed if not _is_from_future(shard)]
+    placed = [shard for shard in listed if not _is_from_future(shard)]
+    reopened, only = _find_reopened(labels, settled, known, placed)
+    waiting = sorted((*placed, *reopened), key=lambda shard: shard.key)
     looked_at = _first_new(waiting, settled, known) if is_counted else waiting
     resent = find_twins(waiting) | find_resent(
         objects,
@@ -110,6 +125,8 @@ def list_pending(
         counted.shards,
         resent=resent,
         settled=settled,
+        reopened=Reopened(only, _released(settled)),
+        reopened_keys=frozenset(shard.key for shard in reopened),
         from_future=tuple(shard.key for shard in listed if _is_from_future(shard)),
         num_left=len(waiting) - len(looked_at) + counted.num_left,
     )
@@ -120,13 +137,19 @@ def _pending(
     *,
     resent: frozenset[str],
     settled: Settled,
+    reopened: Reopened,
+    reopened_keys: frozenset[str],
     from_future: tuple[str, ...],
     num_left: int,
 ) -> Pending:
     left_out: dict[str, set[str]] = defaultdict(set)
     for key, labeler in settled.left_out:
         left_out[key].add(labeler)
-    shards = tuple(shard.without(left_out.get(shard.key, ())) for shard in seen if shard.key not in resent)
+    shards = tuple(
+        shard.without(left_out.get(shard.key, ())).limited_to(reopened.only.get(shard.key))
+        for shard in seen
+        if shard.key not in resent
+    )
     watermark = settled.accepted.watermark if settled.accepted else ""
     told = [shard for shard in shards if shard.num_by_class is not None and shard.num_by_labeler is not None]
     num_labels = _num_labels(shards)
@@ -145,7 +168,31 @@ def _pending(
         refusal=settled.refusal,
         from_future=from_future,
         left_out=settled.left_out,
+        only=reopened.only,
+        released=reopened.released,
+        reopened=reopened_keys,
+        orders=settled.orders,
     )
+
+
+def _find_reopened(
+    labels: LabelStore, settled: Settled, memory: TaskMemory, listed: Sequence[LabelShard]
+) -> tuple[list[LabelShard], dict[str, frozenset[str]]]:
+    """The shards that orders want back and that no listing shows, and of which labelers the labels are wanted."""
+    there = {shard.key for shard in listed}
+    labelers: dict[str, set[str]] = defaultdict(set)
+    for key, labeler in settled.wanted:
+        if key not in there:
+            labelers[key].add(labeler)
+    unknown = [key for key in labelers if memory.reopened.get(key) is None]
+    for shard in labels.find_shards(unknown) if unknown else ():
+        memory.reopened.put(shard.key, shard)
+    found = [known for key in labelers if (known := memory.reopened.get(key)) is not None]
+    return found, {key: frozenset(names) for key, names in labelers.items() if "" not in names}
+
+
+def _released(settled: Settled) -> frozenset[Place]:
+    return frozenset(place for place, order in settled.wanted.items() if order.kind == "release")
 
 
 def _list_unsettled(labels: LabelStore, settled: Settled, memory: TaskMemory, *, task: str) -> Sequence[LabelShard]:

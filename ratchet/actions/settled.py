@@ -1,18 +1,20 @@
 """What `validate` said of each dataset version, and so which label shards are dealt with."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from ratchet.actions.contents import Answer, Kept, mark_contents
+from ratchet.actions.quarantine_orders import list_orders
 from ratchet.core.dataset import version_number
 from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.labels import LabelShard, first_key_at, landed_at_of
 from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore
 from ratchet.core.quality import Place
+from ratchet.core.quarantine import Judgement, Order, left_out_of, open_orders
 from ratchet.core.verdict import Verdict
 
 ACCEPTED = "accepted"
@@ -53,6 +55,14 @@ class JudgedVersion(NamedTuple):
     """One line for people."""
     quarantined_rows: frozenset[Place] = frozenset()
     """In other shards: the labels of these labelers."""
+    orders: int = 0
+    """The last order about the quarantine that it knows of (`core.quarantine`)."""
+
+    def judgement_of(self, version: str) -> Judgement:
+        is_accepted = self.verdict == ACCEPTED
+        return Judgement(
+            version, self.orders, is_accepted, self.shards, self.quarantined, quarantined_rows=self.quarantined_rows
+        )
 
     def settles(self, key: str) -> bool:
         return key in self.shards or key in self.quarantined
@@ -67,6 +77,15 @@ class LateShards(NamedTuple):
     """When to list it again, by the monotonic clock."""
 
 
+class KnownOrders(NamedTuple):
+    """The orders about the quarantine beyond a number."""
+
+    after: int
+    orders: tuple[Order, ...]
+    until_s: float
+    """When to list them again, by the monotonic clock."""
+
+
 class TaskMemory:
     """What one process remembers about a task from one look to the next. Forgetting it costs time, nothing else."""
 
@@ -77,6 +96,9 @@ class TaskMemory:
         self.contents: Kept[str, Answer] = Kept()
         self.silent: Kept[str, bool] = Kept()
         """Versions without a verdict."""
+        self.orders: KnownOrders | None = None
+        self.reopened: Kept[str, LabelShard] = Kept()
+        """Shards that orders want back: they lie behind what is listed."""
 
 
 class Memory:
@@ -95,6 +117,7 @@ class Memory:
         memory.verdicts.turn()
         memory.contents.turn()
         memory.silent.turn()
+        memory.reopened.turn()
         return memory
 
 
@@ -111,6 +134,10 @@ class Settled(NamedTuple):
     num_quarantined: int
     left_out: frozenset[Place] = frozenset()
     """In quarantine by labeler: the rest of these shards waits."""
+    wanted: Mapping[Place, Order] = {}
+    """What orders want back from quarantine."""
+    orders: int = 0
+    """The number of the last order that was looked at."""
     refusal: str = ""
     """Why the newest of them was refused, with its name; "" when it was accepted."""
 
@@ -150,8 +177,9 @@ def mark_settled(
     labels: LabelStore, objects: ObjectStore, verdict: Verdict, *, task: str, version: str, bucket: str
 ) -> None:
     """Mark the contents that this verdict accepts or quarantines. Before it is written: it is what makes them count."""
-    judged = _judged(verdict)
-    keys = judged.shards | judged.quarantined
+    judged = judged_of(verdict)
+    # What came back from quarantine was marked when it went in, and may lie anywhere before the others.
+    keys = (judged.shards | judged.quarantined) - frozenset(verdict.inputs.get("reopened", ()))
     if not keys:
         return
     memory = TaskMemory()
@@ -196,8 +224,8 @@ def find_settled(
     seen: list[tuple[str, str]] = []
     refusal = ""
     shards: set[str] = set()
-    quarantined: set[str] = set()
-    left_out: set[Place] = set()
+    judgements: list[Judgement] = []
+    known_orders = 0
     for version in reversed(datasets.list_versions(task)):
         verdict = _remembered(
             memory, objects, version, bucket=bucket, is_behind=accepted is not None, silences=silences
@@ -209,25 +237,40 @@ def find_settled(
         if not seen and verdict.verdict == REFUSED:
             refusal = f"{version} was refused: {verdict.summary}"
         seen.append((version, verdict.verdict))
-        quarantined |= verdict.quarantined
-        left_out |= verdict.quarantined_rows
+        judgements.append(verdict.judgement_of(version))
         if verdict.verdict != ACCEPTED:
             continue
         shards |= verdict.shards
         if accepted is None:
             accepted = AcceptedVersion(version=version, watermark=verdict.watermark)
+            known_orders = verdict.orders
             since = first_key_at(task, landed_at_of(accepted.watermark) - LATE)
             recent = first_key_at(task, landed_at_of(accepted.watermark) - _RECENT)
+    orders = _orders_after(known_orders, memory, objects, task=task, bucket=bucket)
+    wanted = open_orders(orders, judgements)
+    left_out = left_out_of(judgements, wanted)
+    quarantined = {key for each in judgements for key in each.quarantined}
     return Settled(
         accepted=accepted,
         since=since,
         recent=recent,
         keys=frozenset(shards | quarantined),
         as_of=tuple(seen),
-        num_quarantined=len(quarantined),
-        left_out=frozenset(left_out),
+        num_quarantined=len(quarantined - {key for key, _ in wanted}) + len(left_out),
+        left_out=left_out,
+        wanted=wanted,
+        orders=max((known_orders, *(order.seq for order in orders))),
         refusal=refusal,
     )
+
+
+def _orders_after(known: int, memory: TaskMemory, objects: ObjectStore, *, task: str, bucket: str) -> tuple[Order, ...]:
+    """What people ordered since; a process lists it every `LOOK_BACK_EVERY_S`."""
+    now_s = memory.monotonic_s()
+    if memory.orders is None or memory.orders.after != known or now_s >= memory.orders.until_s:
+        listed = list_orders(objects, task=task, bucket=bucket, after=known)
+        memory.orders = KnownOrders(known, listed, now_s + LOOK_BACK_EVERY_S)
+    return memory.orders.orders
 
 
 class _Silences:
@@ -280,12 +323,12 @@ def _remembered(
         if silences is not None:
             silences.num_met += 1
         return None
-    found = _judged(verdict)
+    found = judged_of(verdict)
     memory.verdicts.put(version, found)
     return found
 
 
-def _judged(verdict: Verdict) -> JudgedVersion:
+def judged_of(verdict: Verdict) -> JudgedVersion:
     return JudgedVersion(
         verdict=verdict.verdict,
         watermark=str(verdict.inputs.get("watermark", "")),
@@ -297,6 +340,7 @@ def _judged(verdict: Verdict) -> JudgedVersion:
             for key, labelers in dict(verdict.inputs.get("quarantined_rows", {})).items()
             for labeler in labelers
         ),
+        orders=int(verdict.inputs.get("orders", 0)),
     )
 
 

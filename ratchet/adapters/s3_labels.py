@@ -21,7 +21,7 @@ from ratchet.core.labels import (
     render_counts,
     shard_key_of,
 )
-from ratchet.core.ports import ObjectStore
+from ratchet.core.ports import ObjectStore, StoredObject
 from ratchet.core.uris import parse_s3_uri, s3_uri
 
 _NUM_THREADS = 8
@@ -54,11 +54,16 @@ class S3LabelStore:
         start_after = s3_uri(self._bucket, after) if after else ""
         listed = self._objects.list_objects(s3_uri(self._bucket, f"{task}/"), start_after=start_after)
         stored = ((parse_s3_uri(item.uri)[1], item) for item in listed)
-        return tuple(
-            LabelShard(key=key, size_bytes=item.size_bytes, etag=item.etag, last_modified_at=item.last_modified_at)
-            for key, item in stored
-            if is_shard_key(key, task) and key not in known
-        )
+        return tuple(_shard_of(key, item) for key, item in stored if is_shard_key(key, task) and key not in known)
+
+    def find_shards(self, keys: Sequence[str]) -> Sequence[LabelShard]:
+        def find(key: str) -> LabelShard | None:
+            uri = s3_uri(self._bucket, key)
+            item = next((item for item in self._objects.list_objects(uri) if item.uri == uri), None)
+            return None if item is None else _shard_of(key, item)
+
+        with ThreadPoolExecutor(_NUM_THREADS) as threads:
+            return tuple(shard for shard in threads.map(find, keys) if shard is not None)
 
     def count_shards(self, shards: Sequence[LabelShard]) -> CountedShards:
         first = self._ask(shards[:NUM_KNOWN_MAX])
@@ -135,6 +140,10 @@ class S3LabelStore:
             return _GONE
         said = told.counts.num_labels if told else None
         return _Found(counts if said is None else counts.model_copy(update={"num_labels": said}), is_final=True)
+
+
+def _shard_of(key: str, item: StoredObject) -> LabelShard:
+    return LabelShard(key=key, size_bytes=item.size_bytes, etag=item.etag, last_modified_at=item.last_modified_at)
 
 
 class _Found(NamedTuple):

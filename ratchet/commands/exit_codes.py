@@ -15,6 +15,7 @@ EXIT_CODES: dict[int, str] = {
     errors.Unavailable.exit_code: "a server did not answer, or not in time",
     NOT_PROMOTED: "the run that was waited for ended well and promoted no model",
     NOT_SERVING: "`up`, `status`: every server is ready, and the champion of a task does not serve; the stack stays up",
+    errors.NothingNew.exit_code: "nothing was done: the same is there already, such as labels that were pushed before",
     INTERRUPTED: "interrupted by Ctrl-C",
 }
 

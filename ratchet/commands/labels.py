@@ -10,6 +10,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from ratchet.commands import quarantine
 from ratchet.commands.names import TaskOption
 from ratchet.commands.output import JsonFlag, print_json, stderr, stdout
 from ratchet.core.time_words import age_words
@@ -28,6 +29,7 @@ def add_to(app: typer.Typer) -> None:
     labels = typer.Typer(help="Labelled examples: push them, count what waits.", no_args_is_help=True)
     labels.command("push")(push)
     labels.command("count")(count)
+    quarantine.add_to(labels)
     app.add_typer(labels, name="labels")
 
 
@@ -35,18 +37,24 @@ def push(
     file: Annotated[Path, typer.Argument(help="JSONL: one labelled example a line.")],
     task: TaskOption,
     labeler: Annotated[str, typer.Option(help="Who labelled the lines that do not say.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and say what would become of it.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Push labels of known ids too, as second opinions.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Put a file of labels where the next run finds them. Every line is checked first; all land, or none.
 
     A line: {"id": "img-7", "features": [0, 3.5], "label": "4", "labeler": "ada", "labeled_at": "2026-01-31T09:00:00Z"}
 
-    The same lines pushed twice count once.
+    Nothing is pushed, and the exit code is 11, when the labels would not count: the same lines were pushed before and
+    wait, were taken in or are in quarantine, or every id has a label already. `--anyway` pushes second opinions about
+    known ids: they count for or against their labelers.
 
     Example: ratchet labels push today.jsonl --task digits --labeler ada
     """
     from ratchet import wiring
     from ratchet.actions.labels import label_schema_of, read_label_file
+    from ratchet.actions.pushing import forecast
+    from ratchet.core.errors import NothingNew
     from ratchet.core.labels import count_labels, render_labels
 
     labels = read_label_file(
@@ -55,13 +63,28 @@ def push(
         defaults={"labeler": labeler} if labeler else {},
         watch=_with_progress,
     )
-    key = wiring.label_store().put_shard(
-        task, render_labels(labels), num_labels=len(labels), counts=count_labels(labels)
+    data = render_labels(labels)
+    told = forecast(
+        data,
+        labels,
+        labels=wiring.label_store(),
+        datasets=wiring.dataset_store(),
+        objects=wiring.object_store(),
+        task=task,
+        bucket=wiring.settings().ratchet_bucket,
     )
+    if not told.counts and not (anyway and told.fate == "known"):
+        hint = " `--anyway` pushes them as second opinions." if told.fate == "known" else ""
+        raise NothingNew(f"{file}: nothing is pushed, {told.text}.{hint}")
+    key = ""
+    if not dry_run:
+        key = wiring.label_store().put_shard(task, data, num_labels=len(labels), counts=count_labels(labels))
     if as_json:
-        print_json({"task": task, "key": key, "num_labels": len(labels)})
-    else:
-        stdout.print(f"{len(labels)} labels of {task} pushed as {key}", markup=False)
+        print_json({"task": task, "key": key or None, "num_labels": len(labels), "num_known_ids": told.num_known})
+        return
+    done = f"pushed as {key}" if key else "can be pushed (dry run)"
+    known = f"; {told.num_known} of their ids have a label already, which stays" if told.num_known else ""
+    stdout.print(f"{len(labels)} labels of {task} {done}{known}", markup=False)
 
 
 def count(task: TaskOption, as_json: JsonFlag = False) -> None:
@@ -187,7 +210,8 @@ def _list_asides(counted: dict[str, Any]) -> Iterable[str]:
     if counted["num_resent"]:
         yield f"{counted['num_resent']:,} labels were sent again under another key: they do not count twice"
     if counted["num_shards_quarantined"]:
-        yield f"{counted['num_shards_quarantined']:,} recent shards are in quarantine: validate named their fault"
+        door = f"`ratchet labels quarantine list --task {counted['task']}` says why"
+        yield f"{counted['num_shards_quarantined']:,} recent shards, or parts of them, are in quarantine: {door}"
     if counted["num_shards_left"]:
         yield f"{counted['num_shards_left']:,} shards more wait; count again, or start a run: it takes them all"
     for key in counted["left_alone"]:

@@ -6,6 +6,7 @@ RatchetError
 ├── SettingsError    an endpoint or a credential is wrong or missing
 ├── Conflict         somebody else was first: a compare-and-swap was lost
 ├── NotFound         the thing named is not there
+├── NothingNew       what was given is there already, so nothing was done
 └── Unavailable      a server did not answer in time; adapters retry, bounded, before they raise it
 """
 
@@ -38,3 +39,7 @@ class NotFound(RatchetError):
 
 class Unavailable(RatchetError):
     exit_code = 8
+
+
+class NothingNew(RatchetError):
+    exit_code = 11

@@ -106,6 +106,11 @@ class LabelShard(ShardCounts):
         counts = ShardCounts(num_labels=sum(kept.values()), num_by_class=None, num_by_labeler=kept)
         return self.with_counts(counts)
 
+    def limited_to(self, labelers: Collection[str] | None) -> "LabelShard":
+        """What it counts when only the labels of these are wanted; None: of all."""
+        others = () if labelers is None else [name for name in self.num_by_labeler or () if name not in labelers]
+        return self.without(others)
+
     def with_counts(self, counts: ShardCounts) -> "LabelShard":
         return self.model_copy(update={name: getattr(counts, name) for name in ShardCounts.model_fields})
 

@@ -58,6 +58,9 @@ class LabelStore(Protocol):
         """The first of these with what they hold; deleted ones are left out. What one call reads is bounded, and what
         it found out is remembered, so that the next call goes on where this one stopped."""
 
+    def find_shards(self, keys: Sequence[str]) -> Sequence[LabelShard]:
+        """These shards, uncounted, without those that are gone: a request each."""
+
     def fetch_shard(self, key: str) -> bytes: ...
     def put_shard(self, task: str, data: bytes, *, num_labels: int, counts: ShardCounts | None = None) -> str:
         """Store an immutable shard; gives its key. `counts`: what it holds by class and by labeler."""

@@ -51,6 +51,10 @@ Place = tuple[str, str]
 """(key of a label shard, labeler): what is put into quarantine. A file of ten labelers is ten places."""
 
 
+Judged = tuple[Reason, Sequence[Place]]
+"""A reason, and the places to blame should it not have passed."""
+
+
 class RejectedShard(BaseModel):
     """A label shard that could not be read, and why."""
 
@@ -67,6 +71,23 @@ class RejectedShard(BaseModel):
 
 _CHANCE_FACTOR = 1.25
 """On real tables of categories the expected number was 0.96 to 1.7 times what was found: the estimate is that rough."""
+
+
+class IngestNotes(BaseModel):
+    """What `ingest` tells `validate` about a batch, besides its rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rejected: tuple[RejectedShard, ...] = ()
+    released: tuple[Place, ...] = ()
+    """Labels that a person released: not judged. The labeler "" stands for the whole shard."""
+    reopened: tuple[str, ...] = ()
+    """Shards that were in quarantine and came back by an order."""
+    orders: int = 0
+    """The number of the last order about the quarantine that this batch knows of."""
+
+    def is_released(self, shard: str, labeler: str) -> bool:
+        return (shard, "") in self.released or (shard, labeler) in self.released
 
 
 class Count(BaseModel):
@@ -109,6 +130,8 @@ class Evidence(BaseModel):
     duplicates: Count
     leaks: Count
     agreement: tuple[LabelerRecord, ...]
+    released: tuple[Place, ...] = ()
+    """(shard, labeler) of the batch that a person released: in none of the other counts."""
     noise: tuple[LabelerRecord, ...] = ()
     """By nearest neighbours; empty when there are too few labels to say."""
 
@@ -129,6 +152,8 @@ class Decision(BaseModel):
     """Whole shards: those that cannot be read, and those of which every labeler is to blame."""
     quarantined_rows: Mapping[str, tuple[str, ...]] = {}
     """Of the other shards: key to the labelers whose labels are left out."""
+    why: Mapping[str, str] = {}
+    """Key of each shard of these to the checks that blame it, in sentences."""
 
 
 def decide_quality(evidence: Evidence, policy: QualityPolicy) -> Decision:
@@ -141,6 +166,7 @@ def decide_quality(evidence: Evidence, policy: QualityPolicy) -> Decision:
         _judge_count(evidence.leaks, policy.leaked_ratio_max),
         *_judge_agreement(evidence, policy),
         *_judge_noise(evidence, policy),
+        *_tell_released(evidence),
     ]
     blamed = {place for reason, places in judged if not reason.passed for place in places}
     whole, parts = split_places(blamed, evidence.shards_by_labeler)
@@ -150,7 +176,17 @@ def decide_quality(evidence: Evidence, policy: QualityPolicy) -> Decision:
         reasons=tuple(reason for reason, _ in judged),
         quarantined=tuple(sorted(whole | unreadable)),
         quarantined_rows=parts,
+        why=_why(judged, evidence),
     )
+
+
+def _why(judged: Sequence[Judged], evidence: Evidence) -> dict[str, str]:
+    texts: dict[str, list[str]] = {}
+    for reason, places in judged:
+        for shard in {shard for shard, _ in places} if not reason.passed else ():
+            texts.setdefault(shard, []).append(reason.text)
+    told = {shard: printable("; ".join(found), chars_max=_REASON_CHARS_MAX) for shard, found in texts.items()}
+    return {**told, **{rejected.key: rejected.reason for rejected in evidence.rejected}}
 
 
 def split_places(
@@ -166,10 +202,6 @@ def split_places(
         named.setdefault(shard, set()).add(labeler)
     whole = {shard for shard, names in named.items() if names >= labelers.get(shard, set())}
     return whole, {shard: tuple(sorted(named[shard])) for shard in sorted(named.keys() - whole)}
-
-
-Judged = tuple[Reason, Sequence[Place]]
-"""A reason, and the places to blame should it not have passed."""
 
 
 def _judge_size(evidence: Evidence) -> Judged:
@@ -240,6 +272,14 @@ def _judge_noise(evidence: Evidence, policy: QualityPolicy) -> Iterable[Judged]:
             passes_unjudged=True,
         )
         yield reason, _places_of(evidence, record.labeler)
+
+
+def _tell_released(evidence: Evidence) -> Iterable[Judged]:
+    if evidence.released:
+        shards = sorted({shard for shard, _ in evidence.released})
+        text = f"labels of {len(evidence.released)} labelers in {len(shards)} shards are not judged: "
+        text += f"a person released them ({_listed(shards)})"
+        yield Reason(check="released", value=len(evidence.released), limit=None, passed=True, text=text), ()
 
 
 def _judge_labeler(

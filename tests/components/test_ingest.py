@@ -107,7 +107,7 @@ def test_a_shard_that_cannot_be_read_does_not_hold_up_the_others(room: Room, dat
     good = room.push(digit_labels(range(200)))
     bad = room.labels.put_shard("digits", data, num_labels=7)
     assert room.ingest() == ("digits/v1", 200)
-    [rejected] = json.loads(Path(room.path("rejected")).read_bytes())
+    [rejected] = json.loads(Path(room.path("rejected")).read_bytes())["rejected"]
     assert rejected["key"] == bad
     assert reason in rejected["reason"]
     verdict = room.validate("digits/v1")

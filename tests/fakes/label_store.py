@@ -22,6 +22,13 @@ class FakeLabelStore:
             if is_shard_key(key, task) and key > after and key not in settled
         )
 
+    def find_shards(self, keys: Sequence[str]) -> Sequence[LabelShard]:
+        return tuple(
+            LabelShard(key=key, size_bytes=len(data), etag=hashlib.md5(data).hexdigest(), last_modified_at=landed_at)
+            for key, (data, _, landed_at) in sorted(self._shards.items())
+            if key in keys
+        )
+
     def count_shards(self, shards: Sequence[LabelShard]) -> CountedShards:
         there = (shard for shard in shards if shard.key in self._shards)
         return CountedShards(tuple(shard.with_counts(self._shards[shard.key][1]) for shard in there), num_left=0)

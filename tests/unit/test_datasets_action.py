@@ -282,8 +282,8 @@ def test_only_recent_versions_are_looked_at(world: World) -> None:
 @pytest.mark.parametrize(
     ("is_behind", "requests"),
     [
-        pytest.param(True, (1 + 4 + 1, 0), id="behind-an-accepted-one"),
-        pytest.param(False, (4 + 1 + 1, 4), id="newest"),
+        pytest.param(True, (1 + 4 + 1 + 1, 0), id="behind-an-accepted-one"),
+        pytest.param(False, (4 + 1 + 1 + 1, 4), id="newest"),
     ],
 )
 def test_versions_without_a_verdict_are_told_from_a_listing(
@@ -291,7 +291,7 @@ def test_versions_without_a_verdict_are_told_from_a_listing(
 ) -> None:
     """150 runs in a row that crashed before their verdict cost four requests a look, and hide nothing older.
 
-    The others are once for each accepted version, and for the marker of the shard that waits.
+    The others are once for each accepted version, for the marker of the shard that waits, and for orders.
     """
     taken = world.land(0)
     world.judge("accepted")
