@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import typer
 
-from ratchet.commands.names import check_task, complete_task
+from ratchet.commands.names import check_task, complete_model, complete_task
 from ratchet.commands.output import JsonFlag, print_json, print_rows, stderr
 from ratchet.core.errors import NotFound
 from ratchet.core.ledger import LedgerEntry, champion_of
@@ -59,7 +59,12 @@ def list_models(task: TaskArgument = None, task_option: TaskAlias = None, as_jso
 
 
 def show_model(
-    model: Annotated[str, typer.Argument(help="TASK/VERSION or TASK@ALIAS, as in digits/3 or digits@champion.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="TASK/VERSION or TASK@ALIAS, as in digits/3 or digits@champion.", autocompletion=complete_model
+        ),
+    ],
     as_json: JsonFlag = False,
 ) -> None:
     """One version: where it lies, its lineage and its metrics.
@@ -127,7 +132,12 @@ def show_history(task: TaskArgument = None, task_option: TaskAlias = None, as_js
 
 
 def allow_model(
-    model: Annotated[str, typer.Argument(help="TASK/VERSION of a model that was rolled back, as in digits/3.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="TASK/VERSION of a model that was rolled back, as in digits/3.", autocompletion=complete_model
+        ),
+    ],
     reason: Annotated[str, typer.Option(help="Why it may be tried again; it goes into the ledger.")],
     as_json: JsonFlag = False,
 ) -> None:

@@ -204,7 +204,7 @@ def test_completion_proposes_what_the_servers_have(monkeypatch: pytest.MonkeyPat
 
 
 def test_every_name_is_completed() -> None:
-    kinds = {"task", "run", "schedule", "pipeline"}
+    kinds = {"task", "run", "schedule", "pipeline", "model"}
     for path, command in COMMANDS.items():
         for parameter in command.params:
             if kind_of(path, parameter) in kinds:
