@@ -67,6 +67,13 @@ def test_lists_what_is_new_in_the_order_of_landing(store: LabelStore, task: str)
     assert store.list_shards(task, after=keys[-1]) == ()
 
 
+def test_shards_are_found_by_their_keys(store: LabelStore, task: str) -> None:
+    keys = [store.put_shard(task, b"{}\n" * count, num_labels=count) for count in (1, 2, 3)]
+    wanted = [shard for shard in store.list_shards(task) if shard.key != keys[1]]
+    assert list(store.find_shards([keys[0], f"{keys[1]}.gone", keys[2]])) == wanted
+    assert store.find_shards([]) == ()
+
+
 def test_counts_what_the_shards_say_of_themselves(store: LabelStore, task: str) -> None:
     said = ShardCounts(num_by_class={"7": 3}, num_by_labeler={"ada": 1, "bö": 2})
     key = store.put_shard(task, b"?" * 200, num_labels=3, counts=said)
