@@ -65,7 +65,9 @@ def report_failing(views: Iterable[ChampionView]) -> int:
     """Say on standard error what does not serve and what to do; gives the exit code."""
     failing = [view for view in views if not view.is_fine]
     for view in failing:
-        stderr.print(f"{view.task}: {view.text}. {fix_of(view)}.", markup=False, soft_wrap=True, style="bold red")
+        stderr.print(
+            f"{view.task}: {view.text.rstrip('.')}. {fix_of(view)}.", markup=False, soft_wrap=True, style="bold red"
+        )
     return NOT_SERVING if failing else 0
 
 

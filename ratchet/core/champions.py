@@ -49,7 +49,7 @@ def champion_view(task: str, champion: ModelRef | None, state: ServiceState | No
         return _failing(seen, f"{state.storage_uri or 'no model'} is deployed in its place")
     if not state.stable_message:
         return seen
-    reason = state.stable_message.partition("\n")[0].strip()
+    reason = state.stable_message.partition("\n")[0].strip().rstrip(".")
     return seen.model_copy(update={"state": "not_serving" if state.is_failed else "starting", "reason": reason})
 
 

@@ -55,7 +55,7 @@ def service(
     ("state", "expected", "reason"),
     [
         pytest.param(service(), "serving", "", id="well"),
-        pytest.param(service(old=BROKEN), "not_serving", "size mismatch (exit code 3).", id="cannot-be-loaded"),
+        pytest.param(service(old=BROKEN), "not_serving", "size mismatch (exit code 3)", id="cannot-be-loaded"),
         pytest.param(service(old=STARTING), "starting", "is starting", id="on-its-way"),
         pytest.param(None, "not_serving", "does not exist", id="no-service"),
         pytest.param(service(uri="s3://models/other"), "not_serving", "s3://models/other is deployed", id="another"),
