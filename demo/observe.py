@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 
+from ratchet.settings import Settings
+
 FINISHED = frozenset({"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"})
 _RECENT_S = 3.0
 
@@ -39,14 +41,16 @@ class RunView:
         return next((task.state for task in self.tasks if task.name == task_name), "")
 
 
-def fetch_newest_run(kfp_endpoint: str) -> RunView | None:
+def fetch_newest_run(settings: Settings) -> RunView | None:
     """The run that was created last, with its tasks; None when there is none yet."""
+    headers = {"Authorization": f"Bearer {settings.kfp_token.get_secret_value()}"}
+    url = f"{settings.kfp_endpoint}/apis/v2beta1/runs"
     query: dict[str, str | int] = {"page_size": 1, "sort_by": "created_at desc"}
-    listed = httpx.get(f"{kfp_endpoint}/apis/v2beta1/runs", params=query, timeout=10).raise_for_status().json()
+    listed = httpx.get(url, params=query, headers=headers, timeout=10).raise_for_status().json()
     if not listed.get("runs"):
         return None
     run_id = listed["runs"][0]["run_id"]
-    return _run_view(httpx.get(f"{kfp_endpoint}/apis/v2beta1/runs/{run_id}", timeout=10).raise_for_status().json())
+    return _run_view(httpx.get(f"{url}/{run_id}", headers=headers, timeout=10).raise_for_status().json())
 
 
 def _run_view(run: dict[str, Any]) -> RunView:

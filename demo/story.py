@@ -176,7 +176,7 @@ def watch_next_run(story: Story) -> RunView:
     started = time.monotonic()
     with story.screen.watching(), weights_watched(story):
         while True:
-            run = fetch_newest_run(story.settings.kfp_endpoint)
+            run = fetch_newest_run(story.settings)
             if run is not None and run.run_id == story.last_run_id:
                 run = None
             story.traffic.read_new()

@@ -39,18 +39,24 @@ class Credentials(BaseModel):
         default_factory=lambda: (_token(), _token(), _token(), _token()), repr=False
     )
     kubernetes_token: str = Field(default_factory=_token, repr=False)
+    kfp_token: str = Field(default_factory=_token, repr=False)
     sensor_token: str = Field(default_factory=_token, repr=False)
 
 
 def load_or_make_credentials(path: Path) -> Credentials:
-    """The credentials in that file; the first time they are made. Data in the object store outlives them."""
+    """The credentials in that file; the first time they are made. Data in the object store outlives them.
+
+    What a file of an earlier version lacks is made and kept, so that the next process finds the same.
+    """
+    credentials, known = Credentials(), ""
     if path.is_file():
         try:
-            return Credentials.model_validate_json(path.read_text())
+            known = path.read_text()
+            credentials = Credentials.model_validate_json(known)
         except ValidationError:
             raise SettingsError(
                 f"{path} is damaged. Put back a copy, or remove it: the next `ratchet up` makes new ones; data stays."
             ) from None
-    made = Credentials()
-    write_private(path, made.model_dump_json())
-    return made
+    if (whole := credentials.model_dump_json()) != known:
+        write_private(path, whole)
+    return credentials

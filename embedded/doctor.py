@@ -30,6 +30,11 @@ _ENDPOINTS = {
     "sensor_endpoint": "/healthz",
     "guard_endpoint": "/healthz",
 }
+_TOKENS = (
+    ("Kubernetes token", "kubernetes", "/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices"),
+    ("KFP token", "kfp", "/apis/v2beta1/runs?page_size=1"),
+)
+"""Name, prefix of the two settings, and a path that answers 200 with the token and 401 without."""
 _INSTALL = "make setup"
 
 _LOOK = "ratchet up; ratchet status"
@@ -61,7 +66,7 @@ def examine_machine(state_dir: Path, *, lock_file: Path, is_running: bool) -> li
 def examine_settings(settings: Settings, *, overridden: tuple[str, ...]) -> list[Finding]:
     """Each endpoint and each credential, tried out."""
     findings = [_endpoint(settings, name, path) for name, path in _ENDPOINTS.items()]
-    findings += [_s3_credential(settings), _kubernetes_token(settings)]
+    findings += [_s3_credential(settings), *(_token(settings, *each) for each in _TOKENS)]
     return [_with_override(finding, overridden) for finding in findings]
 
 
@@ -188,21 +193,20 @@ def _list_buckets(settings: Settings) -> None:
     ).list_buckets()
 
 
-def _kubernetes_token(settings: Settings) -> Finding:
-    name, variable = "Kubernetes token", variable_of("kubernetes_token")
-    if not settings.kubernetes_endpoint:
+def _token(settings: Settings, name: str, server: str, route: str) -> Finding:
+    variable, endpoint = variable_of(f"{server}_token"), getattr(settings, f"{server}_endpoint")
+    if not endpoint:
         return Finding(name=name, is_fine=False, detail="no endpoint to try it on", fix="ratchet up")
-    path = f"/apis/serving.kserve.io/v1beta1/namespaces/{settings.namespace}/inferenceservices"
-    token = settings.kubernetes_token.get_secret_value()
-    status, problem = _get(settings.kubernetes_endpoint, path, token=token)
+    path, token = route.format(namespace=settings.namespace), getattr(settings, f"{server}_token")
+    status, problem = _get(endpoint, path, token=token.get_secret_value())
     if problem:
         return Finding(name=name, is_fine=False, detail=f"not tried: {problem}", fix=_LOOK)
     if status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
         fix = f"unset {variable}, or correct it in the profile"
-        return Finding(name=name, is_fine=False, detail=f"{settings.kubernetes_endpoint} refuses {variable}", fix=fix)
+        return Finding(name=name, is_fine=False, detail=f"{endpoint} refuses {variable}", fix=fix)
     is_fine = status == http.client.OK
-    detail = "accepted" if is_fine else f"{settings.kubernetes_endpoint}{path} answers {status}"
-    return _finding(name, is_fine=is_fine, detail=detail, fix="ratchet logs control_plane")
+    detail = "accepted" if is_fine else f"{endpoint}{path} answers {status}"
+    return _finding(name, is_fine=is_fine, detail=detail, fix=_LOOK)
 
 
 def _with_override(finding: Finding, overridden: tuple[str, ...]) -> Finding:

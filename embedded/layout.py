@@ -76,6 +76,10 @@ class Layout(BaseModel):
         return self.control_plane / "token"
 
     @property
+    def kfp_token(self) -> Path:
+        return self.control_plane / "kfp_token"
+
+    @property
     def up_lock(self) -> Path:
         """Held by `ratchet up` and `ratchet down` while they work."""
         return self.state_dir / "up.lock"

@@ -59,6 +59,7 @@ def plan_settings(base: Settings, site: Site) -> Settings:
             "s3_secret_key": SecretStr(credentials.s3.secret_key),
             "dataset_repo": str(layout.dataset_repo),
             "kfp_endpoint": site.url_of(CONTROL_PLANE),
+            "kfp_token": SecretStr(credentials.kfp_token),
             "kubernetes_endpoint": site.url_of(CONTROL_PLANE),
             "kubernetes_token": SecretStr(credentials.kubernetes_token),
             "mlflow_endpoint": site.url_of(tracking.NAME),
@@ -141,7 +142,7 @@ def render_kubeconfig(settings: Settings) -> str:
 
 def render_profile(settings: Settings) -> str:
     head = "# Written by `ratchet up` at every start; edits are lost. Variables of the environment win.\n"
-    return head + render_variables(settings.as_env())
+    return head + render_variables(settings.as_env() | settings.client_env())
 
 
 def _keep_known(service: Service, names: Sequence[str]) -> Service:
@@ -160,6 +161,7 @@ def _control_plane_service(site: Site) -> Service:
         "runtimes-dir": _RUNTIMES_DIR,
         "project-dir": site.project_dir,
         "token-file": layout.token,
+        "kfp-token-file": layout.kfp_token,
     }
     arguments = (text for name, value in options.items() for text in (f"--{name}", str(value)))
     return Service(

@@ -178,6 +178,7 @@ def _write_files(settings: Settings, site: Site) -> None:
     )
     gateway.write_gateway_files(layout, ports=site.ports, admin_socket=site.admin_socket)
     write_private(layout.token, site.credentials.kubernetes_token)
+    write_private(layout.kfp_token, site.credentials.kfp_token)
     write_private(layout.kubeconfig, render_kubeconfig(settings))
     for name, value in settings.as_env().items():
         write_private(layout.secrets / "ratchet" / name, value)

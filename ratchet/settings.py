@@ -24,6 +24,8 @@ PROFILE_VARIABLE = "RATCHET_PROFILE"
 STATE_DIR_VARIABLE = "RATCHET_STATE_DIR"
 _PLAIN = re.compile(r"[\w@%+=:,./-]*")
 """What means itself to a shell, letters of all scripts included."""
+_CLIENT_VARIABLES = ("KFP_ENDPOINT", "KF_PIPELINES_ENDPOINT", "KFP_EXISTING_TOKEN", "MLFLOW_TRACKING_URI")
+"""Of the `kfp` and `mlflow` commands and their clients; in the profile beside ours."""
 MODEL_DIGEST_VARIABLE = "RATCHET_MODEL_DIGEST"
 """Of one model server alone: the digest of the model that it must serve, as the InferenceService's URI names it."""
 
@@ -56,7 +58,7 @@ class Settings(BaseModel):
     """URL or path of the git repository of dataset versions."""
     kfp_endpoint: str = ""
     kfp_token: SecretStr = SecretStr("")
-    """Bearer token of the KFP API; empty for a server that asks for none."""
+    """Bearer token of the KFP API; empty for a server that asks for none. `ratchet up` generates one."""
     kubernetes_endpoint: str = ""
     kubernetes_token: SecretStr = SecretStr("")
     mlflow_endpoint: str = ""
@@ -100,6 +102,15 @@ class Settings(BaseModel):
             for name, value in self
         }
 
+    def client_env(self) -> dict[str, str]:
+        """The variables that the unmodified clients read, for a shell that sources the profile. `kfp.Client` reads its
+        endpoint; its token is an argument: `existing_token=os.environ["KFP_EXISTING_TOKEN"]`."""
+        values = (
+            *(self.kfp_endpoint, self.kfp_endpoint, self.kfp_token.get_secret_value()),
+            *(self.mlflow_endpoint,),
+        )
+        return {name: value for name, value in zip(_CLIENT_VARIABLES, values, strict=True) if value}
+
 
 def variable_of(name: str) -> str:
     return PREFIX + name.upper()
@@ -128,16 +139,17 @@ def variables_set_in_env() -> tuple[str, ...]:
 
 
 def settings_of(variables: dict[str, str]) -> Settings:
-    """Settings from `RATCHET_*` names and values alone; nothing else is read."""
+    """Settings from `RATCHET_*` names and values alone; the profile's variables of other programs are skipped."""
     known = set(variable_names())
-    for name in variables:
+    ours = {name: value for name, value in variables.items() if name not in _CLIENT_VARIABLES}
+    for name in ours:
         if name not in known:
             close = difflib.get_close_matches(
                 name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], n=1
             )
             hint = f" Did you mean {PREFIX}{close[0]}?" if close else ""
             raise SettingsError(f"{name} is not a setting.{hint} `ratchet doctor` lists them all.")
-    values = {name.removeprefix(PREFIX).lower(): value for name, value in variables.items()}
+    values = {name.removeprefix(PREFIX).lower(): value for name, value in ours.items()}
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -259,4 +271,4 @@ def set_process_env(variables: Mapping[str, str]) -> None:
     os.environ.update(variables)
 
 
-_NOT_INHERITED = (PREFIX, "AWS_", "MLFLOW_", "_MLFLOW_")
+_NOT_INHERITED = (PREFIX, "AWS_", "MLFLOW_", "_MLFLOW_", "KFP_", "KF_PIPELINES_")

@@ -59,7 +59,9 @@ def parse_arguments(argv: list[str] | None = None) -> ControlPlaneConfig:
 
 def _add_kfp_options(parser: argparse.ArgumentParser) -> None:
     kept = Retention()
-    parser.add_argument("--kfp-token-file", type=Path, help="bearer token of the KFP API; without it, it asks for none")
+    parser.add_argument(
+        "--kfp-token-file", type=Path, help="bearer token of the KFP API; without it, any local user may start runs"
+    )
     parser.add_argument(
         "--cron-timezone",
         default="UTC",

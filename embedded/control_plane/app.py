@@ -82,7 +82,7 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
 class LoopbackOnly:
     """Refuses what a web page could send here through a person's browser: foreign hosts, foreign origins, huge bodies.
 
-    The KFP API asks for no credentials unless told to, and whoever may upload a pipeline may run code.
+    A server started without a KFP token asks for none there, and a caller that may upload a pipeline may run code.
     """
 
     def __init__(self, app: ASGIApp) -> None:

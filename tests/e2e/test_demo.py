@@ -29,7 +29,9 @@ class Stage:
         return settings_in(self.state_dir)
 
     def run(self, *command: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-        env = child_env({"RATCHET_STATE_DIR": str(self.state_dir), "HOME": str(self.state_dir.parent)})
+        profile = self.state_dir / "profile.env"
+        clients = self.settings.client_env() if profile.exists() else {}  # as a shell that sourced the profile
+        env = child_env({"RATCHET_STATE_DIR": str(self.state_dir), "HOME": str(self.state_dir.parent), **clients})
         words = [str(BIN / command[0]), *command[1:]]
         return subprocess.run(
             words, env=env, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=timeout_s, check=False
@@ -62,9 +64,9 @@ def test_every_act_ends_as_told(told):
 
 
 def test_the_unmodified_kfp_command_shows_pipelines_and_runs(told):
-    listed = told.run("kfp", "--endpoint", told.settings.kfp_endpoint, "pipeline", "list")
+    listed = told.run("kfp", "pipeline", "list")
     assert {"retrain", "rollback"} <= set(listed.stdout.split()), listed.stderr
-    runs = told.run("kfp", "--endpoint", told.settings.kfp_endpoint, "run", "list")
+    runs = told.run("kfp", "run", "list")
     assert runs.stdout.count("SUCCEEDED") == 4, runs.stdout
 
 
@@ -103,7 +105,7 @@ def test_the_rollback_pipeline_gives_the_traffic_back_to_the_previous_champion(t
     """Last on purpose: it changes what the others look at."""
     import kfp
 
-    client = kfp.Client(host=told.settings.kfp_endpoint)
+    client = kfp.Client(host=told.settings.kfp_endpoint, existing_token=told.settings.kfp_token.get_secret_value())
     experiment = client.create_experiment("digits")
     pipeline_id = client.get_pipeline_id("rollback")
     (version, *_) = client.list_pipeline_versions(pipeline_id, sort_by="created_at desc").pipeline_versions

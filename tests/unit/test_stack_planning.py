@@ -177,3 +177,13 @@ def test_sockets_get_a_short_private_folder(tmp_path: Path, depth: int) -> None:
     remove_socket_dir(layout)
     assert not folder.exists()
     assert not layout.sockets.is_symlink()
+
+
+def test_credentials_of_an_earlier_version_get_what_they_lack_once(tmp_path: Path) -> None:
+    path = tmp_path / "credentials.json"
+    earlier = json.loads(Credentials().model_dump_json())
+    del earlier["kfp_token"]
+    path.write_text(json.dumps(earlier))
+    first = load_or_make_credentials(path)
+    assert first.kfp_token and load_or_make_credentials(path) == first
+    assert first.model_dump(mode="json", exclude={"kfp_token"}) == earlier
