@@ -13,6 +13,7 @@ from ratchet.actions.retraining import RetrainPorts, ask_situation
 from ratchet.actions.run_claims import RunJournal
 from ratchet.actions.run_outcomes import RunOutcomes
 from ratchet.cli import app
+from ratchet.commands import run_view
 from ratchet.commands.run import _start
 from ratchet.commands.run_logs import news_in
 from ratchet.commands.run_view import depth_of, duration_s_of, short_error, tree_order
@@ -91,6 +92,29 @@ def test_a_second_run_at_once_is_a_conflict(ports):
     refused = invoke("run", "retrain", "--task", "digits", "--again")
     assert isinstance(refused.exception, Conflict)
     assert "in flight" in str(refused.exception)
+
+
+@pytest.mark.parametrize("leaves_labels", [False, True])
+def test_waiting_follows_the_run_in_flight_and_then_takes_what_it_left(ports, monkeypatch, leaves_labels):
+    """The sensor starts a run between a push and `retrain --wait`: the caller waits for that run, not for an error."""
+    key = ports.labels.put_shard("digits", b"x", num_labels=1)
+    first = json.loads(invoke("run", "retrain", "--task", "digits", "--json").stdout)
+
+    def end_at_once(pipelines, run_id, *, timeout_s):
+        """`ingest` of the first run took its labels; others may have landed since."""
+        if run_id == first["run_id"] and not pipelines.fetch_run(run_id).is_finished:
+            ports.labels.delete(key)
+            if leaves_labels:
+                ports.labels.put_shard("digits", b"yz", num_labels=2)
+        pipelines.finish(run_id)
+        return pipelines.fetch_run(run_id)
+
+    monkeypatch.setattr(run_view, "watch", end_at_once)
+    answer = invoke("run", "retrain", "--task", "digits", "--wait", "--json")
+    ended = json.loads(answer.stdout)
+    assert f"{first['name']} is in flight: following it first" in answer.stderr
+    assert (ended["run_id"] == first["run_id"]) is not leaves_labels
+    assert len(ports.pipelines.list_runs()) == 1 + leaves_labels
 
 
 def test_two_commands_at_once_start_one_run(ports):
