@@ -86,7 +86,7 @@ def plan_stack(settings: Settings, site: Site) -> StackPlan:
     """The servers of this stack, and where they will be."""
     layout = site.layout
     services = (
-        object_store.object_store_service(layout, ports=site.ports),
+        object_store.object_store_service(layout, ports=site.ports, socket_dir=site.socket_dir),
         tracking.tracking_service(layout, ports=site.ports, credentials=site.credentials, s3_region=settings.s3_region),
         gateway.gateway_service(layout, ports=site.ports, admin_socket=site.admin_socket),
         _control_plane_service(site),

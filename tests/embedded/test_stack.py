@@ -140,7 +140,6 @@ def test_every_port_is_on_loopback(running: Settings) -> None:
     ("port", "path", "status"),
     [
         pytest.param("s3", "/labels", 403, id="s3"),
-        pytest.param("weed_filer", "/buckets/", 401, id="filer"),
         pytest.param("gateway", "/v1/models/digits:predict", 404, id="gateway-without-a-model"),
     ],
 )

@@ -25,6 +25,7 @@ from embedded.planning import (
     render_profile,
 )
 from embedded.ports import StackPorts, plan_ports
+from embedded.store_identity import is_whole, make_identity, render_identity
 from embedded.supervisor import backoff_s
 from ratchet.core.errors import SettingsError
 from ratchet.settings import Settings, parse_profile, settings_of
@@ -137,6 +138,31 @@ def test_each_port_of_the_object_store_has_a_key_of_its_own() -> None:
     keys = {parsed["jwt"][kind]["key"] for kind in ("signing", "filer_signing")}
     keys |= {parsed["jwt"][kind]["read"]["key"] for kind in ("signing", "filer_signing")}
     assert keys == set(CREDENTIALS.weed_signing_keys)
+
+
+def test_every_part_of_the_object_store_asks_for_its_identity() -> None:
+    parsed = tomllib.loads(render_security_toml(CREDENTIALS))
+    assert parsed["grpc"]["ca"] and all(
+        part["cert"] and part["key"] for name, part in parsed["grpc"].items() if name != "ca"
+    )
+    servers = {name: part for name, part in parsed["https"].items() if name != "client"}
+    assert set(servers) == {"master", "volume", "filer", "admin"}
+    assert all(part["cert"] and part["key"] and part["ca"] for part in parsed["https"].values())
+
+
+def test_an_identity_is_made_once_and_again_when_it_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "identity.pem"
+    make_identity(path)
+    made = path.read_bytes()
+    assert path.stat().st_mode & 0o777 == 0o600
+    make_identity(path)
+    assert path.read_bytes() == made, "a running store goes on with it"
+    of_another = render_identity().encode()
+    key, certificate = made.split(b"-----END PRIVATE KEY-----\n")
+    for damaged in (b"", made[:200], key, certificate, of_another.split(b"-----BEGIN CERT")[0] + certificate):
+        path.write_bytes(damaged)
+        make_identity(path)
+        assert is_whole(path.read_bytes()) and path.read_bytes() != damaged
 
 
 def test_the_gateway_listens_on_loopback_and_its_admin_on_a_private_socket() -> None:
