@@ -137,7 +137,7 @@ def _disk(state_dir: Path) -> Finding:
 
 
 def _ports() -> Finding:
-    taken = [str(port) for _, port in StackPorts() if not is_port_free(port)]
+    taken = [str(port) for _, port in StackPorts() if port and not is_port_free(port)]
     detail = f"taken: {', '.join(taken)}; `ratchet up` chooses others" if taken else "the usual ones are free"
     return Finding(name="ports", is_fine=True, detail=detail)
 

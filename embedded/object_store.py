@@ -6,9 +6,10 @@ gRPC moves and deletes objects of every bucket. security.toml closes all nine to
 """
 
 import json
+import os
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,24 @@ def make_buckets(settings: Settings, names: Sequence[str]) -> None:
             client.make_bucket(name)
 
 
+def is_port_usable(port: int) -> bool:
+    """Whether SeaweedFS could listen here: nobody does, and nobody else holds the name of its socket in /tmp."""
+    return is_port_free(port) and not any(
+        _is_foreign(socket) for socket in _SOCKET_DIR.glob(f"seaweedfs-*-{port}.sock")
+    )
+
+
+def _sockets_of(port: int) -> Iterator[Path]:
+    return _SOCKET_DIR.glob(f"seaweedfs-*-{port}.sock")
+
+
+def _is_foreign(path: Path) -> bool:
+    try:
+        return path.lstat().st_uid != os.getuid()
+    except FileNotFoundError:
+        return False
+
+
 def remove_sockets(ports: StackPorts) -> None:
     """SeaweedFS talks to itself through unix sockets named after its ports, and leaves some behind.
 
@@ -125,7 +144,7 @@ def remove_sockets(ports: StackPorts) -> None:
     """
     for port in ports.of_seaweed():
         if is_port_free(port):
-            for socket in _SOCKET_DIR.glob(f"seaweedfs-*-{port}.sock"):
+            for socket in _sockets_of(port):
                 with suppress(OSError):
                     socket.unlink()
 

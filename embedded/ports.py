@@ -5,22 +5,27 @@ from collections.abc import Callable, Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
+_CANDIDATES_FROM = 20_000
+_OUTGOING_FROM = 32_768
+"""From here on Linux takes the ports of outgoing connections."""
+
 
 class StackPorts(BaseModel):
-    """Each port with its usual number. SeaweedFS listens on ten; clients use `s3` only."""
+    """Each port with its usual number. SeaweedFS listens on ten; clients use `s3` only, so the other nine have none (0)
+    and lie anywhere: a stranger cannot take them, or their sockets in /tmp, ahead of us."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     s3: int = 18333
-    s3_grpc: int = 28333
-    weed_master: int = 19333
-    weed_master_grpc: int = 29333
-    weed_volume: int = 18080
-    weed_volume_grpc: int = 28080
-    weed_filer: int = 18888
-    weed_filer_grpc: int = 28888
-    weed_admin: int = 18646
-    weed_admin_grpc: int = 28646
+    s3_grpc: int = 0
+    weed_master: int = 0
+    weed_master_grpc: int = 0
+    weed_volume: int = 0
+    weed_volume_grpc: int = 0
+    weed_filer: int = 0
+    weed_filer_grpc: int = 0
+    weed_admin: int = 0
+    weed_admin_grpc: int = 0
     mlflow: int = 15000
     control_plane: int = 18800
     gateway: int = 17000
@@ -36,14 +41,31 @@ def plan_ports(
 ) -> StackPorts:
     """For each server the port it had, else its usual one, else the next free candidate; no two the same."""
     chosen: dict[str, int] = {}
+
+    def is_left(port: int) -> bool:
+        return port not in chosen.values() and is_free(port)
+
     for name, field in StackPorts.model_fields.items():
-        wished = (remembered.get(name, field.default), field.default)
+        wished = (port for port in (remembered.get(name), field.default) if port)
         offers = (port for source in (wished, candidates) for port in source)
-        chosen[name] = next(port for port in offers if port not in chosen.values() and is_free(port))
+        if name == "weed_admin":
+            chosen[name] = next(port for port in offers if _has_room(port) and all(map(is_left, _pair(port))))
+            chosen["weed_admin_grpc"] = _pair(chosen[name])[1]
+        elif name not in chosen:
+            chosen[name] = next(port for port in offers if is_left(port))
     return StackPorts.model_validate(chosen)
 
 
+def _pair(admin: int) -> tuple[int, int]:
+    """The worker of `weed mini`, which gives room back to the disk, finds its admin at this distance only."""
+    return admin, admin + 10_000
+
+
+def _has_room(admin: int) -> bool:
+    return _pair(admin)[1] < _OUTGOING_FROM
+
+
 def random_ports(*, limit: int = 1000) -> Iterator[int]:
-    """Candidates below the range from which Linux takes the ports of outgoing connections (32768 and up)."""
+    """Candidates below the range of outgoing connections."""
     for _ in range(limit):
-        yield 20_000 + secrets.randbelow(12_768)
+        yield _CANDIDATES_FROM + secrets.randbelow(_OUTGOING_FROM - _CANDIDATES_FROM)

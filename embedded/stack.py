@@ -145,7 +145,9 @@ def _make_state_dir(layout: Layout) -> None:
 
 
 def _choose_site(layout: Layout, credentials: Credentials, *, project_dir: Path, services: tuple[str, ...]) -> Site:
-    ports = plan_ports(remembered=_remembered_ports(layout), is_free=is_port_free, candidates=random_ports())
+    ports = plan_ports(
+        remembered=_remembered_ports(layout), is_free=object_store.is_port_usable, candidates=random_ports()
+    )
     write_private(layout.ports, ports.model_dump_json(indent=1))
     return Site(
         layout=layout,

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from benchmarks.engine import control_plane
 from embedded.credentials import Credentials
-from embedded.layout import Layout, make_socket_dir
+from embedded.layout import Layout, make_socket_dir, remove_socket_dir
 from embedded.object_store import make_buckets, object_store_service, write_object_store_files, write_webhook
 from embedded.ports import plan_ports, random_ports
 from embedded.processes import free_port, is_port_free, stop_group, tethered
@@ -163,10 +163,13 @@ def _object_store(folder: Path, *, hints_to: str) -> Iterator[Settings]:
     write_object_store_files(layout, credentials, ratchet_bucket=settings.ratchet_bucket)
     write_webhook(layout, sensor_endpoint=hints_to, token=credentials.sensor_token, bucket=settings.labels_bucket)
     service = object_store_service(layout, ports=ports, socket_dir=make_socket_dir(layout))
-    with _process(service.command, folder / "s3.log", env=service.env, cwd=service.cwd):
-        wait_until(lambda: urllib.request.urlopen(service.ready.url, timeout=2).close() is None, "S3 is ready")
-        make_buckets(settings, (settings.labels_bucket, settings.ratchet_bucket, settings.dvc_bucket))
-        yield settings
+    try:
+        with _process(service.command, folder / "s3.log", env=service.env, cwd=service.cwd):
+            wait_until(lambda: urllib.request.urlopen(service.ready.url, timeout=2).close() is None, "S3 is ready")
+            make_buckets(settings, (settings.labels_bucket, settings.ratchet_bucket, settings.dvc_bucket))
+            yield settings
+    finally:
+        remove_socket_dir(layout)
 
 
 @contextmanager

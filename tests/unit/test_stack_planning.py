@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedded import object_store
 from embedded.credentials import Credentials, load_or_make_credentials
 from embedded.gateway import render_bootstrap, render_no_routes
 from embedded.layout import Layout, make_socket_dir, remove_socket_dir, write_private
@@ -24,7 +26,8 @@ from embedded.planning import (
     render_kubeconfig,
     render_profile,
 )
-from embedded.ports import StackPorts, plan_ports
+from embedded.ports import StackPorts, plan_ports, random_ports
+from embedded.processes import free_port
 from embedded.store_identity import is_whole, make_identity, render_identity
 from embedded.supervisor import backoff_s
 from ratchet.core.errors import SettingsError
@@ -55,8 +58,8 @@ def ports(remembered: dict[str, int], *, is_free: Callable[[int], bool]) -> Stac
         pytest.param({}, set(), 15000, id="the-usual"),
         pytest.param({"mlflow": 21_000}, set(), 21_000, id="that-of-the-last-start"),
         pytest.param({"mlflow": 21_000}, {21_000}, 15000, id="remembered-is-taken"),
-        pytest.param({}, {15000}, 20_000, id="usual-is-taken"),
-        pytest.param({}, {15000, 20_000}, 20_001, id="first-candidate-is-taken"),
+        pytest.param({}, {15000}, 20_008, id="usual-is-taken"),
+        pytest.param({}, {15000, 20_008}, 20_009, id="first-candidate-is-taken"),
         pytest.param({"mlflow": 17000}, set(), 17000, id="remembered-is-anothers-usual"),
     ],
 )
@@ -72,6 +75,43 @@ def test_ports_are_free_and_distinct(remembered: dict[str, int], taken: set[int]
     chosen = [port for _, port in ports(remembered, is_free=lambda port: port not in taken)]
     assert len(set(chosen)) == len(chosen)
     assert not set(chosen) & taken
+
+
+@pytest.mark.parametrize(
+    ("remembered", "taken", "admin"),
+    [
+        pytest.param({}, set(), None, id="fresh"),
+        pytest.param({"weed_admin": 18_646, "weed_admin_grpc": 28_646}, set(), 18_646, id="that-of-the-last-start"),
+        pytest.param({"weed_admin": 20_500, "weed_admin_grpc": 24_000}, set(), 20_500, id="a-pair-that-never-met"),
+        pytest.param({"weed_admin": 18_646}, {28_646}, None, id="the-other-half-is-taken"),
+        pytest.param({"weed_admin": 30_000}, set(), None, id="the-other-half-would-be-an-outgoing-port"),
+    ],
+)
+def test_the_worker_of_the_object_store_finds_its_admin(
+    remembered: dict[str, int], taken: set[int], admin: int | None
+) -> None:
+    chosen = ports(remembered, is_free=lambda port: port not in taken)
+    assert chosen.weed_admin_grpc == chosen.weed_admin + 10_000 < 32_768
+    assert admin is None or chosen.weed_admin == admin
+
+
+def test_inner_ports_have_no_usual_number() -> None:
+    first, second = (plan_ports(remembered={}, is_free=lambda port: True, candidates=random_ports()) for _ in range(2))
+    inner = {port for port in first.of_seaweed() if port != first.s3}
+    assert len(inner) == 9 and len(inner & set(second.of_seaweed())) < 5
+    assert (first.s3, second.s3) == (18333, 18333)
+
+
+def test_a_port_is_not_used_while_another_user_holds_the_name_of_its_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_store, "_SOCKET_DIR", tmp_path)
+    port = free_port()
+    (tmp_path / f"seaweedfs-filer-grpc-{port}.sock").touch()
+    assert object_store.is_port_usable(port), "a leftover of ours is removed"
+    owner = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    assert not object_store.is_port_usable(port)
 
 
 @given(st.integers(0, 10_000))
