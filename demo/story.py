@@ -235,12 +235,14 @@ def _note_weight(story: Story) -> None:
 def check_registry(story: Story, *, champion: str, previous: str | None) -> None:
     """MLflow's own REST API: who has which alias, and that the champion's lineage is told."""
     url = f"{story.settings.mlflow_endpoint}/api/2.0/mlflow"
-    model = httpx.get(f"{url}/registered-models/get", params={"name": TASK}, timeout=10).raise_for_status().json()
+    login = ("ratchet", story.settings.mlflow_token.get_secret_value())
+    named = {"name": TASK}
+    model = httpx.get(f"{url}/registered-models/get", params=named, auth=login, timeout=10).raise_for_status().json()
     aliases = {item["alias"]: item["version"] for item in model["registered_model"].get("aliases", [])}
     told = {name: aliases.get(name) for name in ("champion", "previous")}
     story.check(told == {"champion": champion, "previous": previous}, f"MLflow: {_aliases_text(told)}")
-    query = {"name": TASK, "version": champion}
-    version = httpx.get(f"{url}/model-versions/get", params=query, timeout=10).raise_for_status().json()
+    query = {**named, "version": champion}
+    version = httpx.get(f"{url}/model-versions/get", params=query, auth=login, timeout=10).raise_for_status().json()
     tags = {tag["key"]: tag["value"] for tag in version["model_version"].get("tags", [])}
     wanted = ("dataset_version", "run_id", "run_key", "policy_digest", "torch")
     missing = [name for name in wanted if not tags.get(name)]

@@ -40,6 +40,8 @@ class Credentials(BaseModel):
     )
     kubernetes_token: str = Field(default_factory=_token, repr=False)
     kfp_token: str = Field(default_factory=_token, repr=False)
+    guard_token: str = Field(default_factory=_token, repr=False)
+    mlflow_token: str = Field(default_factory=_token, repr=False)
     sensor_token: str = Field(default_factory=_token, repr=False)
 
 

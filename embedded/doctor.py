@@ -33,6 +33,9 @@ _ENDPOINTS = {
 _TOKENS = (
     ("Kubernetes token", "kubernetes", "/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices"),
     ("KFP token", "kfp", "/apis/v2beta1/runs?page_size=1"),
+    ("MLflow token", "mlflow", "/api/2.0/mlflow/experiments/get?experiment_id=0"),
+    ("sensor token", "sensor", "/status"),
+    ("guard token", "guard", "/status"),
 )
 """Name, prefix of the two settings, and a path that answers 200 with the token and 401 without."""
 _INSTALL = "make setup"

@@ -133,6 +133,9 @@ def _http(layout: Layout) -> dict[str, Any]:
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        # A request that trickles in keeps its connection, and its memory, for this long at most.
+        "request_headers_timeout": "5s",
+        "request_timeout": "60s",
         "access_log": [_failure_log(layout)],
         "http_filters": [
             {"name": "envoy.filters.http.buffer", "typed_config": buffer},

@@ -54,6 +54,10 @@ class Layout(BaseModel):
         return self.state_dir / "mlflow"
 
     @property
+    def mlflow_token(self) -> Path:
+        return self.mlflow / "token"
+
+    @property
     def gateway(self) -> Path:
         return self.state_dir / "gateway"
 

@@ -63,11 +63,13 @@ def plan_settings(base: Settings, site: Site) -> Settings:
             "kubernetes_endpoint": site.url_of(CONTROL_PLANE),
             "kubernetes_token": SecretStr(credentials.kubernetes_token),
             "mlflow_endpoint": site.url_of(tracking.NAME),
+            "mlflow_token": SecretStr(credentials.mlflow_token),
             "gateway_endpoint": site.url_of(gateway.NAME),
             "envoy_admin_endpoint": f"unix://{site.admin_socket}" if gateway.NAME in site.services else "",
             "sensor_endpoint": site.url_of(SENSOR),
             "sensor_token": SecretStr(credentials.sensor_token),
             "guard_endpoint": site.url_of(GUARD),
+            "guard_token": SecretStr(credentials.guard_token),
         }
     )
 

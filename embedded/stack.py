@@ -180,6 +180,7 @@ def _write_files(settings: Settings, site: Site) -> None:
     )
     gateway.write_gateway_files(layout, ports=site.ports, admin_socket=site.admin_socket)
     write_private(layout.token, site.credentials.kubernetes_token)
+    write_private(layout.mlflow_token, site.credentials.mlflow_token)
     write_private(layout.kfp_token, site.credentials.kfp_token)
     write_private(layout.kubeconfig, render_kubeconfig(settings))
     for name, value in settings.as_env().items():

@@ -12,17 +12,18 @@ from embedded.layout import Layout
 from embedded.object_store import MLFLOW_BUCKET
 from embedded.ports import StackPorts
 from embedded.services import ReadyCheck, Service
+from embedded.tracking_server import HEALTH_PATH
 
 NAME = "mlflow"
 
 
 def tracking_service(layout: Layout, *, ports: StackPorts, credentials: Credentials, s3_region: str) -> Service:
-    """MLflow on loopback. It is ready when it can read its database, whose tables are made before it listens (4 s)."""
+    """MLflow on loopback, for callers with the token. The tables of its database are made before it listens (4 s)."""
     return Service(
         name=NAME,
         command=(
             *(sys.executable, "-m", "embedded.tracking_server"),
-            *(str(layout.mlflow / "mlflow.db"), str(ports.mlflow)),
+            *(str(layout.mlflow / "mlflow.db"), str(ports.mlflow), str(layout.mlflow_token)),
         ),
         env={
             "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{layout.mlflow / 'mlflow.db'}",
@@ -44,5 +45,5 @@ def tracking_service(layout: Layout, *, ports: StackPorts, credentials: Credenti
         cwd=layout.mlflow,
         port=ports.mlflow,
         log=layout.log_of(NAME),
-        ready=ReadyCheck(port=ports.mlflow, path="/api/2.0/mlflow/experiments/get?experiment_id=0", within_s=90),
+        ready=ReadyCheck(port=ports.mlflow, path=HEALTH_PATH, within_s=90),
     )

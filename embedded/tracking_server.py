@@ -1,4 +1,6 @@
-"""`python -m embedded.tracking_server DATABASE PORT`: MLflow on loopback, once its tables are there.
+"""`python -m embedded.tracking_server DATABASE PORT TOKEN_FILE`: MLflow on loopback, once its tables are there.
+
+Its clients send the token from MLFLOW_TRACKING_TOKEN; a browser asks for it: any name, the token as password.
 
 MLflow makes its tables at the first request. On a slow machine the readiness probe asks again before that is done, two
 threads then migrate one database, and it never starts again ("table … already exists").
@@ -8,6 +10,12 @@ import sys
 from pathlib import Path
 
 import uvicorn
+
+from ratchet.callers import LoopbackOnly, TokenOnly
+
+HEALTH_PATH = "/health"
+"""Open to every local user."""
+_ADVICE = "MLflow asks for a token: set MLFLOW_TRACKING_TOKEN, for example by `set -a; . .ratchet/profile.env; set +a`."
 
 
 def make_database(path: Path) -> None:
@@ -26,11 +34,12 @@ def make_database(path: Path) -> None:
 
 
 def main() -> None:
-    database, port = Path(sys.argv[1]), int(sys.argv[2])
+    database, port, token_file = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     make_database(database)
-    uvicorn.run(
-        "mlflow.server.fastapi_app:app", host="127.0.0.1", port=port, log_level="warning", access_log=False, workers=1
-    )
+    from mlflow.server.fastapi_app import app
+
+    guarded = TokenOnly(app, token=token_file.read_text().strip(), open_paths={HEALTH_PATH}, advice=_ADVICE)
+    uvicorn.run(LoopbackOnly(guarded), host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 
 if __name__ == "__main__":

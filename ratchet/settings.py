@@ -24,7 +24,10 @@ PROFILE_VARIABLE = "RATCHET_PROFILE"
 STATE_DIR_VARIABLE = "RATCHET_STATE_DIR"
 _PLAIN = re.compile(r"[\w@%+=:,./-]*")
 """What means itself to a shell, letters of all scripts included."""
-_CLIENT_VARIABLES = ("KFP_ENDPOINT", "KF_PIPELINES_ENDPOINT", "KFP_EXISTING_TOKEN", "MLFLOW_TRACKING_URI")
+_CLIENT_VARIABLES = (
+    *("KFP_ENDPOINT", "KF_PIPELINES_ENDPOINT", "KFP_EXISTING_TOKEN"),
+    *("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN"),
+)
 """Of the `kfp` and `mlflow` commands and their clients; in the profile beside ours."""
 MODEL_DIGEST_VARIABLE = "RATCHET_MODEL_DIGEST"
 """Of one model server alone: the digest of the model that it must serve, as the InferenceService's URI names it."""
@@ -62,6 +65,8 @@ class Settings(BaseModel):
     kubernetes_endpoint: str = ""
     kubernetes_token: SecretStr = SecretStr("")
     mlflow_endpoint: str = ""
+    mlflow_token: SecretStr = SecretStr("")
+    """Bearer token of MLflow; empty for a server that asks for none. `ratchet up` generates one."""
     gateway_endpoint: str = ""
     """Where user requests enter."""
     serving_mode: Literal["knative", "standard"] = "knative"
@@ -81,6 +86,8 @@ class Settings(BaseModel):
     sensor_interval_s: float = Field(2.0, gt=0)
     """How long the sensor waits between two looks at the label bucket."""
     guard_endpoint: str = ""
+    guard_token: SecretStr = SecretStr("")
+    """Bearer token of the guard; the gateway adds it to feedback. Empty for a guard that asks for none."""
     guard_interval_s: float = Field(2.0, gt=0)
     """How long the guard waits between two looks at what serves."""
 
@@ -107,7 +114,7 @@ class Settings(BaseModel):
         endpoint; its token is an argument: `existing_token=os.environ["KFP_EXISTING_TOKEN"]`."""
         values = (
             *(self.kfp_endpoint, self.kfp_endpoint, self.kfp_token.get_secret_value()),
-            *(self.mlflow_endpoint,),
+            *(self.mlflow_endpoint, self.mlflow_token.get_secret_value()),
         )
         return {name: value for name, value in zip(_CLIENT_VARIABLES, values, strict=True) if value}
 

@@ -1,9 +1,12 @@
 """How a sensor, or the guard, runs as a service: JSON logs without secrets, a quiet uvicorn, a bounded stop."""
 
+import ipaddress
+
 import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from ratchet.callers import LoopbackOnly
 from ratchet.settings import Settings
 from sensors.json_logs import log_as_json
 
@@ -12,10 +15,10 @@ _STOP_S_MAX = 3
 
 
 def serve(app: FastAPI, settings: Settings, *, host: str, port: int) -> None:
-    """Answer until SIGTERM. No value of a secret setting gets into the log."""
+    """Answer until SIGTERM, on loopback to callers on this machine. No value of a secret setting gets into the log."""
     log_as_json(secrets=[value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)])
     uvicorn.run(
-        app,
+        LoopbackOnly(app) if is_loopback(host) else app,
         host=host,
         port=port,
         log_level="warning",
@@ -23,3 +26,10 @@ def serve(app: FastAPI, settings: Settings, *, host: str, port: int) -> None:
         access_log=False,
         timeout_graceful_shutdown=_STOP_S_MAX,
     )
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,8 +22,8 @@ from embedded.control_plane.kfp_sweep import Sweep
 from embedded.control_plane.kfp_token import KfpTokenOnly
 from embedded.control_plane.serving import ServingSide
 from embedded.control_plane.store import Store
+from ratchet.callers import foreign_header
 
-_LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 _MAX_BODY_BYTES = MAX_BYTES + 64 * 1024
 
 
@@ -89,22 +88,17 @@ class LoopbackOnly:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-            if refusal := _refusal_of(headers):
-                await error_answer(*refusal)(scope, receive, send)
-                return
+        if scope["type"] == "http" and (refusal := _refusal_of(scope["headers"])):
+            await error_answer(*refusal)(scope, receive, send)
+            return
         await self.app(scope, receive, send)
 
 
-def _refusal_of(headers: dict[str, str]) -> tuple[int, int, str] | None:
+def _refusal_of(headers: list[tuple[bytes, bytes]]) -> tuple[int, int, str] | None:
     """Status, code and message, or None when the request may pass."""
-    for name in ("host", "origin"):
-        value = headers.get(name)
-        address = value if name == "origin" else f"//{value}"
-        if value is not None and urlsplit(address).hostname not in _LOOPBACK:
-            return 403, 7, f"{name} {value!r} is not this machine. Use http://127.0.0.1."
-    length = headers.get("content-length", "0")
+    if foreign := foreign_header(headers):
+        return 403, 7, foreign
+    length = dict(headers).get(b"content-length", b"0").decode("latin-1")
     if not length.isdigit() or int(length) > _MAX_BODY_BYTES:
         return 413, 3, f"The request has {length} bytes; the limit is {_MAX_BODY_BYTES}."
     return None

@@ -29,6 +29,7 @@ class EnvoyGateway:
     def __init__(self, xds_dir: Path, *, secrets_dir: Path) -> None:
         self._xds_dir = xds_dir
         self._admin = secrets_dir / STORAGE_SECRET / "RATCHET_ENVOY_ADMIN_ENDPOINT"
+        self._guard_token = secrets_dir / STORAGE_SECRET / "RATCHET_GUARD_TOKEN"
         self._clients: dict[str, httpx.AsyncClient] = {}
         self._has_applied = False
 
@@ -46,7 +47,7 @@ class EnvoyGateway:
         Routes to revisions that had some before, and that Envoy finds healthy, need no cluster anew: they change at
         once, as traffic must when it is taken from a bad revision. The caller tidies up with `update_clusters`."""
         endpoints, services, before = tuple(endpoints), tuple(services), tuple(before)
-        routes = render_routes(services)
+        routes = render_routes(services, feedback_token=self._feedback_token())
         routed = _routed_in(services).intersection(healthy)
         wanted = [endpoint for endpoint in endpoints if endpoint.revision in routed]
         can_go_on = self._has_applied and _has_all(services, before=before)
@@ -63,6 +64,9 @@ class EnvoyGateway:
     def update_clusters(self, endpoints: Iterable[Endpoint], services: Iterable[RoutedService]) -> None:
         """The clusters alone, for changes that move no traffic."""
         self._write("cds.json", render_clusters(tuple(endpoints), tuple(services)))
+
+    def _feedback_token(self) -> str:
+        return self._guard_token.read_text().strip() if self._guard_token.is_file() else ""
 
     def _write(self, name: str, document: dict[str, Any]) -> bool:
         """Replace a watched file at once; False when it says that already. Envoy reads on a rename into the folder."""

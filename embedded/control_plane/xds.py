@@ -112,18 +112,31 @@ def render_clusters(
     return _discovery([*own, *aggregates])
 
 
-def render_routes(services: Iterable[RoutedService]) -> dict[str, Any]:
-    """RDS: each service by the model name in the path, weighted over its revisions. Named paths come before names."""
+def render_routes(services: Iterable[RoutedService], *, feedback_token: str = "") -> dict[str, Any]:
+    """RDS: each service by the model name in the path, weighted over its revisions. Named paths come before names.
+
+    feedback_token: what the guard asks for, and the gateway's users do not have.
+    """
     ordered = sorted(services, key=lambda service: (not service.paths, service.name))
     routes = [
         _reply({"prefix": "/v2/repository"}, 403, "loading models is not for users"),
         _reply({"path": "/metrics"}, 404, "the gateway's numbers are not for users"),
-        {"match": {"path": "/v1/feedback"}, "route": {"cluster": FEEDBACK, "timeout": _ROUTE_TIMEOUT}},
+        _feedback_route(feedback_token),
         *(_service_route(service, match) for service in ordered for match in _matches_of(service)),
         _reply({"prefix": "/"}, 404, f"no InferenceService answers this path; {_known_text(ordered)}"),
     ]
     host = {"name": "models", "domains": ["*"], "routes": routes}
     return _discovery([{"@type": _type("config.route.v3.RouteConfiguration"), "name": ROUTES, "virtual_hosts": [host]}])
+
+
+def _feedback_route(token: str) -> dict[str, Any]:
+    header = {"key": "authorization", "value": f"Bearer {token}".replace("%", "%%")}  # % begins a command of Envoy
+    added = [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}] if token else []
+    return {
+        "match": {"path": "/v1/feedback"},
+        "route": {"cluster": FEEDBACK, "timeout": _ROUTE_TIMEOUT},
+        "request_headers_to_add": added,
+    }
 
 
 def _matches_of(service: RoutedService) -> list[dict[str, Any]]:

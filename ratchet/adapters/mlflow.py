@@ -40,14 +40,15 @@ _METRIC_TAG = "ratchet.metric."
 class MlflowRegistry:
     """`ports.Registry` over one MLflow server."""
 
-    def __init__(self, endpoint: str, *, num_retries: int = _NUM_RETRIES) -> None:
+    def __init__(self, endpoint: str, *, token: str = "", num_retries: int = _NUM_RETRIES) -> None:
         self._endpoint = endpoint
+        self._token = token
         self._num_retries = num_retries
 
     @classmethod
     def of(cls, settings: Settings) -> "MlflowRegistry":
         settings.require("mlflow_endpoint")
-        return cls(settings.mlflow_endpoint)
+        return cls(settings.mlflow_endpoint, token=settings.mlflow_token.get_secret_value())
 
     def register(self, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
         with self._expected_errors(f"register {uri}"):
@@ -85,6 +86,8 @@ class MlflowRegistry:
     @cached_property
     def _client(self) -> "MlflowClient":
         set_process_env(_LIMITS | {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(self._num_retries)})
+        if self._token:
+            set_process_env({"MLFLOW_TRACKING_TOKEN": self._token})  # the one way that the client takes it
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=self._endpoint, registry_uri=self._endpoint)

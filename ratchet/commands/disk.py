@@ -8,25 +8,35 @@ from ratchet.commands.output import print_rows, stderr, stdout
 
 if TYPE_CHECKING:
     from embedded.layout import Layout
+    from ratchet.adapters.guard_service import GuardService
 
 _TIMEOUT_S = 1.0
 _SHOWN_BYTES_MIN = 1 << 20
 """Smaller parts are in the JSON only."""
 
 
-def disk_data(layout: "Layout", *, guard_endpoint: str = "", control_plane_endpoint: str = "") -> dict[str, Any]:
+def disk_data(
+    layout: "Layout", *, guard: "GuardService | None" = None, control_plane_endpoint: str = ""
+) -> dict[str, Any]:
     """`{"path", "total_bytes", "free_bytes", "warning", "uses", "object_store", "engine"}`.
 
     object_store: the guard's newest measurement `{"at", "sizes"}`, an hour old at most, or None. engine: why no task of
     a pipeline runs, "" while they do.
     """
     from embedded.disk import measure_disk
-    from ratchet.adapters.guard_service import GuardService
 
     report = measure_disk(layout)
-    measured = GuardService(guard_endpoint).fetch_space() if guard_endpoint else None
+    measured = guard.fetch_space() if guard else None
     engine = _engine_problem(control_plane_endpoint) if control_plane_endpoint else ""
     return {**report.model_dump(mode="json"), "object_store": measured, "engine": engine}
+
+
+def guard_of(endpoint: str) -> "GuardService":
+    """The guard of the stack that runs there, whatever endpoint the environment names."""
+    from ratchet.adapters.guard_service import GuardService
+    from ratchet.settings import load_settings
+
+    return GuardService(endpoint, token=load_settings().guard_token.get_secret_value())
 
 
 def _engine_problem(endpoint: str) -> str:

@@ -89,10 +89,11 @@ def _model_names() -> list[str]:
     from ratchet.settings import load_settings
 
     url = f"{load_settings().mlflow_endpoint.rstrip('/')}/api/2.0/mlflow"
+    token = load_settings().mlflow_token.get_secret_value()
     names = []
-    for model in _fetch(f"{url}/registered-models/search?max_results=100").get("registered_models") or []:
+    for model in _fetch(f"{url}/registered-models/search?max_results=100", token=token).get("registered_models") or []:
         names += [f"{model['name']}@{alias['alias']}" for alias in model.get("aliases") or []]
-    for version in _fetch(f"{url}/model-versions/search?max_results=200").get("model_versions") or []:
+    for version in _fetch(f"{url}/model-versions/search?max_results=200", token=token).get("model_versions") or []:
         names.append(f"{version['name']}/{version['version']}")
     return sorted(names)
 

@@ -104,15 +104,14 @@ def status(as_json: JsonFlag = False) -> None:
     """
     from embedded.status import look_at_stack
     from ratchet.commands.champions import see_champions
-    from ratchet.commands.disk import disk_data, print_disk
+    from ratchet.commands.disk import disk_data, guard_of, print_disk
 
     current = look_at_stack(_layout())
     champions = see_champions(current) if current else ()
     ports = {service.name: service.port for service in current.services} if current else {}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
-    disk = disk_data(
-        _layout(), guard_endpoint=urls.get("guard", ""), control_plane_endpoint=urls.get("control_plane", "")
-    )
+    guard = guard_of(urls["guard"]) if "guard" in urls else None
+    disk = disk_data(_layout(), guard=guard, control_plane_endpoint=urls.get("control_plane", ""))
     if as_json:
         print_json({**_as_data(current, champions), "disk": disk})
     elif current is None:

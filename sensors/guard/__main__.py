@@ -1,6 +1,6 @@
 """`python -m sensors.guard --port P`: the guard as a service.
 
-It takes feedback from whoever reaches it, as the model servers take requests: put it behind the same gateway.
+Users send feedback through the gateway, which adds RATCHET_GUARD_TOKEN where that is set.
 """
 
 import argparse
@@ -51,6 +51,7 @@ def make_service(settings: Settings) -> Service:
         list_tasks=wiring.task_names,
         classes_of=lambda task: wiring.classes_in_use().of(task),
         feedback=wiring.feedback_store,
+        token=settings.guard_token.get_secret_value(),
         metrics=metrics,
         sweeping=SweepLoop(
             lambda: sweep(wiring.retention_ports(), now=datetime.now(UTC), num_max=OBJECTS_PER_PASS),

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ratchet.actions.feedback import accept_feedback
+from ratchet.callers import is_authorized
 from ratchet.core.errors import DataRejected, RatchetError
 from ratchet.core.feedback import parse_feedback
 from ratchet.core.lines import NotJson, parse_json
@@ -35,6 +36,8 @@ class Service:
     list_tasks: Callable[[], Sequence[str]]
     classes_of: Callable[[str], Sequence[str]]
     feedback: Callable[[], FeedbackStore]
+    token: str = field(default="", repr=False)
+    """Of those who may see its status or send feedback; the gateway adds it to its users' feedback."""
     metrics: GuardMetrics = field(default_factory=GuardMetrics)
     sweeping: SweepLoop | None = None
     """Deletes records whose time is over; None where nothing is to be deleted."""
@@ -54,12 +57,27 @@ def make_app(service: Service) -> FastAPI:
         service.loop.stop(timeout_s=STOP_WITHIN_S)
 
     app = FastAPI(title="Ratchet guard", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    _add_health(app, service)
     _add_views(app, service)
     _add_feedback(app, service)
     return app
 
 
-def _add_views(app: FastAPI, service: Service) -> None:
+def _token_check(service: Service) -> Any:
+    """A dependency of the routes that need the token, where there is one; health and numbers are open."""
+
+    def check_token(request: Request) -> None:
+        if not is_authorized(request.headers.get("authorization", ""), token=service.token):
+            raise HTTPException(
+                401,
+                "Send the guard's token: `Authorization: Bearer <RATCHET_GUARD_TOKEN>`, or feedback to the gateway.",
+                headers={"WWW-Authenticate": 'Bearer realm="ratchet-guard", Basic realm="ratchet-guard"'},
+            )
+
+    return Depends(check_token)
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
     @app.get("/healthz")
     def healthz() -> JSONResponse:
         """200 while the loop lives, whatever is down around it."""
@@ -73,12 +91,16 @@ def _add_views(app: FastAPI, service: Service) -> None:
         is_ready = service.loop.is_alive and not failing
         return JSONResponse({"ready": is_ready, "failing": failing}, status_code=200 if is_ready else 503)
 
-    @app.get("/status")
+
+def _add_views(app: FastAPI, service: Service) -> None:
+    check = _token_check(service)
+
+    @app.get("/status", dependencies=[check])
     def status() -> dict[str, Any]:
         newest = service.loop.newest()
         return {"tasks": [newest[task].model_dump(mode="json") for task in sorted(newest)]}
 
-    @app.get("/space")
+    @app.get("/space", dependencies=[check])
     def space() -> JSONResponse:
         """What each kind of record takes in the object store, as measured last; null before the first time."""
         measured = service.sweeping.space() if service.sweeping else None
@@ -91,9 +113,12 @@ def _add_views(app: FastAPI, service: Service) -> None:
 
 
 def _add_feedback(app: FastAPI, service: Service) -> None:
-    @app.post("/v1/feedback", status_code=202)
+    @app.post("/v1/feedback", status_code=202, dependencies=[_token_check(service)])
     async def feedback(request: Request) -> dict[str, Any]:
         """`{"task", "feedback": [{"request_id", "instance", "label"}, …]}`; answered once it is stored."""
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            # A web page may send any other type without asking first.
+            raise _refusal(415, "Send feedback with `content-type: application/json`.", service)
         body = _parse_json(await _read_body(request, service), service)
         try:
             return await run_in_threadpool(_accept, body, service)

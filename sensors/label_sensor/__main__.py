@@ -4,7 +4,6 @@ Elsewhere it listens only with a token (RATCHET_SENSOR_TOKEN), which then has to
 """
 
 import argparse
-import ipaddress
 import socket
 import threading
 
@@ -22,7 +21,7 @@ from sensors.label_sensor.task_code import TaskCodes
 from sensors.label_sensor.tick import TickReport, tick
 from sensors.label_sensor.tick_archive import TickArchive, TickWriter
 from sensors.label_sensor.tick_log import TickLog
-from sensors.service import serve
+from sensors.service import is_loopback, serve
 
 _WRITE_LAST_WITHIN_S = 1.5
 
@@ -98,13 +97,6 @@ def check_host(host: str, settings: Settings) -> None:
             f"RATCHET_SENSOR_TOKEN is not set, so the sensor does not listen on {host}: anybody could make it work. "
             "Set it (`openssl rand -base64 32`) here and in the object store's webhook, or listen on 127.0.0.1."
         )
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _parse_arguments() -> argparse.Namespace:

@@ -9,7 +9,8 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from sensors.label_sensor.events import BODY_BYTES_MAX, Hints, Malformed, is_authorized, read_hints
+from ratchet.callers import is_authorized
+from sensors.label_sensor.events import BODY_BYTES_MAX, Hints, Malformed, read_hints
 from sensors.label_sensor.loop import SensorLoop
 from sensors.label_sensor.metrics import SensorMetrics
 
@@ -31,7 +32,7 @@ class Service:
     list_tasks: Callable[[], Sequence[str]]
     labels_bucket: str = "labels"
     token: str = field(default="", repr=False)
-    """Who may make it look: empty on the loopback interface only."""
+    """Of those who may see its status and make it look: empty on the loopback interface only."""
     metrics: SensorMetrics = field(default_factory=SensorMetrics)
     at_start: Callable[[], None] = _nothing
     at_stop: Callable[[], None] = _nothing
@@ -51,8 +52,9 @@ def make_app(service: Service) -> FastAPI:
 
     app = FastAPI(title="Ratchet label sensor", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     _add_health(app, service.loop)
-    _add_views(app, service)
-    _add_orders(app, service)
+    check = _token_check(service)
+    _add_views(app, service, check)
+    _add_orders(app, service, check)
     return app
 
 
@@ -71,8 +73,24 @@ def _add_health(app: FastAPI, loop: SensorLoop) -> None:
         return JSONResponse({"ready": is_ready, "failing": failing}, status_code=200 if is_ready else 503)
 
 
-def _add_views(app: FastAPI, service: Service) -> None:
-    @app.get("/status")
+def _token_check(service: Service) -> Any:
+    """A dependency of the routes that need the token, where there is one; health and numbers are open."""
+
+    def check_token(request: Request) -> None:
+        if not is_authorized(request.headers.get("authorization", ""), token=service.token):
+            if request.url.path == "/events":
+                service.metrics.note_request(401)
+            raise HTTPException(
+                401,
+                "Send the sensor's token: `Authorization: Bearer <RATCHET_SENSOR_TOKEN>`.",
+                headers={"WWW-Authenticate": 'Bearer realm="ratchet-sensor", Basic realm="ratchet-sensor"'},
+            )
+
+    return Depends(check_token)
+
+
+def _add_views(app: FastAPI, service: Service, check: Any) -> None:
+    @app.get("/status", dependencies=[check])
     def status() -> dict[str, Any]:
         told = (_status_of(service.loop, task) for task in sorted(service.loop.newest()))
         return {"tasks": [each for each in told if each]}
@@ -82,20 +100,10 @@ def _add_views(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_orders(app: FastAPI, service: Service) -> None:
-    """What makes the sensor look; both need the token where there is one."""
+def _add_orders(app: FastAPI, service: Service, check: Any) -> None:
+    """What makes the sensor look."""
 
-    def check_token(request: Request) -> None:
-        if not is_authorized(request.headers.get("authorization", ""), token=service.token):
-            if request.url.path == "/events":
-                service.metrics.note_request(401)
-            raise HTTPException(
-                401,
-                "Send the sensor's token: `Authorization: Bearer <RATCHET_SENSOR_TOKEN>`.",
-                headers={"WWW-Authenticate": 'Bearer realm="ratchet-sensor"'},
-            )
-
-    @app.post("/tick", status_code=202, dependencies=[Depends(check_token)])
+    @app.post("/tick", status_code=202, dependencies=[check])
     def tick(task: str) -> dict[str, Any]:
         """A hint. `tick` is the number of the tick that answers it: `num_ticks` of /status reaches it."""
         known = service.list_tasks()
@@ -103,7 +111,7 @@ def _add_orders(app: FastAPI, service: Service) -> None:
             raise HTTPException(404, f"There is no task {task!r}; known: {', '.join(known) or 'none'}.")
         return {"task": task, "tick": service.loop.hint(task)}
 
-    @app.post("/events", status_code=202, dependencies=[Depends(check_token)])
+    @app.post("/events", status_code=202, dependencies=[check])
     async def events(request: Request) -> dict[str, Any]:
         """Notifications of the object store. Whatever they say, the listing decides what there is."""
         hints = await _read_request(request, service)

@@ -4,7 +4,6 @@ Three senders: S3 and MinIO (bucket notifications), SeaweedFS (the filer's webho
 what is there, the listing says. So a wrong or lost message costs a look or a few seconds, never a label.
 """
 
-import hmac
 import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -30,17 +29,6 @@ class Hints(NamedTuple):
     """Those with a new label shard, each once."""
     num_ignored: int
     """Events of other buckets, folders, parts of uploads, deletions, unknown tasks."""
-
-
-def is_authorized(header: str, *, token: str) -> bool:
-    """Whether an `Authorization` header carries the token: `Bearer <token>`, or the token alone, as MinIO may send it.
-
-    Takes as long for a wrong token as for the right one. Without a token everybody may: the sensor then listens on the
-    loopback interface only.
-    """
-    scheme, _, value = header.strip().partition(" ")
-    said = value.strip() if scheme.lower() == "bearer" else header.strip()
-    return not token or hmac.compare_digest(said.encode(), token.encode())
 
 
 def read_hints(body: bytes, *, bucket: str, tasks: Collection[str]) -> Hints:

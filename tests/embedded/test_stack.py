@@ -304,7 +304,9 @@ def test_mlflow_keeps_artifacts_in_the_object_store_with_a_credential_of_its_own
         "with mlflow.start_run() as run: mlflow.log_text('hello', 'greeting.txt'); print(run.info.artifact_uri)"
     )
     command = [sys.executable, "-c", code, settings.mlflow_endpoint]
-    run = subprocess.run(command, env=child_env({}), capture_output=True, text=True, timeout=120, check=True)
+    run = subprocess.run(
+        command, env=child_env(settings.client_env()), capture_output=True, text=True, timeout=120, check=True
+    )
     assert run.stdout.startswith("mlflow-artifacts:/"), "clients need no credential of the object store"
     names = [found.object_name or "" for found in s3_of(base).list_objects("mlflow", recursive=True)]
     assert any(name.endswith("greeting.txt") for name in names)

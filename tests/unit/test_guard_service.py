@@ -110,7 +110,7 @@ def test_the_only_task_need_not_be_named(world: World):
 )
 def test_what_it_refuses_it_explains_and_does_not_keep(world: World, body: bytes, status: int, says: str):
     with TestClient(world.app) as client:
-        answer = client.post("/v1/feedback", content=body)
+        answer = client.post("/v1/feedback", content=body, headers={"content-type": "application/json"})
         assert answer.status_code == status
         assert says in answer.json()["detail"]
         assert f'ratchet_guard_feedback_refused_total{{status="{status}"}} 1.0' in client.get("/metrics").text

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ratchet.callers import is_authorized
 from ratchet.core.labels import shard_key_of
-from sensors.label_sensor.events import Hints, Malformed, is_authorized, read_hints
+from sensors.label_sensor.events import Hints, Malformed, read_hints
 from tests.unit.test_sensor import NOON
 
 SHARD = shard_key_of("digits", NOON, b"0123456789")

@@ -113,12 +113,13 @@ def test_what_is_no_notification_is_refused(body, headers, status, said):
     assert (answer.headers.get("www-authenticate", "").startswith("Bearer")) == (status == 401)
 
 
-def test_ticking_by_hand_needs_the_token_and_looking_does_not():
+def test_ticking_by_hand_and_looking_need_the_token_and_numbers_do_not():
     with TestClient(make_app(service_of(token="s3cret"))) as client:
         assert client.post("/tick", params={"task": "digits"}).status_code == 401
         assert client.post("/tick", params={"task": "digits"}, headers=TOKEN).status_code == 202
         assert client.post("/tick", params={"task": "digits"}, headers={"authorization": "s3cret"}).status_code == 202
-        assert client.get("/status").status_code == client.get("/metrics").status_code == 200
+        assert client.get("/status").status_code == 401
+        assert client.get("/status", headers=TOKEN).status_code == client.get("/metrics").status_code == 200
 
 
 def test_what_prometheus_sees():
