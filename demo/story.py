@@ -79,9 +79,7 @@ def tell(story: Story) -> None:
         act(story)
         story.durations_s[letter] = time.monotonic() - started
         if not story.went_as_told:
-            story.screen.say(
-                "  The story ends here: the run's log says more (`ratchet runs list`, `ratchet runs logs`)."
-            )
+            story.screen.say("  The demo ends here: `ratchet runs list` and `ratchet runs logs RUN` show the cause.")
             return
     story.traffic.read_new()
 
@@ -96,7 +94,7 @@ def act_a(story: Story) -> None:
     check_registry(story, champion="1", previous=None)
     check_gateway(story, champion)
     story.stack.enter_context(steady_traffic(story.settings, story.traffic.path, rate_per_s=story.rate_per_s))
-    story.screen.say(f"  users send {story.rate_per_s:.0f} requests a second from now on, empty sheets among them")
+    story.screen.say(f"  users now send {story.rate_per_s:.0f} requests per second, some of them empty sheets")
 
 
 def act_b(story: Story) -> None:
@@ -122,7 +120,7 @@ def act_c(story: Story) -> None:
     before = wiring.ledger().list_entries(TASK)
     push(story, careless_labels(story.scans, CARELESS, labeler="carl"), by="carl, in a hurry")
     run = watch_next_run(story)
-    story.check(run.state == "SUCCEEDED", f"run {run.name} is green: a no is a verdict, not a failure")
+    story.check(run.state == "SUCCEEDED", f"run {run.name} succeeded: a refusal is a verdict, not a failure")
     version = wiring.dataset_store().list_versions(TASK)[-1]
     verdict = fetch_verdict(wiring.object_store(), version=version, bucket=story.settings.ratchet_bucket)
     said = verdict.summary() if verdict else "no verdict"
@@ -137,12 +135,12 @@ def act_d(story: Story) -> None:
     before = wiring.ledger().list_entries(TASK)
     champion = champion_of(before)
     change_task_implementation(story.configs, "demo.tasks:ContrastDigits")
-    story.screen.say("  a colleague merges contrast stretching; every test row likes it, an empty sheet will not")
+    story.screen.say("  a colleague merges contrast stretching: it works on every test row and fails on empty sheets")
     push(story, careful_labels(story.scans, LAST, labelers=("anna", "ben")), by="anna and ben")
     run = watch_next_run(story)
     entries = wiring.ledger().list_entries(TASK)
     newest = entries[-1]
-    story.check(run.state == "SUCCEEDED", f"run {run.name} is green: the rollback was its job")
+    story.check(run.state == "SUCCEEDED", f"run {run.name} succeeded: rolling back was its job")
     story.check(run.state_of("register") == "SUCCEEDED", "offline the challenger passed the gate")
     story.check(
         newest.kind == "rolled_back" and newest.model.digest in denied_digests_of(entries),
@@ -187,10 +185,10 @@ def watch_next_run(story: Story) -> RunView:
                 break
             if run is None and waited_s > _TRIGGERED_S_MAX:
                 raise Unavailable(
-                    f"The sensor started no run in {_TRIGGERED_S_MAX:.0f} s; `ratchet sensor status` says why."
+                    f"The sensor started no run in {_TRIGGERED_S_MAX:.0f} s; `ratchet sensor status` shows why."
                 )
             if waited_s > _RUN_S_MAX:
-                raise Unavailable(f"No run ended in {_RUN_S_MAX:.0f} s; `ratchet runs list` shows where it is.")
+                raise Unavailable(f"No run ended in {_RUN_S_MAX:.0f} s; `ratchet runs list` shows its state.")
             time.sleep(_LOOK_S)
     story.screen.leave(run)
     story.last_run_id = run.run_id
@@ -246,7 +244,7 @@ def check_registry(story: Story, *, champion: str, previous: str | None) -> None
     tags = {tag["key"]: tag["value"] for tag in version["model_version"].get("tags", [])}
     wanted = ("dataset_version", "run_id", "run_key", "policy_digest", "torch")
     missing = [name for name in wanted if not tags.get(name)]
-    story.check(not missing, f"MLflow: version {champion} says where it came from: {tags.get('dataset_version')}")
+    story.check(not missing, f"MLflow: version {champion} names its origin: {tags.get('dataset_version')}")
 
 
 def check_gateway(story: Story, champion: ModelRef | None) -> None:
@@ -273,7 +271,7 @@ def check_rollout(story: Story, *, run_id: str) -> None:
     story.check(num_failed > 0, f"without live traffic it failed {num_failed} of {num_copies} copies of live requests")
     _, _, differences = replay_record(recorded)
     text = "bit for bit the same" if not differences else "; ".join(differences[:3])
-    story.check(not differences, f"the record's {len(recorded.looks)} looks judged again: {text}")
+    story.check(not differences, f"the record's {len(recorded.looks)} looks replayed: {text}")
 
 
 def check_users(story: Story, *, bad_model: str = "") -> None:
@@ -297,7 +295,7 @@ def is_subsequence(wanted: Sequence[int], seen: Sequence[int]) -> bool:
 
 
 def _name_of(model: ModelRef | None) -> str:
-    return f"version {model.version} ({model.digest[:12]})" if model else "nobody"
+    return f"version {model.version} ({model.digest[:12]})" if model else "none"
 
 
 def _aliases_text(aliases: dict[str, str | None]) -> str:

@@ -57,7 +57,8 @@ def load_or_make_credentials(path: Path) -> Credentials:
             credentials = Credentials.model_validate_json(known)
         except ValidationError:
             raise SettingsError(
-                f"{path} is damaged. Put back a copy, or remove it: the next `ratchet up` makes new ones; data stays."
+                f"{path} is damaged. Restore a copy, or delete it: the next `ratchet up` makes new credentials; data "
+                f"stays."
             ) from None
     if (whole := credentials.model_dump_json()) != known:
         write_private(path, whole)

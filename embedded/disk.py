@@ -65,8 +65,8 @@ def warning_of(*, total_bytes: int, free_bytes: int, path: Path) -> str:
         return ""
     return (
         f"the disk of {path} is almost full: {free_bytes / _GIB:.1f} GiB ({free_bytes / total_bytes:.0%}) are free, "
-        f"{FREE_RATIO_MIN:.0%} and {FREE_BYTES_MIN // _GIB} GiB are needed. Free some, or shorten what is kept "
-        "(`ratchet space show`)"
+        f"{FREE_RATIO_MIN:.0%} and {FREE_BYTES_MIN // _GIB} GiB are needed. Free some space, or shorten the "
+        f"retention (`ratchet space show`)"
     )
 
 

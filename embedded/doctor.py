@@ -105,7 +105,7 @@ def _binaries() -> Iterator[Finding]:
 def _packages(lock_file: Path) -> Finding:
     """Installed versions against the lock; without one (a cluster's image) there is nothing to compare."""
     if not lock_file.is_file():
-        return Finding(name="packages", is_fine=True, detail=f"no {lock_file.name} here: not compared")
+        return Finding(name="packages", is_fine=True, detail=f"{lock_file.name} not found: not compared")
     pins = [line.split("==", 1) for line in lock_file.read_text().splitlines() if "==" in line and line[0].isalnum()]
     installed = {name: _version(name) for name, _ in pins}
     wrong = [
@@ -135,13 +135,13 @@ def _disk(state_dir: Path) -> Finding:
     is_fine = usage.free >= max(_DISK_BYTES_MIN, usage.total // 50)
     detail = f"{usage.free / 1024**3:.1f} GiB free in {place}"
     return Finding(
-        name="disk", is_fine=is_fine, detail=detail, fix="" if is_fine else "Free some: 2 GiB and 2 % are needed"
+        name="disk", is_fine=is_fine, detail=detail, fix="" if is_fine else "Free some space: 2 GiB and 2 % are needed"
     )
 
 
 def _ports() -> Finding:
     taken = [str(port) for _, port in StackPorts() if port and not is_port_free(port)]
-    detail = f"taken: {', '.join(taken)}; `ratchet up` chooses others" if taken else "the usual ones are free"
+    detail = f"taken: {', '.join(taken)}; `ratchet up` chooses other ports" if taken else "the usual ports are free"
     return Finding(name="ports", is_fine=True, detail=detail)
 
 
@@ -162,7 +162,7 @@ def _s3_credential(settings: Settings) -> Finding:
 
     name = "S3 credential"
     if not settings.s3_endpoint:
-        return Finding(name=name, is_fine=False, detail="no endpoint to try it on", fix="ratchet up")
+        return Finding(name=name, is_fine=False, detail="not tried: its endpoint is not set", fix="ratchet up")
     wrong = {
         "InvalidAccessKeyId": variable_of("s3_access_key"),
         "SignatureDoesNotMatch": variable_of("s3_secret_key"),
@@ -199,7 +199,7 @@ def _list_buckets(settings: Settings) -> None:
 def _token(settings: Settings, name: str, server: str, route: str) -> Finding:
     variable, endpoint = variable_of(f"{server}_token"), getattr(settings, f"{server}_endpoint")
     if not endpoint:
-        return Finding(name=name, is_fine=False, detail="no endpoint to try it on", fix="ratchet up")
+        return Finding(name=name, is_fine=False, detail="not tried: its endpoint is not set", fix="ratchet up")
     path, token = route.format(namespace=settings.namespace), getattr(settings, f"{server}_token")
     status, problem = _get(endpoint, path, token=token.get_secret_value())
     if problem:

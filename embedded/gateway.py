@@ -68,7 +68,7 @@ def render_no_clusters() -> dict[str, Any]:
 
 def render_no_routes() -> dict[str, Any]:
     """Every request is answered 404. Without any route configuration Envoy would hold its listener back for 15 s."""
-    error = {"error": "the control plane has not said yet which models are served. `ratchet status` shows it"}
+    error = {"error": "the control plane has not reported yet which models are served. `ratchet status` shows it"}
     nothing = {"status": 404, "body": {"inline_string": json.dumps(error)}}
     host = {"name": "models", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "direct_response": nothing}]}
     routes = {"@type": _type("config.route.v3.RouteConfiguration"), "name": ROUTES, "virtual_hosts": [host]}
@@ -148,7 +148,7 @@ def _http(layout: Layout) -> dict[str, Any]:
 
 def _too_large() -> dict[str, Any]:
     """The answer to a body over the limit, in the form of the model servers' own errors."""
-    text = f"the request body is larger than {_REQUEST_BYTES_MAX} bytes; send fewer instances a request"
+    text = f"the request body is larger than {_REQUEST_BYTES_MAX} bytes; send fewer instances per request"
     too_large = {"comparison": {"op": "EQ", "value": {"default_value": 413, "runtime_key": "local_reply.too_large"}}}
     return {
         "filter": {"status_code_filter": too_large},

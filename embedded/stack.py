@@ -250,7 +250,9 @@ def _check_progress(report: StackReport, services: Sequence[Service]) -> None:
         needed = {service.port, *service.other_ports} if service.name in ended else set()
         taken = sorted(port for port in needed if not is_port_free(port))
         if taken:
-            raise _PortTaken(f"{service.name} needs port {taken[0]}, which another program took. Try again.")
+            raise _PortTaken(
+                f"{service.name} needs port {taken[0]}, which another program uses. Run the command again."
+            )
     for failed in ended.values():
         if failed.state == "failed":
             raise Unavailable(f"{failed.name} does not start: {failed.detail}. {_last_words(failed.log)}")
@@ -280,7 +282,7 @@ def _stop(layout: Layout) -> StackStopped:
     remaining = list_stack_processes(stack_id)
     if remaining:
         pids = ", ".join(str(stat.pid) for stat in remaining)
-        raise Unavailable(f"These processes of the stack do not end: {pids}. Look at them with `ps -p {pids}`.")
+        raise Unavailable(f"These processes of the stack did not end: {pids}. `ps -p {pids}` shows them.")
     layout.report.unlink(missing_ok=True)
     remove_socket_dir(layout)
     object_store.remove_sockets(StackPorts.model_validate(_remembered_ports(layout)))

@@ -138,7 +138,7 @@ class Supervisor:
         while True:
             problem = await asyncio.to_thread(why_not_ready, service.ready)
             if ended.done():
-                return "it ended before it was ready"
+                return "ended before it was ready"
             if not problem and await asyncio.to_thread(is_listener_in_group, process.pid, port=service.port):
                 return ""
             problem = problem or f"port {service.port} belongs to another program"
@@ -153,7 +153,7 @@ class Supervisor:
         reason = f"{_end_of(code)}; {detail}" if detail else _end_of(code)
         state = "failed" if detail and failures >= _FAILED_AFTER else "restarting"
         self._report(service.name, state=state, pid=None, restarts=report.restarts + 1, detail=reason)
-        log.warning("%s: %s; starts again in %.1f s", service.name, reason, backoff_s(failures))
+        log.warning("%s: %s; restarts in %.1f s", service.name, reason, backoff_s(failures))
 
     async def _stop_service(self, service: Service, keeper: "asyncio.Task[None]") -> None:
         """After those that depend on it, so that nobody loses a server that he still talks to."""

@@ -155,7 +155,7 @@ def settings_of(variables: dict[str, str]) -> Settings:
                 name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], n=1
             )
             hint = f" Did you mean {PREFIX}{close[0]}?" if close else ""
-            raise SettingsError(f"{name} is not a setting.{hint} `ratchet doctor` lists them all.")
+            raise SettingsError(f"{name} is not a setting.{hint} `ratchet doctor` lists all settings.")
     values = {name.removeprefix(PREFIX).lower(): value for name, value in ours.items()}
     try:
         return Settings.model_validate(values)
@@ -208,7 +208,7 @@ def _read_profile(path: Path) -> dict[str, str]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}. `ratchet up` writes it anew.") from None
+        raise SettingsError(f"{path} cannot be read: {error}. `ratchet up` writes it again.") from None
     return _moved(parse_profile(text, where=str(path)), path.parent.absolute())
 
 

@@ -25,7 +25,7 @@ def parse_arguments(argv: list[str] | None = None) -> ControlPlaneConfig:
     parser.add_argument("--port", type=int, required=True, help="port of both APIs")
     parser.add_argument("--data-dir", type=Path, required=True, help="database, artifacts and logs")
     parser.add_argument("--secrets-dir", type=Path, required=True, help="<secret>/<key> files")
-    parser.add_argument("--xds-dir", type=Path, required=True, help="where the gateway reads its routes")
+    parser.add_argument("--xds-dir", type=Path, required=True, help="folder from which the gateway reads its routes")
     parser.add_argument("--gateway-url", required=True, help="where user requests enter")
     parser.add_argument("--runtimes-dir", type=Path, required=True, help="folder of ServingRuntime manifests")
     parser.add_argument("--project-dir", type=Path, required=True, help="on PYTHONPATH of each task")
@@ -68,13 +68,19 @@ def _add_kfp_options(parser: argparse.ArgumentParser) -> None:
         help="of cron schedules without a TZ= of their own, e.g. Europe/Berlin (%(default)s)",
     )
     parser.add_argument(
-        "--lenient", action="store_true", help="read text as numbers and the like where a cluster fails the task"
+        "--lenient", action="store_true", help="convert text to numbers, booleans, lists where a cluster fails the task"
     )
     parser.add_argument(
-        "--keep-days", type=float, default=kept.keep_days, help="keep files of ended runs; 0 = for ever (%(default)s)"
+        "--keep-days",
+        type=float,
+        default=kept.keep_days,
+        help="keep files of ended runs; 0 = permanently (%(default)s)",
     )
     parser.add_argument(
-        "--keep-runs", type=int, default=kept.keep_runs, help="keep files of so many ended runs; 0 = all (%(default)s)"
+        "--keep-runs",
+        type=int,
+        default=kept.keep_runs,
+        help="number of ended runs whose files are kept; 0 = all (%(default)s)",
     )
     parser.add_argument(
         "--disk-quota-gib", type=float, default=kept.disk_quota_gib, help="logs and artifacts; 0 = none (%(default)s)"
@@ -92,7 +98,7 @@ def _add_kfp_options(parser: argparse.ArgumentParser) -> None:
         help="keep a volume since its last mount; 0 = permanently (%(default)s)",
     )
     parser.add_argument(
-        "--log-limit-mib", type=int, default=64, help="a task's log; its middle is cut out (%(default)s)"
+        "--log-limit-mib", type=int, default=64, help="limit of a task's log; its middle is cut out (%(default)s)"
     )
 
 

@@ -252,7 +252,7 @@ def _parse_filters(filters: list[Any], namespace: str) -> Mirror | None:
     field = f"{_RULE}.filters[0]"
     only = expect_mapping(filters[0], field)
     if len(filters) != 1 or only.get("type") != "RequestMirror":
-        raise FieldError(f"{_RULE}.filters", "only one RequestMirror can be had", reason="FieldValueNotSupported")
+        raise FieldError(f"{_RULE}.filters", "only one RequestMirror is allowed", reason="FieldValueNotSupported")
     refuse_others(only, {"type", "requestMirror"}, field)
     mirror = expect_mapping(only.get("requestMirror"), f"{field}.requestMirror")
     refuse_others(mirror, {"backendRef", "percent"}, f"{field}.requestMirror")

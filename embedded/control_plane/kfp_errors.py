@@ -32,7 +32,7 @@ def answer_errors(app: FastAPI) -> None:
     async def on_store(request: Request, error: sqlite3.OperationalError) -> JSONResponse:
         """UNAVAILABLE: clients may try again. Nothing was kept."""
         return error_answer(
-            503, 14, f"the database takes nothing: {error}. Is the disk full? `ratchet status` shows it."
+            503, 14, f"the database cannot be written: {error}. The disk may be full: `ratchet status` shows it."
         )
 
     @app.exception_handler(RequestValidationError)

@@ -103,10 +103,10 @@ def _path_of(store: Store, folders: Folders, run_id: str, task_id: str, output: 
         raise NotFound(f"Task {task_id!r} has no artifact {output!r} with index {index}. List the run's artifacts.")
     path = _local_path(artifacts[index], folders) / file
     if not path.resolve().is_relative_to(folders.artifacts_dir.resolve()):
-        raise NotFound(f"{file or artifacts[index].uri!r} is not in the folder of the artifacts. It is not given out.")
+        raise NotFound(f"{file or artifacts[index].uri!r} is outside the artifacts folder and is not served.")
     if not path.exists():
         removed = store.get("run", run_id).get("_files_removed")
-        why = f"was removed, because {removed['reason']}" if removed else "is not on this machine any more"
+        why = f"was removed, because {removed['reason']}" if removed else "is no longer on this machine"
         raise NotFound(f"Artifact {output!r} of task {task_id!r} {why}. Run the pipeline again.")
     return path
 

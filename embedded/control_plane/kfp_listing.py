@@ -139,12 +139,12 @@ def _place_of(query: ListQuery) -> _Place | None:
         place = _Place.model_validate_json(base64.b64decode(padded, altchars=b"-_", validate=True))
     except ValueError:
         raise DataRejected(
-            f"page_token {query.page_token[:80]!r} is not one that this server gave out. Begin again without it."
+            f"page_token {query.page_token[:80]!r} was not issued by this server. Start again without it."
         ) from None
     for name in ("sort_by", "filter"):
         asked = getattr(query, name)
         if asked and asked != getattr(place, name):
-            raise DataRejected(f"page_token is of a list with another {name}. Begin again without it.")
+            raise DataRejected(f"page_token belongs to a list with another {name}. Start again without it.")
     return place
 
 

@@ -89,7 +89,7 @@ def _pending_again(run: Document) -> Document:
     removed = run.get("_files_removed")
     if removed and removed["with_artifacts"]:
         raise DataRejected(
-            f"Run {run['run_id']} cannot go on: what its tasks made was removed, because {removed['reason']}. "
+            f"Run {run['run_id']} cannot continue: the files of its tasks were removed, because {removed['reason']}. "
             "Start a new run."
         )
     history = [*run["state_history"], {"update_time": now_text(), "state": "PENDING"}]

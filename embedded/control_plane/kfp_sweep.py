@@ -126,7 +126,7 @@ class Sweep:
         is_over = bool(quota_gib) and used_bytes > quota_gib * GIB
         if is_over and not self._is_over_quota:
             log.warning(
-                "logs and artifacts have %.1f GiB, the quota is %g GiB, and what is left is still needed. "
+                "logs and artifacts have %.1f GiB, the quota is %g GiB, and the remaining files are still needed. "
                 "Delete runs, or raise --disk-quota-gib.",
                 used_bytes / GIB,
                 quota_gib,

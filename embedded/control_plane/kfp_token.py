@@ -8,7 +8,7 @@ from embedded.control_plane.kfp_errors import KFP_PREFIX, error_answer
 
 _UNAUTHENTICATED = 16
 _MESSAGE = (
-    "This KFP API asks for a bearer token, and the request has {}. "
+    "This KFP API requires a bearer token, and the request has {}. "
     "Use kfp.Client(host=..., existing_token=...) with the token in the server's --kfp-token-file."
 )
 

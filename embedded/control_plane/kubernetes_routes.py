@@ -46,7 +46,7 @@ def route_class(token: str) -> type[APIRoute]:
                     raise
                 except Exception as error:
                     log.exception("%s %s", request.method, request.url.path)
-                    text = f"{type(error).__name__}: {error}. The control plane's log says more: `ratchet logs`"
+                    text = f"{type(error).__name__}: {error}. `ratchet logs control_plane` shows more"
                     return answer_of(ApiError(500, "InternalError", text))
 
             return authorized

@@ -201,8 +201,9 @@ def render_document(root: str) -> Schema | None:
         namespace=_text("default, unless you say otherwise."),
         labels=_map("For selectors."),
         annotations=_map(
-            "For tools; those of KServe and Knative that steer what is not here are refused. ratchet/mirror-percent: "
-            "copies of so many per cent of the requests go to the newest revision while it has no traffic."
+            "For tools. Annotations of KServe and Knative for features that this server lacks are refused. "
+            "ratchet/mirror-percent: "
+            "per cent of the requests that are copied to the newest revision while it has no traffic."
         ),
     )
     return {

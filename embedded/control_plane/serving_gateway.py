@@ -55,7 +55,7 @@ class EnvoyGateway:
             clusters = render_clusters(endpoints, services, before=before)
             self._write("cds.json", clusters)
             if not await self._wait(lambda admin: _has_clusters(admin, clusters, wanted)):
-                log.warning("Envoy has not taken in clusters %s; the traffic stays as it is", clusters["version_info"])
+                log.warning("Envoy has not loaded clusters %s; the traffic stays unchanged", clusters["version_info"])
                 return False
         self._write("rds.json", routes)
         self._has_applied = await self._wait(lambda admin: _has_version(admin, "rds.model_routes", routes))

@@ -60,7 +60,9 @@ class ModelCache:
                 f"{uri}: {code}: {error}. Check storageUri and the credentials in secret {STORAGE_SECRET}."
             ) from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unavailable(f"{uri}: cannot be downloaded: {error}. Is the object store up?") from None
+            raise Unavailable(
+                f"{uri}: cannot be downloaded: {error}. Check that the object store is up: `ratchet status`."
+            ) from None
 
     def prune(self, used: Iterable[Path]) -> None:
         """Forget the models that no revision uses, and half downloads."""
@@ -79,7 +81,7 @@ class ModelCache:
             if len(files) > _NUM_FILES_MAX:
                 raise DataRejected(f"{uri}: more than {_NUM_FILES_MAX} files; this is no model. Correct storageUri.")
         if not files:
-            raise NotFound(f"{uri}: there is nothing. Correct storageUri, or upload the model first.")
+            raise NotFound(f"{uri}: the folder is empty or missing. Correct storageUri, or upload the model first.")
         if (total := sum(file.size_bytes for file in files)) > _SIZE_BYTES_MAX:
             raise DataRejected(f"{uri}: {total} bytes; at most {_SIZE_BYTES_MAX} are served here.")
         return files
@@ -121,7 +123,7 @@ class ModelCache:
         try:
             return (self._secret / key).read_text().strip()
         except FileNotFoundError:
-            raise Unavailable(f"{self._secret}: no key {key}, so there is no way to S3. Run `ratchet up`.") from None
+            raise Unavailable(f"{self._secret}: no key {key}, so S3 cannot be reached. Run `ratchet up`.") from None
 
 
 def digest_of_model(uri: str, files: Iterable[StoredFile]) -> str:

@@ -174,7 +174,7 @@ class RevisionRunner:
         self._become("ready", f"{self.revision} is ready")
         while process.poll() is None:
             await asyncio.sleep(_POLL_S)
-        raise StartFailed(self._with_tail(f"the server died ({_exit_text(process.returncode)}) and is started again"))
+        raise StartFailed(self._with_tail(f"the server died ({_exit_text(process.returncode)}) and is restarted"))
 
     def _spawn(self) -> "subprocess.Popen[bytes]":
         """From the event loop's thread, which lives as long as we do: the kernel ties the child to its thread."""

@@ -94,7 +94,7 @@ class Store:
         """NotFound when there is none."""
         rows = self._read("select body from documents where kind = ? and id = ?", (kind, document_id))
         if not rows:
-            raise NotFound(f"{kind} {document_id!r} not found. List them to see which there are.")
+            raise NotFound(f"{kind} {document_id!r} not found. List them to see the existing ones.")
         return json.loads(rows[0][0])
 
     def change(self, kind: str, document_id: str, change: Callable[[Document], Document | None]) -> Document:

@@ -140,4 +140,6 @@ def _fetch_marker(objects: ObjectStore, uri: str) -> Marker | None:
     try:
         return Marker.model_validate_json(data)
     except ValueError as error:
-        raise DataRejected(f"{uri} is no content marker: {error}. Delete that object; it is written anew.") from None
+        raise DataRejected(
+            f"{uri} is not a content marker: {error}. Delete that object; it is written again."
+        ) from None

@@ -70,4 +70,4 @@ def describe_left_out(left_out: Mapping[str, int]) -> str:
     if not left_out:
         return ""
     each = ", ".join(f"{name!r} ({num})" for name, num in left_out.items())
-    return f"{sum(left_out.values())} rows of classes that the task no longer has are left out: {each}"
+    return f"{sum(left_out.values())} rows are left out, their classes are no longer in the task: {each}"

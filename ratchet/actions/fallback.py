@@ -47,7 +47,9 @@ class LoadProof:
             self._objects.fetch_directory(model.uri, path)
             read_model(path, expected_digest=model.digest)
             if self._objects.exists(self._uri_of(model)):
-                return _reason(model, passed=True, text="its files are as they were when this model server loaded them")
+                return _reason(
+                    model, passed=True, text="its files have not changed since this model server loaded them"
+                )
             features = TaskSpec.model_validate_json((path / TASK).read_bytes()).features
             self._probe.fetch_answers(path, [[features.min_value] * features.num_features])
         self.remember(model)
@@ -59,7 +61,7 @@ class LoadProof:
 
 def prove_nothing(model: ModelRef) -> Reason:
     """Where nothing can be tried."""
-    return _reason(model, passed=False, text="nobody tried whether it can still be loaded")
+    return _reason(model, passed=False, text="whether it still loads was not tested")
 
 
 def _server_versions() -> dict[str, str]:
@@ -69,7 +71,9 @@ def _server_versions() -> dict[str, str]:
 
 def _reason(model: ModelRef, *, passed: bool, text: str) -> Reason:
     where = (
-        f"version {model.version}, where a rollback goes" if model.version else f"{model.uri}, where a rollback goes"
+        f"version {model.version}, the target of a rollback"
+        if model.version
+        else f"{model.uri}, the target of a rollback"
     )
     if not passed:
         logger.warning("%s: %s", where, text)

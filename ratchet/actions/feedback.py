@@ -15,7 +15,7 @@ def accept_feedback(store: FeedbackStore, task: str, items: Sequence[Feedback]) 
     The same items once more do no harm: of several on one instance the last counts.
     """
     if len(items) > ITEMS_MAX:
-        raise DataRejected(f"{len(items)} items of feedback; {ITEMS_MAX} at once are allowed. Send them in parts.")
+        raise DataRejected(f"{len(items)} items of feedback; the limit is {ITEMS_MAX} at once. Send them in parts.")
     store.append(task, items)
     return len(items)
 

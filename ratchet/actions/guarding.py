@@ -158,8 +158,8 @@ class TaskGuard:
         if now_s - self._open_since_s < limit_s and self._stuck:
             return self._report("mismatch", self._stuck, champion=champion)
         if now_s - self._open_since_s < limit_s:
-            text = f"a rollout of {open_uri} stands open and no run of {self._task} is under way"
-            return self._report("orphan", f"{text}; closed after {limit_s:g} s", champion=champion)
+            text = f"a rollout of {open_uri} is open, but no run of {self._task} is in flight"
+            return self._report("orphan", f"{text}; the guard closes it after {limit_s:g} s", champion=champion)
         done = close_half_open(
             ports.services,
             ports.ledger,
@@ -173,7 +173,7 @@ class TaskGuard:
         self._open_since_s = None
         state = ports.services.fetch(self._task)
         self._stuck = (done or "") if state is not None and not is_rolled_out(state, champion.uri) else ""
-        text = done or "it was closed by another process meanwhile"
+        text = done or "another process closed it meanwhile"
         return self._report("mismatch" if self._stuck else "closed", text, champion=champion)
 
     def _watch_champion(
@@ -203,7 +203,7 @@ class TaskGuard:
         reason = f"worse than its own past: {text}"
         now = self._ports.rollout.clock.now()
         if policy.on_worse == "tell":
-            why = "the policy leaves it to a person"
+            why = "the policy requires a person to decide"
         elif not is_recent(tuple(entries), now=now, policy=policy):
             why = f"it was promoted over {policy.roll_back_s_max:g} s ago, so the cause may be elsewhere"
         elif no_fallback := self._find_no_fallback(entries):
@@ -227,7 +227,7 @@ class TaskGuard:
     def _roll_back(self, reason: str, entries: Sequence[LedgerEntry], champion: ModelRef) -> GuardReport:
         """What was decided about one champion must not hit the next: between look and deed a person may be faster."""
         if next_seq(self._ports.rollout.ledger.list_entries(self._task)) != next_seq(entries):
-            text = "the ledger went on during this look; the next one begins anew"
+            text = "the ledger changed during this look; the next look starts again"
             return self._report("rollout", text, champion=champion)
         try:
             after = roll_back(self._ports.rollout, task=self._task, reason=reason, run_id=_run_id_of(entries[-1].seq))
@@ -276,7 +276,7 @@ class TaskGuard:
         except NotFound:
             return None
         except ValidationError:
-            log.warning("%s/vigil.json is from another version: the past is gathered anew", self._folder)
+            log.warning("%s/vigil.json is from another version: the guard gathers the past again", self._folder)
             return None
 
     def _keep(self, vigil: Vigil) -> None:
@@ -284,7 +284,7 @@ class TaskGuard:
         try:
             self._ports.objects.put(f"{self._folder}/vigil.json", vigil.model_dump_json().encode())
         except Unavailable as error:
-            log.warning("the past of %s is not stored: %s", self._task, error)
+            log.warning("the past of %s could not be stored: %s", self._task, error)
 
     def _report(
         self, outcome: GuardOutcome, reason: str, *, champion: ModelRef | None, num_past: int | None = None
@@ -331,7 +331,7 @@ def _vigil_text(vigil: Vigil, policy: GuardPolicy) -> str:
             f"{policy.past_requests} in {policy.past_windows} are needed to compare with"
         )
     if not vigil.past:
-        return f"{vigil.revision}: suspected to be worse than it was, and its past is used up: a person decides"
+        return f"{vigil.revision}: may be worse than it was, and its past is used up: a person decides"
     total = vigil.progress.total
     return (
         f"{vigil.revision}: {total.canary.num_errors} of {total.canary.num_requests} failed lately, "

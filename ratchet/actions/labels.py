@@ -52,7 +52,7 @@ def read_label_file(
     try:
         data = _checked_size(path).read_bytes()
     except FileNotFoundError:
-        raise NotFound(f"{path} is not there. Name a JSONL file of labels.") from None
+        raise NotFound(f"{path} does not exist. Name a JSONL file of labels.") from None
     except OSError as error:
         raise DataRejected(f"{path}: {error.strerror}. Name a readable JSONL file of labels.") from None
     return parse_labels(watch(split_lines(data)), schema=schema, where=str(path), defaults=defaults)

@@ -56,6 +56,6 @@ class ClassesInUse:
                 champion = champion_of(self._ledger.list_entries(task))
                 classes = fetch_classes(self._objects, champion.uri) if champion else ()
             except RatchetError as error:
-                logger.warning("%s: the champion's classes are not known: %s", task, error)
+                logger.warning("%s: the champion's classes are unknown: %s", task, error)
             self._champions[task] = (now_s, classes)
         return classes

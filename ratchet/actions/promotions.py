@@ -62,8 +62,9 @@ def check_comparable(
     is_ended = any(entry.model.digest == model.digest and entry.kind in _ENDINGS for entry in since)
     if champion_of(entries) != champion_of(expected) or is_ended:
         raise Conflict(
-            f"The ledger of {task} has a new entry since this rollout (run {run_id}) began: another one was first, or "
-            "somebody ended this one, so this model was not compared with the champion. Start it again; see "
+            f"The ledger of {task} has a new entry since this rollout (run {run_id}) began: another rollout finished "
+            f"first, or this one was ended by hand, so this model was not compared with the champion. Start it "
+            f"again; see "
             f"`ratchet models history {task}`."
         )
 

@@ -38,7 +38,7 @@ def tell_registry(registry: Registry, ledger: Ledger, *, task: str) -> str:
     try:
         settle_aliases(registry, ledger, task=task)
     except RatchetError as error:
-        text = f"the ledger is written; MLflow's aliases could not be set, and the guard sets them later: {error}"
+        text = f"the ledger is written, but MLflow's aliases could not be set; the guard will set them: {error}"
         log.warning("%s: %s", task, text)
         return text
     return ""

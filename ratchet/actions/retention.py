@@ -102,7 +102,7 @@ def fetch_needed(ports: RetentionPorts, task: str, policies: TaskPolicies, *, no
     except NotFound:
         is_open = False  # no rollout ever began, or somebody removed its record
     except ValidationError:
-        log.warning("%s/begin.json is from another version: what it may need stays", folder)
+        log.warning("%s/begin.json is from another version: all that it may need is kept", folder)
     long_ago = datetime.min.replace(tzinfo=now.tzinfo)
     return needed_of(
         ports.ledger.list_entries(task),

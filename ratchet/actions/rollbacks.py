@@ -50,7 +50,7 @@ def roll_back(
     champion = champion_of(entries)
     if champion is None:
         raise NotFound(
-            f"{task} has no champion, so nothing to go back from. `ratchet models history {task}` shows why."
+            f"{task} has no champion, so a rollback is not possible. `ratchet models history {task}` shows why."
         )
     open_uri, told = find_open_rollout(ports, ports.services.fetch(task), entries, task=task), list[str]()
     if _is_ended_by(entries, run_id) or open_uri == champion.uri:
@@ -97,7 +97,7 @@ def find_fallback(files: ModelFiles | None, entries: Sequence[LedgerEntry], *, t
     )
     if passed_over:
         raise NotFound(f"{task}: no earlier champion can serve. {'. '.join(passed_over)}. {next_step}.")
-    raise NotFound(f"{task}: there is no earlier champion to go back to that was not itself rolled back. {next_step}.")
+    raise NotFound(f"{task}: no earlier champion exists that was not rolled back itself. {next_step}.")
 
 
 def tell_controller(ports: RolloutPorts, *, task: str, uri: str, reason: str) -> bool:

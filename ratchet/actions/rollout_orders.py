@@ -62,7 +62,7 @@ def put_order(objects: ObjectStore, order: Order, *, task: str, run_id: str, buc
         except Conflict:
             continue
         return
-    raise Conflict(f"{book.folder}: others ordered {_NUM_ATTEMPTS} times at the same moment. Give the order again.")
+    raise Conflict(f"{book.folder}: other orders came first {_NUM_ATTEMPTS} times. Give the order again.")
 
 
 class OrderBook:
@@ -88,5 +88,5 @@ class OrderBook:
             try:
                 self._orders.append(Order.model_validate_json(data))
             except ValidationError as error:
-                logger.warning("%s is no order, nobody obeys it: %s", uri, validation_text(error, whole="it"))
+                logger.warning("%s is not an order and is ignored: %s", uri, validation_text(error, whole="it"))
         return tuple(self._orders)

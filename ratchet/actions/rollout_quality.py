@@ -55,7 +55,7 @@ class QualityFeed:
             feedback = list(self._list_feedback(since, seen))
         except RatchetError as error:
             if not self._is_down:
-                logger.warning("%s: nothing is known of the answers' quality: %s", self._task, error)
+                logger.warning("%s: the quality of the answers is unknown: %s", self._task, error)
             self._is_down = True
             return None
         self._is_down, self._seen = False, seen
@@ -69,7 +69,9 @@ class QualityFeed:
             self._find_common = None
             if (common := self._join.common_classes) is not None:
                 told = ", ".join(sorted(common)) or "none"
-                logger.info("%s: the revisions know different classes; compared on those of both: %s", self._task, told)
+                logger.info(
+                    "%s: the revisions know different classes; compared on the common ones: %s", self._task, told
+                )
 
     def _list_predictions(self, since: datetime, seen: set[str]) -> Iterable[Prediction]:
         return () if self._payloads is None else self._payloads.list_predictions(self._task, since=since, seen=seen)

@@ -152,7 +152,7 @@ class RecordReader:
             return RolloutBegin.model_validate_json(self._objects.fetch(uri))
         except NotFound:
             raise NotFound(
-                f"{uri} is not there: run {self._run_id!r} has no recorded rollout. "
+                f"{uri} does not exist: run {self._run_id!r} has no recorded rollout. "
                 "`ratchet rollout status --task T --json` names the last one's run id."
             ) from None
         except ValidationError as error:
@@ -165,7 +165,7 @@ def fetch_current_run_id(objects: ObjectStore, *, task: str, bucket: str) -> str
         return str(json.loads(objects.fetch(f"s3://{bucket}/rollouts/{task}/current.json"))["run_id"])
     except NotFound:
         raise NotFound(
-            f"No rollout of {task} has ever begun. `ratchet run retrain --task {task}` trains a model and starts one."
+            f"{task} has had no rollout yet. `ratchet run retrain --task {task}` trains a model and starts one."
         ) from None
 
 
@@ -216,8 +216,8 @@ class RecordWriter:
         except Conflict:
             if self._objects.fetch(uri) != chunk:
                 raise Conflict(
-                    f"{uri}: another controller goes on with this rollout. This one leaves it alone; "
-                    "`ratchet rollout status` shows how it gets on."
+                    f"{uri}: another controller continues this rollout, and this one stops. `ratchet rollout status` "
+                    f"shows its state."
                 ) from None
         return True
 

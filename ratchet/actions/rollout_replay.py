@@ -43,7 +43,7 @@ def replay_record(recorded: Recorded) -> tuple[Verdict, History, list[str]]:
 def _end_differences(recorded: Recorded, verdict: Verdict, progress: Progress) -> list[str]:
     differences = []
     if recorded.checkpoint is not None and not _is_same(recorded.checkpoint.progress, progress):
-        differences.append("the evidence after the last look is not what was recorded")
+        differences.append("the evidence after the last look differs from the recorded one")
     if recorded.verdict is not None and recorded.verdict.verdict != verdict.verdict:
         differences.append(f"the verdict is {verdict.verdict} now, {recorded.verdict.verdict} as recorded")
     return differences

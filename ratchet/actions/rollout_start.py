@@ -50,7 +50,7 @@ def rollout_trigger(task: str, model: ModelRef, *, subject: str, policy_digest: 
     watermark = f"rollout of {model.digest}, {subject}"
     return Trigger(
         run_key=run_key_of(task=task, watermark=watermark, policy_digest=policy_digest, attempt=0),
-        reason=f"rollout of version {model.version or model.digest[:12]}, asked for by a person",
+        reason=f"rollout of version {model.version or model.digest[:12]}, started by hand",
         code="by_hand",
         task=task,
         watermark=watermark,

@@ -142,12 +142,12 @@ def check_gone(ports: RolloutPorts, *, task: str, names: Collection[str], timeou
             return Reason(check="gateway", value=None, limit="not asked", passed=False, text=answerers)
         left = sorted(answerers & set(names))
         if not left:
-            text = f"{_NUM_QUESTIONS} requests through the gateway: none was answered by the revision that left"
+            text = f"{_NUM_QUESTIONS} requests through the gateway: the revision without traffic answered none"
             return Reason(check="gateway", value=0, limit=0, passed=True, text=text)
         if ports.clock.elapsed_s() >= deadline_s:
             raise Unavailable(
                 f"{task}: the gateway still routes users to {', '.join(left)} {timeout_s:g} s after all traffic was "
-                f"taken from it. `ratchet rollout status --task {task}`, and the gateway's log, say why."
+                f"taken from it. `ratchet rollout status --task {task}`, and the gateway's log, show why."
             )
         ports.clock.sleep(_POLL_S_MAX)
 
@@ -268,7 +268,8 @@ def serve_champion(
     trouble = trouble_of(files, champion) if is_running else ""
     if trouble:
         close_canary(services, clock, task=task)
-        text = f"version {champion.version} serves from the revision that runs and cannot be started again: {trouble}"
+        text = f"version {champion.version} serves from the revision that runs and could not be started again: "
+        f"{trouble}"
         logger.error("%s: %s", task, text)
         return text
     serve(services, clock, task=task, uri=champion.uri, timeout_s=timeout_s)

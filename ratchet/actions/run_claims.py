@@ -78,7 +78,7 @@ def reclaim(journal: RunJournal, *, task: str, run_id: str, clock: Clock) -> Cla
         ),
         "attempt": attempt,
         "code": "by_hand",
-        "reason": f"a person had {newest.claim.run_name} retried, which ended {newest.end.state}",
+        "reason": f"{newest.claim.run_name} was retried by hand and ended {newest.end.state}",
         "num_failed_before": newest.as_last_run().num_failed,
         "overrides": (),
     }
@@ -121,11 +121,11 @@ def _submit(journal: RunJournal, pipelines: Pipelines, claimed: ClaimedRun, *, c
     name, trigger = claimed.claim.run_name, claimed.claim.trigger
     at("before submit")
     if not journal.may_submit(claimed):
-        log.warning("%s is in other hands by now: left to them", name)
+        log.warning("another process now holds %s: nothing done", name)
         return claimed
     within_s = journal.lease_s * SUBMIT_WITHIN_RATIO - journal.watched_s(claimed, clock=clock)
     if within_s <= 0:
-        log.warning("%s was claimed too long ago to submit it now: left to the next lease", name)
+        log.warning("%s was claimed too long ago to submit it now: the next lease submits it", name)
         return claimed
     try:
         run_id = pipelines.submit(

@@ -53,7 +53,7 @@ class RunOutcomes:
         except NotFound:
             return None
         except ValidationError as error:
-            log.warning("%s is no outcome: %s", self.uri_of(run_id, "outcome"), error.errors()[0]["msg"])
+            log.warning("%s is not an outcome: %s", self.uri_of(run_id, "outcome"), error.errors()[0]["msg"])
             return None
 
     def uri_of(self, run_id: str, part: str) -> str:

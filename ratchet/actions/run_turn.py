@@ -74,7 +74,7 @@ def claim_turn(
                 journal.append_claim(trigger, after=newest, clock=clock, adopted=adopted)
         except Conflict:
             continue
-    raise Unavailable(f"run {run.run_id}: others kept claiming runs of {run.task!r} for {_LOOKS_MAX} looks. Retry it.")
+    raise Unavailable(f"run {run.run_id}: others claimed runs of {run.task!r} in all {_LOOKS_MAX} looks. Retry it.")
 
 
 def is_run_of_newest_claim(journal: RunJournal, *, task: str, run_id: str) -> bool:
@@ -86,7 +86,7 @@ def is_run_of_newest_claim(journal: RunJournal, *, task: str, run_id: str) -> bo
 def judge_turn(run: OwnRun, newest: ClaimedRun | None) -> Turn | None:
     """What the journal says of this run, given its newest claim; None while it says nothing yet. Pure."""
     if newest is not None and newest.run_id == run.run_id:
-        return None if newest.end is not None else Turn(is_current=True, text=f"{_described(run)} is the one")
+        return None if newest.end is not None else Turn(is_current=True, text=f"{_described(run)} holds the turn")
     if not run.run_key:
         return None if newest is None or newest.end is not None else _superseded(run, _in_flight(newest))
     if newest is None or newest.claim.trigger.run_key != run.run_key:

@@ -90,7 +90,7 @@ def _apply(catalog: PipelineCatalog, change: ScheduleChange, *, now: Now) -> App
 def _put(catalog: PipelineCatalog, change: ScheduleChange, *, now: Now) -> AppliedChange:
     """Create disabled, delete all others of the name, enable: in this order no slot runs twice, wherever it ends."""
     wanted = change.wanted
-    assert wanted is not None, "only what is wanted is created"
+    assert wanted is not None, "only wanted schedules are created"
     _delete(catalog, change.leftover_ids)
     made = catalog.create_schedule(
         wanted.pipeline,
@@ -104,17 +104,17 @@ def _put(catalog: PipelineCatalog, change: ScheduleChange, *, now: Now) -> Appli
     others = _others_of(catalog, made)
     if wanted.enabled and rival_of(made, others) is not None:
         _delete(catalog, [made.schedule_id])
-        return _left(change, "somebody else makes the same change at this moment")
+        return _left(change, "another process makes the same change at this moment")
     _delete(catalog, [each.schedule_id for each in others])
     if not wanted.enabled:
         return AppliedChange(change=change, is_done=True, text=change.text, schedule_id=made.schedule_id)
     if change.at is not None and now() >= change.at:
         _delete(catalog, [made.schedule_id])
-        return _left(change, "its slot came meanwhile, so it is made anew after it")
+        return _left(change, "its slot came meanwhile, so the change follows after it")
     try:
         catalog.enable_schedule(made.schedule_id)
     except NotFound:
-        return _left(change, "somebody else changes it at this moment")
+        return _left(change, "another process changes it at this moment")
     return AppliedChange(change=change, is_done=True, text=change.text, schedule_id=made.schedule_id)
 
 

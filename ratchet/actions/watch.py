@@ -180,7 +180,8 @@ class CanaryWatch:
             close_canary(self._ports.services, self._ports.clock, task=self._task)
             raise Unavailable(
                 f"{self._task}: the rollout could not be recorded for {_RECORD_S_MAX:g} s, so its canary gains no "
-                "traffic and was closed. Is the object store up? Start the run again: it goes on from its record."
+                "traffic and was closed. Check that the object store is up, then start the run again: it continues "
+                "from its record."
             )
 
     def _see(self) -> None:
@@ -193,8 +194,8 @@ class CanaryWatch:
             return
         if now is None or (now.latest_created_revision, now.stable_revision) != (self._canary, self._stable):
             raise Conflict(
-                f"InferenceService {self._task} no longer has {self._canary} as the canary of {self._stable}: somebody "
-                f"else rolls out or rolled back. This run leaves it alone; see `ratchet rollout status --task "
+                f"InferenceService {self._task} no longer has {self._canary} as the canary of {self._stable}: "
+                f"another run or a person changed it. This run changes nothing; see `ratchet rollout status --task "
                 f"{self._task}`."
             )
         self._state, self._can_see = now, True

@@ -75,7 +75,7 @@ class DvcDatasetStore:
         uri = self._blob_uri(shard.md5)
         data = self._objects.fetch(uri)
         if digest_of_bytes(data) != shard.sha256:
-            raise DataRejected(f"{uri} ({shard.path}) is not what its manifest says. Restore the object from a backup.")
+            raise DataRejected(f"{uri} ({shard.path}) differs from its manifest. Restore the object from a backup.")
         return data
 
     def commit_version(self, manifest: Manifest, new_shards: Mapping[str, bytes]) -> None:

@@ -79,7 +79,7 @@ class EnvoyTrafficStats:
                 if attempt == _NUM_TRIES:
                     raise Unavailable(
                         f"Envoy's admin endpoint {self._endpoint} does not answer: {error or type(error).__name__}. "
-                        "`ratchet status` tells whether the gateway is up."
+                        "`ratchet status` shows whether the gateway is up."
                     ) from error
             time.sleep(_BACKOFF_S * attempt)
         raise AssertionError("unreachable: the last try returns or raises")

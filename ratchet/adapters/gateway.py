@@ -27,7 +27,7 @@ class HttpGateway:
             raise Unavailable(f"{url}: {error or type(error).__name__}. `ratchet status` shows what runs.") from error
         if not any(answerers):
             raise Unavailable(
-                f"{url}: {num_requests} answers name neither revision nor model. Is RATCHET_GATEWAY_ENDPOINT the "
-                f"gateway, and do its answers pass the header {_MODEL_HEADER} on?"
+                f"{url}: {num_requests} answers name neither revision nor model. Check that RATCHET_GATEWAY_ENDPOINT "
+                f"is the gateway and that it passes on the header {_MODEL_HEADER}."
             )
         return frozenset(answerers - {""})

@@ -71,7 +71,9 @@ class GitRepo:
             if there == commit:
                 return
             if there is not None:
-                raise Conflict(f"{self._shown} has a tag {tag} already: another run was first. Start this one again.")
+                raise Conflict(
+                    f"{self._shown} has a tag {tag} already: another run wrote it first. Start this run again."
+                )
             time.sleep(0.05 * 2**attempt)
         raise Unavailable(f"{self._shown} took no commit in {_NUM_PUSHES} attempts: {pushed}")
 
@@ -125,7 +127,7 @@ class GitRepo:
             raise SettingsError("git is not on the PATH. Install git 2.31 or newer.") from None
         except subprocess.TimeoutExpired:
             raise Unavailable(
-                f"{self._shown}: git {arguments[0]} took over {_TIMEOUT_S:g} s. Is it reachable?"
+                f"{self._shown}: git {arguments[0]} took over {_TIMEOUT_S:g} s. Check that it is reachable."
             ) from None
 
     def _clone(self) -> Path:

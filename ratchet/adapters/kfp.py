@@ -54,8 +54,8 @@ class KfpPipelines:
         took_s = time.monotonic() - began_at
         if start_within_s is not None and took_s > start_within_s:
             raise Unavailable(
-                f"Run {run_name!r} was not started: KFP at {self._api.endpoint} took {took_s:.1f} s to look things up, "
-                f"limit {start_within_s:.1f} s. It is tried again by itself."
+                f"Run {run_name!r} was not started: KFP at {self._api.endpoint} took {took_s:.1f} s to answer, limit "
+                f"{start_within_s:.1f} s. It will be retried automatically."
             )
         return self._api.write(f"run {run_name!r}", self._api.client.runs.run_service_create_run, run=body).run_id
 

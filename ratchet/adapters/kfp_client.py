@@ -170,9 +170,9 @@ def _probe(endpoint: str, token: str) -> None:
 def _error_of(what: str, status: int, message: str, *, endpoint: str) -> RatchetError:
     said = f"{what}: KFP at {endpoint} answered {status}: {message}"
     if status == 404:
-        return NotFound(f"{what} is not known to KFP at {endpoint} ({message}). `ratchet runs list` shows its runs.")
+        return NotFound(f"{what} is unknown to KFP at {endpoint} ({message}). `ratchet runs list` shows its runs.")
     if status == 409:
-        return Conflict(f"{said}. Somebody else was first: look at it before trying again.")
+        return Conflict(f"{said}. Another process was first: look at its result before you try again.")
     if status in {401, 403}:
         return SettingsError(f"{said}. Check RATCHET_KFP_ENDPOINT, RATCHET_KFP_TOKEN and the rights of this account.")
     if 400 <= status < 500:

@@ -131,7 +131,7 @@ def _stable_message_of(conditions: Mapping[str, Mapping[str, Any]], component: M
     if ready.get("status") == "True" or ready.get("reason") == "Routing":  # traffic moves, between those that answer
         return ""
     if stable in {"", component.get("latestCreatedRevision", "")}:
-        return message_of(conditions) or ("it is not ready" if conditions else "its status says nothing yet")
+        return message_of(conditions) or ("it is not ready" if conditions else "its status is still empty")
     routed = conditions.get("IngressReady", {})
     is_about_stable = routed.get("message", "").startswith((f"{stable}:", f"{stable} "))
     return routed["message"] if routed.get("status") != "True" and is_about_stable else ""

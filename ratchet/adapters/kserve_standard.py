@@ -154,8 +154,8 @@ class KServeStandardServices:
             except Conflict:
                 continue
         raise Unavailable(
-            f"HTTPRoute {name} was changed by somebody else {_NUM_TRIES} times while its weights were to be set. "
-            "Does another controller own it? Its managedFields tell."
+            f"HTTPRoute {name} was changed by another process {_NUM_TRIES} times while its weights were being set. "
+            f"Look at its managedFields: another controller may own it."
         )
 
     def _patch_route(self, name: str, change: Any, *, retries_conflict: bool = True) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def state_of(name: str, found: Found) -> ServiceState:
 
 def _stable_message_of(stable: str, serving: Sequence[Mapping[str, Any]]) -> str:
     if stable and not serving:
-        return f"no InferenceService stands behind {stable}"
+        return f"no InferenceService serves {stable}"
     return "" if all(map(_is_ready, serving)) else _message_of(*serving) or f"{stable} is not ready"
 
 
@@ -299,7 +299,7 @@ def _unsettled_of(route: Mapping[str, Any] | None) -> str:
     for kind in ("Accepted", "ResolvedRefs"):
         condition = conditions.get(kind, {})
         if condition.get("status") != "True" or condition.get("observedGeneration", generation) < generation:
-            return f"HTTPRoute: {kind}: {condition.get('message') or 'the gateway has not said so yet'}"
+            return f"HTTPRoute: {kind}: {condition.get('message') or 'the gateway has not confirmed it yet'}"
     return ""
 
 
@@ -325,7 +325,7 @@ def _message_of(*services: Mapping[str, Any]) -> str:
         status = service.get("status", {})
         mode = status.get("deploymentMode", "Standard")
         if mode not in {"Standard", "RawDeployment"}:
-            return f"{_name_of(service)}: KServe took it for mode {mode}; Standard is known from KServe 0.16 on"
+            return f"{_name_of(service)}: KServe reports mode {mode}; Standard is known from KServe 0.16 on"
         conditions = {each["type"]: each for each in status.get("conditions", ())}
         if not _is_ready(service) and (message := message_of(conditions)):
             return message

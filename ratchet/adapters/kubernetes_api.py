@@ -85,7 +85,7 @@ class KubernetesApi:
                 if attempt == _NUM_TRIES:
                     raise Unavailable(
                         f"{method} {self._url}{path}: {error or type(error).__name__}, {_NUM_TRIES} times. "
-                        "Is the control plane up? `ratchet status` tells."
+                        "Check that the control plane is up: `ratchet status`."
                     ) from error
             else:
                 if response.is_success:

@@ -240,11 +240,11 @@ def _line_of(text: str) -> str:
 def _error_of(code: str, text: str) -> Exception:
     line = _line_of(text)
     if code in _NOT_FOUND:
-        return NotFound(f"{line} It may have been deleted there: `ratchet models list` shows what is left.")
+        return NotFound(f"{line} It may have been deleted there: `ratchet models list` shows what remains.")
     if code in _FIRST:
-        return Conflict(f"{line} Read it again and decide anew.")
+        return Conflict(f"{line} Read it again and decide again.")
     if code in _DENIED:
         return SettingsError(f"{line} Check the credentials of RATCHET_MLFLOW_ENDPOINT.")
     if code in _REFUSED:
-        return DataRejected(f"{line} Correct the request: the same one fails again.")
-    return Unavailable(f"{line} Is the server up? `ratchet status` shows it.")
+        return DataRejected(f"{line} Correct the request: the same request fails again.")
+    return Unavailable(f"{line} Check that the server is up: `ratchet status`.")

@@ -31,7 +31,7 @@ def iter_parquet_rows(data: bytes, *, where: str) -> Iterator[Mapping[str, Any]]
     for batch in _batches(file, where=where):
         num_values += _num_numbers(batch)
         if num_values > VALUES_MAX:
-            raise DataRejected(f"{where}: over {VALUES_MAX:,} numbers; that is the limit. Push it in parts.")
+            raise DataRejected(f"{where}: more numbers than the limit of {VALUES_MAX:,}. Push it in parts.")
         _check_texts(batch, where=where)
         for row in _as_rows(batch, where=where):
             yield {name: value for name, value in row.items() if value is not None}
@@ -119,7 +119,7 @@ def _batches(file: pq.ParquetFile, *, where: str, columns: list[str] | None = No
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns, use_threads=False):
             num_rows += batch.num_rows
             if num_rows > ROWS_MAX:
-                raise DataRejected(f"{where}: over {ROWS_MAX:,} rows; that is the limit. Push it in parts.")
+                raise DataRejected(f"{where}: more rows than the limit of {ROWS_MAX:,}. Push it in parts.")
             yield batch
     except (pa.ArrowException, OSError) as error:
         raise DataRejected(f"{where}: the file is damaged ({printable(str(error))}). {_NEXT_STEP}") from None

@@ -128,9 +128,11 @@ class S3ObjectStore:
             sizes[check_relative_name(stored.uri.removeprefix(root), where=uri)] = stored.size_bytes
             self._check_size(uri, sum(sizes.values()), self._directory_bytes_max)
             if len(sizes) > self._directory_objects_max:
-                raise DataRejected(f"{uri} holds over {self._directory_objects_max} objects: is it the right folder?")
+                raise DataRejected(
+                    f"{uri} holds over {self._directory_objects_max} objects. Check that it is the right folder."
+                )
         if not sizes:
-            raise NotFound(f"{uri} holds nothing. Was it deleted, or is the URI misspelt?")
+            raise NotFound(f"{uri} is empty or does not exist. Check the URI: it may be misspelt, or was deleted.")
         self._for_each(sorted(sizes), lambda name: self._download(root + name, path / name))
 
     def delete(self, uri: str) -> None:
@@ -228,9 +230,9 @@ def _error_of(error: ClientError, *, uri: str, endpoint: str) -> RatchetError:
     if code == "NoSuchBucket":
         return NotFound(f"{uri}: {endpoint} has no such bucket. Create it, or correct RATCHET_*_BUCKET.")
     if status == 404:
-        return NotFound(f"{uri} is not there.")
+        return NotFound(f"{uri} does not exist.")
     if status in {409, 412}:
-        return Conflict(f"{uri} is there already: somebody else was first. Look at it before trying again.")
+        return Conflict(f"{uri} exists already: another process was first. Look at it before you try again.")
     if code == "InvalidAccessKeyId":
         return SettingsError(f"{endpoint} does not know the key in RATCHET_S3_ACCESS_KEY. {_DOCTOR}")
     if code == "SignatureDoesNotMatch":
@@ -246,7 +248,7 @@ _DOCTOR = "`ratchet doctor` shows which settings are in use and where they come 
 
 
 def _next_step(endpoint: str) -> str:
-    return f"Tried {_NUM_ATTEMPTS} times at {endpoint}: `ratchet up` starts it, `ratchet doctor` looks what is wrong."
+    return f"Tried {_NUM_ATTEMPTS} times at {endpoint}: `ratchet up` starts it, `ratchet doctor` shows what is wrong."
 
 
 def _was_retried(conflict: Conflict) -> bool:

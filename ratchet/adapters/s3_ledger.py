@@ -37,8 +37,8 @@ class S3Ledger:
             first = self._fetch(uri)
             if first != entry:
                 raise Conflict(
-                    f"{uri}: run {first.run_id!r} was first ({first.kind} model {first.model.digest[:12]}). "
-                    "Start the rollout again: it will be compared with the champion that is there now."
+                    f"{uri}: run {first.run_id!r} came first ({first.kind} model {first.model.digest[:12]}). "
+                    "Start the rollout again: it will be compared with the present champion."
                 ) from None
 
     def _folder_of(self, task: str) -> str:

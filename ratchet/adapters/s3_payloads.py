@@ -70,7 +70,7 @@ class JsonLines(Generic[Record]):
                 broken.append(number)
         if broken:
             self.num_broken += len(broken)
-            logger.warning("%s: %d lines are broken and skipped, the first is line %d", uri, len(broken), broken[0])
+            logger.warning("%s: %d broken lines skipped, the first is line %d", uri, len(broken), broken[0])
 
 
 def _in_parts(stored: Iterable[StoredObject]) -> Iterator[list[str]]:

@@ -25,7 +25,7 @@ class ProcessTaskChecks:
     def check(self, specs: Sequence[TaskSpec], *, timeout_s: float = TIMEOUT_S) -> Sequence[TaskReport]:
         """One report a task, in this order."""
         if importlib.util.find_spec("torch") is None:
-            return [_not_here(spec, "torch is not installed where this runs") for spec in specs]
+            return [_not_here(spec, "torch is not installed here") for spec in specs]
         found: list[TaskReport] = []
         while len(found) < len(specs):
             waiting = specs[len(found) :]

@@ -93,8 +93,8 @@ def fix_of(view: ChampionView) -> str:
     if view.state == "unknown":
         return "`ratchet status` shows the servers"
     return (
-        f"`ratchet rollback --task {view.task}` serves the model before it; docs/runbook.md, "
-        '"A champion does not serve", has the other cures'
+        f"`ratchet rollback --task {view.task}` serves the previous champion; docs/runbook.md, "
+        '"A champion does not serve", has other solutions'
     )
 
 

@@ -15,14 +15,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(
-    rate: Annotated[float, typer.Option("--rate", min=1, help="User requests a second.")] = 80,
+    rate: Annotated[float, typer.Option("--rate", min=1, help="User requests per second.")] = 80,
     stop: Annotated[bool, typer.Option("--stop/--keep", help="Stop the stack at the end.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Run the whole loop on this machine: labels, training, canary, promotion, rollback. About 4 minutes.
 
-    Exits 0 only when every act ended as told. The stack stays up afterwards, so that you can look around; the next demo
-    begins by removing it, with all that is in it. A stack that no demo started is left alone.
+    Exits 0 only when all checks passed. The stack stays up afterwards, so that you can look around; the next demo
+    first removes it with all its data. A stack that no demo started is never touched.
 
     Example: ratchet demo
     """
@@ -75,10 +75,10 @@ def demo(
 def _print_summary(summary: dict[str, Any], *, is_kept: bool) -> None:
     stdout.print()
     acts = " · ".join(f"act {letter} {seconds:.0f} s" for letter, seconds in summary["acts_s"].items())
-    verdict = "[bold green]Every act ended as told.[/]" if summary["went_as_told"] else "[bold red]Not as told.[/]"
+    verdict = "[bold green]All checks passed.[/]" if summary["went_as_told"] else "[bold red]A check failed.[/]"
     stdout.print(f"{verdict} {summary['duration_s']:.0f} s: stack ready {summary['stack_ready_s']:.0f} s · {acts}")
     requests = f"{summary['num_requests']} user requests, {summary['num_failed']} failed"
-    stdout.print(f"{requests} · the stack needed {summary['resident_mib_max']} MiB at most")
+    stdout.print(f"{requests} · the stack used {summary['resident_mib_max']} MiB at most")
     if not is_kept:
         return
     stdout.print()

@@ -18,7 +18,7 @@ CONFIDENCE = 0.95
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this group."""
-    feedback = typer.Typer(help="True labels of requests that were answered: push them, see the accuracy.",
+    feedback = typer.Typer(help="True labels of answered requests: push them, show the accuracy.",
                            no_args_is_help=True)  # fmt: skip
     feedback.command("push")(push)
     feedback.command("show")(show)
@@ -26,11 +26,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def push(
-    file: Annotated[Path, typer.Argument(help="JSONL: the true label of one instance a line.")],
+    file: Annotated[Path, typer.Argument(help="JSONL file, one true label per line.")],
     task: TaskOption,
     as_json: JsonFlag = False,
 ) -> None:
-    """Tell which labels were true. Every line is checked first.
+    """Push the true labels of answered requests. Every line is checked first.
 
     A line: {"request_id": "<x-request-id of the answer>", "instance": 0, "label": "4"}
 
@@ -49,10 +49,10 @@ def push(
 
 def show(
     task: TaskOption,
-    hours: Annotated[float, typer.Option(min=0.01, help="How far to look back.")] = 24.0,
+    hours: Annotated[float, typer.Option(min=0.01, help="Hours to look back.")] = 24.0,
     as_json: JsonFlag = False,
 ) -> None:
-    """How often each model was right, with the 95 % interval, on the logged requests that have feedback.
+    """Show the accuracy of each model, with a 95 % interval, on the logged requests that have feedback.
 
     Example: ratchet feedback show --task digits --hours 48
     """
@@ -70,8 +70,8 @@ def show(
     print_rows(rows, columns=columns, as_json=False, empty=f"No feedback on a logged request in the last {hours:g} h.")
     if joined.num_unmatched:
         stderr.print(
-            f"{joined.num_unmatched} of {joined.num_feedback} labels match no logged request: not sampled "
-            "(RATCHET_PAYLOAD_SAMPLE_RATIO), older than that, or another request id.",
+            f"{joined.num_unmatched} of {joined.num_feedback} labels match no logged request: the request was not "
+            f"sampled (RATCHET_PAYLOAD_SAMPLE_RATIO), is older, or has another id.",
             markup=False,
         )
 
@@ -97,7 +97,7 @@ def read_feedback_file(path: Path, *, classes: Sequence[str]) -> "Sequence[Feedb
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise NotFound(f"{path} is not there. Name a file of JSON lines.") from None
+        raise NotFound(f"{path} does not exist. Name a file of JSON lines.") from None
     except OSError as error:
         raise DataRejected(f"{path}: {error.strerror}. Name a readable file of JSON lines.") from None
     return parse_feedback_lines(data, classes=classes, now=datetime.now(UTC), where=str(path))

@@ -15,7 +15,7 @@ from ratchet.core.verdict import Verdict
 if TYPE_CHECKING:
     from ratchet.core.rollout.history import History
 
-judge = typer.Typer(help="The canary judge without a cluster.", no_args_is_help=True)
+judge = typer.Typer(help="Run the canary judge without a cluster.", no_args_is_help=True)
 
 _TRACE_BYTES_MAX = 512 << 20
 _EMBEDDED_POLICY = Path("configs/policies/rollout.yaml")
@@ -28,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
 
 @judge.callback()
 def judge_() -> None:
-    """The canary judge without a cluster."""
+    """Run the canary judge without a cluster."""
 
 
 @judge.command()
@@ -39,15 +39,15 @@ def replay(
     policy_path: Annotated[Path, typer.Option("--policy", help="A rollout policy (YAML), for a trace.")] = (
         _EMBEDDED_POLICY
     ),
-    report: Annotated[Path | None, typer.Option(help="Also write the page with the picture here.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write the report with its charts to this file.")] = None,
     picture: Annotated[bool, typer.Option("--picture", help="Also draw the evidence in the terminal.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Judge again what was recorded; prints the verdict as JSON, with or without --json.
+    """Judge a recorded rollout or a trace again. Prints the verdict as JSON, with or without --json.
 
-    A trace has one line a request: {"t": seconds, "revision": "stable"|"canary", "status": int, "latency_ms": float};
-    it is judged as a live rollout would have been. A recorded rollout is judged by the policy that it was recorded
-    with; exit code 1 when anything comes out otherwise than it did then.
+    A trace has one line per request: {"t": seconds, "revision": "stable"|"canary", "status": int, "latency_ms": float};
+    it is judged like a live rollout. A recorded rollout is judged by its recorded policy; exit code 1 when a number
+    or a decision differs from the record.
 
     Examples: ratchet judge replay trace.jsonl --report trace.html · ratchet judge replay --rollout 3f0c --task digits
     """
@@ -81,7 +81,7 @@ def _replay_rollout(task: str, run_id: str) -> tuple[Verdict, "History", list[st
 
     recorded = fetch_record(wiring.object_store(), task=task, run_id=run_id, bucket=wiring.settings().ratchet_bucket)
     if not recorded.looks:
-        raise NotFound(f"Rollout {run_id} of {task} has no look on record: it ended before its canary was ready.")
+        raise NotFound(f"Rollout {run_id} of {task} has no recorded look: it ended before its canary was ready.")
     return replay_record(recorded)
 
 
@@ -99,7 +99,9 @@ def _show(verdict: Verdict, history: "History", *, title: str, report: Path | No
 def _read_bytes(path: Path) -> bytes:
     try:
         if path.stat().st_size > _TRACE_BYTES_MAX:
-            raise DataRejected(f"{path} is over {_TRACE_BYTES_MAX >> 20} MiB. Cut it into shorter traces.")
+            raise DataRejected(
+                f"{path} exceeds the limit of {_TRACE_BYTES_MAX >> 20} MiB. Split it into shorter traces."
+            )
         return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
-        raise NotFound(f"{path} is not a file here. Name an existing one.") from None
+        raise NotFound(f"{path} is not a file. Name an existing file.") from None

@@ -26,7 +26,7 @@ _ROWS_MAX = 30
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this group."""
-    labels = typer.Typer(help="Labelled examples: push them, count what waits.", no_args_is_help=True)
+    labels = typer.Typer(help="Labelled examples: push them, count the waiting ones.", no_args_is_help=True)
     labels.command("push")(push)
     labels.command("count")(count)
     quarantine.add_to(labels)
@@ -34,14 +34,14 @@ def add_to(app: typer.Typer) -> None:
 
 
 def push(
-    file: Annotated[Path, typer.Argument(help="JSONL: one labelled example a line.")],
+    file: Annotated[Path, typer.Argument(help="JSONL file, one labelled example per line.")],
     task: TaskOption,
-    labeler: Annotated[str, typer.Option(help="Who labelled the lines that do not say.")] = "",
+    labeler: Annotated[str, typer.Option(help="Labeler of the lines without `labeler`.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and say what would become of it.")] = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Push labels of known ids too, as second opinions.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Put a file of labels where the next run finds them. Every line is checked first; all land, or none.
+    """Push a file of labels for the next run. Every line is checked first; all lines are pushed, or none.
 
     A line: {"id": "img-7", "features": [0, 3.5], "label": "4", "labeler": "ada", "labeled_at": "2026-01-31T09:00:00Z"}
 
@@ -88,7 +88,7 @@ def push(
 
 
 def count(task: TaskOption, as_json: JsonFlag = False) -> None:
-    """Labels that wait for the next run, by class and by labeler, and those that do not count.
+    """Count the labels that wait for the next run, by class and by labeler, and those that do not count.
 
     Example: ratchet labels count --task digits --json
     """
@@ -165,7 +165,7 @@ def _print_count(counted: dict[str, Any]) -> None:
         markup=False,
     )
     if counted["threshold"] is None:  # the policy's own tree of conditions, without one
-        stdout.print(f"`ratchet sensor explain --task {counted['task']}` says when they start a run", markup=False)
+        stdout.print(f"`ratchet sensor explain --task {counted['task']}` shows when they start a run", markup=False)
     else:
         stdout.print(_meter(counted["num_pending"], counted["threshold"]), end="")
         stdout.print(f" of the {counted['threshold']:,} that start a run", markup=False)
@@ -213,6 +213,7 @@ def _list_asides(counted: dict[str, Any]) -> Iterable[str]:
         door = f"`ratchet labels quarantine list --task {counted['task']}` says why"
         yield f"{counted['num_shards_quarantined']:,} recent shards, or parts of them, are in quarantine: {door}"
     if counted["num_shards_left"]:
-        yield f"{counted['num_shards_left']:,} shards more wait; count again, or start a run: it takes them all"
+        yield f"{counted['num_shards_left']:,} more shards wait; count again, or start a run, which takes them all"
     for key in counted["left_alone"]:
-        yield f"left alone, its key is not that of the time at which it landed: {key}. Put it again under a new key."
+        yield f"ignored, its key does not match the time at which it landed: {key}. Push it again under a "
+        "new key."

@@ -42,7 +42,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def list_models(task: TaskArgument = None, task_option: TaskAlias = None, as_json: JsonFlag = False) -> None:
-    """Every model of a task: champion and previous by the ledger, and what is missing in MLflow or in the bucket.
+    """List the models of a task: champion and previous from the ledger, and what is missing in MLflow or the bucket.
 
     Example: ratchet models list digits
     """
@@ -67,7 +67,7 @@ def show_model(
     ],
     as_json: JsonFlag = False,
 ) -> None:
-    """One version: where it lies, its lineage and its metrics.
+    """Show one version: its location, lineage and metrics.
 
     Example: ratchet models show digits@champion
     """
@@ -93,7 +93,7 @@ def show_model(
 
 
 def heal_registry(task: TaskArgument = None, task_option: TaskAlias = None, as_json: JsonFlag = False) -> None:
-    """Make MLflow's aliases agree with the ledger now. The guard does the same within a minute.
+    """Set MLflow's aliases to the ledger's values now. The guard does the same within a minute.
 
     Example: ratchet models heal digits
     """
@@ -112,7 +112,7 @@ def heal_registry(task: TaskArgument = None, task_option: TaskAlias = None, as_j
 
 
 def show_history(task: TaskArgument = None, task_option: TaskAlias = None, as_json: JsonFlag = False) -> None:
-    """Who was champion when and why, oldest first: the ledger. With --json also digests and run ids.
+    """Show the ledger, oldest entry first: each champion, when and why. --json adds digests and run ids.
 
     Example: ratchet models history digits
     """
@@ -125,7 +125,7 @@ def show_history(task: TaskArgument = None, task_option: TaskAlias = None, as_js
         return
     rows = [_entry_row(entry) for entry in entries]
     columns = ("at", "what", "model", "champion", "why")
-    print_rows(rows, columns=columns, as_json=False, empty=f"No model of {name} was deployed yet.")
+    print_rows(rows, columns=columns, as_json=False, empty=f"No model of {name} has been deployed yet.")
     champion = champion_of(entries)
     if champion is not None:
         stderr.print(f"champion: version {champion.version}, trained on {champion.dataset_version}", markup=False)
@@ -138,10 +138,10 @@ def allow_model(
             help="TASK/VERSION of a model that was rolled back, as in digits/3.", autocompletion=complete_model
         ),
     ],
-    reason: Annotated[str, typer.Option(help="Why it may be tried again; it goes into the ledger.")],
+    reason: Annotated[str, typer.Option(help="Why it may be tried again; the ledger records it.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Take a model off the deny-list: the next rollout of it is judged like any other. The ledger keeps who and why.
+    """Take a model off the deny-list: the next rollout of it is judged like any other. The ledger records it.
 
     Example: ratchet models allow digits/3 --reason "the errors were the new disk's, not the model's"
     """
@@ -162,7 +162,7 @@ def allow_model(
 
 def _task_of(argument: str | None, option: str | None) -> str:
     if argument and option and argument != option:
-        raise typer.BadParameter(f"two tasks were named: {argument!r} and {option!r}")
+        raise typer.BadParameter(f"two tasks are given: {argument!r} and {option!r}")
     name = argument or option
     if not name:
         raise typer.BadParameter("name a task, as in `ratchet models history digits`")
@@ -199,7 +199,7 @@ def _fetch_model(name: str) -> tuple[KnownModel, _Known]:
         if alias in names_of[model.uri]:
             return model, known
     given = sorted(set().union(*names_of.values()))
-    raise NotFound(f"{task} has no alias {alias!r}; set are: {', '.join(given) or 'none'}.")
+    raise NotFound(f"{task} has no alias {alias!r}; its aliases: {', '.join(given) or 'none'}.")
 
 
 def _model_row(model: KnownModel, missing: Sequence[str]) -> dict[str, Any]:
@@ -230,8 +230,8 @@ def _note_of(model: KnownModel, missing: Sequence[str]) -> str:
 def _tell_differences(known: _Known, task: str) -> None:
     for change in known.differences:
         stderr.print(
-            f"{change.text}. The ledger counts: `ratchet models heal {task}` sets MLflow right, and the guard does "
-            "within a minute",
+            f"{change.text}. The ledger is right: `ratchet models heal {task}` corrects MLflow now, the guard within "
+            f"a minute",
             markup=False,
         )
 

@@ -21,7 +21,7 @@ Names = Callable[[], Iterable[str]]
 
 
 def check_task(value: str | None) -> str | None:
-    """For typer: PolicyError, with the tasks that there are, unless the option was left out."""
+    """For typer: PolicyError, with the existing tasks, unless the option was left out."""
     from ratchet import wiring
 
     if value:

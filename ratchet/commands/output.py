@@ -22,7 +22,7 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys
 
 _ISO_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?(Z|\+00:00)")
 
-WAIT_HELP = "Follow the run to its end. Exit 0: promoted; 1: the run failed; 9: it ended well and promoted nothing."
+WAIT_HELP = "Wait for the end of the run. Exit 0: promoted; 1: the run failed; 9: it succeeded and promoted nothing."
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -52,7 +52,7 @@ def _finite(value: Any) -> Any:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, columns: Iterable[str], as_json: bool, empty: str = "") -> None:
-    """Rows as a table or as a JSON list; `empty` is what people see when there are none."""
+    """Rows as a table or as a JSON list; `empty` is what people see when no row exists."""
     if as_json:
         print_json(list(rows))
         return

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 APPLY_WITHIN_S = 60.0
 """A change waits for at most one slot, and no longer than 12 s."""
 
-pipelines = typer.Typer(help="Compile and publish the pipelines, and run them by the clock.", no_args_is_help=True)
-schedules = typer.Typer(help="Runs that start by the clock.", no_args_is_help=True)
+pipelines = typer.Typer(help="Compile, publish and schedule the pipelines.", no_args_is_help=True)
+schedules = typer.Typer(help="Scheduled runs.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def compile_(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 when a file is stale.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compile the pipelines to pipelines/compiled/*.yaml, which is committed.
+    """Compile the pipelines to pipelines/compiled/*.yaml, which are committed.
 
     Example: ratchet pipelines compile --check
     """
@@ -60,9 +60,9 @@ def publish(
     compiled_dir: Annotated[Path | None, typer.Option(help="Folder of compiled pipelines.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Upload the compiled pipelines to KFP, where they are not the newest version already.
+    """Upload the compiled pipelines that differ from the newest version in KFP.
 
-    The schedules of configs/schedules.yaml follow to the new versions.
+    The schedules of configs/schedules.yaml then run the new versions.
 
     Example: ratchet pipelines publish
     """
@@ -91,7 +91,7 @@ def list_(as_json: JsonFlag = False) -> None:
         rows,
         columns=("pipeline", "version", "created_at", "version_id"),
         as_json=as_json,
-        empty="Nothing is published. Run `ratchet pipelines publish`.",
+        empty="No pipeline is published. Run `ratchet pipelines publish`.",
     )
 
 
@@ -106,9 +106,9 @@ def schedule_add(
     name: Annotated[str | None, typer.Option(help="Name of the schedule.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run a pipeline by the clock, once and for all; what changes belongs into configs/schedules.yaml.
+    """Add a schedule by hand. Keep schedules that change in configs/schedules.yaml instead.
 
-    Missed slots are not made up for.
+    Missed slots are not repeated.
 
     Example: ratchet pipelines schedule add retrain --task digits --cron '0 0 3 * * *'
     """
@@ -161,9 +161,9 @@ def schedule_apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; change nothing.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Make the schedules those of configs/schedules.yaml. Schedules made by hand stay as they are.
+    """Apply configs/schedules.yaml. Schedules made by hand stay unchanged.
 
-    A change near a slot waits for it, so that none is lost and none runs twice.
+    A change near a slot waits until after it, so that no slot is lost or runs twice.
 
     Example: ratchet pipelines schedule apply --dry-run
     """
@@ -174,7 +174,7 @@ def schedule_apply(
     wanted = wiring.wanted_schedules()
     if wanted is None:
         raise PolicyError(
-            f"{wiring.schedules_path()} is not there. Add it; an empty list of schedules removes them all."
+            f"{wiring.schedules_path()} does not exist. Add it; an empty list of schedules removes them all."
         )
     catalog = wiring.pipeline_catalog()
     if dry_run:
@@ -229,14 +229,14 @@ def schedule_delete(
     schedule: Annotated[
         str,
         typer.Argument(
-            help="Its name or id, as `ratchet pipelines schedule list` shows them.", autocompletion=complete_schedule
+            help="Name or id, as `ratchet pipelines schedule list` shows them.", autocompletion=complete_schedule
         ),
     ],
     as_json: JsonFlag = False,
 ) -> None:
-    """Delete a schedule; runs that it started go on.
+    """Delete a schedule; its runs in flight continue.
 
-    One of configs/schedules.yaml comes back unless it is taken out of that file.
+    A schedule of configs/schedules.yaml comes back unless you remove it from that file.
 
     Examples: ratchet pipelines schedule delete digits-drift · ratchet pipelines schedule delete 1f0c7c1e-…
     """
@@ -251,7 +251,7 @@ def schedule_delete(
         return
     stderr.print(f"deleted {found.name} ({found.schedule_id})", markup=False)
     if digest_in(found) is not None:
-        stderr.print("configs/schedules.yaml manages it: take it out there, or it comes back", markup=False)
+        stderr.print("configs/schedules.yaml manages it: remove it there too, or it comes back", markup=False)
 
 
 def find_schedule(schedules: "Sequence[Schedule]", wanted: str) -> "Schedule":

@@ -17,7 +17,7 @@ _ROWS_MAX = 64
 _BYTES_MAX = 3 << 20
 """Of the numbers in one request; the gateway takes 4 MiB."""
 _TIMEOUT_S = 20.0
-_NEXT_STEP = 'Write one JSON object a line, as in {"features": [0, 3.5]}.'
+_NEXT_STEP = 'Write one JSON object per line, as in {"features": [0, 3.5]}.'
 _INSTANCE = re.compile(r"instances\[(\d+)\]")
 
 
@@ -38,11 +38,11 @@ def add_to(app: typer.Typer) -> None:
 def predict(
     task: TaskOption,
     file: Annotated[
-        typer.FileBinaryRead, typer.Argument(help="JSON lines with `features`, as label files have; - is stdin.")
+        typer.FileBinaryRead, typer.Argument(help="JSON lines with `features`, like label files; - is stdin.")
     ],
     as_json: JsonFlag = False,
 ) -> None:
-    """Ask the served model about examples: one JSON line each, with `features` and perhaps an `id`.
+    """Ask the served model for predictions: one JSON line per example, with `features` and an optional `id`.
 
     Many examples are sent in several requests; the answers keep their order. --json adds the probabilities of all
     classes (`scores`), the model's digest, and what `ratchet feedback push` needs: `request_id` and `instance`.
@@ -112,7 +112,7 @@ def _ask(url: str, batch: Sequence[Example], *, task: str) -> list[dict[str, Any
     except httpx.TransportError as error:
         raise Unavailable(f"{url}: {error}. `ratchet status` shows what runs, `ratchet up` starts it.") from None
     if response.status_code == httpx.codes.NOT_FOUND:
-        raise NotFound(f"{url}: no model of {task} serves yet. `ratchet run retrain --task {task}` makes one.")
+        raise NotFound(f"{url}: no model of {task} serves yet. `ratchet run retrain --task {task}` trains one.")
     if response.is_client_error:
         raise DataRejected(f"{_place_in(response.text, batch)}: {_reason_in(response)}")
     if response.is_error:

@@ -16,9 +16,9 @@ from ratchet.core.rollout.policy import RolloutPolicy
 if TYPE_CHECKING:
     from ratchet.actions.rollouts import RolloutPorts
 
-rollout = typer.Typer(help="Look at a rollout in progress, and steer it.", no_args_is_help=True)
+rollout = typer.Typer(help="Show a rollout in progress, and control it.", no_args_is_help=True)
 
-ReasonOption = Annotated[str, typer.Option(help="Why; it is kept with the rollout.")]
+ReasonOption = Annotated[str, typer.Option(help="Why; the rollout records it.")]
 _ABORT_WITHIN_S = 20.0
 """How long `abort` waits for the controller; it looks twice a second."""
 _REFRESH_S = 1.0
@@ -32,11 +32,11 @@ def add_to(app: typer.Typer) -> None:
 
 def roll_back_task(
     task: TaskOption,
-    reason: Annotated[str, typer.Option(help="Why; it goes into the ledger.")] = "asked for on the command line",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    reason: Annotated[str, typer.Option(help="Why; the ledger records it.")] = "started on the command line",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Close an open canary, else put the previous champion back; the model that leaves is refused from now on.
+    """Close an open canary, else restore the previous champion. The replaced model is refused afterwards.
 
     Example: ratchet rollback --task digits --reason "wrong answers for 7s" --yes
     """
@@ -70,10 +70,10 @@ def start(
     timeout_s: Annotated[float, typer.Option(min=1, help="Seconds to wait for the end of the run.")] = 3600.0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Roll out a model that is registered already, through the same canary as a fresh one. It starts a pipeline run.
+    """Start a run that rolls out a registered model, through the same canary as a new model.
 
-    Refused are: the champion, a model that was rolled back (`ratchet models allow` first), one whose files are missing
-    or changed, and any while another run of the task is in flight. The first model of a task needs no canary.
+    The command refuses the champion, a model that was rolled back (run `ratchet models allow` first), a model with
+    missing or changed files, and any model while another run of the task is in flight. The first model needs no canary.
 
     Example: ratchet rollout start --task digits --version 3 --wait
     """
@@ -106,10 +106,10 @@ def start(
 @rollout.command("status")
 def show_status(
     task: TaskOption,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on showing it until the rollout is over.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Repeat until the rollout is over.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Which revision has how much traffic; how the rollout stands, on what evidence, and what it waits for.
+    """Show the traffic of each revision, the state of the rollout, its evidence and what it waits for.
 
     Examples: ratchet rollout status --task digits · ratchet rollout status --task digits --watch
     """
@@ -128,7 +128,7 @@ def show_status(
 
 @rollout.command()
 def pause(task: TaskOption, reason: ReasonOption = "", as_json: JsonFlag = False) -> None:
-    """Let the canary gain no more traffic until `resume`. It can still lose it: a pause protects no bad model.
+    """Give the canary no more traffic until `resume`. A paused canary is still withdrawn when it is worse.
 
     Example: ratchet rollout pause --task digits --reason "the on-call looks at the answers first"
     """
@@ -137,7 +137,7 @@ def pause(task: TaskOption, reason: ReasonOption = "", as_json: JsonFlag = False
 
 @rollout.command()
 def resume(task: TaskOption, reason: ReasonOption = "", as_json: JsonFlag = False) -> None:
-    """Go on after a pause.
+    """Continue after a pause.
 
     Example: ratchet rollout resume --task digits
     """
@@ -148,12 +148,12 @@ def resume(task: TaskOption, reason: ReasonOption = "", as_json: JsonFlag = Fals
 def approve(
     task: TaskOption,
     up_to_pct: Annotated[
-        int | None, typer.Option("--up-to", min=1, max=100, help="Weight in per cent; else the next step's.")
+        int | None, typer.Option("--up-to", min=1, max=100, help="Weight in per cent; default: the next step.")
     ] = None,
     reason: ReasonOption = "",
     as_json: JsonFlag = False,
 ) -> None:
-    """Let the canary have the next step's weight, where the policy or the judge wants a person's word.
+    """Approve the next step's weight, where the policy or the judge requires approval.
 
     Example: ratchet rollout approve --task digits --reason "the 7s are better, I looked"
     """
@@ -163,11 +163,11 @@ def approve(
 @rollout.command()
 def abort(
     task: TaskOption,
-    reason: ReasonOption = "asked for on the command line",
-    within_s: Annotated[float, typer.Option(min=0, help="Seconds to wait for its controller.")] = _ABORT_WITHIN_S,
+    reason: ReasonOption = "started on the command line",
+    within_s: Annotated[float, typer.Option(min=0, help="Seconds to wait for the controller.")] = _ABORT_WITHIN_S,
     as_json: JsonFlag = False,
 ) -> None:
-    """Take all traffic from the canary and end its rollout. The model is not refused: it may be tried again.
+    """Take all traffic from the canary and end its rollout. The model is not refused and may be tried again.
 
     Example: ratchet rollout abort --task digits --reason "not during the sale"
     """

@@ -38,7 +38,7 @@ class StatusReader:
         recorded, orders = self._fetch_rollout()
         if state is None and recorded is None:
             raise NotFound(
-                f"No InferenceService {task} yet: `ratchet run retrain --task {task}` deploys its first model."
+                f"{task} has no InferenceService yet: `ratchet run retrain --task {task}` deploys its first model."
             )
         entries = ports.ledger.list_entries(task)
         champion = champion_of(entries)
@@ -126,10 +126,10 @@ def _rollout_parts(rollout: Mapping[str, Any], history: Any) -> Sequence[Rendera
 
 def _waits_for(recorded: Recorded, ended: LedgerEntry | None, *, now: datetime) -> str:
     if ended is not None:
-        return "nothing: it is over"
+        return "nothing: the rollout is over"
     silent_s = silent_s_of(recorded, now=now)
     if recorded.outcome and silent_s <= 2 * ROUTED_S_MAX:
-        return f"the cluster: {recorded.outcome.replace('_', ' ')} is decided, and the traffic moves"
+        return f"the cluster: {recorded.outcome.replace('_', ' ')} is decided, and the traffic is moving"
     if silent_s > SILENT_S_MAX:
         return (
             f"a controller: none has written for {silent_s:.0f} s, so its run died. The guard closes the canary; "

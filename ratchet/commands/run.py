@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ratchet.core.outcome import Outcome
 
 run_group = typer.Typer(help="Start a pipeline by hand.", no_args_is_help=True)
-runs = typer.Typer(help="Look at pipeline runs.", no_args_is_help=True)
+runs = typer.Typer(help="Show pipeline runs.", no_args_is_help=True)
 
 RunArgument = Annotated[
     str, typer.Argument(help="Display name, run id, its first characters, or latest.", autocompletion=complete_run)
@@ -51,19 +51,21 @@ def run_() -> None:
 def retrain(
     task: TaskOption,
     wait: Annotated[bool, typer.Option("--wait", help=WAIT_HELP)] = False,
-    again: Annotated[bool, typer.Option("--again", help="Run although nothing is new, or was tried before.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Run although no label is new, or the same labels were tried before.")
+    ] = False,
     allow_rolled_back: Annotated[
         bool,
-        typer.Option("--allow-rolled-back", help="Take the model that was rolled back last off the deny-list first."),
+        typer.Option("--allow-rolled-back", help="First take the model that was rolled back last off the deny-list."),
     ] = False,
-    check: Annotated[bool, typer.Option(help="Try the task's code on one batch before anything starts.")] = True,
+    check: Annotated[bool, typer.Option(help="Try the task's code on one batch first.")] = True,
     timeout_s: TimeoutOption = 3600.0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Train on the labels that wait, without waiting for the threshold. Never two runs of a task at once.
+    """Train on the waiting labels now, below the threshold too. A task has one run at a time.
 
-    Asking twice is safe: with a run in flight, exit code 6 names it. With --wait that run is followed to its end first;
-    then a run starts for the labels that it left, if any.
+    Repeating the command is safe: with a run in flight, exit code 6 names it. --wait first follows that run to its end,
+    then starts a run for the labels that it left, if any.
 
     Example: ratchet run retrain --task digits --wait
     """
@@ -85,7 +87,7 @@ def show_started(started: dict[str, Any], *, wait: bool, timeout_s: float, as_js
     from ratchet.commands.run_view import watch
 
     if wait and started["run_id"] is None:
-        raise Unavailable(f"{started['name']} is claimed but not submitted yet: the sensor does it within a minute.")
+        raise Unavailable(f"{started['name']} is claimed but not submitted yet: the sensor submits it within a minute.")
     exit_code, outcome = 0, None
     if wait:
         ended = watch(wiring.pipelines(), str(started["run_id"]), timeout_s=timeout_s)
@@ -196,7 +198,7 @@ def _ask_settled(ports: "RetrainPorts", task: str) -> "Situation":
     while situation.newest_claim and situation.newest_claim.is_unsubmitted and ports.clock.elapsed_s() < deadline_s:
         if not is_told:
             name, wait_s = situation.newest_claim.claim.run_name, ports.journal.lease_s
-            stderr.print(f"{name} is claimed and has no run yet; giving its owner {wait_s:.0f} s", markup=False)
+            stderr.print(f"{name} is claimed and has no run yet; waiting for its owner, {wait_s:.0f} s", markup=False)
             is_told = True
         ports.clock.sleep(_SETTLE_POLL_S)
         situation = ask_situation(ports, task=task)
@@ -216,7 +218,9 @@ def _allow_rolled_back(task: str) -> None:
 
 
 def _refusal(skip: Skip, *, is_empty: bool) -> RatchetError:
-    return NotFound(f"No run: {skip.reason}") if is_empty else Conflict(f"No run: {skip.reason}")
+    return (
+        NotFound(f"No run was started: {skip.reason}") if is_empty else Conflict(f"No run was started: {skip.reason}")
+    )
 
 
 @runs.command("list")
@@ -225,7 +229,7 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show runs, newest first, with what each came to.
+    """Show runs with their outcomes, newest first.
 
     Outcomes: promoted, refused labels, refused model, rolled back, withdrawn, no traffic, superseded, canceled, failed.
 
@@ -250,7 +254,7 @@ def list_(
 
 @runs.command()
 def show(run: RunArgument, as_json: JsonFlag = False) -> None:
-    """Show a run with its tasks, whole errors of those that failed, and what the run came to.
+    """Show a run with its tasks, the full errors of failed tasks, and its outcome.
 
     Example: ratchet runs show retrain-digits-1f2e3d4c5b6a
     """
@@ -276,12 +280,12 @@ def show(run: RunArgument, as_json: JsonFlag = False) -> None:
 @runs.command()
 def logs(
     run: RunArgument,
-    task: Annotated[str | None, typer.Argument(help="Only this task; else all that have a log.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    task: Annotated[str | None, typer.Argument(help="Only this task; default: all tasks with a log.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until the run has ended.")] = False,
     timeout_s: TimeoutOption = 3600.0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Print what the tasks of a run wrote.
+    """Print the logs of a run's tasks.
 
     Examples: ratchet runs logs retrain-digits-1f2e3d4c5b6a finetune · ratchet runs logs -f 3f0c
     """
@@ -292,7 +296,7 @@ def logs(
     found = find_run(pipelines, run)
     if follow:
         if as_json:
-            raise DataRejected("--json prints one document, and --follow has no end. Leave one of the two out.")
+            raise DataRejected("--json prints one document, and --follow has no end. Use one of them.")
         follow_logs(pipelines, found.run_id, task=task, timeout_s=timeout_s)
         return
     texts = logs_of(pipelines, found, task=task)
@@ -306,10 +310,10 @@ def logs(
 @runs.command()
 def artifacts(
     run: RunArgument,
-    task: Annotated[str | None, typer.Argument(help="Only those of this task.")] = None,
+    task: Annotated[str | None, typer.Argument(help="Only artifacts of this task.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """List what the tasks of a run made; --json adds the address of the bytes.
+    """List the artifacts of a run; --json adds their addresses.
 
     Example: ratchet runs artifacts retrain-digits-1f2e3d4c5b6a finetune
     """
@@ -328,14 +332,14 @@ def artifacts(
 @runs.command()
 def report(
     run: RunArgument,
-    task: Annotated[str | None, typer.Argument(help="Only what this task drew.")] = None,
+    task: Annotated[str | None, typer.Argument(help="Only pages of this task.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the copies; else one in the state folder.")
+        Path | None, typer.Option("--out", "-o", help="Folder for the copies; default: one in the state folder.")
     ] = None,
     is_opened: Annotated[bool, typer.Option("--open", help="Open the pages in the browser.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Write the pages and pictures that a run drew to a folder. Each needs no other file and no network.
+    """Write the pages and pictures of a run to a folder. Each is complete: no other file, no network.
 
     Examples: ratchet runs report latest --open · ratchet runs report 3f0c drift-check --out pages
     """
@@ -349,7 +353,7 @@ def report(
 
 @runs.command("watch")
 def watch_(run: RunArgument, timeout_s: TimeoutOption = 3600.0, as_json: JsonFlag = False) -> None:
-    """Follow a run to its end, as a live tree on a terminal. Exit 1: it failed; 9: it ended well and promoted nothing.
+    """Follow a run to its end, as a live tree on a terminal. Exit 1: it failed; 9: it succeeded and promoted nothing.
 
     Example: ratchet runs watch retrain-digits-1f2e3d4c5b6a
     """
@@ -370,7 +374,7 @@ def watch_(run: RunArgument, timeout_s: TimeoutOption = 3600.0, as_json: JsonFla
 
 @runs.command()
 def terminate(run: RunArgument, as_json: JsonFlag = False) -> None:
-    """End a run. The sensor does not repeat what a person ended.
+    """End a run. The sensor does not repeat a run that was ended by hand.
 
     Example: ratchet runs terminate retrain-digits-1f2e3d4c5b6a
     """
@@ -391,9 +395,9 @@ def retry(
     timeout_s: TimeoutOption = 3600.0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run a failed run again from its failed tasks. What had succeeded does not run again.
+    """Run a failed run again from its failed tasks. Succeeded tasks do not run again.
 
-    Of retrain runs only the newest of its task: what an older one made was compared with an earlier champion.
+    Of retrain runs, only the newest of a task can be retried: older ones were compared with an earlier champion.
 
     Example: ratchet runs retry retrain-digits-1f2e3d4c5b6a --wait
     """
@@ -473,7 +477,7 @@ def find_run(pipelines: Pipelines, run: str) -> RunState:
             raise NotFound(f"There is no run {run!r}; {known}. `ratchet runs list` shows them.") from None
     if len(matching) > 1:
         names = ", ".join(f"{each.run_id} ({each.name})" for each in matching[:5])
-        raise DataRejected(f"{len(matching)} runs have ids that begin with {run!r}: {names}. Write more of it.")
+        raise DataRejected(f"{len(matching)} runs have ids that begin with {run!r}: {names}. Give more characters.")
     return matching[0]
 
 

@@ -12,7 +12,7 @@ POLL_S = 0.5
 
 
 def chosen_tasks(pipelines: Pipelines, run: RunState, task: str | None) -> Sequence[RunTask]:
-    """By name or id; NotFound names those that there are."""
+    """By name or id; NotFound names the existing ones."""
     tasks = pipelines.fetch_tasks(run.run_id)
     wanted = [each for each in tasks if task in (None, each.name, each.task_id)]
     if task is not None and not wanted:
@@ -49,7 +49,7 @@ def follow_logs(pipelines: Pipelines, run_id: str, *, task: str | None, timeout_
                 chosen_tasks(pipelines, run, task)
             return
         if time.monotonic() > deadline:
-            raise Unavailable(f"Run {run.name} is still {run.state} after {timeout_s:.0f} s, and goes on.")
+            raise Unavailable(f"Run {run.name} is still {run.state} after {timeout_s:.0f} s, and continues.")
         time.sleep(POLL_S)
 
 

@@ -27,7 +27,7 @@ def fetch_outcomes(outcomes: RunOutcomes, runs: Sequence[RunState]) -> dict[str,
         with ThreadPoolExecutor(_NUM_READERS) as pool:
             found = dict(zip(ended, pool.map(outcomes.fetch_outcome, ended), strict=True))
     except RatchetError as error:
-        stderr.print(f"the outcomes are not known: {error}", markup=False)
+        stderr.print(f"the outcomes are unknown: {error}", markup=False)
         return {}
     return {run_id: outcome for run_id, outcome in found.items() if outcome is not None}
 
@@ -61,7 +61,7 @@ def outcome_text(outcome: Outcome) -> Text:
 
 
 def errors_text(run: RunState, tasks: Sequence[RunTask]) -> Text:
-    """The whole error of each task that failed by itself, and the command that shows its log."""
+    """The whole error of each task whose own code failed, and the command that shows its log."""
     parents = {task.parent_id for task in tasks}
     failed = [task for task in tasks if task.state == "FAILED" and task.error and task.task_id not in parents]
     lines = [f"{task.name}: {task.error}\n  log:  ratchet runs logs {run.run_id} {task.name}" for task in failed]

@@ -18,11 +18,11 @@ def add_to(group: typer.Typer) -> None:
 
 def drift_monitor(
     task: TaskOption,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run to its end; exit 1 when it failed.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of the run; exit 1 when it failed.")] = False,
     timeout_s: Annotated[float, typer.Option(min=1, help="Seconds to wait for the end of the run.")] = 3600.0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Compare production with what the champion learned from, now. Several such runs do no harm.
+    """Compare production with the champion's training data now. Several such runs at once do no harm.
 
     Example: ratchet run drift-monitor --task digits --wait
     """

@@ -30,10 +30,10 @@ def report(
     )
     written = [page for page in pages if page.path]
     if pages and not written:
-        raise NotFound(f"Nothing that run {run.name} drew can be fetched: {pages[0].note}")
+        raise NotFound(f"No page of run {run.name} can be fetched: {pages[0].note}")
     _show(pages, as_json=as_json)
     if written and is_opened and not webbrowser.open((folder / INDEX).absolute().as_uri()):
-        stderr.print(f"No browser could be started. Open {folder / INDEX}", markup=False)
+        stderr.print(f"No browser started. Open {folder / INDEX}", markup=False)
 
 
 def _own_folder(root: Path, run_id: str) -> Path:
@@ -48,4 +48,4 @@ def _own_folder(root: Path, run_id: str) -> Path:
 def _show(pages: Sequence[DrawnPage], *, as_json: bool) -> None:
     rows = [page.model_dump(mode="json") for page in pages]
     columns = ("task_id", "output", "path", *(("note",) if any(page.note for page in pages) else ()))
-    print_rows(rows, columns=columns, as_json=as_json, empty="This run drew nothing yet.")
+    print_rows(rows, columns=columns, as_json=as_json, empty="This run has no pages yet.")

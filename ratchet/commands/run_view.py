@@ -130,7 +130,7 @@ def _follow(pipelines: Pipelines, run_id: str, *, timeout_s: float, show: "_Live
             return run
         if time.monotonic() > deadline:
             raise Unavailable(
-                f"Run {run.name} is still {run.state} after {timeout_s:.0f} s, and goes on. "
+                f"Run {run.name} is still {run.state} after {timeout_s:.0f} s, and continues. "
                 f"Follow it with `ratchet runs watch {run_id}`, or end it with `ratchet runs terminate {run_id}`."
             )
         time.sleep(POLL_S)

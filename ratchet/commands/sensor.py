@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sensors.label_sensor.tick import TickReport
     from sensors.label_sensor.tick_archive import TickArchive
 
-sensor = typer.Typer(help="What the label sensor sees, and why it starts a run or does not.", no_args_is_help=True)
+sensor = typer.Typer(help="The label sensor: what it sees, and why it starts a run or not.", no_args_is_help=True)
 
 _FOLLOW_EVERY_S = 1.0
 _CHECK_COLUMNS = ("", "gate", "what it says", "shut until")
@@ -34,9 +34,9 @@ def status(
     task: OnlyTaskOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show each task: labels against the threshold, why no run starts, the last run, what comes next.
+    """Show each task: labels and threshold, why no run starts, the last run, what comes next.
 
-    While the sensor is down it shows what its log in S3 knows. Examples:
+    While the sensor is down, its log in S3 is shown. Examples:
 
     ratchet sensor status
 
@@ -60,10 +60,10 @@ def status(
 def ticks(
     task: TaskOption,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many, newest first.")] = 20,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until Ctrl-C.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show what the sensor decided lately; equal ticks in a row are one. Kept in S3: 500 entries, 30 days.
+    """Show the latest decisions; equal ticks in a row are one entry. S3 keeps 500 entries of 30 days.
 
     Examples:
 
@@ -87,7 +87,7 @@ def tick(
     timeout_s: Annotated[float, typer.Option(min=0.1, help="How long to wait for the answer.")] = 30.0,
     as_json: JsonFlag = False,
 ) -> None:
-    """Have the sensor look at a task now, and say what it decided.
+    """Make the sensor look at a task now, and show its decision.
 
     Example: ratchet sensor tick --task digits
     """
@@ -102,7 +102,7 @@ def tick(
 
 @sensor.command()
 def explain(task: TaskOption, as_json: JsonFlag = False) -> None:
-    """Look at a task here and now, and show every gate between its labels and a run. Starts none.
+    """Show every gate between the labels of a task and a run, as of now. Starts no run.
 
     Example: ratchet sensor explain --task digits
     """
@@ -135,7 +135,7 @@ def explain(task: TaskOption, as_json: JsonFlag = False) -> None:
         print_json(explained.model_dump(mode="json"))
         return
     if why_not:
-        stderr.print(f"{why_not} So nothing is known of the other tasks' runs.", markup=False)
+        stderr.print(f"{why_not} The other tasks' runs are unknown.", markup=False)
     rows = [_check_row(each) for each in explained.model_dump(mode="json")["checks"]]
     print_rows(rows, columns=_CHECK_COLUMNS, as_json=False)
     outcome = explained.outcome
@@ -172,7 +172,7 @@ def _with_last_run(row: dict[str, Any]) -> dict[str, Any]:
     try:
         newest = wiring.run_journal().fetch_newest(row["task"])
     except RatchetError as error:
-        stderr.print(f"{row['task']}: the last run is not known ({error})", markup=False)
+        stderr.print(f"{row['task']}: the last run is unknown ({error})", markup=False)
         newest = None
     if newest is None:
         return {**row, "last_run": None}

@@ -20,7 +20,7 @@ def status_text(row: Mapping[str, Any], *, now: datetime) -> Text:
     if labelers := row.get("num_by_labeler"):
         lines.append(_line("labelers", "  ".join(f"{name}: {labelers[name]}" for name in sorted(labelers))))
     if num_resent := row.get("num_resent"):
-        lines.append(_line("re-sent", f"{num_resent} labels that were sent before; they do not count"))
+        lines.append(_line("re-sent", f"{num_resent} labels, which do not count"))
     lines.append(_line("last run", _last_run_words(row.get("last_run"), now=now)))
     lines += [_line(name, words) for name, words in _outcome_lines(row.get("last_run"))]
     lines.append(_line("next", _next_words(row, now=now)))
@@ -59,7 +59,7 @@ def _headline(row: Mapping[str, Any], *, now: datetime) -> Text:
     pending, threshold = row.get("num_pending"), row.get("threshold_now") or row.get("threshold")
     head = Text(f"{row['task']:<10} ", style="bold")
     if pending is None or not threshold:
-        return head.append("pending labels are not known", style="bold red")
+        return head.append("pending labels are unknown", style="bold red")
     num_counted = pending - row.get("num_seen", 0)
     style = "green" if num_counted >= threshold else "cyan"
     head.append(bar(num_counted / threshold), style=style).append(f" {num_counted:,} of {threshold:,} labels")
@@ -99,12 +99,12 @@ def _next_words(row: Mapping[str, Any], *, now: datetime) -> str:
     missing = threshold - (row.get("num_pending") or 0) + row.get("num_seen", 0)
     at_latest = f"at {_moment(row['not_before'])} by time alone" if row.get("not_before") else ""
     if code == "busy" or row.get("is_running"):
-        return "when the run under way has ended"
+        return "when the run in flight has ended"
     if code == "short" and missing > 0:
         labels = "label" if missing == 1 else "labels"
         return ", or ".join(filter(None, (f"with {missing:,} more {labels}", at_latest)))
     if code in ("broken_task", "needs_change"):
-        return "when the task file, its code or a policy has changed, or new labels came"
+        return "when the task file, its code or a policy has changed, or new labels have arrived"
     return at_latest or "when the reason above is gone"
 
 
@@ -112,7 +112,7 @@ def _looked_words(row: Mapping[str, Any], *, now: datetime) -> str:
     words = f"{_ago(row['at'], now=now)}"
     if row.get("num_ticks"):
         words += f", {row['num_ticks']:,} ticks since its start"
-    return words if row.get("is_live", True) else f"{words}; the sensor does not answer now: this is from its log"
+    return words if row.get("is_live", True) else f"{words}; the sensor does not answer; this is from its log"
 
 
 def _moment(at: str) -> str:

@@ -16,14 +16,14 @@ _SHOWN_MAX = 20
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this group."""
-    space = typer.Typer(help="What takes room, and how long it stays.", no_args_is_help=True)
+    space = typer.Typer(help="Space used in the object store, and retention.", no_args_is_help=True)
     space.command()(show)
     space.command()(sweep)
     app.add_typer(space, name="space")
 
 
 def show(as_json: JsonFlag = False) -> None:
-    """Show how much each kind takes in the object store, and how long it stays. Lists the buckets, which takes a while.
+    """Show the space that each kind takes in the object store, and its retention. Listing the buckets takes a while.
 
     Example: ratchet space show
     """
@@ -52,10 +52,10 @@ def kept_texts() -> dict[str, str]:
 
 
 def sweep(
-    is_dry_run: Annotated[bool, typer.Option("--dry-run", help="List what is due, delete nothing.")] = False,
+    is_dry_run: Annotated[bool, typer.Option("--dry-run", help="List what is due; delete nothing.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Delete the records whose time is over now. The guard does so by itself, once an hour.
+    """Delete expired records now. The guard does this automatically once an hour.
 
     Examples: ratchet space sweep --dry-run · ratchet space sweep
     """

@@ -42,9 +42,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def up(as_json: JsonFlag = False) -> None:
-    """Start the embedded stack and wait until it is ready and its champions serve; exit code 10 when one does not.
+    """Start the embedded stack and wait until it is ready and its champions serve.
 
-    The stack stays up then. Example: `ratchet up`
+    Exit code 10 when a champion does not serve; the stack stays up. Example: `ratchet up`
     """
     from embedded.stack import layout_of, start_stack
     from embedded.status import look_at_stack
@@ -61,7 +61,7 @@ def up(as_json: JsonFlag = False) -> None:
         print_json(_as_data(current, champions))
     else:
         if started.was_running:
-            stderr.print("The stack is up already.")
+            stderr.print("The stack is already up.")
         _print_endpoints(started.report.endpoints)
     if exit_code := report_failing(champions):
         raise typer.Exit(exit_code)
@@ -97,8 +97,9 @@ def down(as_json: JsonFlag = False) -> None:
 
 
 def status(as_json: JsonFlag = False) -> None:
-    """Show every server, every task's champion, and what takes room on the disk; exit code 1 when a server is not
-    ready, 10 when a champion does not serve.
+    """Show every server, every task's champion, and the disk usage.
+
+    Exit code 1 when a server is not ready, 10 when a champion does not serve.
 
     Example: `ratchet status --json`
     """
@@ -126,16 +127,16 @@ def status(as_json: JsonFlag = False) -> None:
 
 
 def logs(
-    service: Annotated[str, typer.Argument(help="One server; without it, all of them.")] = "",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many lines of each log to begin with.")] = 20,
+    service: Annotated[str, typer.Argument(help="One server; default: all.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines of each log to begin with.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
-    """Print what the servers wrote. Example: `ratchet logs control_plane --follow`"""
+    """Print the logs of the servers. Example: `ratchet logs control_plane --follow`"""
     paths = _log_paths(service)
     if as_json:
         if follow:
-            raise DataRejected("--json prints one document, and --follow has no end. Leave one of the two out.")
+            raise DataRejected("--json prints one document, and --follow has no end. Use one of them.")
         print_json([row for name, path in paths.items() for row in _last_rows(name, path, lines)])
         return
     width = max((len(name) for name in paths), default=0)
@@ -157,8 +158,9 @@ def _last_rows(name: str, path: Path, num_lines: int) -> list[dict[str, str]]:
 
 
 def doctor(as_json: JsonFlag = False) -> None:
-    """Check the machine, the settings, the servers and the champions, and say what mends them; exit code 1 when
-    something is wrong. Example: `ratchet doctor`
+    """Check the machine, the settings, the servers and the champions, and show how to mend problems.
+
+    Exit code 1 when something is wrong. Example: `ratchet doctor`
     """
     from embedded.doctor import Finding, examine_machine, examine_settings
     from embedded.stack import read_report
@@ -259,9 +261,9 @@ def _log_paths(service: str) -> dict[str, Path]:
     folder = _layout().log_of("any").parent
     paths = {path.stem: path for path in sorted(folder.glob("*.log"))}
     if not paths:
-        raise NotFound(f"There are no logs in {folder}. They appear with `ratchet up`.")
+        raise NotFound(f"{folder} has no logs. `ratchet up` creates them.")
     if service and service not in paths:
-        raise NotFound(f"There is no log of {service!r} in {folder}; there are: {', '.join(paths)}.")
+        raise NotFound(f"{folder} has no log of {service!r}; it has: {', '.join(paths)}.")
     return {service: paths[service]} if service else paths
 
 

@@ -11,13 +11,11 @@ from ratchet.commands.output import JsonFlag, print_json, print_rows, stderr
 from ratchet.core.errors import NotFound, PolicyError, RatchetError
 from ratchet.core.task_checks import CheckResult, TaskReport
 
-tasks = typer.Typer(help="Tasks: which there are, and whether their code trains.", no_args_is_help=True)
+tasks = typer.Typer(help="Tasks: list them, and check that their code trains.", no_args_is_help=True)
 
 TaskArgument = Annotated[
     str | None,
-    typer.Argument(
-        help="Name of the task; all of them when left out.", callback=check_task, autocompletion=complete_task
-    ),
+    typer.Argument(help="Name of the task; default: all.", callback=check_task, autocompletion=complete_task),
 ]
 _COLUMNS = ("", "task", "check", "found")
 
@@ -29,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 @tasks.command("list")
 def list_(as_json: JsonFlag = False) -> None:
-    """Show the task files and what implements them. A file that is wrong is a row with its error.
+    """Show the task files and what implements them. A file with an error is a row that shows it.
 
     Example: ratchet tasks list
     """
@@ -37,7 +35,7 @@ def list_(as_json: JsonFlag = False) -> None:
 
     rows = [_task_row(task) for task in wiring.task_names()]
     columns = ("task", "implementation", "classes", "features", "error")
-    print_rows(rows, columns=columns, as_json=as_json, empty="There is no file in configs/tasks/.")
+    print_rows(rows, columns=columns, as_json=as_json, empty="configs/tasks/ has no task file.")
 
 
 @tasks.command()
@@ -58,7 +56,7 @@ def check(
 
     names = wiring.task_names() if task is None else (task,)
     if not names:
-        raise NotFound("There is no file in configs/tasks/.")
+        raise NotFound("configs/tasks/ has no task file.")
     reports = wiring.task_checks().check([wiring.task_spec(name) for name in names], timeout_s=timeout_s)
     if as_json:
         print_json([{**report.model_dump(mode="json"), "is_fine": report.is_fine} for report in reports])
@@ -74,7 +72,7 @@ def require_sound(reports: Sequence[TaskReport]) -> None:
         if report.problem:
             raise PolicyError(
                 f"Task {report.task!r} does not train: {report.problem}. Nothing was started. `ratchet tasks check "
-                f"{report.task}` shows every check; `--no-check` starts the run all the same."
+                f"{report.task}` shows every check; `--no-check` starts the run anyway."
             )
         if report.not_checked:
             stderr.print(f"{report.task}: its code is not checked here: {report.not_checked}", markup=False)

@@ -124,7 +124,7 @@ def _find_too_few(num_reference: int, num_incoming: int, num_features: int, poli
     fewest = min(num_reference, num_incoming)
     counted = f"{num_incoming} new examples against {num_reference} known ones"
     if fewest < policy.num_rows_min:
-        text = f"{counted}: too few to compare; the policy asks for {policy.num_rows_min} on either side"
+        text = f"{counted}: too few to compare; {policy.num_rows_min} are needed on either side"
         return Reason(check="rows", value=fewest, limit=policy.num_rows_min, passed=True, text=text)
     seen = detectable_shift(
         num_reference=num_reference,
@@ -134,7 +134,7 @@ def _find_too_few(num_reference: int, num_incoming: int, num_features: int, poli
         power=policy.power,
     )
     if seen > policy.detectable_shift_max:
-        text = f"{counted} would show a shift of {seen:.3f} at the least; limit {policy.detectable_shift_max:.3f}"
+        text = f"{counted} show a shift of {seen:.3f} or more; limit {policy.detectable_shift_max:.3f}"
         return Reason(check="power", value=round(seen, 6), limit=policy.detectable_shift_max, passed=True, text=text)
     return None
 
@@ -146,7 +146,7 @@ def _judge_labels(
     value = label_shift(reference_K, incoming_K)
     widest = int(np.argmax(np.abs(incoming_K - reference_K)))
     text = (
-        f"classes shift by {value:.3f} (limit {policy.label_shift_max:.3f}); the most: {classes[widest]!r}, "
+        f"classes shift by {value:.3f} (limit {policy.label_shift_max:.3f}); the largest shift: {classes[widest]!r}, "
         f"{reference_K[widest]:.1%} before and {incoming_K[widest]:.1%} now"
     )
     return Reason(
@@ -174,8 +174,8 @@ def _judge_features(reference_MF: np.ndarray, incoming_NF: np.ndarray, policy: D
     if not moved:
         widest = int(np.argmax(shifts))
         text = (
-            f"none of {len(shifts)} features shifts for certain by more than {policy.feature_shift_max:.3f}; "
-            f"the most: feature {widest} by {shifts[widest]:.3f} (p = {p_values[widest]:.1e})"
+            f"no proof that one of {len(shifts)} features shifts by more than {policy.feature_shift_max:.3f}; "
+            f"the largest shift: feature {widest} by {shifts[widest]:.3f} (p = {p_values[widest]:.1e})"
         )
         yield _feature_reason("features", shifts[widest], policy, passed=True, text=text)
 

@@ -214,7 +214,7 @@ def _check_serving(answers: Answers, policy: EvaluationPolicy) -> Reason:
         value=share,
         limit=policy.serving_mismatch_max,
         passed=share <= policy.serving_mismatch_max,
-        text=f"the model server answers {share:.1%} of the rows differently; {policy.serving_mismatch_max:.1%} may",
+        text=f"the model server answers {share:.1%} of the rows differently; limit {policy.serving_mismatch_max:.1%}",
     )
 
 
@@ -229,7 +229,7 @@ def _check_against_champion(
             value=paired.difference,
             limit=policy.gain_min,
             passed=paired.difference >= policy.gain_min,
-            text=f"{both}: {paired.difference:+.1%}; at least {policy.gain_min:+.1%} is asked",
+            text=f"{both}: {paired.difference:+.1%}; at least {policy.gain_min:+.1%} is needed",
         ),
         Reason(
             check="non_inferiority",
@@ -237,7 +237,7 @@ def _check_against_champion(
             limit=-policy.loss_max,
             passed=paired.lower >= -policy.loss_max,
             text=f"the difference is at least {paired.lower:+.1%} ({policy.confidence:.0%} bound); "
-            f"{-policy.loss_max:+.1%} is the limit",
+            f"limit {-policy.loss_max:+.1%}",
         ),
     ]
 
@@ -261,7 +261,7 @@ def _check_slices(
                 limit=-policy.slice_loss_max,
                 passed=paired.upper >= -policy.slice_loss_max,
                 text=f"class {name}: {paired.difference:+.1%} on {paired.num_rows} rows, at most {paired.upper:+.1%}; "
-                f"{-policy.slice_loss_max:+.1%} is the limit",
+                f"limit {-policy.slice_loss_max:+.1%}",
             )
         )
     return reasons

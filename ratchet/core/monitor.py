@@ -99,10 +99,10 @@ def judge_serving_quality(accuracy: Accuracy, *, evaluated: float | None, policy
     low, high = accuracy_interval(accuracy, confidence=policy.confidence)
     counted = f"right on {accuracy.num_right} of {accuracy.num_known} answers with a true label"
     if accuracy.num_known < policy.num_known_min:
-        text = f"{counted}: too few to compare; the policy asks for {policy.num_known_min}"
+        text = f"{counted}: too few to compare; {policy.num_known_min} are needed"
         return ServingQuality(False, value, limit, text)
     interval = f"{counted} ({low:.1%} to {high:.1%} at {policy.confidence:.0%})"
     if evaluated is None:
-        return ServingQuality(False, value, limit, f"{interval}; its accuracy in evaluation is not known")
-    text = f"{interval}; {evaluated:.1%} in evaluation, at least {limit:.1%} is asked"
+        return ServingQuality(False, value, limit, f"{interval}; its accuracy in evaluation is unknown")
+    text = f"{interval}; {evaluated:.1%} in evaluation, at least {limit:.1%} is needed"
     return ServingQuality(high < limit, value, limit, text)

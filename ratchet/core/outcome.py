@@ -108,7 +108,7 @@ def _decide_unfinished(run: Ended, failure: RunFailure | None) -> dict[str, obje
     if run.state == "SUPERSEDED":
         return {
             "name": "superseded",
-            "summary": "another run of this task was in flight, or is the run of this key: this one had no effect",
+            "summary": "this run had no effect: another run of the task was in flight, or holds this run key",
             "next_step": f"nothing; {again} starts a new run",
         }
     if run.state == "CANCELED":
@@ -117,10 +117,10 @@ def _decide_unfinished(run: Ended, failure: RunFailure | None) -> dict[str, obje
             "summary": "the run was terminated by hand",
             "next_step": f"{again} starts a new run",
         }
-    told = run.error or "a step failed and could not say why"
+    told = run.error or "a step failed and left no error"
     summary = f"{failure.step}: {failure.text}" if failure else told
     if failure is not None and not failure.is_retryable:
-        step = f"correct the cause; the sensor waits for a change of the task or its policies, or for {again}"
+        step = f"correct the cause; the sensor waits until the task or its policies change; {again} starts a run now"
     else:
         step = f"the sensor retries it; `ratchet runs logs {run.run_id}` shows the logs"
     return {"name": "failed", "summary": summary, "next_step": step}
@@ -135,11 +135,11 @@ def _decide_green(run: Ended, verdicts: Mapping[str, Verdict]) -> dict[str, obje
         step = f"push more or better labels; `ratchet run retrain --task {run.task} --again` trains on the same ones"
         return _of_gate("refused_model", evaluated, step)
     if validated is not None and validated.verdict != "accepted":
-        step = "correct the labels that it names and push them again, or change the limits in the quality policy"
+        step = "correct the labels named above and push them again, or change the limits in the quality policy"
         return _of_gate("refused_labels", validated, step)
     return {
         "name": "done",
-        "summary": "the run is green, and no gate left a verdict",
+        "summary": "the run succeeded, but no gate left a verdict",
         "next_step": f"`ratchet runs show {run.run_id}` shows its tasks",
     }
 

@@ -239,8 +239,8 @@ def _judge_agreement(evidence: Evidence, policy: QualityPolicy) -> Iterable[Judg
             f"examples; {record.expected_ratio:.1%} is expected there"
         )
         unjudged = (
-            f"labeler {record.labeler!r} shares {record.num_judged} examples with others that can be compared, "
-            f"too few to judge; the policy asks for {policy.num_shared_min}"
+            f"labeler {record.labeler!r} shares {record.num_judged} comparable examples with others, "
+            f"too few to judge; {policy.num_shared_min} are needed"
         )
         reason = _judge_labeler(
             f"agreement of {record.labeler}",
@@ -262,7 +262,7 @@ def _judge_noise(evidence: Evidence, policy: QualityPolicy) -> Iterable[Judged]:
             f"{record.ratio:.1%} of {record.num_judged} labels of {record.labeler!r} are contradicted by their nearest "
             f"neighbours; {record.expected_ratio:.1%} of the {whose} at the same places are"
         )
-        unjudged = f"labels of {record.labeler!r} are not judged by their neighbours: nobody else labelled near them"
+        unjudged = f"labels of {record.labeler!r} are not compared with their neighbours: no others label nearby"
         reason = _judge_labeler(
             f"label noise of {record.labeler}",
             record,

@@ -86,8 +86,8 @@ def find_model(models: Sequence[KnownModel], name: str, *, task: str) -> KnownMo
     if len(found) > 1:
         digests = ", ".join(f"{task}/{model.digest[:12]}" for model in found)
         raise DataRejected(
-            f"{task} has {len(found)} models with the name {name!r}: versions were counted anew after the registered "
-            f"model was deleted in MLflow. Name one by its digest: {digests}."
+            f"{task} has {len(found)} models with the name {name!r}: MLflow numbers versions from 1 again after a "
+            f"registered model is deleted. Name one by its digest: {digests}."
         )
     if not found:
         known = ", ".join(model.name for model in models) or "none"
@@ -109,7 +109,7 @@ def plan_aliases(
             changes.append(AliasChange(alias=alias, found=found, wanted=wanted, text=text))
     challenger = aliases.get(CHALLENGER, "")
     if challenger and uri_of.get(challenger) in _decided_uris(entries):
-        text = f"MLflow says that version {challenger} is the challenger; the ledger has decided on it"
+        text = f"MLflow says that version {challenger} is the challenger; the ledger holds its decision already"
         changes.append(AliasChange(alias=CHALLENGER, found=challenger, wanted="", text=text))
     return tuple(changes)
 
@@ -166,10 +166,10 @@ def _decided_uris(entries: Sequence[LedgerEntry]) -> frozenset[str]:
 def _difference(alias: str, *, found: str, wanted: str, model: ModelRef | None) -> str:
     said = f"MLflow says that {alias} is version {found}" if found else f"MLflow has no {alias}"
     if wanted:
-        return f"{said}; by the ledger it is version {wanted}"
+        return f"{said}; the ledger says version {wanted}"
     if model is not None:
-        return f"{said}; by the ledger it is version {model.version or model.digest[:12]}, which is not in MLflow"
-    return f"{said}; by the ledger there is none"
+        return f"{said}; the ledger says version {model.version or model.digest[:12]}, which is not in MLflow"
+    return f"{said}; the ledger has none"
 
 
 def _key(uri: str) -> str:

@@ -116,7 +116,7 @@ class ScheduleChange(BaseModel):
 def mark_of(wanted: WantedSchedule, *, version_id: str) -> str:
     """The description of its recurring run: for people, and the digest that tells whether it is still the one."""
     return (
-        f"Ratchet keeps this recurring run as configs/schedules.yaml has it; edit that file. "
+        f"Ratchet manages this recurring run from configs/schedules.yaml; edit that file. "
         f"[ratchet-schedule {schedule_digest(wanted, version_id=version_id)}]"
     )
 
@@ -157,14 +157,14 @@ def _plan_one(
 ) -> ScheduleChange:
     name = wanted.name
     if version_id is None:
-        text = f"{name}: pipeline {wanted.pipeline!r} is not published; what runs by this name stays"
+        text = f"{name}: pipeline {wanted.pipeline!r} is not published; recurring runs of this name stay unchanged"
         return ScheduleChange(kind="blocked", name=name, text=text, wanted=wanted)
     digest = schedule_digest(wanted, version_id=version_id)
     right = [each for each in group if digest_in(each) == digest and each.is_enabled == wanted.enabled]
     if right:
         kept = min(right, key=_age_of)
         surplus = _ids_of(each for each in group if each is not kept)
-        text = f"{name} is as the file has it" + (f"; {len(surplus)} more of its name go" if surplus else "")
+        text = f"{name} matches the file" + (f"; {len(surplus)} duplicates are deleted" if surplus else "")
         kind: ChangeKind = "delete" if surplus else "keep"
         return ScheduleChange(kind=kind, name=name, text=text, wanted=wanted, old_ids=surplus)
     running = [each for each in group if each.is_enabled]

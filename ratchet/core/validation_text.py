@@ -158,5 +158,5 @@ _EXPECTED: dict[str, str | Callable[[Mapping[str, Any]], str]] = {
     **dict.fromkeys(("time_type", "time_parsing"), "a time of day such as 22:00"),
     "none_required": "null",
     "json_type": "JSON text",
-    "recursion_loop": "a value that does not hold itself",
+    "recursion_loop": "a value that does not contain itself",
 }

@@ -76,7 +76,7 @@ class GuardLoop:
         except Exception as error:  # a defect in one look must not end all future ones
             reason = f"{type(error).__name__}: {error}"
             if self._is_news(task, reason):
-                log.exception("the look at %s failed in a way that nobody planned for", task)
+                log.exception("unexpected error in the look at %s", task)
         return GuardReport(task=task, at=datetime.now(UTC), outcome="error", reason=reason)
 
     def _is_news(self, task: str, reason: str) -> bool:

@@ -105,7 +105,7 @@ class _Metrics:
             self._bytes.labels(kind).inc(swept.size_bytes[kind])
         if sum(swept.num.values()):
             told = ", ".join(f"{num} of {kind}" for kind, num in swept.num.items())
-            log.info("deleted records whose time was over: %s", told)
+            log.info("deleted expired records: %s", told)
         self._last_at.set(time.time())
 
     def note_space(self, space: SpaceReport) -> None:

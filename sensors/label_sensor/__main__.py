@@ -94,8 +94,9 @@ def check_host(host: str, settings: Settings) -> None:
     """SettingsError when anybody on the network could make the sensor look."""
     if not is_loopback(host) and not settings.sensor_token.get_secret_value():
         raise SettingsError(
-            f"RATCHET_SENSOR_TOKEN is not set, so the sensor does not listen on {host}: anybody could make it work. "
-            "Set it (`openssl rand -base64 32`) here and in the object store's webhook, or listen on 127.0.0.1."
+            f"RATCHET_SENSOR_TOKEN is not set, so the sensor does not listen on {host}: any program there could "
+            f"trigger it. Set it (`openssl rand -base64 32`) here and in the object store's webhook, or listen on "
+            f"127.0.0.1."
         )
 
 

@@ -201,7 +201,7 @@ class SensorLoop:
         except Exception as error:  # a defect in one tick must not end all future ones
             report = _report_of(error, task)
             if self._is_news(report):
-                log.exception("tick of %s failed in a way that nobody planned for", task, extra={"task": task})
+                log.exception("unexpected error in the tick of %s", task, extra={"task": task})
             return report
 
     def _is_news(self, report: TickReport) -> bool:

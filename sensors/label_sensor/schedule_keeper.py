@@ -81,7 +81,7 @@ class ScheduleKeeper:
             try:
                 self.look(datetime.now(UTC))
             except Exception:
-                logger.exception("looking after the schedules failed; the next look tries again")
+                logger.exception("applying the schedules failed; the next look retries it")
             self._is_stopping.wait(self._look_s)
 
     def _tell(self, error: str) -> None:

@@ -179,7 +179,7 @@ def act(
     try:
         run = start_run(ports, trigger, situation, at=at)
     except Conflict as conflict:
-        reason = f"somebody else claimed this run first ({conflict})"
+        reason = f"another process claimed this run first ({conflict})"
         return report.model_copy(update={"reason": reason, "code": "lost_race"})
     return report.model_copy(
         update={

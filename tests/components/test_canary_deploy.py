@@ -199,7 +199,7 @@ def test_a_canary_replaced_by_somebody_else_is_left_alone(tmp_path: Path) -> Non
             world.deploy(TASK, NEWCOMER.uri, canary_traffic_pct=0)
 
     world.sleep = sleep_until_somebody_deploys  # type: ignore[method-assign]  # the rival acts while we wait
-    with pytest.raises(Conflict, match="somebody else"):
+    with pytest.raises(Conflict, match="another run or a person changed it"):
         deploy(world, tmp_path)
     assert world.uri == NEWCOMER.uri
 

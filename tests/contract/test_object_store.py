@@ -35,7 +35,7 @@ def test_gives_back_the_bytes_and_the_metadata(store: ObjectStore, root: str) ->
 
 def test_put_replaces_and_put_if_absent_does_not(store: ObjectStore, root: str) -> None:
     store.put_if_absent(f"{root}/x", b"first", metadata={"a": "1"})
-    with pytest.raises(Conflict, match="/x is there already"):
+    with pytest.raises(Conflict, match="/x exists already"):
         store.put_if_absent(f"{root}/x", b"second")
     assert (store.fetch(f"{root}/x"), store.fetch_metadata(f"{root}/x")) == (b"first", {"a": "1"})
     store.put(f"{root}/x", b"third")

@@ -95,8 +95,8 @@ def test_a_run_is_found_by_the_version_it_refers_to(store: Store) -> None:
 @pytest.mark.parametrize(
     ("query", "told"),
     [
-        pytest.param({"page_token": "20"}, "not one that this server", id="an-offset"),
-        pytest.param({"page_token": "e30"}, "not one that this server", id="empty-token"),
+        pytest.param({"page_token": "20"}, "not issued by this server", id="an-offset"),
+        pytest.param({"page_token": "e30"}, "not issued by this server", id="empty-token"),
         pytest.param({"sort_by": "body"}, "cannot filter or sort", id="a-column-that-is-none"),
         pytest.param({"filter": predicate("state", "EQUALS", string_value=["a"])}, "Only IN", id="list-for-equals"),
         pytest.param({"filter": predicate("state", "LIKE", string_value="a")}, "LIKE", id="unknown-operation"),

@@ -76,7 +76,7 @@ def test_logs_of_one_server_and_of_none(stack: Settings) -> None:
     assert "object_store: ready" in ratchet("logs", "supervisor", state_dir=stack.state_dir).stdout
     unknown = ratchet("logs", "nobody", state_dir=stack.state_dir)
     assert unknown.returncode == 7
-    assert "there are: control_plane" in unknown.stderr
+    assert "it has: control_plane" in unknown.stderr
 
 
 @pytest.mark.parametrize(

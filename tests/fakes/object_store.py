@@ -29,7 +29,7 @@ class FakeObjectStore:
         self._check_bucket(uri)
         with self._lock:
             if uri in self._objects:
-                raise Conflict(f"{uri} is there already.")
+                raise Conflict(f"{uri} exists already.")
             self._objects[uri] = (data, dict(metadata or {}))
 
     def fetch(self, uri: str) -> bytes:
@@ -78,7 +78,7 @@ class FakeObjectStore:
         try:
             return self._objects[uri]
         except KeyError:
-            raise NotFound(f"{uri} is not there.") from None
+            raise NotFound(f"{uri} does not exist.") from None
 
     def _check_bucket(self, uri: str) -> None:
         bucket, _ = parse_s3_uri(uri)

@@ -254,7 +254,7 @@ def test_a_broken_marker_is_named(world: World) -> None:
     world.land(0)
     [shard] = world.pending().shards
     world.objects.put(marker_uri("digits", shard, bucket="ratchet"), b"{")
-    with pytest.raises(DataRejected, match=r"s3://ratchet/contents/digits/.*\.json is no content marker"):
+    with pytest.raises(DataRejected, match=r"s3://ratchet/contents/digits/.*\.json is not a content marker"):
         world.pending()
 
 

@@ -129,7 +129,7 @@ def test_a_large_class_shift_alone_is_drift() -> None:
         policy=POLICY,
     )
     assert decision.name == "drifted"
-    assert "the most: 'a', 50.0% before and 10.1% now" in decision.reasons[0].text
+    assert "the largest shift: 'a', 50.0% before and 10.1% now" in decision.reasons[0].text
 
 
 def test_the_reviewed_file_is_the_default_policy() -> None:

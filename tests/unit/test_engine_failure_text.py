@@ -170,7 +170,7 @@ CASES = [
         "SyntaxError: invalid syntax (/work/broken.py, line 7)",
         id="syntax-error-of-an-import",
     ),
-    pytest.param(3, KFP_HEAD, "exit code 3, without a Python exception; its log has no line that says why", id="exit"),
+    pytest.param(3, KFP_HEAD, "exit code 3, without a Python exception; its log gives no reason", id="exit"),
     pytest.param(
         3,
         "loading\n" + KFP_HEAD,
@@ -202,7 +202,7 @@ CASES = [
     pytest.param(-11, "", "crashed with SIGSEGV (exit code -11) in native code", id="segmentation-fault-in-silence"),
     pytest.param(137, "epoch 3\n", "out of memory, or it was killed by hand; the last line", id="sigkill"),
     pytest.param(143, "", "killed by SIGTERM (exit code 143)", id="sigterm"),
-    pytest.param(1, "", "its log has no line that says why", id="nothing"),
+    pytest.param(1, "", "its log gives no reason", id="nothing"),
     pytest.param(
         1,
         USER.replace("NameError: name 'foo' is not defined", "AssertionError"),

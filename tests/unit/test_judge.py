@@ -180,7 +180,7 @@ def test_a_canary_that_goes_on_erring_is_condemned_block_by_block() -> None:
     progress, judged = judge_all(looks_of(BAD, *[worse] * 700))
     assert progress.outcome == "rolled_back"
     condemned = next(one for one in judged if one.decision.action is Action.ROLL_BACK)
-    assert "votes" in condemned.decision.text
+    assert "evidence of lasting harm" in condemned.decision.text
 
 
 def test_errors_in_one_burst_condemn_nobody() -> None:

@@ -69,9 +69,9 @@ def test_quality_is_bad_only_for_certain(num_known, share, evaluated):
     ("num_known", "num_right", "is_bad", "said"),
     [
         pytest.param(0, 0, False, "right on 0 of 0", id="nobody-tells"),
-        pytest.param(29, 0, False, "too few to compare; the policy asks for 30", id="too-few-to-accuse"),
+        pytest.param(29, 0, False, "too few to compare; 30 are needed", id="too-few-to-accuse"),
         pytest.param(30, 15, True, "right on 15 of 30", id="just-enough"),
-        pytest.param(200, 186, False, "95.0% in evaluation, at least 90.0% is asked", id="as-in-evaluation"),
+        pytest.param(200, 186, False, "95.0% in evaluation, at least 90.0% is needed", id="as-in-evaluation"),
         pytest.param(200, 176, False, "right on 176 of 200", id="worse-but-not-for-certain"),
         pytest.param(200, 140, True, "(61.1% to 77.6% at 99%)", id="worse-for-certain"),
     ],

@@ -126,7 +126,7 @@ def test_status_says_that_a_verdict_is_being_carried_out(world: World, tmp_path:
     deploy_killed_at(world, tmp_path, "after 100", model=NEWCOMER, run_id="run-7")
     world.sleep(20)
     told = json.loads(run("rollout", "status", "--task", TASK, "--json"))["rollout"]
-    assert told["waits_for"] == "the cluster: promoted is decided, and the traffic moves"
+    assert told["waits_for"] == "the cluster: promoted is decided, and the traffic is moving"
     world.sleep(60)
     told = json.loads(run("rollout", "status", "--task", TASK, "--json"))["rollout"]
     assert "its run died" in told["waits_for"]
@@ -224,7 +224,7 @@ def test_list_believes_the_ledger_and_tells_what_differs(world: World) -> None:
     assert {version: row["aliases"] for version, row in rows.items()} == {"1": "previous", "2": "champion", "3": ""}
     assert rows["1"]["note"].startswith("not in MLflow; files missing: model.safetensors")
     assert (rows["1"]["in_registry"], rows["2"]["in_registry"]) == (False, True)
-    assert "MLflow says that champion is version 3; by the ledger it is version 2" in result.stderr
+    assert "MLflow says that champion is version 3; the ledger says version 2" in result.stderr
     assert "ratchet models heal digits" in result.stderr
 
 

@@ -135,7 +135,7 @@ def test_somebody_who_claims_between_the_look_and_the_claim_wins():
     world.pipelines.list_unfinished = race  # type: ignore[method-assign] # stands between the look and the claim
     late = world.tick()
     assert (raced[0].outcome, late.outcome) == ("trigger", "skip")
-    assert "somebody else" in late.reason
+    assert "another process" in late.reason
     assert len(world.pipelines.list_runs()) == 1
 
 

@@ -54,9 +54,9 @@ def test_a_task_on_its_way():
             "30 of 200 labels, 120 more seen by the last run",
             id="left by a gate",
         ),
-        pytest.param({"num_resent": 4}, "re-sent  4 labels that were sent before", id="re-sent"),
-        pytest.param({"outcome": "error", "code": "error"}, "pending labels are not known", id="error"),
-        pytest.param({"code": "busy", "is_running": True}, "next     when the run under way has ended", id="busy"),
+        pytest.param({"num_resent": 4}, "re-sent  4 labels", id="re-sent"),
+        pytest.param({"outcome": "error", "code": "error"}, "pending labels are unknown", id="error"),
+        pytest.param({"code": "busy", "is_running": True}, "next     when the run in flight has ended", id="busy"),
         pytest.param(
             {"code": "closed_hours", "not_before": NOON + timedelta(hours=9)},
             "next     at 2026-05-04 21:00:00 UTC by time alone",

@@ -161,7 +161,7 @@ def test_a_run_that_did_not_fail_is_never_made_up_for(state):
 @pytest.mark.parametrize(
     ("num_labels", "last", "again", "action", "said"),
     [
-        pytest.param(1, None, False, Trigger, "by a person", id="any-new-label-will-do"),
+        pytest.param(1, None, False, Trigger, "by hand", id="any-new-label-will-do"),
         pytest.param(0, None, False, Skip, "ratchet labels push", id="nothing-new"),
         pytest.param(0, None, True, Trigger, "again", id="nothing-new-but-again"),
         pytest.param(200, last_run("FAILED"), False, Skip, "--again", id="same-labels-twice-by-accident"),

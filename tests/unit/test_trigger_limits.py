@@ -270,7 +270,7 @@ def test_a_person_goes_past_limits_and_is_told_which(fields, given, overrides):
     assert isinstance(asked, Trigger), asked.reason
     assert asked.code == "by_hand"
     assert asked.overrides == overrides
-    assert ("past the limits of the policy: " in asked.reason) == bool(overrides)
+    assert ("overriding the limits of the policy: " in asked.reason) == bool(overrides)
 
 
 @pytest.mark.parametrize(

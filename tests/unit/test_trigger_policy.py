@@ -69,8 +69,8 @@ def plan(pending: Backlog, fields: dict[str, Any], *signals: Signal, last: LastR
         pytest.param({"max_age_labels_min": 5}, "max_age_labels_min needs max_age_s", id="labels-without-age"),
         pytest.param({"hours": {"open": []}}, "at least 1 item", id="no-window"),
         pytest.param({"hours": {"open": [{"from": "08:00", "to": "08:00"}]}}, "never opens", id="empty-window"),
-        pytest.param({"when": {"signal": "drift"}}, "can hold with no new label at all", id="tree-on-a-signal-alone"),
-        pytest.param({"when": {"max_age_s": 60}}, "can hold with no new label at all", id="tree-on-age-alone"),
+        pytest.param({"when": {"signal": "drift"}}, "can start a run without new labels", id="tree-on-a-signal-alone"),
+        pytest.param({"when": {"max_age_s": 60}}, "can start a run without new labels", id="tree-on-age-alone"),
         pytest.param(
             {"when": {"any": [{"threshold": 9}, {"signal": "drift"}]}},
             "can hold with no new label",

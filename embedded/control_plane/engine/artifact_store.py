@@ -103,7 +103,7 @@ class ArtifactStore:
                 f"{uri}: {code}: {error}. Check the address, and the credentials in secret {_SECRET}."
             ) from None
         except urllib3.exceptions.HTTPError as error:
-            raise Unavailable(f"{uri}: {error}. Is the object store up?") from None
+            raise Unavailable(f"{uri}: {error}. Check that the object store is up: `ratchet status`.") from None
 
     def _connected(self) -> Minio:
         endpoint = self._read("RATCHET_S3_ENDPOINT")
@@ -126,7 +126,7 @@ class ArtifactStore:
             return (self._secret / key).read_text().strip()
         except FileNotFoundError:
             raise Unavailable(
-                f"Secret {_SECRET!r} has no key {key}, so there is no way to S3. Write it to {self._secret / key}."
+                f"Secret {_SECRET!r} has no key {key}, so S3 cannot be reached. Write it to {self._secret / key}."
             ) from None
 
 

@@ -66,7 +66,7 @@ def notes_of(container: Container, kubernetes: KubernetesExecutor) -> Iterable[s
     notes = [f"{note}."] if (note := image_note(container.image)) else []
     notes += [f"{name} has no meaning on one machine: ignored." for name in names]
     if _has_cpu_limit(container.resources):
-        notes.append("the CPU limit counts when tasks are scheduled; a running task is not slowed down.")
+        notes.append("the CPU limit is used for scheduling only; a running task is not slowed down.")
     notes += [f"emptyDir {m.volume_name!r}: its size limit is not enforced." for m in _limited(kubernetes)]
     return notes
 

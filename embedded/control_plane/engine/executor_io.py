@@ -138,7 +138,7 @@ def _object_in(text: str) -> dict[str, Any]:
 def _from_file(path: Path, definition: ParameterDefinition, *, key: str) -> Any:
     if not path.is_file():
         raise DataRejected(
-            f"output {key!r}: the task ended well but did not write it. Return a value for it, or write it to {path}."
+            f"output {key!r}: the task succeeded but did not write it. Return a value for it, or write it to {path}."
         )
     try:
         return parse_text(path.read_text(), definition.parameter_type)

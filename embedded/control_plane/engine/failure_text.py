@@ -56,7 +56,7 @@ def describe_failure(code: int, log: str, *, product_dirs: Sequence[str] = PRODU
         after = last_words_of(_after(trace, log)) if trace is traces[-1] else ""
         return _shortened(f"{words}; the last line of its log is: {after}" if after else words)
     said = last_words_of(log)
-    last = f"the last line of its log is: {said}" if said else "its log has no line that says why"
+    last = f"the last line of its log is: {said}" if said else "its log gives no reason"
     if code in _CODES_WITH_WORDS and said:
         return f"exit code {code}: {said}"
     return f"exit code {code}, without a Python exception; {last}"

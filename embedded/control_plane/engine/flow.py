@@ -83,14 +83,12 @@ def _check_hooks(dag: Dag) -> None:
         if awaited := sorted(other for other in task.upstream if dag.tasks[other].is_hook):
             raise DataRejected(
                 f"task {name} waits for {awaited[0]}, which is an exit task or ignores failures: a cluster runs such a "
-                "task beside the pipeline, and nothing can wait for it."
+                "task beside the pipeline, and no task can wait for it."
             )
         if not task.is_hook:
             continue
         if not task.upstream:
-            raise DataRejected(
-                f"task {name} ignores failures of tasks before it, but there are none: it would not run."
-            )
+            raise DataRejected(f"task {name} ignores failures of earlier tasks, but it has none: it would not run.")
         for guarded in sorted(task.upstream):
             if guarded in hook_of:
                 raise DataRejected(

@@ -19,7 +19,7 @@ def image_note(image: str, *, ours: str = _OURS) -> str:
     match = _PYTHON.fullmatch(image)
     if not image or image.startswith(DEED_OF_CLUSTER) or (match and match[1] == ours):
         return ""
-    return f"image {image} is not run here: the command runs on this machine, with Python {ours} and its packages"
+    return f"image {image} is not used here: the command runs on this machine, with Python {ours} and its packages"
 
 
 def with_image(message: str, note: str) -> str:

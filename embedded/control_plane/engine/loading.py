@@ -30,7 +30,7 @@ def parse_upload(raw: bytes) -> dict[str, Any]:
     try:
         documents = [document for document in yaml.load_all(raw, Loader=_YAML_LOADER) if document]
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise DataRejected(f"The file is not YAML: {error}. Upload what kfp's compiler wrote.") from None
+        raise DataRejected(f"The file is not YAML: {error}. Upload the output of kfp's compiler.") from None
     if not documents or len(documents) > 2 or not all(isinstance(document, dict) for document in documents):
         raise DataRejected(
             f"The file holds {len(documents)} YAML documents; expected a compiled pipeline, "

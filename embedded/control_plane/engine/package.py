@@ -24,7 +24,7 @@ def unpacked(raw: bytes, *, bytes_max: int) -> bytes:
         return _from_zip(raw, bytes_max) if raw.startswith(_ZIP) else _from_tarball(raw, bytes_max)
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
         kind = "zip file" if raw.startswith(_ZIP) else "tar.gz file"
-        raise DataRejected(f"The file is not a {kind} that can be read: {error}. Pack {_WANTED} anew.") from None
+        raise DataRejected(f"The file is not a {kind} that can be read: {error}. Pack {_WANTED} again.") from None
 
 
 def _from_zip(raw: bytes, bytes_max: int) -> bytes:

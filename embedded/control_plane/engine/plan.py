@@ -100,7 +100,7 @@ def _decide_task(
         return TERMINATED if is_canceling else f"{', '.join(upstream)}, after which it runs, never ran"
     for name, state in upstream.items():
         if state is not None and state is not TaskState.SUCCEEDED:
-            return f"{name}, which it waits for, is {state.value}"
+            return f"{name}, an upstream task, is {state.value}"
     return True
 
 

@@ -32,13 +32,13 @@ class Room:
     def wait(self, error: Exception, *, is_stopping: Callable[[], bool]) -> None:
         """Until what failed works again, or the engine stops."""
         what = "the disk is full" if is_out_of_room(error) else "its database cannot be written"
-        self.problem = f"{what} ({error}): no task runs until there is room in {self._data_dir}. Free some."
+        self.problem = f"{what} ({error}): no task runs until {self._data_dir} has space. Free some."
         log.error("the pipeline engine pauses: %s", self.problem)
         while not is_stopping():
             time.sleep(self._poll_s)
             if self._has_room():
                 self.problem = ""
-                log.info("the pipeline engine goes on")
+                log.info("the pipeline engine continues")
                 return
 
     def _has_room(self) -> bool:

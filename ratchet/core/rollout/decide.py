@@ -7,6 +7,7 @@ never promote and never condemn; no traffic never condemns, and promotes only wh
 
 from ratchet.core.rollout.judge import Action, Decision, Progress
 from ratchet.core.rollout.measure import Evidence, Harm, Interval, TestValue
+from ratchet.core.rollout.odds import evidence_words
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.waiting import check_dark, check_held, check_silence
 from ratchet.core.verdict import Reason
@@ -115,7 +116,8 @@ def _condemning(evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, ...]
         value=round(evidence.accuracy_harm, 6),
         limit=policy.accuracy_margin,
         passed=False,
-        text=f"wrong answers: canary at least {evidence.accuracy_harm:.2%} more, margin {policy.accuracy_margin:.2%}",
+        text=f"wrong answers: the canary has at least {evidence.accuracy_harm:.2%} more; "
+        f"margin {policy.accuracy_margin:.2%}",
     )
     return (*gross, *votes, wrong)
 
@@ -163,14 +165,14 @@ def _cleared(progress: Progress, policy: RolloutPolicy) -> tuple[Reason, ...]:
         value=progress.num_returns,
         limit=policy.returns_max,
         passed=progress.num_returns < policy.returns_max,
-        text=f"came back {progress.num_returns} times, at most {policy.returns_max}",
+        text=f"the canary returned {progress.num_returns} times; limit {policy.returns_max}",
     )
     waited = Reason(
         check="withdrawn_s",
         value=round(withdrawn_s, 3),
         limit=policy.burst_s,
         passed=withdrawn_s >= policy.burst_s,
-        text=f"withdrawn for {withdrawn_s:.1f} s, at least {policy.burst_s:g} s",
+        text=f"withdrawn for {withdrawn_s:.1f} s; {policy.burst_s:g} s are needed before it returns",
     )
     return returns, waited
 
@@ -179,7 +181,7 @@ def _asked(progress: Progress, policy: RolloutPolicy) -> tuple[Reason, ...]:
     """What people have a say in: a pause, and approvals."""
     reasons = []
     if progress.orders.is_paused:
-        text = "paused by a person: no step until `ratchet rollout resume`"
+        text = "a person paused the rollout; `ratchet rollout resume` continues it"
         reasons.append(Reason(check="paused", value="paused", limit="resumed", passed=False, text=text))
     weight_pct, approved_pct = next_weight_pct(progress, policy), progress.orders.approved_pct
     if weight_pct in policy.approval_at_pct:
@@ -189,7 +191,7 @@ def _asked(progress: Progress, policy: RolloutPolicy) -> tuple[Reason, ...]:
                 value=approved_pct,
                 limit=weight_pct,
                 passed=approved_pct >= weight_pct,
-                text=f"approved up to {approved_pct} %, {weight_pct} % needs `ratchet rollout approve`",
+                text=f"approved up to {approved_pct} %; {weight_pct} % requires `ratchet rollout approve`",
             )
         )
     return tuple(reasons)
@@ -204,7 +206,7 @@ def _is_answered(progress: Progress) -> bool:
 
 
 def _answered(progress: Progress) -> Reason:
-    text = f"a person approved {progress.orders.approved_pct} % when the evidence did not suffice"
+    text = f"a person approved {progress.orders.approved_pct} % although the evidence was insufficient"
     return Reason(check="approval", value=progress.orders.approved_pct, limit=100, passed=True, text=text)
 
 
@@ -216,7 +218,7 @@ def _waited(progress: Progress, policy: RolloutPolicy) -> Reason:
         value=round(waited_s, 3),
         limit=policy.ask_s_max,
         passed=waited_s < policy.ask_s_max,
-        text=f"waiting for a person for {waited_s:.1f} s, limit {policy.ask_s_max:g} s",
+        text=f"waiting for approval for {waited_s:.1f} s, limit {policy.ask_s_max:g} s",
     )
 
 
@@ -241,7 +243,7 @@ def _harmless(harm: Harm) -> Reason:
         limit=harm.margin,
         passed=harm.upper < harm.margin,
         text=f"{harm.metric}: canary {_counted(harm.canary)}, stable {_counted(harm.stable)}; "
-        f"at most {harm.upper:.2%} more, margin {harm.margin:.2%}",
+        f"the canary has at most {harm.upper:.2%} more; margin {harm.margin:.2%}",
     )
 
 
@@ -252,7 +254,7 @@ def _gross(harm: Harm) -> Reason:
         limit=harm.gross_limit,
         passed=False,
         text=f"{harm.metric}: canary {_counted(harm.canary)}, stable {_counted(harm.stable)}; "
-        f"at least {harm.gross:.2%} more, and over {harm.gross_limit:.2%} no burst explains",
+        f"the canary has at least {harm.gross:.2%} more; a burst explains at most {harm.gross_limit:.2%}",
     )
 
 
@@ -267,32 +269,27 @@ def _test_reason(check: str, test: TestValue, text: str) -> Reason:
         value=round(test.log_e, 6),
         limit=round(test.limit, 6),
         passed=not test.is_over,
-        text=f"{text}; evidence ({test.name}) e^{test.log_e:.2f}, speaks at e^{test.limit:.2f}",
+        text=f"{text}; {evidence_words(test)}",
     )
-
-
-def _claim(check: str, test: TestValue, text: str, *, seen: str) -> Reason:
-    """A test whose text says what it would prove, after what was seen: nothing, perhaps, where nothing is logged."""
-    return _test_reason(check, test, f"{seen}: {'' if test.is_over else 'not shown that '}{text}")
 
 
 def _accuracy(progress: Progress, evidence: Evidence) -> Reason:
     total = progress.quality.total
     seen = f"wrong answers: canary {total.canary_known - total.canary_right} of {total.canary_known}"
     seen += f", stable {total.stable_known - total.stable_right} of {total.stable_known}"
-    return _claim("accuracy", evidence.accuracy, "the canary answers wrongly more often", seen=seen)
+    return _test_reason("accuracy", evidence.accuracy, seen)
 
 
 def _agreement(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, Reason]:
     limit, total = policy.disagreement_max, progress.quality.total
     seen = f"{total.num_compared - total.num_agreed} of {total.num_compared} answers to the same requests differ"
-    answers = _claim("agreement", evidence.disagreement, f"more than {limit:.0%} do", seen=seen)
+    answers = _test_reason("agreement", evidence.disagreement, f"{seen}, limit {limit:.0%}")
     scores = Reason(
         check="score_shift",
         value=round(evidence.score_shift, 6),
         limit=policy.score_shift_max,
         passed=evidence.score_shift <= policy.score_shift_max,
-        text=f"scores: distributions at least {evidence.score_shift:.1%} apart, limit {policy.score_shift_max:.1%}",
+        text=f"scores: distributions differ by at least {evidence.score_shift:.1%}; limit {policy.score_shift_max:.1%}",
     )
     return answers, scores
 
@@ -306,7 +303,7 @@ def _agreement_needed(progress: Progress, evidence: Evidence, policy: RolloutPol
         return agreement
     weight_pct, approved_pct = next_weight_pct(progress, policy), progress.orders.approved_pct
     is_approved = approved_pct >= weight_pct
-    said = f"approved up to {approved_pct} %" if is_approved else f"{weight_pct} % needs `ratchet rollout approve`"
+    said = f"approved up to {approved_pct} %" if is_approved else f"{weight_pct} % requires `ratchet rollout approve`"
     return tuple(
         reason if reason.passed else reason.model_copy(update={"passed": is_approved, "text": f"{reason.text}; {said}"})
         for reason in agreement
@@ -321,14 +318,14 @@ def _traffic(progress: Progress, policy: RolloutPolicy) -> tuple[Reason, Reason]
             value=num_canary,
             limit=policy.min_requests,
             passed=num_canary >= policy.min_requests,
-            text=f"{num_canary} canary requests at {progress.weight_pct} %, at least {policy.min_requests} needed",
+            text=f"{num_canary} canary requests at {progress.weight_pct} %; {policy.min_requests} are needed",
         ),
         Reason(
             check="stable_requests",
             value=num_stable,
             limit=policy.min_requests,
             passed=num_stable >= policy.min_requests,
-            text=f"{num_stable} stable requests to compare with, at least {policy.min_requests} needed",
+            text=f"{num_stable} stable requests to compare with; {policy.min_requests} are needed",
         ),
     )
 
@@ -336,9 +333,7 @@ def _traffic(progress: Progress, policy: RolloutPolicy) -> tuple[Reason, Reason]
 def _share_text(progress: Progress) -> str:
     canary, stable = progress.recent.canary.num_requests, progress.recent.stable.num_requests
     share = canary / max(canary + stable, 1)
-    return (
-        f"the canary has {share:.1%} of {canary + stable} requests, routed {progress.weight_pct} % (gateway, not model)"
-    )
+    return f"the canary got {share:.1%} of {canary + stable} requests; the gateway should send {progress.weight_pct} %"
 
 
 def _ready(unready_s: float, limit_s: float) -> Reason:

@@ -5,10 +5,12 @@ from itertools import pairwise
 
 from ratchet.core.rollout.history import History, JudgedLook
 from ratchet.core.rollout.judge import Action
+from ratchet.core.rollout.odds import odds_words
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _WIDTH_MIN = 40
 _LABEL = 18
+_ODDS = 13
 _LETTER = {
     Action.ADVANCE: "↑",
     Action.WITHDRAW: "↓",
@@ -23,17 +25,17 @@ _LETTER = {
 def render_terminal(history: History, *, width: int = 80) -> str:
     """A few lines at most `width` wide: weight, test by test how near it is to its limit, and what was decided.
 
-    A bar is full when the test speaks. Each column is a span of looks, and shows the most that happened in it.
+    A bar is full when the test decides. Each column is a span of looks, and shows the most that happened in it.
     """
     if not history.looks:
         return "no look yet\n"
-    columns = _columns_of(history.looks, max(width, _WIDTH_MIN) - _LABEL - 8)
+    columns = _columns_of(history.looks, max(width, _WIDTH_MIN) - _LABEL - _ODDS)
     last = history.looks[-1]
     names = [test.name for test in last.evidence.tests]
     rows = [_row("weight", columns, lambda look: look.weight_pct / 100, f"{last.weight_pct} %")]
     for index, name in enumerate(names):
         test = last.evidence.tests[index]
-        rows.append(_row(name, columns, _nearness_of(index), f"e^{test.log_e:.1f}"))
+        rows.append(_row(name, columns, _nearness_of(index), odds_words(test.log_e)))
     marks = "".join(_mark_of(column) for column in columns)
     rows.append(f"{'decided':<{_LABEL}}{marks}")
     error, slow = last.evidence.error, last.evidence.slow

@@ -127,7 +127,7 @@ class RolloutPolicy(BaseModel):
         if not rises or self.weight_pct_steps[0] < 1 or self.weight_pct_steps[-1] != 100:
             raise ValueError("weight_pct_steps must rise strictly, from 1 or more to exactly 100")
         if not set(self.approval_at_pct) <= set(self.weight_pct_steps):
-            raise ValueError("approval_at_pct must name weights of weight_pct_steps: nobody could approve another")
+            raise ValueError("approval_at_pct may only name weights of weight_pct_steps")
         return self
 
     @model_validator(mode="after")

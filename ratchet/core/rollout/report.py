@@ -6,6 +6,7 @@ from html import escape
 from ratchet.core.rollout.history import History, JudgedLook
 from ratchet.core.rollout.judge import Action
 from ratchet.core.rollout.measure import Harm, Interval
+from ratchet.core.rollout.odds import odds_words
 from ratchet.core.rollout.picture import render_terminal
 from ratchet.core.verdict import Reason, Verdict
 
@@ -47,23 +48,22 @@ def _render_reasons(reasons: Sequence[Reason]) -> str:
         f"<td>{escape(reason.check.replace('_', ' '))}</td><td>{escape(reason.text)}</td></tr>"
         for reason in reasons
     )
-    return f"<h2>Why</h2><table><tr><th></th><th>check</th><th>seen and allowed</th></tr>{rows}</table>"
+    return f"<h2>Why</h2><table><tr><th></th><th>check</th><th>value and limit</th></tr>{rows}</table>"
 
 
 def _render_charts(history: History) -> Sequence[str]:
     if not history.looks:
-        return ("<p>No look was taken: the canary had no traffic in this run.</p>",)
+        return ("<p>The judge took no look: the canary had no traffic in this run.</p>",)
     limits = history.limits
     slow_title = f"Slow requests (over {limits.slow_ms:g} ms)" if limits else "Slow requests (limit not known yet)"
     return (
         _render_evidence(history.looks),
-        '<p class="legend">How near each test is to its limit: 0 % is no evidence, 100 % speaks. Natural logarithm of '
-        "a gambler&#39;s wealth over the logarithm at which he is believed; valid at every look at once. Grey: the "
-        "canary&#39;s weight, 0 to 100 %.</p>",
+        '<p class="legend">How near each test is to its limit: 0 % is no evidence, 100 % decides. The logarithm of the '
+        "evidence over the logarithm of its limit, valid at every look. Grey: the canary&#39;s weight, 0 to 100 %.</p>",
         _render_chart("Errors", history.looks, lambda look: look.evidence.error),
         _render_chart(slow_title, history.looks, lambda look: look.evidence.slow),
-        '<p class="legend">Line: share of requests so far, anew since a withdrawal. Band: the range that the counts '
-        "leave it, valid at every look at once. Orange: canary. Blue: stable.</p>",
+        '<p class="legend">Line: share of requests, counted again from zero after a withdrawal. Band: the range that '
+        "the counts allow, valid at every look. Orange: canary. Blue: stable.</p>",
         _render_moves(history.looks),
     )
 
@@ -78,8 +78,8 @@ def _render_evidence(looks: Sequence[JudgedLook]) -> str:
         points = " ".join(f"{x:.1f},{_y(max(value, 0), 1.0):.1f}" for x, value in zip(xs, values, strict=True))
         lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
         legend.append(
-            f'<span style="color:{colour}">{escape(test.name)}: e<sup>{test.log_e:.1f}</sup>, '
-            f"speaks at e<sup>{test.limit:.1f}</sup></span>"
+            f'<span style="color:{colour}">{escape(test.name)}: {odds_words(test.log_e)}, '
+            f"limit {odds_words(test.limit)}</span>"
         )
     return (
         f'<h2>Evidence</h2><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Evidence over time">'

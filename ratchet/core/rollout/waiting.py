@@ -26,9 +26,9 @@ def check_dark(progress: Progress, policy: RolloutPolicy) -> Reason:
     waited_s = progress.now_s - progress.step_began_s
     cannot_mirror = num == 0 and num_stable >= policy.mirror_requests_min and waited_s >= policy.mirror_s_max
     is_over = waited_s >= policy.dark_s_max and num_stable > 0
-    text = f"{num} mirrored requests, {policy.dark_requests} wanted, {_dark_wait(waited_s, num_stable, policy)}"
+    text = f"{num} mirrored requests, {policy.dark_requests} needed, {_dark_wait(waited_s, num_stable, policy)}"
     if cannot_mirror:
-        text += f"; stable had {num_stable}: nothing is mirrored here, so live requests are the first evidence"
+        text += f"; stable had {num_stable}: the gateway mirrors none, so live requests are the first evidence"
     return Reason(
         check="dark_requests",
         value=num,
@@ -66,9 +66,9 @@ def check_silence(progress: Progress, policy: RolloutPolicy) -> Reason:
 def _dark_wait(waited_s: float, num_stable: int, policy: RolloutPolicy) -> str:
     """Without requests to stable there is nothing to copy: that wait has another limit (`check_silence`)."""
     if num_stable == 0:
-        return "and stable had no request that could be copied"
+        return "but stable had no request to copy"
     if waited_s >= policy.dark_s_max:
-        return f"in the {policy.dark_s_max:g} s that it waits for them"
+        return f"within {policy.dark_s_max:g} s"
     return f"after {waited_s:.1f} of {policy.dark_s_max:g} s"
 
 

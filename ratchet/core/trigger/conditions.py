@@ -103,9 +103,11 @@ def _check_classes(minimum: int | Mapping[str, int], evidence: Evidence) -> Find
 def _check_age(max_age_s: float, evidence: Evidence, at: datetime) -> Finding:
     oldest_at = evidence.waiting.oldest_at
     if oldest_at is None or evidence.waiting.num_labels == 0:
-        return Finding(False, f"none waits {max_age_s:g} s")
+        return Finding(False, f"no label has waited {max_age_s:g} s")
     old_at = oldest_at + timedelta(seconds=max_age_s)
-    text = f"the oldest waits since {render_moment(oldest_at)}, limit {max_age_s:g} s ({render_moment(old_at)})"
+    text = (
+        f"the oldest label has waited since {render_moment(oldest_at)}, limit {max_age_s:g} s ({render_moment(old_at)})"
+    )
     return Finding(at >= old_at, text)
 
 

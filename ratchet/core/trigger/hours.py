@@ -43,7 +43,7 @@ def _parse_clock(value: Any) -> Any:
     match = _CLOCK.fullmatch(value.strip())
     minutes = int(match[1]) * 60 + int(match[2]) if match else -1
     if not 0 <= minutes <= _MINUTES_A_DAY:
-        raise ValueError(f"{value!r} is no time of day: write 'HH:MM' from '00:00' to '24:00'")
+        raise ValueError(f"{value!r} is not a time of day: write 'HH:MM' from '00:00' to '24:00'")
     return minutes
 
 

@@ -44,7 +44,7 @@ def check_limits(evidence: Evidence, at: datetime) -> list[Check]:
 
 def _check_code(evidence: Evidence) -> Check:
     problem = evidence.code.problem
-    text = f"the task's code cannot train: {problem}; `ratchet tasks check {evidence.task}` says more"
+    text = f"the task's code cannot train: {problem}; `ratchet tasks check {evidence.task}` shows details"
     known = "the task's code is not checked here" if not evidence.code.digest else "the task's code has no known fault"
     return Check(code="broken_task", passed=not problem, text=text if problem else known)
 
@@ -58,11 +58,11 @@ def _check_cause(evidence: Evidence) -> Check:
     is_edited = is_edited and evidence.code.digest != failed.end.code_digest
     newest = max(evidence.backlog.shard_keys, default="")
     if is_edited or newest > failed.trigger.newest_shard:
-        what = "the task's code has changed" if is_edited else "new labels came"
+        what = "the task's code has changed" if is_edited else "new labels arrived"
         return Check(code="needs_change", passed=True, text=f"{what} since run {failed.name} failed")
     text = (
-        f"run {failed.name} failed, and no retry mends that: {failed.end.summary or failed.end.error}. Correct it: a "
-        f"change of the task file, its code or a policy, or new labels start the next run; so does "
+        f"run {failed.name} failed, and a retry would fail again: {failed.end.summary or failed.end.error}. Correct "
+        f"it: a change of the task file, its code or a policy, or new labels start the next run; so does "
         f"`ratchet run retrain --task {evidence.task} --again`"
     )
     return Check(code="needs_change", passed=False, text=text)
@@ -75,7 +75,7 @@ def _check_failures(evidence: Evidence) -> Check:
         return Check(code="failed_too_often", passed=True, text=f"failed runs in a row: {number}, limit {limit}")
     text = (
         f"failed runs in a row: {failed.num_failed}, limit {limit}; the last is {failed.name}: "
-        f"see `ratchet runs list`, repair the cause, then `ratchet run retrain --task {evidence.task} --again`"
+        f"see `ratchet runs list`, correct the cause, then run `ratchet run retrain --task {evidence.task} --again`"
     )
     return Check(code="failed_too_often", passed=False, text=text)
 
@@ -89,7 +89,7 @@ def _check_retry_wait(evidence: Evidence, at: datetime) -> Check:
     due_at = failed.end.at + timedelta(seconds=wait_s)
     text = (
         f"run {failed.name} failed, {failed.num_failed} in a row of {policy.failed_attempts_max} allowed; "
-        f"next attempt {wait_s:g} s later"
+        f"next attempt after {wait_s:g} s"
     )
     return _wait("retry_wait", text, due_at, at=at, zone=policy.time_zone)
 
@@ -100,7 +100,7 @@ def _check_cooldown(evidence: Evidence, at: datetime) -> Check:
         ends.append(evidence.last.end.at)
     cooldown_s = evidence.policy.cooldown_s
     if not ends or not cooldown_s:
-        return Check(code="cooldown", passed=True, text=f"cooldown {cooldown_s:g} s, none to wait for")
+        return Check(code="cooldown", passed=True, text=f"cooldown {cooldown_s:g} s, no earlier run")
     text = f"the last run ended {render_moment(max(ends))}, cooldown {cooldown_s:g} s"
     over_at = max(ends) + timedelta(seconds=cooldown_s)
     return _wait("cooldown", text, over_at, at=at, zone=evidence.policy.time_zone)
@@ -161,7 +161,9 @@ def _check_hours(evidence: Evidence, at: datetime) -> Check:
     if is_open(hours, at, time_zone=zone):
         return Check(code="closed_hours", passed=True, text=f"open {hours} {zone}")
     opens_at = next_opening(hours, at, time_zone=zone)
-    opens = f"not before {render_moment(opens_at, time_zone=zone)}" if opens_at else "not within two weeks"
+    opens = (
+        f"not before {render_moment(opens_at, time_zone=zone)}" if opens_at else "and does not open within two weeks"
+    )
     return Check(code="closed_hours", passed=False, text=f"closed: open {hours} {zone}, {opens}", not_before=opens_at)
 
 
@@ -180,10 +182,10 @@ def _check_rivals(evidence: Evidence) -> Check:
     num_free = (limit or 0) - sum(rival.is_running for rival in evidence.others)
     ahead = sorted(_ahead(evidence), key=lambda rival: (-rival.priority, rival.task))
     if limit is None or num_free <= 0 or len(ahead) < num_free:
-        return Check(code="yields", passed=True, text=f"tasks that go first: {len(ahead)}")
+        return Check(code="yields", passed=True, text=f"{len(ahead)} tasks go first")
     names = ", ".join(f"{rival.task} (priority {rival.priority})" for rival in ahead)
     text = (
-        f"{num_free} of {limit} slots of all tasks free, first come {names}; "
+        f"{num_free} of {limit} slots of all tasks free; {names} come first; "
         f"{evidence.task} has priority {evidence.policy.priority}"
     )
     return Check(code="yields", passed=False, text=text)

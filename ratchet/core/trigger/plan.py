@@ -146,9 +146,9 @@ def plan_request(
     if refusal := _refuse_request(evidence, again=again):
         return refusal
     past = [] if policy is None or now is None else [each for each in check_limits(evidence, now) if not each.passed]
-    reason = f"asked for{' again' if again else ''} by a person, with {describe(backlog)}"
+    reason = f"started{' again' if again else ''} by hand, with {describe(backlog)}"
     if past:
-        reason = f"{reason}; past the limits of the policy: {'; '.join(check.text for check in past)}"
+        reason = f"{reason}; overriding the limits of the policy: {'; '.join(check.text for check in past)}"
     overrides = tuple(dict.fromkeys(check.code for check in past))
     return _trigger(evidence, code="by_hand", reason=reason, overrides=overrides)
 
@@ -207,11 +207,11 @@ def _refuse_request(evidence: Evidence, *, again: bool) -> Skip | None:
         return None
     if backlog.num_labels == 0:
         next_step = f"Push some (`ratchet labels push FILE --task {evidence.task}`), "
-        next_step += "or train once more on what is there with --again."
+        next_step += "or train again on the existing labels with --again."
         return Skip(code="short", reason=f"{describe(backlog)}: nothing to train on. {next_step}")
     if last is not None and last.end is not None and waiting_of(backlog, last).num_labels == 0:
         ended = f"run {last.name} ended {last.end.state} on these same {backlog.num_labels} labels"
-        return Skip(code="seen", reason=f"{ended}. Run it once more with --again.")
+        return Skip(code="seen", reason=f"{ended}. Start another run with --again.")
     return None
 
 

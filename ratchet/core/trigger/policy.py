@@ -141,7 +141,7 @@ class TriggerPolicy(BaseModel):
     def _check_needs_labels(cls, when: Condition | None) -> Condition | None:
         if when is not None and not when.needs_labels:
             raise ValueError(
-                "this tree can hold with no new label at all: next to each max_age_s and signal put a threshold, "
+                "this tree can start a run without new labels: next to each max_age_s and signal put a threshold, "
                 "labels_min or per_class_min, as in all: [{signal: drift}, {labels_min: 50}]"
             )
         return when

@@ -1,0 +1,83 @@
+"""What users read is plain technical English: phrases that they should not meet, in any text that reaches them.
+
+Texts that reach users: the pages, every string in the code that is no docstring (messages, reasons, help), and the
+docstrings of the command line, which are its help. The rule: subject first, active, present tense, the field's words.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("ratchet", "components", "pipelines", "sensors", "embedded", "demo")
+COMMANDS = ROOT / "ratchet" / "commands"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+INSTEAD = {
+    r"\bso many\b": "say the number, or `this many`",
+    r"\bto be had\b": "available",
+    r"\bfor ever\b": "permanently, forever",
+    r"\bwhoever\b": "the caller, the process that",
+    r"\bsomebody\b|\bnobody\b": "name the role: another process, a person, no labeler",
+    r"\blooks what\b|\blooks whether\b": "shows what, checks whether",
+    r"\bgoes back by itself\b|\bby itself\b|\bby themselves\b": "automatically",
+    r"\bas told\b": "as expected",
+    r"\bword is wanted\b|\bwants a\b|\bperson's word\b": "requires",
+    r"\bspeaks at\b|\be\^": "evidence N:1, M:1 is needed",
+    r"\bthere are none\b": "none exist",
+    r"\bhow it stands\b": "the state",
+    r"\bperhaps\b": "may, optional",
+    r"\bNo run: ": "say what prevents the run",
+    r"\banew\b": "again",
+    r"\bthat there is\b|\bthat there are\b": "existing",
+    r"\bfrom then on\b": "afterwards",
+    r"\bmiddling\b|\bnought\b|\bheld good\b": "plain words",
+}
+_ANY = re.compile("|".join(f"(?:{pattern})" for pattern in INSTEAD), re.IGNORECASE)
+
+
+def texts_of(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, text) of the strings of a module that users can meet."""
+    tree = ast.parse(path.read_text())
+    docstrings = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    }
+    helps = _help_texts(tree) if path.is_relative_to(COMMANDS) else set()
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and (id(node) not in docstrings or id(node) in helps)
+        ):
+            yield node.lineno, node.value
+
+
+def _help_texts(tree: ast.Module) -> set[int]:
+    """Docstrings of functions: typer prints those of commands."""
+    bodies = (
+        node.body[0] for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    )
+    return {id(first.value) for first in bodies if isinstance(first, ast.Expr)}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_page_is_plain_english(path):
+    met = [
+        f"line {number}: {found[0]!r}"
+        for number, line in enumerate(path.read_text().split("\n"), 1)
+        for found in _ANY.finditer(line)
+    ]
+    assert not met, met
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_message_is_plain_english(path):
+    met = [
+        f"line {line}: {found[0]!r} in {text[:120]!r}" for line, text in texts_of(path) for found in _ANY.finditer(text)
+    ]
+    assert not met, met
