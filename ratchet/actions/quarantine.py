@@ -92,7 +92,7 @@ def choose_by_key(
         named = [each for each in named if labeler in {"", each.record.place[1]}]
         if not named:
             of = f" of labeler {labeler!r}" if labeler else ""
-            raise NotFound(f"{key}{of} is not in quarantine. `ratchet labels quarantine list` shows what is.")
+            raise NotFound(f"{key}{of} is not in quarantine. `ratchet labels quarantine list` shows the quarantine.")
         chosen += named
     return chosen
 

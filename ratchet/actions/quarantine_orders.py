@@ -44,7 +44,7 @@ def put_order(
             return order
         except Conflict:
             continue
-    raise Conflict(f"Others order about the quarantine of {task!r} at this moment. Run the command again.")
+    raise Conflict(f"Another process orders about the quarantine of {task!r} at this moment. Run the command again.")
 
 
 def _fetch(objects: ObjectStore, uri: str) -> Order:
@@ -52,6 +52,6 @@ def _fetch(objects: ObjectStore, uri: str) -> Order:
         return Order.model_validate_json(objects.fetch(uri))
     except ValidationError as error:
         raise DataRejected(
-            f"{uri} is no order: {validation_text(error, whole='it')}. Orders are written once and never edited; "
+            f"{uri} is not an order: {validation_text(error, whole='it')}. Orders are written once and never edited; "
             "restore this object from its backup."
         ) from None

@@ -172,7 +172,7 @@ def _error_of(what: str, status: int, message: str, *, endpoint: str) -> Ratchet
     if status == 404:
         return NotFound(f"{what} is unknown to KFP at {endpoint} ({message}). `ratchet runs list` shows its runs.")
     if status == 409:
-        return Conflict(f"{said}. Another process was first: look at its result before you try again.")
+        return Conflict(f"{said}. another process came first: look at its result before you try again.")
     if status in {401, 403}:
         return SettingsError(f"{said}. Check RATCHET_KFP_ENDPOINT, RATCHET_KFP_TOKEN and the rights of this account.")
     if 400 <= status < 500:

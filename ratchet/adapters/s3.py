@@ -232,7 +232,7 @@ def _error_of(error: ClientError, *, uri: str, endpoint: str) -> RatchetError:
     if status == 404:
         return NotFound(f"{uri} does not exist.")
     if status in {409, 412}:
-        return Conflict(f"{uri} exists already: another process was first. Look at it before you try again.")
+        return Conflict(f"{uri} exists already: another process came first. Look at it before you try again.")
     if code == "InvalidAccessKeyId":
         return SettingsError(f"{endpoint} does not know the key in RATCHET_S3_ACCESS_KEY. {_DOCTOR}")
     if code == "SignatureDoesNotMatch":

@@ -20,9 +20,9 @@ KeysArgument = Annotated[
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="All that are in quarantine; discarded ones only by their key.")]
 LabelerOption = Annotated[str, typer.Option(help="Only the labels of this labeler.")]
-ReasonOption = Annotated[str, typer.Option(help="Why; it is kept with the order.")]
-DryOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+ReasonOption = Annotated[str, typer.Option(help="Why; the order records it.")]
+DryOption = Annotated[bool, typer.Option("--dry-run", help="Show the effect; change nothing.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 _SHOWN_PLACES_MAX = 10
 _WORDS = {
@@ -53,7 +53,7 @@ class How(NamedTuple):
 
 def add_to(labels: typer.Typer) -> None:
     """Add the commands of this group."""
-    app = typer.Typer(help="Labels that validate refused: see why, and decide.", no_args_is_help=True)
+    app = typer.Typer(help="Refused labels: show the reasons, and decide about them.", no_args_is_help=True)
     app.command("list")(list_)
     app.command("show")(show)
     app.command("rejudge")(rejudge)
@@ -64,10 +64,10 @@ def add_to(labels: typer.Typer) -> None:
 
 def list_(
     task: TaskOption,
-    whole: Annotated[bool, typer.Option("--whole", help="Also what was discarded, or accepted after all.")] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="Also discarded and later accepted labels.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """What is in quarantine, by shard and labeler, and why. No labeler means the whole shard.
+    """List the quarantine by shard and labeler, with reasons. No labeler means the whole shard.
 
     Example: ratchet labels quarantine list --task digits
     """
@@ -81,7 +81,7 @@ def list_(
 
 def show(key: Annotated[str, typer.Argument(help="Key of a shard, or its ULID.")], task: TaskOption,
          as_json: JsonFlag = False) -> None:  # fmt: skip
-    """One shard in quarantine: why, since which version, and who ordered what about it.
+    """Show one shard in quarantine: the reason, since which version, and the orders about it.
 
     Example: ratchet labels quarantine show 01KDW4ZJ80EXAMPLE0000000AB --task digits
     """
@@ -117,7 +117,7 @@ def rejudge(
     yes: YesOption = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Have labels judged again by the policy and the task of now: they wait for the next run like new ones.
+    """Judge labels again by the present policy and task: they wait for the next run like new ones.
 
     Example: ratchet labels quarantine rejudge --all --task digits --reason "limit was too strict"
     """
@@ -134,7 +134,7 @@ def release(
     yes: YesOption = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Take labels in whatever validate said of them: the next run does not judge them. A shard that cannot be read
+    """Accept labels without another judgement: the next run does not judge them. A shard that cannot be read
     cannot be released.
 
     Example: ratchet labels quarantine release KEY --task digits --labeler carl --reason "looked at by hand"
@@ -147,13 +147,13 @@ def discard(
     keys: KeysArgument = None,
     every: AllOption = False,
     labeler: LabelerOption = "",
-    undo: Annotated[bool, typer.Option("--undo", help="Take it back: into quarantine, as before.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Revert a discard: the labels return to quarantine.")] = False,
     reason: ReasonOption = "",
     dry_run: DryOption = False,
     yes: YesOption = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Leave labels out permanently, and out of the list. The shards stay in the bucket; `--undo` takes it back.
+    """Exclude labels permanently, and remove them from the list. The shards stay in the bucket; `--undo` reverts it.
 
     Example: ratchet labels quarantine discard KEY --task digits --reason "broken export"
     """
@@ -240,7 +240,7 @@ def _json_of(ordered: "Ordered", kind: str, *, is_dry: bool) -> dict[str, Any]:
 
 def _tell(ordered: "Ordered", kind: str, *, is_dry: bool) -> None:
     for (key, labeler), why in ordered.refusals[:_SHOWN_PLACES_MAX]:
-        stderr.print(f"left as it is: {_named(key, labeler)}: {why}", markup=False)
+        stderr.print(f"unchanged: {_named(key, labeler)}: {why}", markup=False)
     if len(ordered.refusals) > _SHOWN_PLACES_MAX:
         stderr.print(f"… and {len(ordered.refusals) - _SHOWN_PLACES_MAX} more", markup=False)
     if ordered.order is None:

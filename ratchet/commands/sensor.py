@@ -102,7 +102,7 @@ def tick(
 
 @sensor.command()
 def explain(task: TaskOption, as_json: JsonFlag = False) -> None:
-    """Show every gate between the labels of a task and a run, as of now. Starts no run.
+    """Show every gate between the labels of a task and a run. Starts no run.
 
     Example: ratchet sensor explain --task digits
     """

@@ -53,7 +53,7 @@ class ServedModel(Model):
             for _ in range(_NUM_WARM_UPS):
                 self._thread.submit(self._model.predict_proba, middle_BF).result()
         except Exception:
-            log.warning("%s: warming up failed; serving all the same", self.name, exc_info=True)
+            log.warning("%s: warming up failed; serving anyway", self.name, exc_info=True)
         self.ready = True
         return True
 

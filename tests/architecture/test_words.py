@@ -14,27 +14,36 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("ratchet", "components", "pipelines", "sensors", "embedded", "demo")
 COMMANDS = ROOT / "ratchet" / "commands"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "guide").glob("*.md"))]
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 INSTEAD = {
     r"\bso many\b": "say the number, or `this many`",
-    r"\bto be had\b": "available",
-    r"\bfor ever\b": "permanently, forever",
-    r"\bwhoever\b": "the caller, the process that",
+    r"\bto be had\b|\bcan be had\b": "available",
+    r"\bfor ever\b": "permanently",
+    r"\bwhoever\b|\bwhatever is\b": "the caller, the process that; anything that is",
     r"\bsomebody\b|\bnobody\b": "name the role: another process, a person, no labeler",
     r"\blooks what\b|\blooks whether\b": "shows what, checks whether",
-    r"\bgoes back by itself\b|\bby itself\b|\bby themselves\b": "automatically",
+    r"\bby (?:itself|themselves)\b": "automatically",
     r"\bas told\b": "as expected",
-    r"\bword is wanted\b|\bwants a\b|\bperson's word\b": "requires",
-    r"\bspeaks at\b|\be\^": "evidence N:1, M:1 is needed",
+    r"\bword is wanted\b|\bwants a\b|\bperson's word\b": "requires approval",
+    r"\bspeaks at\b|\be\^": "evidence N:1; M:1 is needed",
     r"\bthere are none\b": "none exist",
-    r"\bhow it stands\b": "the state",
+    r"\bhow it stands\b|\bgets? on\b|\bstands open\b": "the state; continues; is open",
     r"\bperhaps\b": "may, optional",
     r"\bNo run: ": "say what prevents the run",
     r"\banew\b": "again",
-    r"\bthat there is\b|\bthat there are\b": "existing",
+    r"\bthat there (?:is|are)\b|\bwhich there are\b": "existing",
     r"\bfrom then on\b": "afterwards",
     r"\bmiddling\b|\bnought\b|\bheld good\b": "plain words",
+    r"\bsays more\b|\bsay more\b": "shows details",
+    r"\bthe most: ": "the largest",
+    r"\bat the least\b": "at least",
+    r"\b(?:is|are|was) asked$|\bthe policy asks for\b": "needed: number and limit",
+    r"\bby the clock\b": "by a schedule",
+    r"\bin other hands\b|\bgood name\b|\bof the like\b|\ball the same\b": "plain words",
+    r"\bwas first\b": "came first",
+    r"\bno retry mends\b": "a retry fails again",
+    r"\bmore of it\b|\bof then\b|\bof now\b": "plain words",
 }
 _ANY = re.compile("|".join(f"(?:{pattern})" for pattern in INSTEAD), re.IGNORECASE)
 
@@ -58,7 +67,7 @@ def texts_of(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _help_texts(tree: ast.Module) -> set[int]:
-    """Docstrings of functions: typer prints those of commands."""
+    """Docstrings of public functions: typer prints those of commands."""
     bodies = (
         node.body[0] for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
     )

@@ -60,7 +60,7 @@ def test_apply_then_list_then_apply_again(catalog, file):
 
 
 def test_a_wrong_file_says_what_is_wrong(catalog, file):
-    with pytest.raises(PolicyError, match="is not there"):
+    with pytest.raises(PolicyError, match="does not exist"):
         schedule("apply")
     write(file, {**ENTRY, "cron": "0 3 * * *"})
     with pytest.raises(PolicyError, match="five fields"):

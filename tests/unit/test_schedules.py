@@ -224,7 +224,7 @@ def test_a_slot_that_comes_while_it_is_changed_is_not_doubled():
     settle(server, [want(cron="0 * * * * *")])
     server._call_s = 9.0
     reconciled = reconcile_schedules(server, [want(cron="0 * * * * *", parameters={"x": 1})], now=server.clock)
-    assert "made anew" in reconciled.applied[0].text and reconciled.retry_at is not None
+    assert "follows after it" in reconciled.applied[0].text and reconciled.retry_at is not None
     server._call_s = 0.05
     settle(server, [want(cron="0 * * * * *", parameters={"x": 1})])
     server.pass_time(100)

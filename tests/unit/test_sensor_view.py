@@ -81,7 +81,7 @@ def test_the_last_run():
 
 
 def test_what_is_from_the_log_says_so():
-    assert "the sensor does not answer now" in words_of({**row_of(), "is_live": False})
+    assert "the sensor does not answer" in words_of({**row_of(), "is_live": False})
 
 
 def test_an_entry_of_the_log():

@@ -73,7 +73,7 @@ def plan(pending: Backlog, fields: dict[str, Any], *signals: Signal, last: LastR
         pytest.param({"when": {"max_age_s": 60}}, "can start a run without new labels", id="tree-on-age-alone"),
         pytest.param(
             {"when": {"any": [{"threshold": 9}, {"signal": "drift"}]}},
-            "can hold with no new label",
+            "can start a run without new labels",
             id="one-branch-without-labels",
         ),
         pytest.param({"when": {}}, "found none", id="empty-condition"),
