@@ -73,7 +73,7 @@ async def _run(arguments: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Send digits to a gateway at a steady rate until SIGTERM.")
     parser.add_argument("--url", required=True, help="for example http://127.0.0.1:17000/v1/models/digits:predict")
-    parser.add_argument("--rate", type=float, default=80, help="requests a second")
+    parser.add_argument("--rate", type=float, default=80, help="requests per second")
     parser.add_argument("--out", type=Path, required=True, help="file that gets one JSON line a request")
     asyncio.run(_run(parser.parse_args()))
 

@@ -268,7 +268,7 @@ def serve_champion(
     trouble = trouble_of(files, champion) if is_running else ""
     if trouble:
         close_canary(services, clock, task=task)
-        text = f"version {champion.version} serves from the revision that runs and could not be started again: "
+        text = f"version {champion.version} serves from the revision that runs and cannot be started again: "
         f"{trouble}"
         logger.error("%s: %s", task, text)
         return text

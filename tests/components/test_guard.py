@@ -155,7 +155,7 @@ def test_two_guards_go_one_model_back(promoted: World):
 @pytest.mark.parametrize(
     ("guard_policy", "says"),
     [
-        pytest.param(GUARD.model_copy(update={"on_worse": "tell"}), "leaves it to a person", id="tell"),
+        pytest.param(GUARD.model_copy(update={"on_worse": "tell"}), "requires a person to decide", id="tell"),
         pytest.param(
             GUARD.model_copy(update={"roll_back_s_max": 60.0}), "the cause may be elsewhere", id="too-long-ago"
         ),

@@ -70,7 +70,7 @@ def test_one_labeler_alone_is_compared_with_what_was_accepted(room: Room) -> Non
     room.push(digit_labels(range(300)))
     first = room.validate(room.ingest()[0])
     assert first.verdict == "accepted"
-    assert "not judged by their neighbours" in " ".join(reason.text for reason in first.reasons)
+    assert "not compared with their neighbours" in " ".join(reason.text for reason in first.reasons)
     room.push(digit_labels(range(300, 600), labeler="bo"))
     assert room.validate(room.ingest()[0]).verdict == "accepted"
     thirds = [label for row in range(600, 800) for label in digit_labels([row], labeler="carl", num_wrong=row % 3 == 0)]

@@ -109,9 +109,11 @@ def test_an_artifact_is_downloaded_with_its_size_and_as_no_page_of_ours(world: t
 @pytest.mark.parametrize(
     ("query", "told"),
     [
-        pytest.param("task_id=make&output=link", "not in the folder", id="link-to-elsewhere"),
-        pytest.param("task_id=make&output=folder&file=../../../../../engine_id", "not in the folder", id="dots"),
-        pytest.param("task_id=make&output=folder&file=/etc/passwd", "not in the folder", id="absolute"),
+        pytest.param("task_id=make&output=link", "outside the artifacts folder", id="link-to-elsewhere"),
+        pytest.param(
+            "task_id=make&output=folder&file=../../../../../engine_id", "outside the artifacts folder", id="dots"
+        ),
+        pytest.param("task_id=make&output=folder&file=/etc/passwd", "outside the artifacts folder", id="absolute"),
         pytest.param("task_id=make&output=page&index=7", "no artifact", id="index-that-is-none"),
         pytest.param("task_id=nobody&output=page", "no task", id="task-that-is-none"),
     ],

@@ -33,7 +33,7 @@ def test_status_names_every_endpoint_and_server(stack: Settings) -> None:
 def test_up_again_says_that_it_is_up(stack: Settings) -> None:
     run = ratchet("up", state_dir=stack.state_dir)
     assert run.returncode == 0
-    assert "up already" in run.stderr
+    assert "already up" in run.stderr
     assert stack.gateway_endpoint in run.stdout
 
 
@@ -84,7 +84,7 @@ def test_logs_of_one_server_and_of_none(stack: Settings) -> None:
     [
         pytest.param("status", 1, "not running; start it with `ratchet up`", id="status"),
         pytest.param("down", 0, "Not running.", id="down"),
-        pytest.param("logs", 7, "They appear with `ratchet up`", id="logs"),
+        pytest.param("logs", 7, "`ratchet up` creates them", id="logs"),
     ],
 )
 def test_without_a_stack_each_command_says_what_to_do(tmp_path: Path, command: str, code: int, said: str) -> None:

@@ -27,7 +27,7 @@ class FakeDatasetStore:
         except KeyError:
             raise NotFound(f"{shard.path} is not there.") from None
         if digest_of_bytes(data) != shard.sha256:
-            raise DataRejected(f"{shard.path} is not what its manifest says.")
+            raise DataRejected(f"{shard.path} differs from its manifest.")
         return data
 
     def commit_version(self, manifest: Manifest, new_shards: Mapping[str, bytes]) -> None:

@@ -63,7 +63,7 @@ class FakeObjectStore:
         root = f"{uri.rstrip('/')}/"
         names = [check_relative_name(found.removeprefix(root), where=uri) for found in self.list_uris(root)]
         if not names:
-            raise NotFound(f"{uri} holds nothing.")
+            raise NotFound(f"{uri} is empty or does not exist.")
         for name in names:
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             (path / name).write_bytes(self.fetch(root + name))

@@ -175,7 +175,7 @@ def test_leniency_is_asked_for(pipeline: Any, path: Any, expected: Any) -> None:
         pytest.param(constructs.run_placeholder_in_text, "inside a longer text", id="placeholder-in-text"),
         pytest.param(constructs.f_string_into_a_group, "hands on unfilled", id="f-string-into-a-group"),
         pytest.param(constructs.two_hooks_on_one_task, "runs only the last", id="two-hooks"),
-        pytest.param(constructs.waits_for_a_hook, "nothing can wait for it", id="waits-for-a-hook"),
+        pytest.param(constructs.waits_for_a_hook, "no task can wait for it", id="waits-for-a-hook"),
     ],
 )
 def test_what_a_cluster_would_do_in_silence_is_refused(pipeline: Any, told: Any) -> None:

@@ -83,7 +83,7 @@ def test_a_lost_file_is_known_before_it_is_needed(objects: FakeObjectStore, cham
 
 
 def test_a_lost_model_is_known_before_it_is_needed(champion: ModelRef) -> None:
-    assert "holds nothing" in proof_of(FakeObjectStore()).prove(champion).text
+    assert "is empty or does not exist" in proof_of(FakeObjectStore()).prove(champion).text
 
 
 def test_what_the_server_says_is_the_reason(objects: FakeObjectStore, champion: ModelRef) -> None:
