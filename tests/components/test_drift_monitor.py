@@ -169,4 +169,4 @@ def test_a_champion_whose_evaluation_nobody_knows_is_not_accused(production: Pro
     production.ask(range(1, 81, 2))
     production.tell(range(1, 81, 2), num_wrong=40)
     _, signals, _ = production.look()
-    assert not signals["serving_quality"].is_bad and "is not known" in signals["serving_quality"].text
+    assert not signals["serving_quality"].is_bad and "is unknown" in signals["serving_quality"].text
