@@ -87,7 +87,7 @@ def test_revisions_serve_again_after_the_control_plane_was_killed(world):
     ("behaviour", "expected"),
     [
         pytest.param({"exit": 3}, "the weights are for another network", id="the-server-stops-at-once"),
-        pytest.param(None, "there is nothing", id="nothing-at-the-uri"),
+        pytest.param(None, "the folder is empty or missing", id="nothing-at-the-uri"),
     ],
 )
 def test_a_revision_that_cannot_start_says_why_and_gets_no_traffic(world, request, behaviour, expected):

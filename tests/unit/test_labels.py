@@ -172,7 +172,7 @@ class TestCommands:
         ("text", "reason"),
         [
             pytest.param("", "no labels in it", id="empty"),
-            pytest.param(None, "is not there", id="missing"),
+            pytest.param(None, "does not exist", id="missing"),
             pytest.param(json.dumps(LINE), "line 1: `label` must be one of", id="other-task"),
         ],
     )
