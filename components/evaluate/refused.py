@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from ratchet.core.errors import RatchetError
+from ratchet.core.outcome import step_after_refused_model
 from ratchet.core.ports import Registry
 from ratchet.core.verdict import Verdict
 
@@ -19,7 +20,7 @@ def note_refused(registry: Registry, verdict: Verdict, metrics: Mapping[str, flo
         "verdict": verdict.verdict,
         "gate": verdict.kind,
         "reasons": verdict.summary(),
-        "next_step": f"push more or better labels, or `ratchet run retrain --task {task} --again`",
+        "next_step": step_after_refused_model(task),
         "run_id": run_id,
         **{name: str(value) for name, value in verdict.inputs.items() if value},
     }

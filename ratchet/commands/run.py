@@ -90,7 +90,9 @@ def show_started(started: dict[str, Any], *, wait: bool, timeout_s: float, as_js
         raise Unavailable(f"{started['name']} is claimed but not submitted yet: the sensor submits it within a minute.")
     exit_code, outcome = 0, None
     if wait:
-        ended = watch(wiring.pipelines(), str(started["run_id"]), timeout_s=timeout_s)
+        ended = wiring.pipelines().fetch_run(str(started["run_id"]))
+        if not ended.is_finished:  # else it was followed already
+            ended = watch(wiring.pipelines(), ended.run_id, timeout_s=timeout_s)
         outcome, exit_code = _outcome_of(ended)
         started = {**started, "state": ended.state, "error": ended.error, "outcome": outcome_row(outcome)}
     if as_json:

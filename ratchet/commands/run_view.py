@@ -66,7 +66,8 @@ def duration_s_of(item: RunTask | RunState, *, now: datetime) -> float | None:
     started_at = item.started_at if isinstance(item, RunTask) else item.created_at
     if started_at is None:
         return None
-    return round(((item.finished_at or now) - started_at).total_seconds(), 1)
+    # A run that began during the look has no negative age.
+    return max(0.0, round(((item.finished_at or now) - started_at).total_seconds(), 1))
 
 
 def tree_of(run: RunState, tasks: Sequence[RunTask], *, now: datetime) -> Group:

@@ -89,7 +89,7 @@ def _outcome_lines(run: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     """Of a run that promoted nothing: why, and what helps."""
     if not run or not run.get("outcome") or run["outcome"] == "promoted":
         return []
-    told = (("  because", run.get("summary")), ("  do", run.get("next_step")))
+    told = (("  why", run.get("summary")), ("  do", run.get("next_step")))
     return [(name, str(words)) for name, words in told if words]
 
 

@@ -132,16 +132,26 @@ def _decide_green(run: Ended, verdicts: Mapping[str, Verdict]) -> dict[str, obje
         name = _ROLLOUT_NAMES.get(rollout.verdict, "withdrawn")
         return _of_gate(name, rollout, _after_rollout(name, rollout, task=run.task))
     if evaluated is not None and evaluated.verdict != "passed":
-        step = f"push more or better labels; `ratchet run retrain --task {run.task} --again` trains on the same ones"
-        return _of_gate("refused_model", evaluated, step)
+        return _of_gate("refused_model", evaluated, step_after_refused_model(run.task))
     if validated is not None and validated.verdict != "accepted":
-        step = "correct the labels named above and push them again, or change the limits in the quality policy"
+        step = (
+            f"`ratchet labels quarantine list --task {run.task}` shows what is set aside and how to take it back; "
+            f"`ratchet run retrain --task {run.task} --again` trains on the other labels"
+        )
         return _of_gate("refused_labels", validated, step)
     return {
         "name": "done",
         "summary": "the run succeeded, but no gate left a verdict",
         "next_step": f"`ratchet runs show {run.run_id}` shows its tasks",
     }
+
+
+def step_after_refused_model(task: str) -> str:
+    """What helps when the gate between training and serving said no."""
+    return (
+        f"push more or better labels, or change the limits in the evaluation policy if {task!r} cannot reach them; "
+        f"`ratchet run retrain --task {task} --again` trains on the same labels"
+    )
 
 
 def _of_gate(name: OutcomeName, verdict: Verdict, next_step: str) -> dict[str, object]:

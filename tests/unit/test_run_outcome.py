@@ -40,7 +40,7 @@ GREEN = {"validate": "accepted", "evaluate": "passed"}
     ("run", "said", "failure", "name", "next_step"),
     [
         pytest.param(ended(), {**GREEN, "rollout": "promoted"}, None, "promoted", "digits@champion", id="promoted"),
-        pytest.param(ended(), {"validate": "refused"}, None, "refused_labels", "push them again", id="labels"),
+        pytest.param(ended(), {"validate": "refused"}, None, "refused_labels", "labels quarantine list", id="labels"),
         pytest.param(
             ended(), {**GREEN, "evaluate": "refused"}, None, "refused_model", "--task digits --again", id="model"
         ),
