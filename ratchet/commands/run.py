@@ -70,13 +70,18 @@ def retrain(
     Example: ratchet run retrain --task digits --wait
     """
     from ratchet import wiring
+    from ratchet.commands.run_turns import name_in_flight, start_in_turn
     from ratchet.commands.tasks import require_sound
 
+    in_flight = name_in_flight(task) if wait else ""
     if check:
         require_sound(wiring.task_checks().check([wiring.task_spec(task)]))
     if allow_rolled_back:
         _allow_rolled_back(task)
-    started = _start_in_turn(task, again=again, timeout_s=timeout_s) if wait else _start(task, again=again)
+    if wait:
+        started = start_in_turn(lambda: _start(task, again=again), task=task, in_flight=in_flight, timeout_s=timeout_s)
+    else:
+        started = _start(task, again=again)
     show_started(started, wait=wait, timeout_s=timeout_s, as_json=as_json)
 
 
@@ -117,42 +122,6 @@ def _print_outcome(outcome: "Outcome | None") -> None:
 
     if outcome is not None:
         stdout.print(outcome_text(outcome))
-
-
-def _start_in_turn(task: str, *, again: bool, timeout_s: float) -> dict[str, Any]:
-    """Follow what is in flight, then start a run; the last one followed when it has left no labels.
-
-    The sensor may start a run between a push and this command: that run is what the caller waits for.
-    """
-    from ratchet import wiring
-    from ratchet.commands.run_view import watch
-
-    clock = wiring.retrain_ports().clock
-    deadline_s = clock.elapsed_s() + timeout_s
-    followed: dict[str, Any] | None = None
-    while True:
-        try:
-            return _start(task, again=again)
-        except NotFound:
-            if followed is None:
-                raise
-            return followed
-        except Conflict:
-            newest = wiring.run_journal().fetch_newest(task)
-            if followed and newest and newest.run_id == followed["run_id"]:
-                return followed  # it has tried these labels
-            if newest is None or newest.run_id is None or newest.end or clock.elapsed_s() >= deadline_s:
-                raise
-            stderr.print(f"{newest.claim.run_name} is in flight: following it first", markup=False)
-            watch(wiring.pipelines(), str(newest.run_id), timeout_s=deadline_s - clock.elapsed_s())
-            followed = {
-                "name": newest.claim.run_name,
-                "run_id": newest.run_id,
-                "run_key": newest.claim.trigger.run_key,
-                "attempt": newest.claim.trigger.attempt,
-                "reason": "in flight when the command began",
-                "state": "RUNNING",
-            }
 
 
 def _start(task: str, *, again: bool) -> dict[str, Any]:

@@ -94,6 +94,23 @@ def test_a_second_run_at_once_is_a_conflict(ports):
     assert "in flight" in str(refused.exception)
 
 
+def test_waiting_tells_of_the_run_that_ended_while_the_task_was_checked(ports, monkeypatch):
+    """A check of the task takes seconds, in which the sensor's run may end."""
+    ports.labels.put_shard("digits", b"x", num_labels=1)
+    first = json.loads(invoke("run", "retrain", "--task", "digits", "--json").stdout)
+    check = FakeTaskChecks.check
+
+    def slow_check(self, specs):
+        ports.pipelines.finish(first["run_id"])
+        return check(self, specs)
+
+    monkeypatch.setattr(FakeTaskChecks, "check", slow_check)
+    assert (
+        json.loads(invoke("run", "retrain", "--task", "digits", "--wait", "--json").stdout)["run_id"] == first["run_id"]
+    )
+    assert isinstance(invoke("run", "retrain", "--task", "digits", "--wait").exception, Conflict), "ended long ago"
+
+
 @pytest.mark.parametrize("leaves_labels", [False, True])
 def test_waiting_follows_the_run_in_flight_and_then_takes_what_it_left(ports, monkeypatch, leaves_labels):
     """The sensor starts a run between a push and `retrain --wait`: the caller waits for that run, not for an error."""
