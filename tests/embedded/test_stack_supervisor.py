@@ -120,9 +120,9 @@ def test_servers_start_after_those_they_need_and_stop_before_them(stack: Stack) 
 
 def test_independent_servers_start_at_once(stack: Stack) -> None:
     began = time.monotonic()
-    stack.start(*(stack.service(name, slow_s=1.0) for name in "abc"))
+    stack.start(*(stack.service(name, slow_s=3.0) for name in "abc"))
     stack.wait_for(lambda report: report.is_ready)
-    assert time.monotonic() - began < 2.9, "one after the other would take 3 s"
+    assert time.monotonic() - began < 8.9, "one after the other would take 9 s"
 
 
 def test_a_server_that_never_becomes_ready_has_failed_and_is_tried_again(stack: Stack) -> None:

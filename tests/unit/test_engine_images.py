@@ -31,7 +31,7 @@ def test_an_image_that_is_not_this_python_is_named(image: Any, is_told: Any) -> 
 
 
 def test_log_of_a_task_names_its_image() -> None:
-    assert any("alpine is not run here" in note for note in notes_of(Container(image="alpine"), KubernetesExecutor()))
+    assert any("alpine is not used here" in note for note in notes_of(Container(image="alpine"), KubernetesExecutor()))
 
 
 @pytest.mark.parametrize(
