@@ -24,8 +24,8 @@ down: $(STAMP) ## stop the embedded stack; data stays in .ratchet/
 .PHONY: setup test lint types compile compile-check check
 setup: $(STAMP) ## create .venv and install the locked requirements
 
-test: $(STAMP) ## all tests, on real servers
-	@$(BIN)/python -m pytest
+test: $(STAMP) ## all tests, on real servers, two at a time
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 lint: $(STAMP) ## style, formatting, import rules, types
 	@$(BIN)/ruff check .

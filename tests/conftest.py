@@ -42,3 +42,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     assert up.returncode == 0, f"`ratchet up` failed:\n{up.stderr}"
     yield settings_in(state_dir)
     subprocess.run([ratchet, "down"], env=env, cwd=PROJECT_DIR, check=True, capture_output=True, timeout=120)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Which tests go to one worker, in order: a module's, and all that start a whole stack or look at a running one.
+
+    Two workers fit two cores; two whole stacks at once would measure each other.
+    """
+    for item in items:
+        module = item.nodeid.partition("::")[0]
+        starts_stack = "stack" in getattr(item, "fixturenames", ()) or module.startswith(
+            ("tests/embedded/test_stack", "tests/e2e/")
+        )
+        item.add_marker(pytest.mark.xdist_group("stack" if starts_stack else module))
