@@ -18,7 +18,7 @@ _WORDS_MAX = 600
 
 
 def sentence_of(error: BaseException) -> str:
-    """`NameError: name 'foo' is not defined (/work/my_task.py, line 12, in loss)`. An expected error says its own."""
+    """`NameError: name 'foo' is not defined (/home/my_task.py, line 12, in loss)`. An expected error says its own."""
     if isinstance(error, RatchetError):
         return str(error)
     place = place_of(error)
@@ -26,7 +26,7 @@ def sentence_of(error: BaseException) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """`/work/my_task.py, line 12, in loss`: the innermost frame of the user's code; "" when it has none."""
+    """`/home/my_task.py, line 12, in loss`: the innermost frame of the user's code; "" when it has none."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _LIBRARY.search(frame.filename)]

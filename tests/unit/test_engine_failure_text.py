@@ -26,7 +26,7 @@ USER = """\
 Traceback (most recent call last):
   File "/v/lib/python3.11/site-packages/kfp/dsl/executor_main.py", line 9, in main
     executor.execute()
-  File "/work/my_task.py", line 12, in loss
+  File "/home/my_task.py", line 12, in loss
     return foo(logits)
            ^^^
 NameError: name 'foo' is not defined
@@ -35,7 +35,7 @@ INSIDE_TORCH = """\
 Traceback (most recent call last):
   File "/product/ratchet/training/worker.py", line 40, in train
     loss = task.loss(ddp(inputs[rows]), labels[rows])
-  File "/work/my_task.py", line 20, in forward
+  File "/home/my_task.py", line 20, in forward
     return self.head(x)
   File "/v/lib/python3.11/site-packages/torch/nn/modules/linear.py", line 125, in forward
     return F.linear(input, self.weight, self.bias)
@@ -43,7 +43,7 @@ RuntimeError: mat1 and mat2 shapes cannot be multiplied (32x64 and 10x10)
 """
 LOST_PEER = """\
 [rank0]: Traceback (most recent call last):
-[rank0]:   File "/work/w.py", line 6, in <module>
+[rank0]:   File "/home/w.py", line 6, in <module>
 [rank0]:     dist.barrier()
 [rank0]: RuntimeError: [gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:15771.
 """
@@ -66,27 +66,27 @@ Root Cause (first observed failure):
 """
 CHAINED = """\
 Traceback (most recent call last):
-  File "/work/a.py", line 3, in read
+  File "/home/a.py", line 3, in read
     value = config["k"]
 KeyError: 'k'
 
 {link}
 
 Traceback (most recent call last):
-  File "/work/a.py", line 5, in main
+  File "/home/a.py", line 5, in main
     raise RuntimeError("conf") from error
 RuntimeError: conf
 """
 GROUP = """\
   + Exception Group Traceback (most recent call last):
-  |   File "/work/g.py", line 8, in <module>
+  |   File "/home/g.py", line 8, in <module>
   |     main()
   | ExceptionGroup: many (2 sub-exceptions)
   +-+---------------- 1 ----------------
     | ValueError: 1
     +---------------- 2 ----------------
     | Traceback (most recent call last):
-    |   File "/work/g.py", line 2, in f
+    |   File "/home/g.py", line 2, in f
     |     raise TypeError("t")
     | TypeError: t
     +------------------------------------
@@ -97,7 +97,7 @@ Traceback (most recent call last):
     finetune_step(
   File "/product/ratchet/training/start.py", line 90, in run_job
     raise DataRejected(
-ratchet.core.errors.DataRejected: The training stopped: NameError: name 'foo' is not defined (/work/my_task.py, line 12)
+ratchet.core.errors.DataRejected: The training stopped: NameError: name 'foo' is not defined (/home/my_task.py, line 12)
 """
 SEGFAULT = """\
 epoch 1
@@ -105,30 +105,33 @@ Fatal Python error: Segmentation fault
 
 Current thread 0x00007fbfa23bbb80 (most recent call first):
   File "/v/lib/python3.11/ctypes/__init__.py", line 519 in string_at
-  File "/work/c.py", line 4 in touch
-  File "/work/c.py", line 9 in <module>
+  File "/home/c.py", line 4 in touch
+  File "/home/c.py", line 9 in <module>
 """
 CASES = [
     pytest.param(
-        1, USER, "NameError: name 'foo' is not defined (/work/my_task.py, line 12, in loss)", id="the-line-of-the-user"
+        1,
+        USER,
+        "NameError: name 'foo' is not defined (/home/my_task.py, line 12, in loss)",
+        id="the-line-of-the-user",
     ),
     pytest.param(
         1,
         INSIDE_TORCH,
         "RuntimeError: mat1 and mat2 shapes cannot be multiplied (32x64 and 10x10) "
-        "(/work/my_task.py, line 20, in forward)",
+        "(/home/my_task.py, line 20, in forward)",
         id="innermost-frame-of-the-user-not-of-the-library",
     ),
     pytest.param(
         1,
         PRODUCT_ERROR,
-        "DataRejected: The training stopped: NameError: name 'foo' is not defined (/work/my_task.py, line 12)",
+        "DataRejected: The training stopped: NameError: name 'foo' is not defined (/home/my_task.py, line 12)",
         id="an-error-of-the-product-needs-no-line",
     ),
     pytest.param(
         1,
         "".join(f"[rank1]: {line}\n" for line in USER.splitlines()) + LOST_PEER + BANNER.format(code=1),
-        "NameError: name 'foo' is not defined (/work/my_task.py, line 12, in loss); in worker 1",
+        "NameError: name 'foo' is not defined (/home/my_task.py, line 12, in loss); in worker 1",
         id="torchrun-banner-behind-two-ranks",
     ),
     pytest.param(
@@ -141,33 +144,33 @@ CASES = [
     pytest.param(
         1,
         CHAINED.format(link="The above exception was the direct cause of the following exception:"),
-        "RuntimeError: conf (/work/a.py, line 5, in main); caused by KeyError: 'k'",
+        "RuntimeError: conf (/home/a.py, line 5, in main); caused by KeyError: 'k'",
         id="raise-from",
     ),
     pytest.param(
         1,
         CHAINED.format(link="During handling of the above exception, another exception occurred:"),
-        "RuntimeError: conf (/work/a.py, line 5, in main); while handling KeyError: 'k'",
+        "RuntimeError: conf (/home/a.py, line 5, in main); while handling KeyError: 'k'",
         id="raised-while-another-was-handled",
     ),
     pytest.param(
         1,
         GROUP,
-        "ExceptionGroup: many (2 sub-exceptions) (/work/g.py, line 8); ValueError: 1; TypeError: t "
-        "(/work/g.py, line 2, in f)",
+        "ExceptionGroup: many (2 sub-exceptions) (/home/g.py, line 8); ValueError: 1; TypeError: t "
+        "(/home/g.py, line 2, in f)",
         id="exception-group",
     ),
     pytest.param(
         1,
-        '  File "/work/s.py", line 1\n    def f(:\n          ^\nSyntaxError: invalid syntax\n',
-        "SyntaxError: invalid syntax (/work/s.py, line 1)",
+        '  File "/home/s.py", line 1\n    def f(:\n          ^\nSyntaxError: invalid syntax\n',
+        "SyntaxError: invalid syntax (/home/s.py, line 1)",
         id="syntax-error-of-the-program-itself",
     ),
     pytest.param(
         1,
-        'Traceback (most recent call last):\n  File "/work/m.py", line 2, in <module>\n    import broken\n'
-        '  File "/work/broken.py", line 7\n    x = = 1\n        ^\nSyntaxError: invalid syntax\n',
-        "SyntaxError: invalid syntax (/work/broken.py, line 7)",
+        'Traceback (most recent call last):\n  File "/home/m.py", line 2, in <module>\n    import broken\n'
+        '  File "/home/broken.py", line 7\n    x = = 1\n        ^\nSyntaxError: invalid syntax\n',
+        "SyntaxError: invalid syntax (/home/broken.py, line 7)",
         id="syntax-error-of-an-import",
     ),
     pytest.param(3, KFP_HEAD, "exit code 3, without a Python exception; its log gives no reason", id="exit"),
@@ -187,7 +190,7 @@ CASES = [
     pytest.param(
         2,
         USER + "\ngiving up\n",
-        "NameError: name 'foo' is not defined (/work/my_task.py, line 12, in loss); exit code 2; "
+        "NameError: name 'foo' is not defined (/home/my_task.py, line 12, in loss); exit code 2; "
         "the last line of its log is: giving up",
         id="a-traceback-and-then-an-exit",
     ),
@@ -195,7 +198,7 @@ CASES = [
     pytest.param(
         139,
         SEGFAULT,
-        "crashed with SIGSEGV (exit code 139) in native code, called from /work/c.py, line 4, in touch; "
+        "crashed with SIGSEGV (exit code 139) in native code, called from /home/c.py, line 4, in touch; "
         "the last line of its log is: epoch 1",
         id="segmentation-fault",
     ),
@@ -206,14 +209,14 @@ CASES = [
     pytest.param(
         1,
         USER.replace("NameError: name 'foo' is not defined", "AssertionError"),
-        "AssertionError (/work/my_task.py, line 12, in loss)",
+        "AssertionError (/home/my_task.py, line 12, in loss)",
         id="an-exception-without-words",
     ),
     pytest.param(
         1,
         USER.replace("NameError: name", "pydantic_core._pydantic_core.ValidationError: 1 error for X\nfield\n  missing")
         + "\nW1127 20:02:01.314000 1 torch/x.py:1] closing\n",
-        "1 error for X field missing 'foo' is not defined (/work/my_task.py",
+        "1 error for X field missing 'foo' is not defined (/home/my_task.py",
         id="a-message-of-several-lines",
     ),
 ]
@@ -266,8 +269,8 @@ def test_no_log_makes_the_parser_fail():
 
 def test_the_product_s_own_folders_are_no_user_code():
     here = Path(__file__).parents[2]
-    log = USER.replace("/work/my_task.py", str(here / "ratchet/training/worker.py"))
-    user = f'  File "/work/t.py", line 3, in f\n{log.splitlines()[3]}\n'
+    log = USER.replace("/home/my_task.py", str(here / "ratchet/training/worker.py"))
+    user = f'  File "/home/t.py", line 3, in f\n{log.splitlines()[3]}\n'
     lines = log.splitlines(keepends=True)
     told = describe_failure(1, "".join([*lines[:3], user, *lines[3:]]))
-    assert "(/work/t.py, line 3, in f)" in told
+    assert "(/home/t.py, line 3, in f)" in told
