@@ -125,7 +125,8 @@ def test_what_lands_in_the_label_bucket_starts_a_run_at_once(settings, labels):
 def test_strangers_cannot_make_it_look(settings):
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(urllib.request.Request(f"{settings.sensor_endpoint}/events", data=b"{}"), timeout=5)
-    assert (refused.value.code, refused.value.headers["WWW-Authenticate"]) == (401, 'Bearer realm="ratchet-sensor"')
+    asked = refused.value.headers["WWW-Authenticate"]
+    assert (refused.value.code, asked) == (401, 'Bearer realm="ratchet-sensor", Basic realm="ratchet-sensor"')
     with pytest.raises(SettingsError, match="RATCHET_SENSOR_TOKEN"):
         SensorService(settings.sensor_endpoint).tick("hinted", timeout_s=5)
     assert SensorService.of(settings).tick("hinted", timeout_s=WITHIN_S)["task"] == "hinted"
@@ -188,6 +189,7 @@ def slow_kfp(endpoint: str, *, hold: threading.Event, entered: threading.Event) 
                 hold.wait(WITHIN_S)
             request = urllib.request.Request(f"{endpoint}{self.path}", data=body or None, method=self.command)
             request.add_header("content-type", self.headers.get("content-type", "application/json"))
+            request.add_header("authorization", self.headers.get("authorization", ""))
             try:
                 answer = urllib.request.urlopen(request, timeout=20)
             except urllib.error.HTTPError as error:
