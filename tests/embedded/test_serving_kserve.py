@@ -67,7 +67,8 @@ def test_the_kserve_client_creates_patches_and_deletes(world: ServingWorld, tmp_
     assert wrong.status_code == 400 and "63 features; this model takes 64" in wrong.json()["error"]
     v2 = {"inputs": [{"name": "features", "shape": [2, 64], "datatype": "FP32", "data": [0.0] * 128}]}
     outputs = world.user.post("/v2/models/digits/infer", json=v2).json()["outputs"]
-    assert [(output["name"], output["shape"]) for output in outputs] == [("label", [2]), ("probability", [2])]
+    shapes = {output["name"]: output["shape"] for output in outputs}
+    assert shapes == {"label": [2], "probability": [2], "scores": [2, 10]}
     assert world.user.post("/v2/repository/models/digits/unload").status_code == 403
 
     client.delete("digits", "default")
