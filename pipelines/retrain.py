@@ -2,16 +2,14 @@
 
 from kfp import dsl
 
-from components.canary_deploy.component import canary_deploy
 from components.drift_check.component import drift_check
 from components.evaluate.component import evaluate
 from components.finetune.component import finetune
 from components.ingest.component import ingest
 from components.notify.component import notify
 from components.register.component import register
-from components.rollback.component import rollback
 from components.validate.component import validate
-from pipelines.parts import with_settings
+from pipelines.parts import canary_or_back, with_settings
 
 
 def _roll_out(task: str, run_key: str, trained: dsl.PipelineTask, judged: dsl.PipelineTask) -> None:
@@ -26,24 +24,7 @@ def _roll_out(task: str, run_key: str, trained: dsl.PipelineTask, judged: dsl.Pi
             metrics=judged.outputs["metrics"],
         )
     )
-    rolled_out = with_settings(
-        canary_deploy(
-            task=task,
-            model_version=registered.outputs["model_version"],
-            model_digest=registered.outputs["model_digest"],
-            model_uri=registered.outputs["model_uri"],
-            dataset_version=registered.outputs["dataset_version"],
-            run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-        )
-    )
-    with dsl.If(rolled_out.outputs["verdict_name"] != "promoted", name="not-promoted"):
-        with_settings(
-            rollback(
-                task=task,
-                reason=f"canary {rolled_out.outputs['verdict_name']}",
-                run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-            )
-        )
+    canary_or_back(task, registered)
 
 
 @dsl.pipeline(name="retrain", description="Fine-tune the champion on new labels and promote what is better.")

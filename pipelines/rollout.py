@@ -2,11 +2,9 @@
 
 from kfp import dsl
 
-from components.canary_deploy.component import canary_deploy
 from components.choose_model.component import choose_model
 from components.notify.component import notify
-from components.rollback.component import rollback
-from pipelines.parts import with_settings
+from pipelines.parts import canary_or_back, with_settings
 
 
 @dsl.pipeline(name="rollout", description="Roll out a registered model through the canary.")
@@ -24,21 +22,4 @@ def rollout(task: str, version: str, run_key: str = ""):
             )
         )
         with dsl.If(chosen.outputs["turn_name"] == "current", name="run-is-current"):
-            rolled_out = with_settings(
-                canary_deploy(
-                    task=task,
-                    model_version=chosen.outputs["model_version"],
-                    model_digest=chosen.outputs["model_digest"],
-                    model_uri=chosen.outputs["model_uri"],
-                    dataset_version=chosen.outputs["dataset_version"],
-                    run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-                )
-            )
-            with dsl.If(rolled_out.outputs["verdict_name"] != "promoted", name="not-promoted"):
-                with_settings(
-                    rollback(
-                        task=task,
-                        reason=f"canary {rolled_out.outputs['verdict_name']}",
-                        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-                    )
-                )
+            canary_or_back(task, chosen)
