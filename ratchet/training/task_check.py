@@ -26,6 +26,7 @@ from ratchet.tasks.model_files import ServableModel, load_model, save_model
 from ratchet.tasks.spec import TaskSpec
 from ratchet.tasks.user_errors import sentence_of
 from ratchet.training.checks import check_answers, check_inputs, check_logits, check_loss, check_metrics, check_network
+from ratchet.training.trial import without_gradient
 
 _NUM_ROWS_MIN, _NUM_ROWS_MAX = 4, 64
 _DIFFERENCE_MAX = 1e-6
@@ -102,8 +103,7 @@ def loss(trial: Trial) -> str:
 def backward(trial: Trial) -> str:
     _, network = trial.made
     trial.loss.backward()
-    unused = [name for name, value in network.named_parameters() if value.requires_grad and value.grad is None]
-    if unused:
+    if unused := without_gradient(network):
         shown = ", ".join(unused[:5]) + (f" and {len(unused) - 5} more" if len(unused) > 5 else "")
         trial.warning = f"the loss does not use {shown}: nothing trains them"
     return "gradients of every parameter that the loss uses"

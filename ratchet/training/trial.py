@@ -21,7 +21,12 @@ def try_batch(
         twin.load_state_dict(network.state_dict())
         twin.train()
         LossStep(twin, task, spec)(inputs, labels).backward()
-    return tuple(name for name, value in twin.named_parameters() if value.requires_grad and value.grad is None)
+    return without_gradient(twin)
+
+
+def without_gradient(network: torch.nn.Module) -> tuple[str, ...]:
+    """Names of the trainable parameters that the backward pass did not reach."""
+    return tuple(name for name, value in network.named_parameters() if value.requires_grad and value.grad is None)
 
 
 def unused_by_any(unused: tuple[str, ...], network: torch.nn.Module) -> tuple[str, ...]:
