@@ -134,7 +134,7 @@ def _measure(
     comparable = {of: label for of, label in known.items() if label in spec.classes}
     neighbours = Neighbours(spec, policy, columns, reference)
     num_new = _num_new(everything)
-    num_known = max(0, manifest.num_labels - num_new)
+    duplicates, leaks = count_twins(columns, num_known=max(0, manifest.num_labels - num_new))
     return Evidence(
         num_new=num_new,
         num_labels=len(everything["id"]),
@@ -142,8 +142,8 @@ def _measure(
         rejected=notes.rejected,
         released=released,
         row_counts=(*check_rows(frame_of(columns), spec), _count_changed(columns)),
-        duplicates=count_twins(columns, num_known=num_known, crossing=False),
-        leaks=count_twins(columns, num_known=num_known, crossing=True),
+        duplicates=duplicates,
+        leaks=leaks,
         agreement=measure_agreement(
             opinions,
             comparable,

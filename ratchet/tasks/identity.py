@@ -37,9 +37,6 @@ class ModelFolder:
     library: Mapping[str, str] | None
 
     @property
-    def carries_code(self) -> bool:
-        return bool(self.code) or self.library is not None
-
     @property
     def name(self) -> str:
         """For people: task and digest, `digits 1a2b3c4d5e6f`."""
