@@ -21,11 +21,15 @@ down: $(STAMP) ## stop the embedded stack; data stays in .ratchet/
 	@$(BIN)/ratchet down
 
 ##@ Develop
-.PHONY: setup test lint types compile compile-check check
+NIGHTLY_S ?= 60
+.PHONY: setup test fuzz lint types compile compile-check check
 setup: $(STAMP) ## create .venv and install the locked requirements
 
 test: $(STAMP) ## all tests, on real servers, two at a time
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+fuzz: $(STAMP) ## each fuzzer for NIGHTLY_S seconds (60); `make test` runs each for a few
+	@FUZZ_SECONDS=$(NIGHTLY_S) $(BIN)/python -m pytest tests/fuzz
 
 lint: $(STAMP) ## style, formatting, import rules, types
 	@$(BIN)/ruff check .
