@@ -72,7 +72,7 @@ def _same_share(by_split: Counter[str]) -> float:
 
 
 def _crossing_share(by_split: Counter[str]) -> float:
-    train = by_split["train"] / by_split.total()
+    train = by_split["train"] / max(1, by_split.total())  # a batch may be left without a row
     return 2 * train * (1 - train)
 
 

@@ -37,7 +37,6 @@ class ModelFolder:
     library: Mapping[str, str] | None
 
     @property
-    @property
     def name(self) -> str:
         """For people: task and digest, `digits 1a2b3c4d5e6f`."""
         return _name_of(self.task_json, self.digest)
