@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-import httpx
+import aiohttp
 import numpy as np
 
 from demo.data import Scans, load_scans
@@ -19,14 +19,16 @@ from demo.data import Scans, load_scans
 EMPTY_SHEET_SHARE = 0.2
 """Of the requests that are scans of an empty sheet."""
 _TIMEOUT_S = 10.0
+_CONNECTIONS_MAX = 64
 
 
 async def send_steadily(*, url: str, rate_per_s: float, out: TextIO, stop: asyncio.Event) -> None:
     """Send until `stop`; then wait for the answers that are under way."""
     random = np.random.default_rng()
     scans = load_scans()
-    limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
-    async with httpx.AsyncClient(timeout=_TIMEOUT_S, limits=limits) as client:
+    async with aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S), connector=aiohttp.TCPConnector(limit=_CONNECTIONS_MAX)
+    ) as client:
         under_way: set[asyncio.Task[None]] = set()
         next_at = time.monotonic()
         while not stop.is_set():
@@ -44,17 +46,18 @@ def _pick(scans: Scans, random: np.random.Generator) -> list[float]:
     return [float(pixel) for pixel in scans.pixels_NF[random.integers(len(scans.pixels_NF))]]
 
 
-async def _send_one(client: httpx.AsyncClient, url: str, pixels: list[float], out: TextIO) -> None:
+async def _send_one(client: aiohttp.ClientSession, url: str, pixels: list[float], out: TextIO) -> None:
     sent_at, started = time.time(), time.perf_counter()
     answer: dict[str, Any]
     try:
-        response = await client.post(url, json={"instances": [pixels]})
-        answer = {
-            "status": response.status_code,
-            "revision": response.headers.get("x-ratchet-revision", ""),
-            "model": response.headers.get("x-ratchet-model", ""),
-        }
-    except httpx.HTTPError as error:
+        async with client.post(url, json={"instances": [pixels]}) as response:
+            await response.read()
+            answer = {
+                "status": response.status,
+                "revision": response.headers.get("x-ratchet-revision", ""),
+                "model": response.headers.get("x-ratchet-model", ""),
+            }
+    except (aiohttp.ClientError, TimeoutError) as error:
         answer = {"status": 0, "revision": "", "model": "", "error": repr(error)}
     latency_ms = round((time.perf_counter() - started) * 1000, 2)
     out.write(json.dumps({"t": round(sent_at, 3), **answer, "latency_ms": latency_ms}) + "\n")
