@@ -64,6 +64,15 @@ class Settings(BaseModel):
     """Bearer token of the KFP API; empty for a server that asks for none. `ratchet up` generates one."""
     kubernetes_endpoint: str = ""
     kubernetes_token: SecretStr = SecretStr("")
+    kubernetes_ca_file: str = ""
+    """PEM file of the CA that issued the API server's certificate; empty: the system's, or that of SSL_CERT_FILE."""
+    kubeconfig: str = ""
+    """Files that say where the API server is and who asks it, `:` between them, while `kubernetes_endpoint` is empty;
+    empty: those of the variable KUBECONFIG."""
+    kubernetes_context: str = ""
+    """Context of the kubeconfig; empty: its current one."""
+    kubernetes_insecure: bool = False
+    """Accept a kubeconfig that leaves the server's certificate unchecked."""
     mlflow_endpoint: str = ""
     mlflow_token: SecretStr = SecretStr("")
     """Bearer token of MLflow; empty for a server that asks for none. `ratchet up` generates one."""
@@ -250,6 +259,11 @@ def model_digest_from_env() -> str:
     return os.environ.get(MODEL_DIGEST_VARIABLE, "")
 
 
+def kubeconfig_from_env() -> str:
+    """kubectl's own variable; "" without it."""
+    return os.environ.get("KUBECONFIG", "")
+
+
 def _variables_of_env() -> dict[str, str]:
     others = {PROFILE_VARIABLE, MODEL_DIGEST_VARIABLE}
     return {key: value for key, value in os.environ.items() if key.startswith(PREFIX) and key not in others}
@@ -271,6 +285,12 @@ def child_env(extra: Mapping[str, str]) -> dict[str, str]:
     }
     path = os.pathsep.join(filter(None, (str(Path(sys.executable).parent), inherited.get("PATH", ""))))
     return {**inherited, "PATH": path, **extra}
+
+
+def plugin_env(extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a credential plugin of the user's: the whole shell's, for it logs in with what is in there,
+    without our own settings."""
+    return {**{name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}, **extra}
 
 
 def set_process_env(variables: Mapping[str, str]) -> None:

@@ -1,44 +1,87 @@
-"""The Kubernetes REST API, as far as our adapters need it: plain HTTP, in one namespace."""
+"""The Kubernetes REST API, as far as our adapters need it: plain HTTP, in one namespace.
+
+Everything is written strictly (`fieldValidation=Strict`): a field that the server's definition does not know is an
+error here. Without that a server drops it and says so in a header that nobody reads.
+"""
 
 import random
+import ssl
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from typing import Any
 
 import httpx
 
-from ratchet.core.errors import Conflict, DataRejected, NotFound, RatchetError, SettingsError, Unavailable
-from ratchet.settings import Settings
+from ratchet.adapters import kubernetes_errors as errors
+from ratchet.adapters.kubernetes_credentials import Credential, Secret, Token, bearer
+from ratchet.adapters.tls import SYSTEM_TRUST, Trust, context_of, explain, read_ca
+from ratchet.core.errors import SettingsError, Unavailable
+from ratchet.settings import Settings, kubeconfig_from_env
 
 MERGE_PATCH = "application/merge-patch+json"
+FIELD_MANAGER = "ratchet"
+"""Who we are in `managedFields`."""
 _TIMEOUT_S = 10.0
 _NUM_TRIES = 5
 _BACKOFF_S = 0.2
 _BUSY = {409, 429, 500, 502, 503, 504}
-
-Token = Callable[[], str]
-"""Asked at each request: on a cluster the token is renewed every hour."""
+_WRITES = {"POST", "PUT", "PATCH"}
+_TOKEN_SETTING = "RATCHET_KUBERNETES_TOKEN"  # noqa: S105 - a name
+_CA_VARIABLE = "RATCHET_KUBERNETES_CA_FILE"
 
 
 class KubernetesApi:
     """One API server, in one namespace."""
 
     def __init__(
-        self, endpoint: str, *, token: Token, namespace: str, verify: str | bool = True, transport: Any = None
+        self,
+        endpoint: str,
+        *,
+        token: Token | None = None,
+        namespace: str,
+        credential: Credential | None = None,
+        identity: str = _TOKEN_SETTING,
+        trust: Trust = SYSTEM_TRUST,
+        proxy: str = "",
+        transport: Any = None,
     ) -> None:
+        """Either `token` or `credential`. `identity`: what to correct when the server does not know us."""
         self.namespace = namespace
-        self._url = endpoint.rstrip("/")
-        self._token = token
-        self._http = httpx.Client(timeout=_TIMEOUT_S, verify=verify, transport=transport, trust_env=False)
+        self.url = endpoint.rstrip("/")
+        self._credential = credential or bearer(token or (lambda: ""))
+        self._identity = identity
+        self._trust = trust
+        self._proxy = proxy or None
+        self._transport = transport
+        self._http: httpx.Client | None = None
+        self._certificate = ""
 
     @classmethod
     def of(cls, settings: Settings) -> "KubernetesApi":
-        """From `kubernetes_endpoint` and its token; without them from the pod's own service account."""
+        """From `kubernetes_endpoint` and its token; without them from a kubeconfig, if one is named, else from the
+        pod's own service account."""
         if not settings.kubernetes_endpoint:
-            return cls._in_cluster(settings)
+            paths = settings.kubeconfig or kubeconfig_from_env()
+            return cls._of_kubeconfig(settings, paths) if paths else cls._in_cluster(settings)
         settings.require("kubernetes_token")
-        token = settings.kubernetes_token.get_secret_value()
-        return cls(settings.kubernetes_endpoint, token=lambda: token, namespace=settings.namespace)
+        token, trust = settings.kubernetes_token.get_secret_value(), SYSTEM_TRUST
+        if path := settings.kubernetes_ca_file:
+            trust = Trust(read_ca(path, variable=_CA_VARIABLE), f"{path} ({_CA_VARIABLE})")
+        return cls(settings.kubernetes_endpoint, token=lambda: token, namespace=settings.namespace, trust=trust)
+
+    @classmethod
+    def _of_kubeconfig(cls, settings: Settings, paths: str) -> "KubernetesApi":
+        from ratchet.adapters.kubeconfig import load_access
+
+        access = load_access(paths, context=settings.kubernetes_context, is_insecure=settings.kubernetes_insecure)
+        return cls(
+            access.endpoint,
+            credential=access.credential,
+            identity=access.identity,
+            namespace=settings.namespace,
+            trust=access.trust,
+            proxy=access.proxy,
+        )
 
     @classmethod
     def _in_cluster(cls, settings: Settings) -> "KubernetesApi":
@@ -55,9 +98,10 @@ class KubernetesApi:
                 configuration.get_api_key_with_prefix("authorization").removeprefix("bearer ").removeprefix("Bearer ")
             )
 
-        return cls(
-            configuration.host, token=token, namespace=settings.namespace, verify=configuration.ssl_ca_cert or True
-        )
+        path = str(configuration.ssl_ca_cert or "")
+        trust = Trust(read_ca(path, variable="the service account"), path) if path else SYSTEM_TRUST
+        identity = "the pod's service account"
+        return cls(configuration.host, token=token, namespace=settings.namespace, trust=trust, identity=identity)
 
     def collection(self, group_version: str, plural: str) -> str:
         """The path of a kind of objects in our namespace."""
@@ -72,59 +116,69 @@ class KubernetesApi:
         content_type: str = "application/json",
         query: Mapping[str, str] | None = None,
         retries_conflict: bool = True,
+        is_rehearsal: bool = False,
     ) -> dict[str, Any]:
         """Tries again, a few times, while the server is away, busy, or at odds with somebody else's change.
 
-        Raises NotFound, Conflict, DataRejected, SettingsError, Unavailable.
+        A rehearsal changes nothing: the server says what it would do. Raises NotFound, Conflict, DataRejected,
+        UnknownField, SettingsError, Unavailable.
         """
-        headers = {"authorization": f"Bearer {self._token()}", "content-type": content_type}
+        asked = {**(query or {})}
+        if method in _WRITES:
+            asked |= {"fieldValidation": "Strict", "fieldManager": FIELD_MANAGER}
+        if is_rehearsal:
+            asked["dryRun"] = "All"
+        was_refused = False
         for attempt in range(1, _NUM_TRIES + 1):
             try:
-                response = self._http.request(method, f"{self._url}{path}", params=query, json=body, headers=headers)
+                response = self._send(method, path, body, content_type, asked, is_refused=was_refused)
             except httpx.TransportError as error:
-                if attempt == _NUM_TRIES:
-                    raise Unavailable(
-                        f"{method} {self._url}{path}: {error or type(error).__name__}, {_NUM_TRIES} times. "
-                        "Check that the control plane is up: `ratchet status`."
-                    ) from error
+                self._raise_if_final(error, method, path, is_last=attempt == _NUM_TRIES)
             else:
                 if response.is_success:
-                    return response.json()
+                    return errors.object_in(response)
+                if response.status_code == 401 and not was_refused:
+                    was_refused = True  # a token that expired meanwhile, in a plugin's hands
+                    continue
                 is_conflict = response.status_code == 409
-                is_final = response.status_code not in _BUSY or _reason_of(response) == "AlreadyExists"
+                is_final = response.status_code not in _BUSY or errors.reason_of(response) == "AlreadyExists"
                 if is_final or (is_conflict and not retries_conflict) or attempt == _NUM_TRIES:
-                    _raise(response)
+                    raise errors.error_of(response, identity=self._identity)
             time.sleep(_BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1))  # noqa: S311 - no secret
         raise AssertionError("unreachable: the last try returns or raises")
 
+    def _send(
+        self, method: str, path: str, body: Any, content_type: str, query: Mapping[str, str], *, is_refused: bool
+    ) -> httpx.Response:
+        secret = self._credential(is_refused=is_refused)
+        headers = {"content-type": content_type}
+        if secret.authorization:
+            headers["authorization"] = secret.authorization
+        extensions = {"sni_hostname": self._trust.server_name} if self._trust.server_name else {}
+        client = self._client_for(secret)
+        return client.request(
+            method, f"{self.url}{path}", params=query, json=body, headers=headers, extensions=extensions
+        )
 
-def _raise(response: httpx.Response) -> NoReturn:
-    message = _status_of(response).get("message") or response.text[:300] or response.reason_phrase
-    where = f"{response.request.method} {response.request.url}: {response.status_code}"
-    kind = _ERRORS.get(response.status_code, Unavailable)
-    next_step = ". Correct RATCHET_KUBERNETES_TOKEN; `ratchet doctor` checks it." if kind is SettingsError else ""
-    raise kind(f"{where}: {message}{next_step}")
+    def _client_for(self, secret: Secret) -> httpx.Client:
+        """A certificate belongs to the connection: another one needs other connections."""
+        if self._http is None or secret.certificate != self._certificate:
+            if self._http is not None:
+                self._http.close()
+            verify: ssl.SSLContext | bool = True
+            if self.url.startswith("https:"):
+                verify = context_of(self._trust, secret.certificate)
+            self._http = httpx.Client(
+                timeout=_TIMEOUT_S, verify=verify, transport=self._transport, trust_env=False, proxy=self._proxy
+            )
+            self._certificate = secret.certificate
+        return self._http
 
-
-def _reason_of(response: httpx.Response) -> str:
-    return str(_status_of(response).get("reason", ""))
-
-
-def _status_of(response: httpx.Response) -> Mapping[str, Any]:
-    """The Kubernetes `Status` of an error; empty when something in between answered, a proxy say."""
-    try:
-        body = response.json()
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
-_ERRORS: Mapping[int, type[RatchetError]] = {
-    400: DataRejected,
-    401: SettingsError,
-    403: SettingsError,
-    404: NotFound,
-    409: Conflict,
-    415: DataRejected,
-    422: DataRejected,
-}
+    def _raise_if_final(self, error: httpx.TransportError, method: str, path: str, *, is_last: bool) -> None:
+        if told := explain(error, self.url, self._trust):
+            raise SettingsError(told) from error
+        if is_last:
+            raise Unavailable(
+                f"{method} {self.url}{path}: {error or type(error).__name__}, {_NUM_TRIES} times. "
+                "Check that the control plane is up: `ratchet status`."
+            ) from error
