@@ -175,9 +175,16 @@ def run_outcomes() -> "RunOutcomes":
     return RunOutcomes(object_store(), settings().ratchet_bucket)
 
 
-def step_of_run(step: str, *, task: str, run_id: str) -> "AbstractContextManager[StepNotes]":
-    """Around the work of a pipeline step: its failure is kept with the run, and its verdict where it has one."""
-    return run_outcomes().step(step, run_id=run_id, code_digest=lambda: code_digest(task))
+def step_of_run(
+    step: str, *, task: str, run_id: str, is_run_recorded: bool = True
+) -> "AbstractContextManager[StepNotes]":
+    """Around the work of a pipeline step: its failure is kept with the run, and its verdict where it has one.
+
+    is_run_recorded: False for a step that is part of a pipeline without `notify`.
+    """
+    return run_outcomes().step(
+        step, run_id=run_id, code_digest=lambda: code_digest(task), is_run_recorded=is_run_recorded
+    )
 
 
 @lru_cache

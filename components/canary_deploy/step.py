@@ -96,6 +96,7 @@ def canary_deploy_step(
 ) -> VerdictName:
     """Roll `model` out and write the verdict (JSON) and its report (HTML).
 
+    Safe to repeat, as the head of this file says: it goes on from the record of the rollout of its run.
     A deny-listed model is refused unless the ledger allows it again. Raises Conflict when another promotion was first
     (the canary is closed then), Unavailable when a server stays away; starting the step again settles either.
     """

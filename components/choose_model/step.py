@@ -17,7 +17,8 @@ def choose_model_step(
 ) -> tuple[str, ModelRef]:
     """ "current" or "superseded", and the model. Raises Conflict, NotFound or DataRejected for one that may not go.
 
-    The model is looked at first: a run that was started in KFP by hand with a wrong version claims nothing.
+    The model is looked at first: a run that was started in KFP by hand with a wrong version claims nothing. Safe to
+    repeat: the turn is the run's, once it is claimed.
     """
     model = choose_model(stores, task=run.task, name=version)
 

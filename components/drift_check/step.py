@@ -34,7 +34,10 @@ def drift_check_step(
     now: datetime,
     paths: Paths,
 ) -> str:
-    """Compare the new examples with the parent's: "stable", "drifted" or "too_few". Never stops a run."""
+    """Compare the new examples with the parent's: "stable", "drifted" or "too_few". Never stops a run.
+
+    Safe to repeat: it writes over its one signal, and stores drawing libraries by their digest.
+    """
     incoming = _read_sample(paths.incoming, spec)
     reference = _read_sample(paths.reference, spec)
     decision = decide_drift(

@@ -57,7 +57,10 @@ class Paths(NamedTuple):
 
 
 def drift_monitor_step(spec: TaskSpec, *, policies: Policies, stores: Stores, now: datetime, paths: Paths) -> str:
-    """ "stable", "drifted" or "too_few"; signals for the sensor where something could be said. Never stops anything."""
+    """ "stable", "drifted" or "too_few"; signals for the sensor where something could be said. Never stops anything.
+
+    Safe to repeat: it writes over its own signals, one of each kind, and stores drawing libraries by their digest.
+    """
     nothing = Sample(np.empty((0, spec.features.num_features)), [])
     champion = champion_of(stores.ledger.list_entries(spec.name))
     if champion is None:

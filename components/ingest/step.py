@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from ratchet.actions.dataset_rows import check_num_features
-from ratchet.actions.datasets import Pending, list_pending
+from ratchet.actions.datasets import Pending, fetch_verdict, list_pending
 from ratchet.actions.labels import label_schema_of, read_shard
 from ratchet.adapters.dvc import md5_of
 from ratchet.adapters.parquet import INCOMING, INDEX, ROWS, columns_of, parquet_of, table_of
@@ -70,6 +70,8 @@ class Row(NamedTuple):
 def ingest_step(spec: TaskSpec, *, run_key: str, stores: Stores, paths: Paths) -> tuple[str, int]:
     """Make a version of what is pending; gives its name and the number of new examples.
 
+    Safe to repeat: its only effect is the version, one commit with its tag. An attempt that was killed after it left a
+    version that nobody judged; the next one takes that version when it holds the same, and else makes one of its own.
     With nothing pending it is the newest accepted version and 0: a deliberate retraining on the same data.
     DataRejected when there is no data at all.
     """
@@ -118,8 +120,20 @@ def _make_version(
         shards=(*(parent.shards if parent else ()), *_shards_of(examples, number, files)),
         index=_index_of(examples, number, parent, indexes, files),
     )
+    unjudged = _newest_unjudged(spec.name, stores)
+    if unjudged is not None and unjudged.content == manifest.content:
+        logger.info("%s holds the same labels and was never judged: an earlier attempt made it", unjudged.version)
+        return unjudged, rows, rejected
     stores.datasets.commit_version(manifest, files)
     return manifest, rows, rejected
+
+
+def _newest_unjudged(task: str, stores: Stores) -> Manifest | None:
+    """The newest version, when a run made it and died before `validate` said anything of it."""
+    versions = stores.datasets.list_versions(task)
+    if not versions or fetch_verdict(stores.objects, version=versions[-1], bucket=stores.bucket) is not None:
+        return None
+    return stores.datasets.fetch_manifest(versions[-1])
 
 
 def _read_shards(

@@ -48,6 +48,7 @@ def notify_step(
 ) -> Outcome:
     """Users first: the canary is closed before anything is written. When that fails, it is written down and raised.
 
+    Safe to repeat: a canary that is closed stays closed, and the outcome is written over.
     A run that is not the recorded one has opened no canary, however it ended: what is open is another run's, and so is
     the run key.
     """

@@ -14,7 +14,7 @@ def rollback(task: str, reason: str, run_id: str) -> NamedTuple("Outputs", [("ch
     from ratchet.core.rollout.policy import RolloutPolicy
     from ratchet.wiring import policy, rollout_ports, step_of_run
 
-    with step_of_run("rollback", task=task, run_id=run_id):
+    with step_of_run("rollback", task=task, run_id=run_id, is_run_recorded=False):
         rollout_policy = policy(task, "rollout", RolloutPolicy)
         champion = rollback_step(rollout_ports(), task=task, reason=reason, run_id=run_id, policy=rollout_policy)
     return (champion,)

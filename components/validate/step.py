@@ -53,7 +53,10 @@ def validate_step(
     bucket: str,
     paths: Paths,
 ) -> str:
-    """Accept or refuse a version: "accepted" or "refused", in the verdict that makes it count (or never count)."""
+    """Accept or refuse a version: "accepted" or "refused", in the verdict that makes it count (or never count).
+
+    Safe to repeat: marks of contents and the verdict are written if absent, and the same labels get the same verdict.
+    """
     columns, reference = _read_columns(paths.incoming, INCOMING), _read_columns(paths.reference, ROWS)
     manifest = Manifest.model_validate_json(Path(paths.manifest).read_bytes())
     notes = IngestNotes.model_validate_json(Path(paths.rejected).read_bytes())

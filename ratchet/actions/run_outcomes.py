@@ -1,7 +1,8 @@
 """What a run came to, kept with it: `s3://ratchet/outcomes/<run id>/`.
 
 - `verdict-<gate>.json`: what a gate decided, written by its step;
-- `failure-<step>.json`: why a step failed; gone once the step starts again;
+- `failure-<step>.json`: why a step failed; gone once the step starts again. One that no repetition mends stands until
+  the run has ended: KFP repeats a task whatever its exit code is, and a repeated step then ends at once, as before;
 - `outcome.json`: what `notify` made of them. One GET a run tells people how it ended.
 
 None of these is evidence for a decision about a model. A step whose verdict cannot be written goes on, because what it
@@ -17,14 +18,15 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ratchet.core.errors import DataRejected, NotFound, PolicyError, RatchetError, SettingsError
+from ratchet.core import errors
+from ratchet.core.errors import FINAL, NotFound, PolicyError, RatchetError
 from ratchet.core.outcome import Ended, Outcome, RunFailure, decide_outcome
 from ratchet.core.ports import ObjectStore
 from ratchet.core.verdict import Verdict
+from ratchet.processes import exit_with
 from ratchet.tasks.user_errors import is_user_error, sentence_of
 
 log = logging.getLogger(__name__)
-_NOT_RETRYABLE = (DataRejected, PolicyError, SettingsError)
 Part = TypeVar("Part", bound=BaseModel)
 _VERDICT, _FAILURE = "verdict-", "failure-"
 
@@ -60,16 +62,44 @@ class RunOutcomes:
         return f"s3://{self.bucket}/outcomes/{run_id}/{part}.json"
 
     @contextmanager
-    def step(self, name: str, *, run_id: str, code_digest: Callable[[], str] = lambda: "") -> Iterator["StepNotes"]:
-        """While a step runs: why it fails is written down, and the exception goes on."""
-        with _best_effort(f"forget an earlier failure of {name}"):
-            self.objects.delete(self.uri_of(run_id, f"{_FAILURE}{name}"))
+    def step(
+        self, name: str, *, run_id: str, code_digest: Callable[[], str] = lambda: "", is_run_recorded: bool = True
+    ) -> Iterator["StepNotes"]:
+        """While a step runs: why it fails is written down, and the exception goes on; so does the exit code of it.
+
+        An attempt after one that failed for good raises the same error at once, as long as the run has not ended since.
+        is_run_recorded: the run has a `notify` that records its end. Without one every attempt runs.
+        """
+        failed = self._forget_failure(name, run_id=run_id, is_run_recorded=is_run_recorded)
+        if failed is not None:
+            log.error("%s is not tried again: an earlier attempt of this run failed, and would fail the same way", name)
+            exit_with(_exit_code_of(failed))
+            raise _error_of(failed)
         try:
             yield StepNotes(self, run_id)
         except Exception as error:
             failure = failure_of(error, step=name, code_digest=code_digest)
+            failure = failure.model_copy(update={"after": self._newest_end(run_id)})
             self._put(run_id, f"{_FAILURE}{name}", failure.model_dump_json(indent=2))
+            exit_with(_exit_code_of(failure))
             raise
+
+    def _forget_failure(self, name: str, *, run_id: str, is_run_recorded: bool) -> RunFailure | None:
+        """The failure of an earlier attempt, when it stands; any other is removed."""
+        uri = self.uri_of(run_id, f"{_FAILURE}{name}")
+        with _best_effort(f"forget an earlier failure of {name}"):
+            failure = self._fetch(uri, RunFailure) if self.objects.exists(uri) else None
+            is_final = failure is not None and not failure.is_retryable and is_run_recorded
+            if failure is not None and is_final and failure.after == self._newest_end(run_id):
+                return failure
+            self.objects.delete(uri)
+        return None
+
+    def _newest_end(self, run_id: str) -> str:
+        with _best_effort(f"look how run {run_id} ended before"):
+            outcome = self.fetch_outcome(run_id)
+            return outcome.at.isoformat() if outcome is not None else ""
+        return ""
 
     def _put(self, run_id: str, part: str, text: str) -> None:
         with _best_effort(f"write {part} of run {run_id}"):
@@ -108,12 +138,26 @@ class StepNotes:
 
 def failure_of(error: Exception, *, step: str, code_digest: Callable[[], str] = lambda: "") -> RunFailure:
     """Expected errors say themselves whether a retry helps; an exception of the user's own code repeats itself."""
-    is_final = isinstance(error, _NOT_RETRYABLE) or (not isinstance(error, RatchetError) and is_user_error(error))
+    is_final = isinstance(error, FINAL) or (not isinstance(error, RatchetError) and is_user_error(error))
     try:
         digest = code_digest() if is_final else ""
     except (RatchetError, OSError):
         digest = ""
-    return RunFailure(step=step, text=sentence_of(error), is_retryable=not is_final, code_digest=digest)
+    kind = type(error).__name__ if isinstance(error, RatchetError) else ""
+    return RunFailure(step=step, text=sentence_of(error), is_retryable=not is_final, code_digest=digest, kind=kind)
+
+
+def _error_of(failure: RunFailure) -> RatchetError:
+    """The error again; an exception of the user's code as a PolicyError with its words."""
+    kind = getattr(errors, failure.kind, PolicyError) if failure.kind else PolicyError
+    error: RatchetError = kind(failure.text)
+    return error
+
+
+def _exit_code_of(failure: RunFailure) -> int:
+    if failure.is_retryable and not failure.kind:
+        return 1
+    return _error_of(failure).exit_code
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Dataset versions: the manifest of an immutable, DVC-tracked set of shards. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -49,6 +49,13 @@ class Manifest(BaseModel):
     def files(self) -> tuple[DataFile, ...]:
         """Everything that DVC tracks for this version."""
         return (*self.shards, *self.index)
+
+    @property
+    def content(self) -> Mapping[str, object]:
+        """What makes this version the same as another one: all but the names of itself and of its files."""
+        named = self.model_dump(exclude={"version", "shards", "index"})
+        rows = [(shard.split, shard.num_rows, shard.sha256) for shard in self.shards]
+        return {**named, "rows": rows, "index": [(file.num_rows, file.sha256) for file in self.index]}
 
 
 def version_name(task: str, number: int) -> str:

@@ -43,3 +43,7 @@ class Unavailable(RatchetError):
 
 class NothingNew(RatchetError):
     exit_code = 11
+
+
+FINAL = (DataRejected, PolicyError, SettingsError)
+"""The same input fails again until a person changes something: a step that raised one of these is not retried."""

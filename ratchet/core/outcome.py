@@ -47,6 +47,11 @@ class RunFailure(BaseModel):
     """False: the same code, labels and policies fail again."""
     code_digest: str = ""
     """Of the task's code, so that an edit of it is noticed; "" where it is not known."""
+    kind: str = ""
+    """Name of the class in `ratchet.core.errors`; "" of any other exception."""
+    after: str = ""
+    """The end of this run that was on record when the step failed, by its time; "" when it had never ended. While no
+    other is on record, KFP is still in the round of attempts in which the step failed."""
 
 
 class Outcome(BaseModel):

@@ -1,18 +1,15 @@
 """canary_deploy killed anywhere: what it did stays, what it knew is on record, and started again it ends the same."""
 
-import os
-import pickle
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ratchet.actions.rollbacks import roll_back
 from ratchet.actions.rollouts import RolloutPorts, close_half_open
 from ratchet.core.ledger import ModelRef
+from tests.components.crash import Strike, Watched, killed_at
 from tests.components.rollout_world import (
     CHALLENGER,
     CHAMPION,
@@ -30,28 +27,6 @@ from tests.components.rollout_world import (
 )
 
 # Crashes: the process is killed before and after each thing that it does to the world, then the step starts again.
-
-EFFECTS = ("deploy", "set_traffic", "set_mirror", "delete", "append", "set_alias", "remove_alias", "put_if_absent")
-
-
-class Watched:
-    """A port that tells before and after each deed."""
-
-    def __init__(self, port: Any, strike: Callable[[str], None]) -> None:
-        self._port, self._strike = port, strike
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._port, name)
-        if name not in EFFECTS:
-            return method
-
-        def struck(*args: Any, **kwargs: Any) -> Any:
-            self._strike(f"{name} {args[-1]}" if name in {"set_traffic", "set_mirror"} else name)
-            answer = method(*args, **kwargs)
-            self._strike("")
-            return answer
-
-        return struck
 
 
 def watched(world: World, strike: Callable[[str], None]) -> RolloutPorts:
@@ -87,7 +62,7 @@ def test_the_order_of_deeds_keeps_users_safe(tmp_path: Path, behaviour: Behaviou
     world = world_with_champion(tmp_path, challenger=behaviour)
     seen: list[str] = []
     deploy(world, tmp_path, ports=watched(world, seen.append))
-    assert [deed for deed in seen if deed and deed != "put_if_absent"] == deeds
+    assert [deed for deed in seen if deed and not deed.startswith("put")] == deeds
 
 
 @pytest.mark.parametrize("behaviour", [HEALTHY, ERRS])
@@ -136,33 +111,6 @@ def test_nothing_is_counted_twice_over_a_crash(tmp_path: Path) -> None:
     assert num_seen == int(world.num_served(CHALLENGER.uri) - num_lost)
 
 
-def run_killed_at(world: World, point: int, tmp_path: Path) -> World | None:
-    """Run the step in a process of its own that dies at this point; None when it lived to the end."""
-    left_behind = tmp_path / f"world-{point}.pickle"
-    pid = os.fork()
-    if pid == 0:
-        points_passed = 0
-
-        def strike(_: str) -> None:
-            nonlocal points_passed
-            if points_passed == point:
-                left_behind.write_bytes(pickle.dumps(world))
-                os.kill(os.getpid(), signal.SIGKILL)
-            points_passed += 1
-
-        try:
-            deploy(world, tmp_path, ports=watched(world, strike))
-            os._exit(0)
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(pid, 0)
-    if not os.WIFSIGNALED(status):
-        assert status == 0, f"point {point}: the step itself failed"
-        return None
-    revived: World = pickle.loads(left_behind.read_bytes())
-    return revived
-
-
 @pytest.mark.parametrize(
     ("behaviour", "name", "model"),
     [
@@ -175,8 +123,12 @@ def test_killed_anywhere_and_started_again_it_ends_the_same(
 ) -> None:
     start = world_with_champion(tmp_path, challenger=behaviour, requests_per_s=800.0)
     start.registry.set_alias(TASK, "challenger", CHALLENGER.version)
+
+    def deed(world: World, strike: Strike) -> str:
+        return deploy(world, tmp_path, ports=watched(world, strike))
+
     point = 0
-    while (world := run_killed_at(start, point, tmp_path)) is not None:
+    while (world := killed_at(point, start, deed, tmp_path)) is not None:
         served_uri = world.served_uri()
         assert served_uri or world.weight_pct, f"point {point}: nobody serves"
         world.sleep(3)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -72,9 +73,11 @@ class Production:
             ],
         )
 
-    def look(self) -> tuple[Verdict, dict[str, Signal], str]:
+    def look(self, objects: Any = None) -> tuple[Verdict, dict[str, Signal], str]:
+        """objects: the store in the room, unless a test puts something before it."""
+        objects = objects or self.room.objects
         stores = Stores(
-            self.payloads, self.feedback, self.room.datasets, self.ledger, self.registry, self.room.objects, "ratchet"
+            self.payloads, self.feedback, self.room.datasets, self.ledger, self.registry, objects, "ratchet"
         )
         paths = Paths(self.room.path("report.html"), self.room.path("verdict.json"))
         name = drift_monitor_step(SPEC, policies=POLICIES, stores=stores, now=NOON, paths=paths)

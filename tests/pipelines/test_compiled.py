@@ -54,6 +54,17 @@ def test_what_changes_the_world_is_never_served_from_the_cache(name):
 
 
 @pytest.mark.parametrize("name", PIPELINES)
+def test_every_step_is_retried_when_it_is_killed_and_says_which_ends_are_final(name):
+    spec, platform = documents(name)
+    steps = [task for _, task in tasks_of(spec) if task["componentRef"]["name"].startswith("comp-")]
+    leaves = [task for task in steps if "executorLabel" in spec["components"][task["componentRef"]["name"]]]
+    policy = {"maxRetryCount": 3, "backoffDuration": "5s", "backoffFactor": 2.0, "backoffMaxDuration": "3600s"}
+    assert leaves and [task["retryPolicy"] for task in leaves] == [policy] * len(leaves)
+    for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+        assert executor["podMetadata"]["annotations"] == {"ratchet/final-exit-codes": "3,4,5"}
+
+
+@pytest.mark.parametrize("name", PIPELINES)
 def test_images_are_pinned_and_nothing_is_installed_at_run_time(name):
     for executor in documents(name)[0]["deploymentSpec"]["executors"].values():
         container = executor["container"]

@@ -1,13 +1,15 @@
 """What a run came to: the gate that said no, both numbers, and what to do next."""
 
 import json
-from datetime import UTC, datetime
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from ratchet.actions.run_outcomes import RunOutcomes, failure_of
 from ratchet.commands.run_outcome import NOT_PROMOTED_CODE, exit_code_of, fetch_outcomes, outcome_text, words_of
-from ratchet.core.errors import DataRejected, NotFound, PolicyError, SettingsError, Unavailable
+from ratchet.core.errors import Conflict, DataRejected, NotFound, PolicyError, SettingsError, Unavailable
 from ratchet.core.outcome import NOT_PROMOTED, Ended, Outcome, RunFailure, decide_outcome
 from ratchet.core.ports import RunState
 from ratchet.core.verdict import Reason, Verdict
@@ -90,16 +92,78 @@ def test_expected_errors_say_whether_a_retry_helps(error, is_retryable):
     assert (failure.is_retryable, failure.code_digest) == (is_retryable, "" if is_retryable else "d")
 
 
+@pytest.fixture(autouse=True)
+def own_hook(monkeypatch):
+    """A step that fails sets how its process ends."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+
+
 def test_a_step_that_fails_is_known_until_it_starts_again():
     outcomes = RunOutcomes(FakeObjectStore(), "ratchet")
-    with pytest.raises(PolicyError), outcomes.step("finetune", run_id="run-1"):
-        raise PolicyError("NameError")
-    assert outcomes.put_outcome(ended("FAILED")).summary == "finetune: NameError"
+    with pytest.raises(Unavailable), outcomes.step("finetune", run_id="run-1"):
+        raise Unavailable("S3 is away")
+    assert outcomes.put_outcome(ended("FAILED")).summary == "finetune: S3 is away"
     with outcomes.step("finetune", run_id="run-1"):
         pass
     assert outcomes.put_outcome(ended("FAILED")).failure is None
     assert outcomes.fetch_outcome("run-1") is not None
     assert outcomes.fetch_outcome("run-2") is None
+
+
+def fail(outcomes, error, **options):
+    """What comes of a step that raises `error` when it runs; whether it ran."""
+    ran = []
+    with pytest.raises(type(error)) as raised, outcomes.step("finetune", run_id="run-1", **options):
+        ran.append(1)
+        raise error
+    return str(raised.value), bool(ran)
+
+
+def test_a_repeated_step_ends_at_once_with_the_verdict_of_the_first_attempt_until_the_run_has_ended():
+    """KFP repeats every exit code; a person who retries a run that has ended has changed something."""
+    outcomes = RunOutcomes(FakeObjectStore(), "ratchet")
+    assert fail(outcomes, DataRejected("no rows")) == ("no rows", True)
+    for _ in range(3):
+        assert fail(outcomes, DataRejected("would be another")) == ("no rows", False)
+    for number in range(2):
+        outcomes.put_outcome(ended("FAILED").model_copy(update={"at": NOON + timedelta(hours=number)}))
+        assert fail(outcomes, DataRejected(f"still {number}")) == (f"still {number}", True)
+        assert fail(outcomes, DataRejected("no")) == (f"still {number}", False)
+
+
+@pytest.mark.parametrize(
+    ("error", "options"),
+    [
+        pytest.param(Unavailable("S3 is away"), {}, id="an-outage"),
+        pytest.param(Conflict("another was first"), {}, id="a-lost-race"),
+        pytest.param(DataRejected("bad"), {"is_run_recorded": False}, id="nobody-records-how-the-run-ends"),
+    ],
+)
+def test_any_other_failure_is_tried_again(error, options):
+    outcomes = RunOutcomes(FakeObjectStore(), "ratchet")
+    for _ in range(2):
+        assert fail(outcomes, error, **options)[1]
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        ("errors.DataRejected('x')", 3),
+        ("errors.SettingsError('x')", 5),
+        ("errors.Unavailable('x')", 8),
+        ("KeyError('x')", 4),
+    ],
+    ids=["data", "settings", "outage", "the-users-code"],
+)
+def test_a_step_ends_its_process_with_the_exit_code_of_its_error(raised, code):
+    script = (
+        "from ratchet.actions.run_outcomes import RunOutcomes; from ratchet.core import errors;"
+        "from tests.fakes.object_store import FakeObjectStore\n"
+        f"with RunOutcomes(FakeObjectStore(), 'ratchet').step('s', run_id='r'):\n    raise {raised}"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" in done.stderr
 
 
 def test_a_verdict_that_cannot_be_written_stops_no_step(tmp_path):

@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 
 _STOP_GRACE_S = 5.0
 _LONGEST_SLEEP_S = 3600.0
+RESUMES_MAX = 25
+"""Of one attempt, over restarts of this server. A machine that is switched off every night must not end a long task."""
 _NUM_WORKERS_MIN = 8
 """Tasks that ask for nothing run this many at once even on a small machine: most of them wait for something else."""
 
@@ -189,13 +191,21 @@ class Engine:
         self._advance(live)
 
     def _resume(self, live: LiveRun, record: TaskRecord) -> None:
-        """A leaf that was open when the last process died: its own process is dead by now, so run it again."""
+        """A leaf that was open when the last process died: its own process is dead by now, so run it again.
+
+        Not without end: a task may be what brings the server down, each time.
+        """
         if live.request.is_canceling and not is_exit_work(live.walk(), record.path):
             self._end(live, record, TaskState.CANCELED, error=TERMINATED)
         elif record.retry_at:
             self._arm_retry(live, record, record.retry_at)
+        elif record.state is TaskState.RUNNING and record.num_resumed >= RESUMES_MAX:
+            died = f"the control plane died {record.num_resumed + 1} times while this task ran; it is not begun again"
+            self._end(live, record, TaskState.FAILED, error=died)
         else:
-            self._launch(live, record, is_resumed=True)
+            num_resumed = record.num_resumed + (record.state is TaskState.RUNNING)
+            self._put(live, record.model_copy(update={"num_resumed": num_resumed}))
+            self._launch(live, live.records[record.path], is_resumed=True)
 
     def _time_out(self, live: LiveRun) -> None:
         if self._live.get(live.run_id) is live and not live.request.is_canceling:
@@ -343,7 +353,9 @@ class Engine:
         elif result.exit.ending is Ending.STOPPED:
             self._end(live, record, TaskState.CANCELED, error=TERMINATED)
         else:
-            self._fail_or_retry(live, record, with_image(result.exit.message, record.image_note))
+            is_final = result.exit.ending is Ending.EXITED and result.exit.code in leaf.kubernetes.final_exit_codes
+            message = with_image(result.exit.message, record.image_note)
+            self._fail_or_retry(live, record, message, is_final=is_final)
         self._advance(live)
 
     def _succeed(self, live: LiveRun, record: TaskRecord, outputs: Values) -> None:
@@ -353,16 +365,16 @@ class Engine:
                 self._store.put_cached(live.pipeline.name, fingerprint, outputs)
             self._end(live, record, TaskState.SUCCEEDED, outputs=outputs)
 
-    def _fail_or_retry(self, live: LiveRun, record: TaskRecord, message: str) -> None:
+    def _fail_or_retry(self, live: LiveRun, record: TaskRecord, message: str, *, is_final: bool) -> None:
         task, _ = live.task_of(record.path)
         elapsed_s = (_now() - (record.started_at or record.created_at)).total_seconds()
-        delay_s = retry_delay_s(task.retry_policy, attempt=record.attempt, elapsed_s=elapsed_s)
+        delay_s = retry_delay_s(task.retry_policy, attempt=record.attempt, elapsed_s=elapsed_s, is_final=is_final)
         if delay_s is None or live.request.is_canceling:
             self._end(live, record, TaskState.FAILED, error=message)
             return
         retry_at = _now() + timedelta(seconds=delay_s)
-        waiting = {"state": TaskState.PENDING, "attempt": record.attempt + 1, "retry_at": retry_at, "error": message}
-        self._put(live, record.model_copy(update=waiting))
+        attempt = {"attempt": record.attempt + 1, "num_resumed": 0, "retry_at": retry_at}
+        self._put(live, record.model_copy(update={"state": TaskState.PENDING, "error": message, **attempt}))
         self._arm_retry(live, live.records[record.path], retry_at)
 
     def _arm_retry(self, live: LiveRun, record: TaskRecord, retry_at: datetime) -> None:

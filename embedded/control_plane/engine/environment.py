@@ -61,7 +61,7 @@ def task_environment(
 def notes_of(container: Container, kubernetes: KubernetesExecutor) -> Iterable[str]:
     """One line for each setting of the task that is ignored here."""
     names = [name for name in _WITHOUT_MEANING if getattr(kubernetes, name)]
-    if kubernetes.pod_metadata and kubernetes.pod_metadata.is_more_than_priority:
+    if kubernetes.pod_metadata and kubernetes.pod_metadata.has_more_than_ours:
         names.append("pod_metadata")
     notes = [f"{note}."] if (note := image_note(container.image)) else []
     notes += [f"{name} has no meaning on one machine: ignored." for name in names]

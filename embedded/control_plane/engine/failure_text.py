@@ -11,6 +11,7 @@ from pathlib import PurePath
 
 from embedded.control_plane.engine.tracebacks import Frame, Trace, parse_traces
 from ratchet import settings
+from ratchet.core.errors import RatchetError
 
 _PROJECT = PurePath(settings.__file__).parents[1]
 PRODUCT_DIRS = tuple(f"{_PROJECT / name}/" for name in ("ratchet", "components", "embedded", "sensors", "pipelines"))
@@ -34,7 +35,8 @@ _LINES_AFTER_OTHERWISE = 5
 """A traceback with more lines of text behind it was handled. Python itself ends with exit code 1 after one."""
 _SENTENCE_CHARS_MAX = 700
 _LINE_CHARS_MAX = 300
-_CODE_OF_EXCEPTION = 1
+_CODES_OF_EXCEPTION = frozenset({1, *(error.exit_code for error in RatchetError.__subclasses__())})
+"""Python's own, and those with which the product's steps end: the class of the exception says the same."""
 _CODES_WITH_WORDS = frozenset({1, 2, 126, 127})
 """`sys.exit("words")`, wrong usage, and a shell that cannot start a command: the last line says why."""
 
@@ -109,7 +111,7 @@ def _describe_trace(trace: Trace, code: int, product_dirs: Sequence[str]) -> str
         words += "; " + "; ".join(_sentence_of(part, product_dirs) for part in trace.parts)
     if trace.rank:
         words += f"; in worker {trace.rank}"
-    if code != _CODE_OF_EXCEPTION:
+    if code not in _CODES_OF_EXCEPTION:
         words += f"; exit code {code}"
     return words
 

@@ -79,17 +79,19 @@ class EmptyDirMount(SpecModel):
 
 
 PRIORITY = "ratchet/priority"
+FINAL_EXIT_CODES = "ratchet/final-exit-codes"
+_OURS = frozenset({PRIORITY, FINAL_EXIT_CODES})
 
 
 class PodMetadata(SpecModel):
-    """Of the pod. One annotation has a meaning here, all else has none."""
+    """Of the pod. Two annotations have a meaning here, all else has none."""
 
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
 
     @property
-    def is_more_than_priority(self) -> bool:
-        return bool(self.labels) or bool(self.annotations.keys() - {PRIORITY})
+    def has_more_than_ours(self) -> bool:
+        return bool(self.labels) or bool(self.annotations.keys() - _OURS)
 
 
 class KubernetesExecutor(SpecModel):
@@ -123,6 +125,20 @@ class KubernetesExecutor(SpecModel):
             return int(text)
         except ValueError:
             raise DataRejected(f"the annotation {PRIORITY} is {text!r}, not a whole number such as 10.") from None
+
+    @property
+    def final_exit_codes(self) -> frozenset[int]:
+        """By the annotation `ratchet/final-exit-codes`, "3,4": a task that ends with one of them is not retried.
+
+        DataRejected for anything but whole numbers and commas.
+        """
+        text = self.pod_metadata.annotations.get(FINAL_EXIT_CODES, "") if self.pod_metadata else ""
+        try:
+            return frozenset(int(code) for code in text.split(",") if code.strip())
+        except ValueError:
+            raise DataRejected(
+                f"the annotation {FINAL_EXIT_CODES} is {text!r}; expected exit codes such as 3,4."
+            ) from None
 
 
 class KubernetesDeployment(SpecModel):

@@ -71,13 +71,15 @@ def decide_loop(
     return LoopDecision(start=tuple(waiting[: max(0, num_free)]))
 
 
-def retry_delay_s(policy: RetryPolicy, *, attempt: int, elapsed_s: float) -> float | None:
+def retry_delay_s(policy: RetryPolicy, *, attempt: int, elapsed_s: float, is_final: bool = False) -> float | None:
     """Seconds until the next attempt, or None when the task has failed for good.
 
     attempt: the one that failed, from 0. elapsed_s: since the first attempt began; together with the delay it must stay
-    within backoffMaxDuration (Argo Workflows, retryStrategy.backoff.maxDuration).
+    within backoffMaxDuration (Argo Workflows, retryStrategy.backoff.maxDuration). is_final: the task said by its exit
+    code that another attempt would fail too. Any other failure counts, as for Argo's default policy, OnFailure
+    (processNodeRetries in workflow/controller/operator.go): an exit code, a signal, no memory left, its time over.
     """
-    if attempt >= policy.max_retry_count:
+    if is_final or attempt >= policy.max_retry_count:
         return None
     delay_s = policy.backoff_s * policy.backoff_factor**attempt
     if policy.backoff_s_max and elapsed_s + delay_s > policy.backoff_s_max:

@@ -54,6 +54,8 @@ class TaskRecord(BaseModel):
     """Of a loop: how many iterations."""
     attempt: int = 0
     """Counts from 0; each retry is one more."""
+    num_resumed: int = 0
+    """How often this attempt was begun anew because the server died under it."""
     is_cached: bool = False
     is_refused: bool = False
     """It failed by its inputs, before it ran; on a cluster its driver fails."""
