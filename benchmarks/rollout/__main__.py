@@ -32,6 +32,9 @@ class Scene(NamedTuple):
     world: World
     look_s: float
     has_goal: bool = True
+    num_max: int = 10_000
+    """A rollout that ends only when its time is over takes as long to simulate as twenty others."""
+    is_quick: bool = True
 
 
 HEALTHY = (
@@ -42,6 +45,13 @@ HEALTHY = (
     Scene(World("low traffic, 10/min", requests_per_s=1 / 6), 30.0),
     Scene(World("low traffic, 60/min", requests_per_s=1.0), 10.0),
 )
+CLIENTS = (
+    Scene(World("a client breaks 4 of 5, 5xx", client_errors=0.8), 5.0, num_max=2_000),
+    Scene(World("a client breaks 1 of 5, 5xx", client_errors=0.2), 5.0, num_max=2_000, is_quick=False),
+    Scene(World("a client breaks 19 of 20, 5xx", client_errors=0.95), 5.0, num_max=2_000, is_quick=False),
+    Scene(World("a client breaks 4 of 5, 4xx", client_refusals=0.8), 5.0, num_max=2_000),
+)
+"""Either revision alike, in every other minute. Among 5xx no difference of 2 points can be excluded within the time."""
 LIMITS = (
     Scene(World("bursts, 80/s", requests_per_s=80.0, burst_shape=0.2), 0.5, has_goal=False),
     Scene(World("bursts, 1 % errors", error_ratio=0.01, burst_shape=0.2), 2.0, has_goal=False),
@@ -55,6 +65,7 @@ WORSE = (
     Scene(World("+50 % p95, coarse buckets", latency_factor=1.5, is_coarse=True), 1.0, has_goal=False),
     Scene(World("+20 pp errors", more_errors=0.2), 1.0, has_goal=False),
     Scene(World("fails altogether", more_errors=0.998), 1.0, has_goal=False),
+    Scene(World("fails altogether beside a client", more_errors=0.998, client_errors=0.8), 1.0, has_goal=False),
 )
 
 
@@ -66,9 +77,12 @@ def main() -> None:
     is_quick = parser.parse_args().quick
     num_healthy, num_worse = (200, 60) if is_quick else (10_000, 2_000)
     began = time.perf_counter()
-    healthy, worse = (*HEALTHY, *LIMITS), WORSE
+    healthy, worse = (*HEALTHY, *CLIENTS, *LIMITS), WORSE
     rows = [
-        row for scene in healthy if scene.has_goal or not is_quick for row in measure_healthy(scene, num=num_healthy)
+        row
+        for scene in healthy
+        if not is_quick or (scene.has_goal and scene.is_quick)
+        for row in measure_healthy(scene, num=min(num_healthy, scene.num_max))
     ]
     rows += [row for scene in worse if scene.has_goal or not is_quick for row in measure_worse(scene, num=num_worse)]
     print(f"{time.perf_counter() - began:.0f} s")
@@ -104,12 +118,14 @@ def measure_worse(scene: Scene, *, num: int) -> list[dict[str, Any]]:
     dark = run_judge(world, POLICY, num=num, seed=_SEED, look_s=2 * scene.look_s, limit_s=_LIMIT_S)
     flagger, kayenta = run_flagger(world, num=num, seed=_SEED), run_mann_whitney(world, num=num, seed=_SEED)
     requests, wald = _requests_to_withdraw(live), wald_of(world, POLICY)
+    condemned_s = live.ended_s[live.outcome == ROLLED_BACK]
     power = live.withdrawn_share - live.share_of(PROMOTED)
     _print_row(
         f"worse: {world.name}",
         f"withdrawn {live.withdrawn_share:.1%} after {requests:.0f} requests "
         f"({requests / wald:.2f} x Wald's {wald:.0f}), {_mean_of(live.withdrawn_s):.0f} s; "
-        f"condemned {live.share_of(ROLLED_BACK):.1%}; promoted {live.share_of(PROMOTED):.1%}; with a dark phase "
+        f"condemned {live.share_of(ROLLED_BACK):.1%} after {_mean_of(condemned_s):.0f} s; "
+        f"promoted {live.share_of(PROMOTED):.1%}; with a dark phase "
         f"{_requests_to_withdraw(dark):.0f} requests of users, promoted {dark.share_of(PROMOTED):.1%}",
         _peers_text(flagger, kayenta),
     )

@@ -13,6 +13,7 @@ from ratchet.core.rollout.betting import Counts, log_gain_over, log_sum
 from ratchet.core.rollout.evidence import (
     ERROR_START,
     LATENCY_START,
+    ROW_START,
     VOTE_REQUESTS_MIN,
     VOTE_START,
     Totals,
@@ -22,6 +23,7 @@ from ratchet.core.rollout.evidence import (
     has_bet,
     has_vote,
     latency_wealth_after,
+    row_wealth_after,
     votes_after,
     withdraw_limit,
 )
@@ -71,6 +73,7 @@ class Batch:
     errors_in_a_row: Numbers
     error_wealth: Numbers
     latency_wealth: Numbers
+    row_wealth: Numbers
     share_wealth: Numbers
     error_votes: Numbers
     slow_votes: Numbers
@@ -101,6 +104,7 @@ def begin_batch(num: int, policy: RolloutPolicy) -> Batch:
         errors_in_a_row=zeros.copy(),
         error_wealth=_like(ERROR_START, num),
         latency_wealth=_like(LATENCY_START, num),
+        row_wealth=_like(ROW_START, num),
         share_wealth=_like(np.array(SHARE_START), num),
         error_votes=_like(VOTE_START, num),
         slow_votes=_like(VOTE_START, num),
@@ -171,6 +175,7 @@ def _bet(seen: Batch, window: Numbers, policy: RolloutPolicy) -> None:
     totals = Totals(*(before[rows, _AT[name]] for name in names))
     seen.error_wealth[rows] = error_wealth_after(seen.error_wealth[rows], errors, totals, policy)
     seen.latency_wealth[rows] = latency_wealth_after(seen.latency_wealth[rows], slow, late, totals, policy)
+    seen.row_wealth[rows] = row_wealth_after(seen.row_wealth[rows], errors, totals, policy)
     seen.unbet[rows] = 0
     seen.bet_at_s[rows] = seen.now_s[rows]
 
@@ -212,7 +217,8 @@ def _is_condemned(seen: Batch, policy: RolloutPolicy) -> Numbers:
     votes = (log_sum(seen.error_votes) >= condemn_limit("errors", policy)) | (
         log_sum(seen.slow_votes) >= condemn_limit("slow", policy)
     )
-    return votes | (seen.errors_in_a_row >= policy.tripwire_errors) | _is_gross(seen, policy)
+    row = (seen.errors_in_a_row >= policy.tripwire_errors) & (log_sum(seen.row_wealth) >= condemn_limit("row", policy))
+    return votes | row | _is_gross(seen, policy)
 
 
 def _is_gross(seen: Batch, policy: RolloutPolicy) -> Numbers:

@@ -35,6 +35,10 @@ class World:
     """Errors of each arm by itself are multiplied by a gamma of this shape and mean 1 each minute; 0 for never."""
     shared_shape: float = 0.0
     """The same for both arms at once."""
+    client_errors: float = 0.0
+    """Share of all requests that a client breaks in either revision alike (5xx), in every other minute."""
+    client_refusals: float = 0.0
+    """Share of all requests that either revision refuses (4xx), which the gateway counts apart."""
     is_coarse: bool = False
     """Latencies are seen in the gateway's buckets only."""
     is_diurnal: bool = False
@@ -74,7 +78,7 @@ class Traffic:
         """The look that ends at `at_s` of these rollouts: `share` of the requests live on the canary, or mirrored."""
         world, rng = self._world, self._rng
         wave = np.sin(2 * np.pi * at_s / 600.0) if world.is_diurnal else np.zeros(len(rows))
-        total = rng.poisson(world.requests_per_s * look_s * (1 + 0.5 * wave))
+        total = rng.poisson(world.requests_per_s * look_s * (1 + 0.5 * wave) * (1 - world.client_refusals))
         live = rng.binomial(total, share)
         canary = np.where(mirrored, total, live)
         stable = total - live
@@ -82,6 +86,8 @@ class Traffic:
         ratio = world.error_ratio * (1 + 0.8 * wave) * self._shared[rows, minute]
         canary_ratio = np.minimum(ratio * self._factors["canary"][rows, minute] + world.more_errors, 1.0)
         stable_ratio = np.minimum(ratio * self._factors["stable"][rows, minute], 1.0)
+        broken = world.client_errors * (minute % 2 == 0)
+        canary_ratio, stable_ratio = (1 - (1 - each) * (1 - broken) for each in (canary_ratio, stable_ratio))
         swing = 0.3 * wave
         return Seen(
             canary=canary.astype(float),

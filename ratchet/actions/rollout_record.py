@@ -25,7 +25,7 @@ from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.ledger import ModelRef
 from ratchet.core.ports import ObjectStore
 from ratchet.core.rollout.history import History, JudgedLook
-from ratchet.core.rollout.judge import Progress
+from ratchet.core.rollout.judge import JUDGE_VERSION, Progress
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.window import LatencyLimits
 from ratchet.core.validation_text import validation_text
@@ -47,14 +47,16 @@ class RolloutBegin(BaseModel):
     champion: ModelRef
     policy: RolloutPolicy
     at: AwareDatetime
+    judge_version: int = JUDGE_VERSION
+    """Which judge judged it (core/rollout/judge.py); 1 in records that do not say."""
 
     @model_validator(mode="before")
     @classmethod
     def _judged_as_it_began(cls, data: object) -> object:
         """Records from before `on_no_traffic` waited, and are replayed so."""
-        if isinstance(data, dict) and isinstance(policy := data.get("policy"), dict) and "on_no_traffic" not in policy:
-            return data | {"policy": policy | {"on_no_traffic": "wait"}}
-        return data
+        if not isinstance(data, dict) or not isinstance(policy := data.get("policy"), dict):
+            return data
+        return {"judge_version": 1} | data | {"policy": {"on_no_traffic": "wait"} | policy}
 
 
 class Checkpoint(BaseModel):

@@ -1,21 +1,23 @@
 """A recorded rollout judged again, look by look, and compared with what was recorded. Pure.
 
 Compared are numbers and decisions, bit for bit. Wording is no evidence: a sentence may read better in a later version,
-and a memory that an earlier version did not keep is not compared with what it did not write.
+and a memory that an earlier version did not keep is not compared with what it did not write. Nor are the numbers of an
+earlier judge (`JUDGE_VERSION`): its verdict is derived again by the present rules, and stands beside the recorded one.
 """
 
 from typing import Any
 
 from ratchet.actions.rollout_record import Recorded
 from ratchet.core.rollout.history import History, JudgedLook, policy_digest_of, replay_looks
-from ratchet.core.rollout.judge import Progress
+from ratchet.core.rollout.judge import JUDGE_VERSION, Progress
 from ratchet.core.verdict import Verdict
 
 
 def replay_record(recorded: Recorded) -> tuple[Verdict, History, list[str]]:
     """The verdict that follows from the recorded windows and policy, and in what it differs from the recorded one.
 
-    No differences: bit for bit the same evidence and decision at every look, and the same end.
+    No differences: bit for bit the same evidence and decision at every look, and the same end; or an earlier judge
+    judged it, which `inputs` then says.
     """
     begun = recorded.begin
     progress, looks = replay_looks([then.look for then in recorded.looks], begun.policy)
@@ -35,9 +37,24 @@ def replay_record(recorded: Recorded) -> tuple[Verdict, History, list[str]]:
             "model_digest": begun.model.digest,
             "policy_digest": policy_digest_of(begun.policy),
             "num_looks": len(looks),
+            **_earlier_judge(recorded),
         },
     )
+    if begun.judge_version != JUDGE_VERSION:
+        return verdict, history, []
     return verdict, history, [*differences, *_end_differences(recorded, verdict, progress)]
+
+
+def _earlier_judge(recorded: Recorded) -> dict[str, Any]:
+    """What a reader must know when another version of the judge wrote the record."""
+    if recorded.begin.judge_version == JUDGE_VERSION:
+        return {}
+    told = recorded.verdict.verdict if recorded.verdict else recorded.outcome or "running"
+    return {
+        "judge_version": JUDGE_VERSION,
+        "recorded_judge_version": recorded.begin.judge_version,
+        "recorded_verdict": told,
+    }
 
 
 def _end_differences(recorded: Recorded, verdict: Verdict, progress: Progress) -> list[str]:

@@ -1,7 +1,7 @@
 """Traffic numbers from Prometheus, for Knative's queue-proxy and for Istio, over its HTTP API.
 
 One histogram tells everything, of one moment: its bucket without a bound counts the requests, and its status code the
-errors.
+errors and the refused ones, whose latencies are left out. Istio's code 0 is a request that its client gave up: nothing.
 
 * knative, up to Serving 1.18: `revision_app_request_latencies_bucket` (ms), by its label `revision_name`.
 * knative, from Serving 1.19 (OpenTelemetry): `kn_queueproxy_app_duration_seconds_bucket`, from 1.21 on
@@ -34,13 +34,15 @@ _TIMEOUT_S = 10.0
 _NUM_TRIES = 4
 _BACKOFF_S = 0.2
 _STATUS_LABELS = ("response_code", "http_response_status_code")
+_KINDS: Mapping[str, Literal["error", "refused", "given_up"]] = {"5": "error", "4": "refused", "0": "given_up"}
+"""By the first digit of the status."""
 Mesh = Literal["knative", "istio"]
 
 
 class Series(NamedTuple):
     """One histogram of one pod, for one status."""
 
-    is_error: bool
+    kind: Literal["answer", "error", "refused", "given_up"]
     labels: frozenset[tuple[str, str]]
 
 
@@ -133,17 +135,25 @@ def parse_reading(vector: list[Any]) -> PrometheusReading:
             continue
         is_in_seconds = "_seconds_" in labels.get("__name__", "")
         status = next((labels[name] for name in _STATUS_LABELS if name in labels), "")
-        series = Series(is_error=status.startswith("5"), labels=frozenset(labels.items()))
+        series = Series(kind=_KINDS.get(status[:1], "answer"), labels=frozenset(labels.items()))
         reading.setdefault(series, {})[round(bound * 1000, 6) if is_in_seconds else bound] = value
     return {series: values for series, values in reading.items() if math.inf in values}
 
 
 def counts_of(totals: PrometheusReading) -> RevisionCounts:
+    num = {kind: _num_of(totals, kind) for kind in ("answer", "error", "refused")}
     return RevisionCounts(
-        num_requests=round(sum(values[math.inf] for values in totals.values())),
-        num_errors=round(sum(values[math.inf] for series, values in totals.items() if series.is_error)),
-        num_by_latency_ms=sum_histograms(totals.values()),
+        num_requests=sum(num.values()),
+        num_errors=num["error"],
+        num_refused=num["refused"],
+        num_by_latency_ms=sum_histograms(
+            values for series, values in totals.items() if series.kind in {"answer", "error"}
+        ),
     )
+
+
+def _num_of(totals: PrometheusReading, kind: str) -> int:
+    return round(sum(values[math.inf] for series, values in totals.items() if series.kind == kind))
 
 
 def _vector_of(response: httpx.Response) -> list[Any]:

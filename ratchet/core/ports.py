@@ -337,6 +337,8 @@ class RevisionCounts(BaseModel):
     num_requests: int = 0
     num_errors: int = 0
     """Answers with a 5xx status, timeouts and resets."""
+    num_refused: int = 0
+    """Answers with a 4xx status: the request was wrong, so it is evidence of nothing."""
     num_by_latency_ms: Mapping[float, int] = {}
     """Cumulative histogram: upper bound in ms (inf last) to the number of requests at or under it."""
 

@@ -14,6 +14,7 @@ NUM_INSTANCES_MAX = 4096
 """Per request. One request holds the model's only thread; this many digits take some 0.1 s."""
 
 _NUMBERS = {int, float}
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def parse_instances(payload: Any, *, num_features: int) -> np.ndarray:
@@ -41,13 +42,27 @@ def parse_tensor(tensor: np.ndarray, *, num_features: int) -> np.ndarray:
     return _check_finite(tensor.astype(np.float64))
 
 
+def is_inside(features_BF: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    """Which instances (B,) a model must have an answer for: all values in the task's range, and in that of the 32-bit
+    floats that networks compute with."""
+    lowest, highest = _range_of(spec)
+    return np.asarray(((features_BF >= lowest) & (features_BF <= highest)).all(axis=1))
+
+
 def first_outside(features_BF: np.ndarray, spec: FeatureSpec) -> str | None:
-    """The first value that the task's range does not hold, in words; None when there is none."""
-    is_outside_BF = (features_BF < spec.min_value) | (features_BF > spec.max_value)
+    """The first value that keeps an instance from being inside, in words; None when there is none."""
+    lowest, highest = _range_of(spec)
+    is_outside_BF = (features_BF < lowest) | (features_BF > highest)
     if not is_outside_BF.any():
         return None
     row, column = np.argwhere(is_outside_BF)[0]
-    return f"instances[{row}][{column}] is {features_BF[row, column]:g}"
+    value = features_BF[row, column]
+    whose = "the task's range" if not spec.min_value <= value <= spec.max_value else "the range of 32-bit floats,"
+    return f"instances[{row}][{column}] is {value:g}, outside {whose} {lowest:g} to {highest:g}"
+
+
+def _range_of(spec: FeatureSpec) -> tuple[float, float]:
+    return max(spec.min_value, -_FLOAT32_MAX), min(spec.max_value, _FLOAT32_MAX)
 
 
 def _check_num_instances(num_instances: int) -> None:

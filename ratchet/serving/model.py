@@ -17,7 +17,7 @@ from kserve.errors import InferenceError, InvalidInput
 from kserve.utils.utils import generate_uuid
 
 from ratchet.core.errors import DataRejected
-from ratchet.serving.inputs import first_outside, parse_instances, parse_tensor
+from ratchet.serving.inputs import first_outside, is_inside, parse_instances, parse_tensor
 from ratchet.serving.open_inference import INPUT_NAME
 from ratchet.serving.payload_writer import Answered, PayloadWriter
 from ratchet.tasks.model_files import ServableModel
@@ -82,18 +82,19 @@ class ServedModel(Model):
         return self._render_v2(payload, proba_BK) if is_v2 else self._render_v1(best_B, probability_B)
 
     async def _infer(self, features_BF: np.ndarray) -> np.ndarray:
-        """The probabilities of all classes (B, K). InvalidInput where the model fails on what no task file allows."""
+        """The probabilities of all classes (B, K). InvalidInput where the model fails on what no task file allows, and
+        answers the rest of the request: a fault of the model is no less one because a wrong instance lies beside."""
         spec = self._model.spec.features
-        outside = first_outside(features_BF, spec)  # before the model: preprocessing may work in place
+        outside = first_outside(features_BF, spec)  # both before the model: preprocessing may work in place
+        inside_BF = features_BF[is_inside(features_BF, spec)] if outside else features_BF
         try:
             return await self._proba(features_BF)
         except InferenceError as error:
             if outside is None:
                 raise
-            raise InvalidInput(
-                f"{self.name}: {outside}, outside the task's range {spec.min_value:g} to {spec.max_value:g}, "
-                f"and the model has no answer for it: {error}"
-            ) from None
+            if len(inside_BF):
+                await self._proba(inside_BF)
+            raise InvalidInput(f"{self.name}: {outside}, and the model has no answer for it: {error}") from None
 
     async def _proba(self, features_BF: np.ndarray) -> np.ndarray:
         """InferenceError when the model raises, or answers with something else than finite probabilities (B, K)."""

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ratchet.core.validation_text import printable
 from ratchet.serving.model import ServedModel
+from ratchet.serving.v1_routes import v1_router
 from ratchet.serving.v2_routes import v2_router
 
 DIGEST_HEADER = b"x-ratchet-model"
@@ -37,6 +38,7 @@ def make_server(model: ServedModel, *, host: str, port: int, digest: str) -> RES
     server.register_model(model)
     model.enable_latency_logging = False
     dataplane = CarefulDataPlane(server.registered_models)
+    app.include_router(v1_router())
     app.include_router(v2_router(dataplane, num_features=model.num_features))
     rest = RESTServer(
         "kserve.model_server:app",

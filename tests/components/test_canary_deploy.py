@@ -325,6 +325,22 @@ def test_a_record_of_an_earlier_version_has_the_same_verdict_again(tmp_path: Pat
     assert (verdict.verdict, differences) == ("inconclusive", [])
 
 
+def test_a_record_of_an_earlier_judge_is_judged_by_the_present_rules_and_says_so(tmp_path: Path) -> None:
+    """It has neither the evidence nor the memory that came later."""
+    world = world_with_champion(tmp_path, challenger=ERRS)
+    assert deploy(world, tmp_path) == "rolled_back"
+    folder = f"s3://ratchet/rollouts/{TASK}/run-2"
+    begin = json.loads(world.objects.fetch(f"{folder}/begin.json"))
+    del begin["judge_version"]
+    world.objects.put(f"{folder}/begin.json", json.dumps(begin).encode())
+    for uri in list(world.objects.list_uris(f"{folder}/looks/")):
+        older = re.sub(rb'"row":\{[^}]*\},"refusal_harm":[-0-9.]+,', b"", world.objects.fetch(uri))
+        world.objects.put(uri, re.sub(rb'"row_wealth":\[[^]]*\],', b"", older).replace(b'"num_refused":0,', b""))
+    verdict, _, differences = replay_record(recorded_of(world))
+    assert (verdict.verdict, differences) == ("rolled_back", [])
+    assert verdict.inputs["recorded_judge_version"] == 1 and verdict.inputs["recorded_verdict"] == "rolled_back"
+
+
 def with_a_burst(world: World, *, from_s: float, until_s: float) -> None:
     """The canary errs on a tenth of its requests for a while, and is well again."""
     sleep = world.sleep

@@ -87,6 +87,16 @@ def test_a_value_that_is_no_number_is_as_good_as_absent():
     assert list(reading.values()) == [{math.inf: 7.0}]
 
 
+def test_what_a_client_causes_is_counted_apart_and_its_latency_left_out():
+    """Istio has code 0 for a request that its client gave up."""
+    samples = [
+        (code, le, num) for code, num in (("200", "5"), ("400", "3"), ("503", "2"), ("0", "7")) for le in ("5", "+Inf")
+    ]
+    counts = adapter.counts_of(parse_reading(vector(*samples)))
+    assert (counts.num_requests, counts.num_errors, counts.num_refused) == (10, 2, 3)
+    assert counts.num_by_latency_ms == {5.0: 7, math.inf: 7}
+
+
 def answering(*responses: httpx.Response) -> tuple[PrometheusTrafficStats, list[httpx.Request]]:
     asked: list[httpx.Request] = []
 

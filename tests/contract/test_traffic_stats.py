@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -127,6 +128,25 @@ def test_failures_that_users_never_saw_are_counted_too(world: ServingWorld):
     num = before_new.num_requests + chosen.total()
     wait_for(lambda: world.stats.fetch_counts(NEW).num_requests >= num, "the retry on the other revision")
     wait_for(lambda: world.stats.fetch_counts(OLD).num_errors > before_old.num_errors, "the timeout")
+
+
+@pytest.mark.stack
+def test_what_a_client_causes_is_counted_apart_and_never_an_error(world: ServingWorld):
+    """Refused requests (4xx), and requests given up while the model works on them."""
+    world.services.deploy("refusing", world.put_model("refusing", status=422), canary_traffic_pct=None)
+    world.services.deploy("patient", world.put_model("patient", delay_s=0.5), canary_traffic_pct=None)
+    world.wait_traffic("refusing", {"00001": 100})
+    world.wait_traffic("patient", {"00001": 100})
+    assert [world.user.post("/v1/models/refusing:predict", json={}).status_code for _ in range(5)] == [422] * 5
+    counts = wait_counts(world.stats, revision_name("refusing", 1), num_requests=5)
+    assert (counts.num_refused, counts.num_errors) == (5, 0)
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", world.gateway_port)) as connection:
+            connection.send(b"POST /v1/models/patient:predict HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}")
+            time.sleep(0.1)
+    world.user.post("/v1/models/patient:predict", json={})
+    counts = wait_counts(world.stats, revision_name("patient", 1), num_requests=1)
+    assert counts.num_errors == 0
 
 
 def test_an_envoy_that_is_away_is_unavailable():

@@ -11,9 +11,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from ratchet.serving.inputs import first_outside, is_inside
 from ratchet.tasks.loading import load_task
 from ratchet.tasks.model_files import ServableModel
-from tests.embedded.choking_task import NOT_FINITE
+from ratchet.tasks.spec import FeatureSpec
+from tests.embedded.choking_task import CRASHES, NOT_FINITE
 from tests.models import DIGITS
 
 V1, V2 = "/v1/models/digits:predict", "/v2/models/digits/infer"
@@ -194,7 +196,41 @@ def test_what_the_model_cannot_compute_is_the_callers_fault_only_outside_the_tas
     overflow = client.post(V1, json={"instances": [FEATURES, [*FEATURES[:63], 1e308]]})
     assert overflow.status_code == 400
     assert "instances[1][63] is 1e+308, outside the task's range 0 to 16" in overflow.json()["error"]
-    assert client.post(V1, json={"instances": [[NOT_FINITE, *FEATURES[1:]]]}).status_code == 500
+    for fails in (NOT_FINITE, CRASHES):
+        failing = [fails, *FEATURES[1:]]
+        assert client.post(V1, json={"instances": [failing]}).status_code == 500
+        beside_failing = client.post(V1, json={"instances": [failing, [1e308] * 64]})
+        assert beside_failing.status_code == 500, "a wrong instance beside it does not excuse the model"
+
+
+def test_what_a_32_bit_float_cannot_hold_is_outside_every_range() -> None:
+    endless = FeatureSpec(num_features=2, min_value=-1e308, max_value=1e308)
+    features_BF = np.array([[1e38, -1e38], [1.0, 1e39], [-1e308, 0.0]])
+    assert is_inside(features_BF, endless).tolist() == [True, False, False]
+    assert "instances[1][1] is 1e+39, outside the range of 32-bit floats" in str(first_outside(features_BF, endless))
+    assert first_outside(features_BF[:1], endless) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        pytest.param("POST", "/v1/models/digits:explain", id="explain"),
+        pytest.param("POST", "/v1/models/nobody:explain", id="explain-unknown"),
+        pytest.param("POST", "/v1/models/digits:classify", id="another-verb"),
+        pytest.param("POST", "/v1/models/nobody:predict", id="unknown-model"),
+        pytest.param("POST", "/v2/models/nobody/infer", id="unknown-model-v2"),
+        pytest.param("POST", "/v2/models/digits/generate", id="generate"),
+        pytest.param("POST", "/v2/models/digits/load", id="load"),
+        pytest.param("PUT", V1, id="put"),
+        pytest.param("DELETE", V2, id="delete"),
+        pytest.param("GET", "/v1/models/nobody", id="metadata-of-nobody"),
+        pytest.param("GET", "/v2/models/nobody/ready", id="readiness-of-nobody"),
+    ],
+)
+def test_what_this_server_does_not_have_is_the_callers_error(client: TestClient, method: str, path: str) -> None:
+    """A 5xx counts against the revision that answers, so no client may cause one at will."""
+    answer = client.request(method, path, json={"instances": [FEATURES]})
+    assert 400 <= answer.status_code < 500, answer.text
 
 
 def test_versions_are_not_addressed_by_path(client: TestClient) -> None:

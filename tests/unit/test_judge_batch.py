@@ -33,7 +33,7 @@ NAMES = {
 }
 POLICY = RolloutPolicy(burst_s=20, hold_s_max=120, withdrawn_s_max=150, dark_s_max=60)
 NUM = 5
-WEALTH = ("error_wealth", "latency_wealth", "share_wealth", "error_votes", "slow_votes")
+WEALTH = ("error_wealth", "latency_wealth", "row_wealth", "share_wealth", "error_votes", "slow_votes")
 
 
 def window_at(row: Numbers) -> Window:
@@ -64,6 +64,8 @@ def wealth_of(progress: Progress, name: str) -> tuple[float, ...]:
         World("bursts", burst_shape=0.2, error_ratio=0.02),
         World("worse", more_errors=0.05),
         World("broken", more_errors=0.5),
+        World("fails altogether", more_errors=0.99),
+        World("broken by a client", client_errors=0.8),
         World("slower", latency_factor=1.5, is_diurnal=True),
         World("little traffic", requests_per_s=0.5),
     ],

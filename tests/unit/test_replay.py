@@ -19,12 +19,21 @@ from ratchet.core.rollout.trace import parse_trace, replay
 POLICY = RolloutPolicy(hold_s_max=120)
 
 
-def trace(*, error_ratio: float = 0.0, slow_ratio: float = 0.0, duration_s: int = 60, canary_share: float = 0.1) -> str:
+def trace(
+    *,
+    error_ratio: float = 0.0,
+    slow_ratio: float = 0.0,
+    duration_s: int = 60,
+    canary_share: float = 0.1,
+    client_status: int = 0,
+) -> str:
+    """client_status: what either revision answers to four of five requests, because a client breaks them."""
     rng = random.Random(1)
     lines = []
     for number in range(duration_s * 80):
         is_canary = rng.random() < canary_share
         status = 500 if is_canary and rng.random() < error_ratio else 200
+        status = client_status if client_status and rng.random() < 0.8 else status
         latency_ms = 900.0 if is_canary and rng.random() < slow_ratio else 5.0 + 10 * rng.random()
         revision = "canary" if is_canary else "stable"
         lines.append(json.dumps({"t": number / 80, "revision": revision, "status": status, "latency_ms": latency_ms}))
@@ -39,6 +48,8 @@ def trace(*, error_ratio: float = 0.0, slow_ratio: float = 0.0, duration_s: int 
         pytest.param(trace(error_ratio=0.2), "rolled_back", id="errs"),
         pytest.param(trace(slow_ratio=0.3), "rolled_back", id="slow"),
         pytest.param(trace(duration_s=3), "inconclusive", id="ends-too-soon"),
+        pytest.param(trace(client_status=500), "inconclusive", id="a-client-breaks-four-of-five-in-both"),
+        pytest.param(trace(client_status=400, error_ratio=0.5), "rolled_back", id="errs-among-refused-requests"),
         pytest.param(trace(canary_share=0), "inconclusive", id="no-canary-traffic"),
         pytest.param("", "inconclusive", id="empty"),
     ],

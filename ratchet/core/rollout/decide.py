@@ -29,7 +29,7 @@ def decide(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> Dec
         return Decision(action=_OUTCOME_ACTION[progress.outcome], reasons=(_over(progress),))
     if progress.orders.abort_reason:
         return Decision(action=Action.INCONCLUSIVE, reasons=(_aborted(progress),))
-    proofs = (*_tripwires(progress, policy), *_condemning(evidence, policy))
+    proofs = (*_tripwires(progress, evidence, policy), *_condemning(evidence, policy))
     if proofs:
         return Decision(action=Action.ROLL_BACK, reasons=proofs)
     if progress.blind_since_s is not None:
@@ -87,16 +87,19 @@ def next_weight_pct(progress: Progress, policy: RolloutPolicy) -> int:
     return policy.weight_pct_steps[progress.step]
 
 
-def _tripwires(progress: Progress, policy: RolloutPolicy) -> tuple[Reason, ...]:
-    """A row of errors without a success while stable answers, and a canary that stays unready: proof enough."""
+def _tripwires(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, ...]:
+    """Proof enough: a row of errors without a success while stable answers the same kind of requests, and a canary that
+    stays unready. A row alone proves nothing: a client may break both revisions alike."""
     unready_s, limit_s = _unready_s(progress), policy.not_ready_s_max * _UNREADY_TIMES
     errors = progress.num_errors_in_a_row
+    stable = progress.recent.stable
     row = Reason(
         check="errors_in_a_row",
         value=errors,
         limit=policy.tripwire_errors,
-        passed=errors < policy.tripwire_errors,
-        text=f"the canary's last {errors} requests all failed; limit {policy.tripwire_errors}",
+        passed=errors < policy.tripwire_errors or not evidence.row.is_over,
+        text=f"the canary's last {errors} requests all failed; limit {policy.tripwire_errors}; stable failed on "
+        f"{stable.num_errors} of {stable.num_requests}; {evidence_words(evidence.row)}",
     )
     return tuple(reason for reason in (row, _ready(unready_s, limit_s)) if not reason.passed)
 
@@ -150,7 +153,7 @@ def _needed(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> tu
     agreement = _agreement_needed(progress, evidence, policy)
     if progress.phase == "dark":
         return (check_dark(progress, policy), *fast, accuracy, *agreement, ready)
-    harmless = (_harmless(evidence.error), _harmless(evidence.slow))
+    harmless = (_harmless(evidence.error), _harmless(evidence.slow), *_refusals(progress, evidence, policy))
     if progress.phase == "withdrawn":
         return (*harmless, *_cleared(progress, policy), *fast, accuracy, *agreement, ready)
     share = _test_reason("traffic_share", evidence.share, _share_text(progress))
@@ -244,6 +247,25 @@ def _harmless(harm: Harm) -> Reason:
         passed=harm.upper < harm.margin,
         text=f"{harm.metric}: canary {_counted(harm.canary)}, stable {_counted(harm.stable)}; "
         f"the canary has at most {harm.upper:.2%} more; margin {harm.margin:.2%}",
+    )
+
+
+def _refusals(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, ...]:
+    """Refused requests are the clients' fault and no evidence, as long as both revisions refuse the same ones."""
+    canary, stable = progress.recent.canary, progress.recent.stable
+    if not canary.num_refused:
+        return ()
+    seen = f"requests refused with 4xx: canary {canary.num_refused} of {canary.num_refused + canary.num_requests}"
+    seen += f", stable {stable.num_refused} of {stable.num_refused + stable.num_requests}"
+    return (
+        Reason(
+            check="refusals",
+            value=round(evidence.refusal_harm, 6),
+            limit=policy.error_margin,
+            passed=evidence.refusal_harm < policy.error_margin,
+            text=f"{seen}; the canary refuses at least {max(evidence.refusal_harm, 0):.2%} more; "
+            f"margin {policy.error_margin:.2%}",
+        ),
     )
 
 

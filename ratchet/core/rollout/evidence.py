@@ -6,7 +6,9 @@ the same window (betting.log_gain). Near-optimal: within twice the requests of W
 
 **Slow test** (condemns): one vote for each block of `burst_s`, over cohorts of equal size (betting.vote), so a burst
 has one vote however many requests it hits. Besides, harm that no burst explains (`error_gross`) condemns by the bounds
-of sequential.py, and so does a row of errors without a success (judge.py).
+of sequential.py, and so does a row of errors without a success, once bets that the canary fails altogether while stable
+answers the same kind of requests have won (`row_wealth_after`): where a client breaks both revisions alike they win
+nothing, however long the row.
 
 **Bounds** (advance): harm proven to be under the margin, from everything since the beginning, or since the withdrawal.
 
@@ -15,8 +17,9 @@ How the alphas are spent:
 - `alpha_withdraw` covers one stay in live traffic. Any one of four metrics withdraws, so it is split (union bound):
   errors 60 %, latency 30 %, delayed accuracy and agreement 5 % each. Over looks and steps it is not split: the
   wealth runs on.
-- `alpha_condemn` covers the rollout and is split over the votes on errors (35 %) and latency (35 %), gross harm in
-  either (10 % each, again over at most 8 phases, since its counts begin anew in each), and delayed accuracy (10 %).
+- `alpha_condemn` covers the rollout and is split over the votes on errors (30 %) and latency (30 %), a row of errors
+  (10 %), gross harm in either (10 % each, again over at most 8 phases, since its counts begin anew in each), and
+  delayed accuracy (10 %).
 - `alpha_advance`: a promotion needs every metric at every step to be proven harmless, so each may use all of it: the
   promotion of a harmful canary needs the bound of the metric that it harms to fail (intersection-union, Berger 1982).
   Within a bound it goes 4:1 to canary and stable, since the canary has fewer requests.
@@ -46,7 +49,7 @@ from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.window import ArmWindow, Window
 
 WITHDRAW_SHARE = {"errors": 0.6, "slow": 0.3, "accuracy": 0.05, "agreement": 0.05}
-CONDEMN_SHARE = {"errors": 0.35, "slow": 0.35, "gross_errors": 0.1, "gross_slow": 0.1, "accuracy": 0.1}
+CONDEMN_SHARE = {"errors": 0.3, "slow": 0.3, "row": 0.1, "gross_errors": 0.1, "gross_slow": 0.1, "accuracy": 0.1}
 NUM_PHASES = 8
 """Phases, at most, among which the alpha of gross harm is split."""
 VOTE_REQUESTS_MIN = 10
@@ -65,9 +68,11 @@ DIGITS = 10
 BET_SHARES = (0.45, 0.35, 0.2)
 LATENCY_BET_SHARES = (0.15, 0.15, 0.05, 0.25, 0.3, 0.1)
 """The first three are on slow requests, the others on late ones, where a shift of all requests shows first."""
+ROW_HARM = 0.95
+"""A revision that fails altogether."""
 VOTE_SHARES = tuple(np.full(len(VOTE_STAKES), 1 / len(VOTE_STAKES)).tolist())
-ERROR_START, LATENCY_START, VOTE_START = (
-    start_wealth(shares) for shares in (BET_SHARES, LATENCY_BET_SHARES, VOTE_SHARES)
+ERROR_START, LATENCY_START, VOTE_START, ROW_START = (
+    start_wealth(shares) for shares in (BET_SHARES, LATENCY_BET_SHARES, VOTE_SHARES, (1.0,))
 )
 
 
@@ -117,6 +122,20 @@ def error_wealth_after(log_wealth: Numbers, window: Counts, before: Totals, poli
     gains = log_gain(window, stable_ratio=ratio, harms=error_bets(policy).harms)
     after = bet_on(log_wealth, gains, window.canary, start=ERROR_START)
     return capped(after, withdraw_limit("errors", policy) + BEYOND)
+
+
+def row_wealth_after(log_wealth: Numbers, window: Counts, before: Totals, policy: RolloutPolicy) -> Numbers:
+    """The tripwire's evidence: one bet, that the canary fails altogether while stable fails as often as before.
+
+    As every bet of `log_gain` it wins nothing in the mean where both fail alike, whatever share of the requests that is
+    and however it changes from window to window; so chance alone takes it to the limit in at most a share
+    `alpha_condemn * CONDEMN_SHARE["row"]` of rollouts (Ville 1939). Without requests of stable in the same window it
+    neither wins nor loses.
+    """
+    ratio = guess_of(ERROR_GUESS, num_bad=before.errors, num=before.requests)
+    gains = log_gain(window, stable_ratio=ratio, harms=(ROW_HARM,))
+    after = bet_on(log_wealth, gains, window.canary, start=ROW_START)
+    return capped(after, condemn_limit("row", policy) + BEYOND)
 
 
 def latency_wealth_after(

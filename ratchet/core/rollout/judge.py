@@ -10,6 +10,7 @@ from ratchet.core.rollout.betting import log_gain_over
 from ratchet.core.rollout.evidence import (
     ERROR_START,
     LATENCY_START,
+    ROW_START,
     Votes,
     as_batch,
     as_tuple,
@@ -17,6 +18,7 @@ from ratchet.core.rollout.evidence import (
     error_wealth_after,
     has_bet,
     latency_wealth_after,
+    row_wealth_after,
     totals_of,
     wealth_of,
 )
@@ -26,6 +28,8 @@ from ratchet.core.rollout.window import QualityWindow, Window
 from ratchet.core.verdict import Reason
 
 Phase = Literal["dark", "live", "withdrawn"]
+JUDGE_VERSION = 2
+"""Counts up when the same looks may lead to other numbers than before; each record says which one judged it."""
 SETTLE_S = 2.0
 """After the traffic moved, requests routed the old way are still on their way: their share proves nothing."""
 SHARE_ODDS = np.array([0.2, 0.5, 2.0, 5.0])
@@ -123,6 +127,8 @@ class Progress(BaseModel):
     error_wealth: tuple[float, ...] = tuple(ERROR_START.tolist())
     """Log wealth of the fast test, bet by bet; the last is cash."""
     latency_wealth: tuple[float, ...] = tuple(LATENCY_START.tolist())
+    row_wealth: tuple[float, ...] = tuple(ROW_START.tolist())
+    """Log wealth of the bet that the canary fails altogether while stable answers."""
     share_wealth: tuple[float, ...] = SHARE_START
     error_votes: Votes = Votes()
     slow_votes: Votes = Votes()
@@ -209,11 +215,13 @@ def _bet(progress: Progress, unbet: Window, policy: RolloutPolicy) -> dict[str, 
     before = totals_of(progress.total.stable - progress.unbet.stable)
     error_wealth = error_wealth_after(wealth_of(progress.error_wealth), errors, before, policy)
     latency_wealth = latency_wealth_after(wealth_of(progress.latency_wealth), slow, late, before, policy)
+    row_wealth = row_wealth_after(wealth_of(progress.row_wealth), errors, before, policy)
     return {
         "unbet": Window(),
         "bet_at_s": progress.now_s,
         "error_wealth": as_tuple(error_wealth),
         "latency_wealth": as_tuple(latency_wealth),
+        "row_wealth": as_tuple(row_wealth),
     }
 
 
@@ -243,7 +251,8 @@ def _values_of(window: Window, bad: str, num: str) -> tuple[int, int, int, int]:
 
 
 def _has_requests(window: Window) -> bool:
-    return window.stable.num_requests + window.canary.num_requests > 0
+    """Refused ones too: somebody asks, if wrongly."""
+    return any(arm.num_requests + arm.num_refused > 0 for arm in (window.stable, window.canary))
 
 
 def _without_latency(window: Window) -> Window:

@@ -74,6 +74,11 @@ class TestValue(BaseModel):
         return self.log_e >= self.limit
 
 
+def _test_of_old(name: str) -> TestValue:
+    """Of records from before the test: no evidence."""
+    return TestValue(name=name, log_e=0.0, limit=1.0)
+
+
 class Evidence(BaseModel):
     """What everything so far proves."""
 
@@ -88,6 +93,9 @@ class Evidence(BaseModel):
     share: TestValue
     accuracy: TestValue
     disagreement: TestValue
+    row: TestValue = _test_of_old("errors in a row")
+    refusal_harm: float = 0.0
+    """Canary minus stable, share of refused requests (4xx) in this phase and step, at least."""
     accuracy_harm: float = 0.0
     """Canary minus stable, share of wrong answers, at least."""
     score_shift: float = 0.0
@@ -100,6 +108,7 @@ class Evidence(BaseModel):
             self.fast_slow,
             self.votes_error,
             self.votes_slow,
+            self.row,
             self.share,
             self.accuracy,
             self.disagreement,
@@ -128,6 +137,8 @@ def measure(progress: Progress, policy: RolloutPolicy) -> Evidence:
         fast_slow=_test("latency, fast", progress.latency_wealth, withdraw_limit("slow", policy)),
         votes_error=_test("errors, votes", progress.error_votes.log_wealth, condemn_limit("errors", policy)),
         votes_slow=_test("latency, votes", progress.slow_votes.log_wealth, condemn_limit("slow", policy)),
+        row=_test("errors in a row", progress.row_wealth, condemn_limit("row", policy)),
+        refusal_harm=_refusal_harm(progress.recent, policy),
         share=_test("traffic share", progress.share_wealth, float(-np.log(policy.alpha_share))),
         accuracy=_test("accuracy", quality.accuracy_wealth, withdraw_limit("accuracy", policy)),
         # Half of agreement's alpha is for the answers, half for the scores.
@@ -137,6 +148,17 @@ def measure(progress: Progress, policy: RolloutPolicy) -> Evidence:
         accuracy_harm=accuracy_harm_lower(quality.total, alpha=policy.alpha_condemn * CONDEMN_SHARE["accuracy"]),
         score_shift=score_shift_lower(quality.total, alpha=policy.alpha_withdraw * WITHDRAW_SHARE["agreement"] / 2),
     )
+
+
+def _refusal_harm(recent: Window, policy: RolloutPolicy) -> float:
+    """Bounds as for errors. Clients send both revisions the same mix, so a difference is the revision's own."""
+    canary, stable = recent.canary, recent.stable
+    if canary.num_refused == 0:
+        return 0.0
+    levels = advance_levels(policy)
+    lower = lower_bound(canary.num_refused, canary.num_requests + canary.num_refused, alpha=levels.canary)
+    upper = upper_bound(stable.num_refused, stable.num_requests + stable.num_refused, alpha=levels.stable)
+    return round(float(lower - upper), DIGITS)
 
 
 def bad_and_num(window: Window) -> tuple[np.ndarray, np.ndarray]:

@@ -82,8 +82,8 @@ class RolloutPolicy(BaseModel):
     min_bad_requests: int = Field(3, ge=1)
     """Errors (or slow requests) below which no ratio withdraws: a blip of two is not a pattern."""
     tripwire_errors: int = Field(8, ge=3)
-    """Canary errors in a row, with no success between while stable answers, that condemn at once. At 10 % errors 8 in a
-    row come once in 10^8."""
+    """Canary errors in a row, with no success between, that condemn at once, when stable answers the same kind of
+    requests meanwhile: a client that breaks both revisions alike proves nothing (`evidence.row_wealth_after`)."""
     not_ready_s_max: float = Field(3.0, gt=0)
     """How long a canary with traffic may be unready: then it is withdrawn, and after ten times that condemned."""
 

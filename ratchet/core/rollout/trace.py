@@ -21,7 +21,7 @@ from ratchet.core.rollout.waiting import deadline_of
 from ratchet.core.rollout.window import ArmWindow, LatencyLimits, Window, latency_limits_of
 from ratchet.core.verdict import Verdict
 
-_FIRST_SERVER_ERROR = 500
+_FIRST_CLIENT_ERROR, _FIRST_SERVER_ERROR = 400, 500
 _EXPECTED = {
     "t": "a number of seconds from 0",
     "revision": '"stable" or "canary"',
@@ -43,6 +43,11 @@ class TracedRequest(BaseModel):
     revision: Literal["stable", "canary"]
     status: int = Field(ge=100, le=599)
     latency_ms: float = Field(ge=0)
+
+    @property
+    def is_refused(self) -> bool:
+        """The client's fault, so no evidence."""
+        return _FIRST_CLIENT_ERROR <= self.status < _FIRST_SERVER_ERROR
 
     @property
     def is_error(self) -> bool:
@@ -92,7 +97,8 @@ def _looks(requests: Sequence[TracedRequest], policy: RolloutPolicy) -> Iterator
         window = Window(stable=_arm(members, "stable", limits), canary=_arm(members, "canary", limits))
         yield Look(at_s=(interval + 1) * policy.look_interval_s, window=window, is_routed=False), limits
         if limits is None:
-            baseline += (request.latency_ms for request in members if request.revision == "stable")
+            stable = (request for request in members if request.revision == "stable" and not request.is_refused)
+            baseline += (request.latency_ms for request in stable)
             limits = latency_limits_of(_histogram(baseline), policy)
 
 
@@ -127,12 +133,14 @@ def _verdict_of(
 
 def _arm(requests: Iterable[TracedRequest], revision: str, limits: LatencyLimits | None) -> ArmWindow:
     own = [request for request in requests if request.revision == revision]
+    answered = [request for request in own if not request.is_refused]
     return ArmWindow(
-        num_requests=len(own),
-        num_errors=sum(request.is_error for request in own),
-        num_timed=0 if limits is None else len(own),
-        num_slow=0 if limits is None else sum(request.latency_ms > limits.slow_ms for request in own),
-        num_late=0 if limits is None else sum(request.latency_ms > limits.late_ms for request in own),
+        num_requests=len(answered),
+        num_errors=sum(request.is_error for request in answered),
+        num_refused=len(own) - len(answered),
+        num_timed=0 if limits is None else len(answered),
+        num_slow=0 if limits is None else sum(request.latency_ms > limits.slow_ms for request in answered),
+        num_late=0 if limits is None else sum(request.latency_ms > limits.late_ms for request in answered),
     )
 
 

@@ -17,7 +17,9 @@ class ArmWindow(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_requests: int = Field(0, ge=0)
+    """Answered, or failed by the revision. Those that the client caused to be refused (4xx) are not among them."""
     num_errors: int = Field(0, ge=0)
+    num_refused: int = Field(0, ge=0)
     num_timed: int = Field(0, ge=0)
     """Requests whose latency is known: histograms may lag behind counters."""
     num_slow: int = Field(0, ge=0)
@@ -29,6 +31,7 @@ class ArmWindow(BaseModel):
         return ArmWindow(
             num_requests=self.num_requests + other.num_requests,
             num_errors=self.num_errors + other.num_errors,
+            num_refused=self.num_refused + other.num_refused,
             num_timed=self.num_timed + other.num_timed,
             num_slow=self.num_slow + other.num_slow,
             num_late=self.num_late + other.num_late,
@@ -38,7 +41,7 @@ class ArmWindow(BaseModel):
         return ArmWindow(**{name: getattr(self, name) - getattr(other, name) for name in ArmWindow.model_fields})
 
     def without_latency(self) -> "ArmWindow":
-        return ArmWindow(num_requests=self.num_requests, num_errors=self.num_errors)
+        return ArmWindow(num_requests=self.num_requests, num_errors=self.num_errors, num_refused=self.num_refused)
 
 
 class LatencyLimits(NamedTuple):
@@ -88,11 +91,14 @@ def arm_window_of(before: RevisionCounts, after: RevisionCounts, *, limits: Late
     is_new = after.num_requests < before.num_requests or after.num_errors < before.num_errors
     num_requests = after.num_requests - (0 if is_new else before.num_requests)
     num_errors = after.num_errors - (0 if is_new else before.num_errors)
+    num_refused = after.num_refused - (0 if after.num_refused < before.num_refused else before.num_refused)
+    num_counted = max(num_requests - num_refused, 0)
     timed = _timed_between(before.num_by_latency_ms, after.num_by_latency_ms)
     return ArmWindow(
-        num_requests=num_requests,
+        num_requests=num_counted,
         # Two counters are not read at one instant: an error may show before its request does.
-        num_errors=min(num_errors, num_requests),
+        num_errors=min(num_errors, num_counted),
+        num_refused=num_refused,
         **({} if limits is None or not timed else _latencies_of(timed, limits)),
     )
 
