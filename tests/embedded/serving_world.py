@@ -28,7 +28,7 @@ from ratchet.settings import Settings, child_env, settings_of
 
 PROJECT_DIR = Path(__file__).parents[2]
 TOKEN = "serving-test-token"
-DEADLINE_S = 40.0
+DEADLINE_S = 90.0
 Value = TypeVar("Value")
 
 TINY_RUNTIME = {
