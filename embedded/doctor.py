@@ -12,10 +12,12 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
+from embedded.container_engine import find_container_engine
 from embedded.gateway import envoy_binary
 from embedded.object_store import weed_binary
 from embedded.ports import StackPorts
 from embedded.processes import is_port_free
+from ratchet.core.errors import SettingsError
 from ratchet.settings import Settings, child_env, variable_of
 
 _PYTHON = (3, 11)
@@ -70,6 +72,8 @@ def examine_settings(settings: Settings, *, overridden: tuple[str, ...]) -> list
     """Each endpoint and each credential, tried out."""
     findings = [_endpoint(settings, name, path) for name, path in _ENDPOINTS.items()]
     findings += [_s3_credential(settings), *(_token(settings, *each) for each in _TOKENS)]
+    if settings.task_runtime == "oci":
+        findings.append(_container_engine())
     return [_with_override(finding, overridden) for finding in findings]
 
 
@@ -100,6 +104,15 @@ def _binaries() -> Iterator[Finding]:
     for name, path in {"weed (object store)": weed_binary(), "envoy (gateway)": envoy_binary()}.items():
         is_fine = os.access(path, os.X_OK)
         yield _finding(name, is_fine=is_fine, detail="installed" if is_fine else f"{path} is missing", fix=_INSTALL)
+
+
+def _container_engine() -> Finding:
+    try:
+        engine = find_container_engine()
+    except SettingsError as error:
+        why, _, fix = str(error).partition(". ")
+        return _finding("container engine", is_fine=False, detail=why, fix=fix)
+    return _finding("container engine", is_fine=True, detail=engine.program, fix="")
 
 
 def _packages(lock_file: Path) -> Finding:

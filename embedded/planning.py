@@ -91,7 +91,7 @@ def plan_stack(settings: Settings, site: Site) -> StackPlan:
         object_store.object_store_service(layout, ports=site.ports, socket_dir=site.socket_dir),
         tracking.tracking_service(layout, ports=site.ports, credentials=site.credentials, s3_region=settings.s3_region),
         gateway.gateway_service(layout, ports=site.ports, admin_socket=site.admin_socket),
-        _control_plane_service(site),
+        _control_plane_service(site, settings),
         _sensor_service(site),
         _guard_service(site),
     )
@@ -152,7 +152,7 @@ def _keep_known(service: Service, names: Sequence[str]) -> Service:
     return service.model_copy(update={"depends_on": tuple(name for name in service.depends_on if name in names)})
 
 
-def _control_plane_service(site: Site) -> Service:
+def _control_plane_service(site: Site, settings: Settings) -> Service:
     layout = site.layout
     options = {
         "port": site.ports.control_plane,
@@ -164,6 +164,7 @@ def _control_plane_service(site: Site) -> Service:
         "project-dir": site.project_dir,
         "token-file": layout.token,
         "kfp-token-file": layout.kfp_token,
+        "task-runtime": settings.task_runtime,
     }
     arguments = (text for name, value in options.items() for text in (f"--{name}", str(value)))
     return Service(

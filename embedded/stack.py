@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from embedded import gateway, object_store
+from embedded.container_engine import find_container_engine
 from embedded.credentials import Credentials, load_or_make_credentials
 from embedded.layout import (
     Layout,
@@ -84,10 +85,13 @@ def start_stack(
 
     base: where the state folder is; its endpoints and credentials are replaced, the rest goes into the profile.
     is_detached: the stack outlives this process; else it dies with it.
+    SettingsError: no container engine can run what RATCHET_TASK_RUNTIME=oci asks for.
     Unavailable: a server did not become ready. Then nothing is left running, and the message names its log.
     """
     layout = layout_of(base)
     _make_state_dir(layout)
+    if base.task_runtime == "oci":
+        find_container_engine()
     with _only_one(layout):
         running = read_report(layout)
         if running:

@@ -5,7 +5,7 @@ from kfp import dsl, kubernetes
 from components.canary_deploy.component import canary_deploy
 from components.rollback.component import rollback
 from ratchet.core.errors import FINAL
-from ratchet.settings import variable_names
+from ratchet.settings import task_variable_names
 
 SETTINGS_SECRET = "ratchet"  # noqa: S105 - the name of a Secret, not its value
 NUM_RETRIES = 3
@@ -26,7 +26,7 @@ def with_settings(task: dsl.PipelineTask) -> dsl.PipelineTask:
     killed anywhere and repeated; its docstring says why, and tests/components/test_killed_steps.py holds it to that.
     """
     kubernetes.use_secret_as_env(
-        task, secret_name=SETTINGS_SECRET, secret_key_to_env={name: name for name in variable_names()}
+        task, secret_name=SETTINGS_SECRET, secret_key_to_env={name: name for name in task_variable_names()}
     )
     final_codes = ",".join(str(kind.exit_code) for kind in FINAL)
     kubernetes.add_pod_annotation(task, annotation_key=_FINAL_EXIT_CODES, annotation_value=final_codes)

@@ -22,6 +22,7 @@ from ratchet.core.validation_text import first_problem, problem_text
 PREFIX = "RATCHET_"
 PROFILE_VARIABLE = "RATCHET_PROFILE"
 STATE_DIR_VARIABLE = "RATCHET_STATE_DIR"
+TASK_RUNTIME_VARIABLE = "RATCHET_TASK_RUNTIME"
 _PLAIN = re.compile(r"[\w@%+=:,./-]*")
 """What means itself to a shell, letters of all scripts included."""
 _CLIENT_VARIABLES = (
@@ -76,6 +77,8 @@ class Settings(BaseModel):
     mlflow_endpoint: str = ""
     mlflow_token: SecretStr = SecretStr("")
     """Bearer token of MLflow; empty for a server that asks for none. `ratchet up` generates one."""
+    task_runtime: Literal["process", "oci"] = "process"
+    """How the embedded stack runs tasks: as processes of this machine, or their images by podman, nerdctl or docker."""
     gateway_endpoint: str = ""
     """Where user requests enter."""
     serving_mode: Literal["knative", "standard"] = "knative"
@@ -135,6 +138,11 @@ def variable_of(name: str) -> str:
 def variable_names() -> tuple[str, ...]:
     """The names of all settings, as variables, in order."""
     return tuple(variable_of(name) for name in Settings.model_fields)
+
+
+def task_variable_names() -> tuple[str, ...]:
+    """Of the variables, those that tasks of pipelines are given: how the embedded stack runs them is none of theirs."""
+    return tuple(name for name in variable_names() if name != TASK_RUNTIME_VARIABLE)
 
 
 @lru_cache(maxsize=1)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import uvicorn
 
+from embedded.container_engine import find_container_engine
 from embedded.control_plane.app import create_app
 from embedded.control_plane.config import ControlPlaneConfig
 from embedded.control_plane.cron import check_zone
 from embedded.control_plane.kfp_retention import Retention
+from ratchet.core.errors import SettingsError
 
 _GRACE_S = 3
 
@@ -34,6 +36,10 @@ def parse_arguments(argv: list[str] | None = None) -> ControlPlaneConfig:
     given = parser.parse_args(argv)
     if given.kfp_token_file and not given.kfp_token_file.read_text().strip():
         parser.error(f"{given.kfp_token_file} holds no token. Write one into it, or leave --kfp-token-file out.")
+    try:
+        container_engine = find_container_engine() if given.task_runtime == "oci" else None
+    except SettingsError as error:
+        parser.error(str(error))
     return ControlPlaneConfig(
         port=given.port,
         data_dir=given.data_dir.absolute(),
@@ -54,6 +60,7 @@ def parse_arguments(argv: list[str] | None = None) -> ControlPlaneConfig:
         ),
         log_limit_mib=given.log_limit_mib,
         is_lenient=given.lenient,
+        container_engine=container_engine,
     )
 
 
@@ -66,6 +73,13 @@ def _add_kfp_options(parser: argparse.ArgumentParser) -> None:
         "--cron-timezone",
         default="UTC",
         help="of cron schedules without a TZ= of their own, e.g. Europe/Berlin (%(default)s)",
+    )
+    parser.add_argument(
+        "--task-runtime",
+        choices=("process", "oci"),
+        default="process",
+        help="process: a task's command runs on this machine, without its image; oci: podman, nerdctl or docker runs "
+        "the image (%(default)s)",
     )
     parser.add_argument(
         "--lenient", action="store_true", help="convert text to numbers, booleans, lists where a cluster fails the task"

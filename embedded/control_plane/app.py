@@ -8,8 +8,8 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from embedded.control_plane.config import ControlPlaneConfig
+from embedded.control_plane.engine.attempt import Folders
 from embedded.control_plane.engine.engine import Engine
-from embedded.control_plane.engine.leaf import Folders
 from embedded.control_plane.engine.loading import MAX_BYTES
 from embedded.control_plane.engine.log_cap import MIB, LogCap
 from embedded.control_plane.kfp_api import router_of
@@ -36,6 +36,7 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
         secrets_dir=config.secrets_dir,
         project_dir=config.project_dir,
         engine_id=_engine_id(config),
+        container_engine=config.container_engine,
     )
     engine = Engine(store, folders, is_lenient=config.is_lenient)
     schedule = Schedule(store, engine, zone=config.cron_timezone)

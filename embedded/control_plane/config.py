@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from embedded.container_engine import ContainerEngine
 from embedded.control_plane.kfp_retention import Retention
 
 
@@ -34,6 +35,8 @@ class ControlPlaneConfig(BaseModel):
     """Of the cron schedules that name no zone; CRON_SCHEDULE_TIMEZONE of the real controller."""
     is_lenient: bool = False
     """Values go where a cluster would fail the task; docs/kfp-backend.md lists where."""
+    container_engine: ContainerEngine | None = None
+    """What runs the images of tasks; None: their commands run as processes of this machine."""
     retention: Retention = Retention()
     """How long the files of finished runs stay."""
     log_limit_mib: int = Field(64, gt=0)

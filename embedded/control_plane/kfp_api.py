@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from embedded.control_plane.engine.attempt import Folders
 from embedded.control_plane.engine.engine import Engine
-from embedded.control_plane.engine.leaf import Folders
 from embedded.control_plane.kfp_errors import KFP_PREFIX
 from embedded.control_plane.kfp_experiments import experiments_router
 from embedded.control_plane.kfp_files import files_router

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse, PlainTextResponse
 from starlette.responses import Response
 
-from embedded.control_plane.engine.leaf import Folders
+from embedded.control_plane.engine.attempt import Folders
 from embedded.control_plane.engine.records import TaskRecord
 from embedded.control_plane.engine.values import Artifact
 from embedded.control_plane.kfp_errors import KFP_PREFIX

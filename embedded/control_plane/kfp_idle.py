@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
+from embedded.control_plane.engine.attempt import Folders
 from embedded.control_plane.engine.environments import remove_idle_environments
-from embedded.control_plane.engine.leaf import Folders
 from embedded.control_plane.engine.volumes import remove_idle_volumes
 from embedded.control_plane.kfp_retention import Retention
 

@@ -3,6 +3,7 @@
 What goes is written down before it is removed: after a crash in between, the next pass finds the rest and removes it.
 """
 
+import itertools
 import logging
 import os
 import re
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from embedded.control_plane.engine.leaf import Folders
+from embedded.control_plane.engine.attempt import Folders
 from embedded.control_plane.kfp_idle import sweep_idle
 from embedded.control_plane.kfp_retention import GIB, KeptFiles, Removal, Retention, plan_removals
 from embedded.control_plane.kfp_wire import FINAL_STATES, parse_time, time_text
@@ -77,7 +78,9 @@ class Sweep:
     def _folders_on_disk(self) -> Iterator[tuple[str, list[Path]]]:
         """Each run that has files, with its folders: that of the logs first."""
         found: dict[str, list[Path]] = {}
-        for path in (*self._logs_dir.glob("*"), *self._folders.artifacts_dir.glob("*/*")):
+        folders = self._folders
+        kept = (folders.artifacts_dir.glob("*/*"), folders.workspaces_dir.glob("*"))
+        for path in (*self._logs_dir.glob("*"), *itertools.chain(*kept)):
             if _RUN_ID.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
                 found.setdefault(path.name, []).append(path)
         yield from found.items()

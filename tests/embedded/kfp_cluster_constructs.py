@@ -116,17 +116,120 @@ def mount_hides_everything():
 
 @dsl.pipeline
 def ephemeral_volume():
-    kubernetes.add_ephemeral_volume(say(text="x"), "eph", "/eph", ["ReadWriteOnce"], "1Gi")
+    """The test adds an init container, for which kfp-kubernetes 2.16 has no function."""
+    task = read_file(path="/eph/note")
+    kubernetes.add_ephemeral_volume(task, "eph", "/eph", ["ReadWriteOnce"], "1Gi")
+
+
+@component
+def read_variables(names: list) -> str:
+    import os
+
+    return "|".join(os.environ[name] for name in names)
 
 
 @dsl.pipeline
 def field_as_variable():
-    kubernetes.use_field_path_as_env(say(text="x"), "POD", "metadata.name")
+    task = read_variables(names=["POD", "SPACE", "UID_OF_POD", "COLOUR", "SHAPE", "KFP_POD_NAME"])
+    kubernetes.add_pod_label(task, "colour", "green")
+    for name, field in {
+        "POD": "metadata.name",
+        "SPACE": "metadata.namespace",
+        "UID_OF_POD": "metadata.uid",
+        "COLOUR": "metadata.labels['colour']",
+        "SHAPE": "metadata.annotations['shape']",
+    }.items():
+        kubernetes.use_field_path_as_env(task, name, field)
+
+
+@dsl.pipeline
+def unknown_field():
+    kubernetes.use_field_path_as_env(say(text="x"), "POD", "spec.containers")
+
+
+@component
+def write_note(folder: str) -> str:
+    from pathlib import Path
+
+    path = Path(folder, "note")
+    path.parent.mkdir()
+    path.write_text("kept")
+    return str(path)
+
+
+@component
+def has_folder() -> bool:
+    from pathlib import Path
+
+    return Path("/kfp-workspace").exists()
+
+
+@component
+def where_is(data: Input[Dataset]) -> str:
+    return data.uri
+
+
+@dsl.pipeline
+def nested_reader(path: str):
+    read_file(path=path)
 
 
 @dsl.pipeline(pipeline_config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size="1Gi")))
 def workspace():
-    say(text=dsl.WORKSPACE_PATH_PLACEHOLDER)
+    nested_reader(path=write_note(folder=f"{dsl.WORKSPACE_PATH_PLACEHOLDER}/notes").output)
+    copied = copy_dataset(data=write(text="hello").set_caching_options(False).outputs["out"])
+    place = where_is(data=copied.outputs["out"])
+    imported = dsl.importer(artifact_uri=place.output, artifact_class=Dataset, download_to_workspace=True)
+    read_part(data=imported.output)
+    has_folder().set_caching_options(False)
+
+
+@dsl.pipeline
+def needs_artifact(data: Input[Dataset]):
+    read_part(data=data)
+
+
+@component
+def write_elsewhere(out: Output[Dataset]):
+    from pathlib import Path
+    from tempfile import mkdtemp
+
+    out.custom_path = mkdtemp()
+    Path(out.custom_path, "part").write_text("HELLO")
+
+
+@dsl.pipeline
+def custom_path():
+    read_part(data=write_elsewhere().outputs["out"])
+
+
+@dsl.pipeline
+def secret_and_files():
+    task = read_variables(names=["HUB_TOKEN"])
+    kubernetes.use_secret_as_env(task, secret_name="hub", secret_key_to_env={"token": "HUB_TOKEN"})
+    read_part(data=write_elsewhere().outputs["out"])
+
+
+@dsl.container_component
+def tell_system(told: dsl.OutputPath(str)):
+    return dsl.ContainerSpec(image="alpine", command=["sh", "-ec", 'cat /etc/os-release > "$0"'], args=[told])
+
+
+@dsl.pipeline
+def name_of_system():
+    tell_system()
+
+
+@dsl.container_component
+def show_list(data: Input[list[Dataset]], listing: dsl.OutputPath(str)):
+    return dsl.ContainerSpec(image="alpine", command=["sh", "-ec", 'printf "%s" "$0" > "$1"'], args=[data, listing])
+
+
+@dsl.pipeline
+def list_of_artifacts():
+    with dsl.ParallelFor(["a", "b"]) as text:
+        made = write(text=text)
+    show_list(data=dsl.Collected(made.outputs["out"]))
 
 
 @dsl.pipeline
@@ -225,13 +328,3 @@ def wants_task_config(config: dsl.TaskConfig):
 @dsl.pipeline
 def task_config():
     wants_task_config()
-
-
-@dsl.component(base_image="example/tests:1", packages_to_install=["six"], use_venv=True)
-def in_nested_venv() -> str:
-    return "never"
-
-
-@dsl.pipeline
-def nested_venv():
-    in_nested_venv()

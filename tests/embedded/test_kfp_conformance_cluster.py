@@ -3,7 +3,9 @@
 import importlib.util
 import json
 import os
+import re
 import urllib.request
+import uuid
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,80 @@ def test_empty_dir_lives_as_long_as_its_task(server: KfpServer, client: kfp.Clie
     assert server.wait_for(run_id)["state"] == OK
 
 
+def test_workspace_is_one_folder_of_the_run_by_the_path_of_a_cluster(
+    server: KfpServer, client: kfp.Client, tmp_path: Path
+) -> None:
+    """Source: kubeflow/pipelines, backend/src/v2/driver/driver.go, needsWorkspaceMount; container.go, Container: the
+    workspace's claim is in the cache's key."""
+    for _ in range(2):
+        run_id = run_pipeline(client, constructs.workspace, tmp_path, enable_caching=True)
+        assert server.wait_for(run_id)["state"] == OK, server.get(f"runs/{run_id}")
+        tasks = server.tasks_of(run_id)
+        users = ("write-note", "nested-reader/read-file", "read-part")
+        assert not any(tasks[user]["is_cached"] for user in users), "another run has another workspace"
+    assert outputs_of(server, run_id)["write-note"] == "/kfp-workspace/notes/note"
+    assert outputs_of(server, run_id)["nested-reader/read-file"] == "kept"
+    assert outputs_of(server, run_id)["read-part"] == "HELLO"
+    assert outputs_of(server, run_id)["has-folder"] is False, "what does not ask for it does not have it"
+
+
+def test_fields_of_the_pod_are_constants_in_the_environment(
+    server: KfpServer, client: kfp.Client, tmp_path: Path
+) -> None:
+    """Source: kubeflow/pipelines, backend/src/v2/driver/k8s.go, extendPodSpecPatch (FieldPathAsEnv)."""
+    run_id = run_pipeline(client, constructs.field_as_variable, tmp_path)
+    assert server.wait_for(run_id)["state"] == OK
+    name, namespace, uid, label, missing, same = outputs_of(server, run_id)["read-variables"].split("|")
+    assert re.fullmatch(r"field-as-variable-[a-z0-9]{5}-system-container-impl-[0-9]+", name)
+    assert (namespace, label, missing, same) == ("kubeflow", "green", "", name)
+    assert str(uuid.UUID(uid)) == uid
+
+
+def test_init_containers_run_first_and_share_the_volumes(server: KfpServer, client: kfp.Client, tmp_path: Path) -> None:
+    """Source: kubeflow/pipelines, backend/src/v2/driver/k8s.go, extendPodSpecPatch (InitContainers)."""
+
+    def submit(command: str) -> str:
+        path = tmp_path / "pipeline.yaml"
+        compiler.Compiler().compile(constructs.ephemeral_volume, str(path))
+        spec, platform = yaml.safe_load_all(path.read_text())
+        platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-read-file"]["initContainers"] = [
+            {
+                "name": "prepare",
+                "image": "busybox",
+                "command": ["sh", "-ec"],
+                "args": [command],
+                "env": [{"name": "TEXT", "value": "ready"}],
+                "volumeMounts": [{"volumeName": "eph", "mountPath": "/init"}],
+            }
+        ]
+        path.write_text(yaml.safe_dump_all([spec, platform]))
+        run_id = client.create_run_from_pipeline_package(str(path), enable_caching=False).run_id
+        server.wait_for(run_id)
+        return run_id
+
+    run_id = submit('printf "$TEXT" > /init/note')
+    assert outputs_of(server, run_id) == {"read-file": "ready"}
+    assert "init container 'prepare': exit code 3" in error_of(server, submit("exit 3"), "read-file")
+
+
+def test_artifact_at_a_path_of_its_own_goes_where_artifacts_belong(
+    server: KfpServer, client: kfp.Client, tmp_path: Path
+) -> None:
+    """Source: kubeflow/pipelines, backend/src/v2/component/launcher_v2.go, retrieveArtifactPath."""
+    run_id = run_pipeline(client, constructs.custom_path, tmp_path)
+    assert server.wait_for(run_id)["state"] == OK, server.get(f"runs/{run_id}")
+    assert outputs_of(server, run_id)["read-part"] == "HELLO"
+
+
+def test_container_component_is_given_a_list_of_artifacts_as_json(
+    server: KfpServer, client: kfp.Client, tmp_path: Path
+) -> None:
+    run_id = run_pipeline(client, constructs.list_of_artifacts, tmp_path)
+    assert server.wait_for(run_id)["state"] == OK, server.get(f"runs/{run_id}")
+    told = json.loads(server.tasks_of(run_id)["show-list"]["output_parameters"]["listing"])
+    assert [Path(one["uri"]).read_text() for one in told["artifacts"]] == ["a", "b"]
+
+
 def test_task_over_its_memory_limit_is_killed_by_name_with_its_children(
     server: KfpServer, client: kfp.Client, tmp_path: Path
 ) -> None:
@@ -126,12 +202,10 @@ def test_tasks_that_do_not_fit_together_run_one_after_the_other(
 @pytest.mark.parametrize(
     ("pipeline", "named"),
     [
-        pytest.param(constructs.ephemeral_volume, "genericEphemeralVolume", id="ephemeral-volume"),
-        pytest.param(constructs.field_as_variable, "fieldPathAsEnv", id="field-path-as-variable"),
-        pytest.param(constructs.workspace, "workspace", id="workspace"),
+        pytest.param(constructs.unknown_field, "'spec.containers'", id="field-path-that-is-none"),
+        pytest.param(constructs.needs_artifact, "'data' is an artifact", id="artifact-as-input-of-a-run"),
         pytest.param(constructs.task_config, "TASK_CONFIG", id="task-config"),
         pytest.param(constructs.mount_hides_everything, "mount path '/'", id="mount-at-root"),
-        pytest.param(constructs.nested_venv, "use_venv", id="nested-virtual-environment"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_at_submission(
@@ -147,7 +221,6 @@ def test_what_cannot_be_honoured_is_refused_at_submission(
     ("root", "named"),
     [
         pytest.param("gs://bucket/x", "gs://bucket/x", id="another-cloud"),
-        pytest.param("minio://bucket/x", "s3://bucket/prefix", id="minio-scheme"),
         pytest.param("relative/path", "relative/path", id="relative"),
     ],
 )
@@ -199,17 +272,19 @@ def test_artifacts_go_through_s3_and_are_cached_there(
     assert not list((server.folder / "data" / "staging").rglob("part")), "staged inputs are gone"
 
 
+@pytest.mark.parametrize("root", ["s3://ratchet/default", "minio://ratchet/older"])
 def test_default_root_of_the_pipeline_may_be_s3(
-    server: KfpServer, client: kfp.Client, s3: Minio, tmp_path: Path
+    server: KfpServer, client: kfp.Client, s3: Minio, tmp_path: Path, root: str
 ) -> None:
+    """Source of minio://: kubeflow/pipelines, backend/src/v2/objectstore/object_store.go, OpenBucket."""
     path = tmp_path / "pipeline.yaml"
     compiler.Compiler().compile(kfp_constructs.artifacts, str(path))
-    spec = {**yaml.safe_load(path.read_text()), "defaultPipelineRoot": "s3://ratchet/default"}
+    spec = {**yaml.safe_load(path.read_text()), "defaultPipelineRoot": root}
     path.write_text(yaml.safe_dump(spec))
     run_id = client.create_run_from_pipeline_package(str(path), enable_caching=False).run_id
     assert server.wait_for(run_id)["state"] == OK
     assert outputs_of(server, run_id)["read"] == "hello 5"
-    assert server.get(f"runs/{run_id}/artifacts")["artifacts"][0]["uri"].startswith("s3://ratchet/default/")
+    assert server.get(f"runs/{run_id}/artifacts")["artifacts"][0]["uri"].startswith(f"{root}/")
 
 
 def test_importer_takes_s3_objects_and_a_missing_one_fails_its_reader_by_name(

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipelines.compile import COMPILED_DIR, PIPELINES
-from ratchet.settings import child_env, variable_names
+from ratchet.settings import child_env, task_variable_names
 
 PROJECT_DIR = Path(__file__).parents[2]
 NEVER_CACHED = {"register", "canary-deploy", "rollback", "notify"}
@@ -80,7 +80,7 @@ def test_every_task_gets_every_setting_from_the_secret(name):
     assert set(executors) == set(spec["deploymentSpec"]["executors"])
     for executor in executors.values():
         given = {item["envVar"] for secret in executor["secretAsEnv"] for item in secret["keyToEnv"]}
-        assert given == set(variable_names())
+        assert given == set(task_variable_names())
 
 
 def test_retrain_takes_what_the_sensor_sends_and_ends_with_notify():

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from embedded.control_plane.engine.mounts import Mount, check_mount_paths, with_folders
-from embedded.control_plane.engine.pip_calls import environment_key, pip_needs_of
+from embedded.control_plane.engine.mounts import Mount, check_mount_paths, with_folders, with_mount_paths
+from embedded.control_plane.engine.pip_calls import environment_key, has_nested_venv, pip_needs_of, without_nested_venv
 from embedded.control_plane.engine.roots import Root, check_root, root_of
 from ratchet.core.errors import DataRejected
 
@@ -28,6 +28,11 @@ def test_folder_takes_the_place_of_the_mount_path(text, expected):
     assert with_folders(text, MOUNTS) == expected
 
 
+@pytest.mark.parametrize(("_", "text"), [("", "/data/a"), ("", "/data/keys"), ("", "see /data: /data/keys/b.")])
+def test_output_names_the_mount_path_not_the_folder(_, text):
+    assert with_mount_paths([{"a": with_folders(text, MOUNTS)}, 1], MOUNTS) == [{"a": text}, 1]
+
+
 @pytest.mark.parametrize(
     "paths",
     [
@@ -46,6 +51,7 @@ def test_root_is_a_folder_below_the_data_folder_or_an_s3_prefix(tmp_path):
     assert root_of("", data_dir=tmp_path) == Root(tmp_path / "artifacts")
     assert root_of(f"file://{tmp_path}/a", data_dir=tmp_path) == Root(tmp_path / "a")
     assert root_of("s3://bucket/a/", data_dir=tmp_path) == Root(tmp_path / "artifacts", "s3://bucket/a")
+    assert root_of("minio://bucket/a", data_dir=tmp_path) == Root(tmp_path / "artifacts", "minio://bucket/a")
     assert root_of("s3://bucket", data_dir=tmp_path).joined("p", "r").uri == "s3://bucket/p/r"
 
 
@@ -56,7 +62,7 @@ def test_local_root_outside_the_data_folder_is_refused(root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "root", ["gs://b/x", "minio://b/x", "relative", "s3://", "s3://B/x", "s3://bucket/a?region=x", "s3://bucket/../x"]
+    "root", ["gs://b/x", "relative", "s3://", "s3://B/x", "minio://B/x", "s3://bucket/a?region=x", "s3://bucket/../x"]
 )
 def test_root_that_is_none_is_refused_by_name(root):
     with pytest.raises(DataRejected, match="pipeline_root"):
@@ -110,3 +116,23 @@ def test_same_requirements_make_the_same_environment_in_any_order():
     assert environment_key(one.calls, python="3.11") == environment_key(other.calls, python="3.11")
     assert environment_key(one.calls, python="3.11") != environment_key(one.calls, python="3.12")
     assert environment_key(one.calls, python="3.11") != environment_key(needs(f"{PREFIX}'a'").calls, python="3.11")
+
+
+NESTED_VENV = """export PIP_DISABLE_PIP_VERSION_CHECK=1
+tmp=$(mktemp -d)
+python3 -m venv "$tmp/venv" --system-site-packages
+. "$tmp/venv/bin/activate"
+"""
+"""What kfp.dsl.component_factory writes for use_venv=True."""
+
+
+def test_use_venv_is_left_out_of_the_command_and_the_rest_stays():
+    words = ("sh", "-c", f"{PREFIX}'a==1' && {NESTED_VENV}{KFP_ITSELF}")
+    assert has_nested_venv(words)
+    left = without_nested_venv(words)
+    assert not has_nested_venv(left)
+    assert "venv" not in left[2]
+    assert left[2].startswith(f"{PREFIX}'a==1' && export")
+    assert left[2].endswith(KFP_ITSELF)
+    assert needs(*words) == needs(*left), "what it installs gets an environment all the same"
+    assert not has_nested_venv(("sh", "-c", "python3 -m venv mine"))

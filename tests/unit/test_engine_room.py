@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from embedded.control_plane.engine.attempt import Folders
 from embedded.control_plane.engine.engine import Engine
-from embedded.control_plane.engine.leaf import Folders
 from embedded.control_plane.engine.room import is_out_of_room
 from embedded.control_plane.kfp_launch import add_run
 from embedded.control_plane.store import Store

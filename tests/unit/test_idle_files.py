@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import pytest
 
+from embedded.control_plane.engine.attempt import Folders
 from embedded.control_plane.engine.claims import create_claim, delete_claim
 from embedded.control_plane.engine.environments import EnvironmentBuilder, remove_idle_environments
-from embedded.control_plane.engine.leaf import Folders
 from embedded.control_plane.engine.pip_calls import PipCall, PipNeeds
 from embedded.control_plane.engine.task_process import TaskProcess
 from embedded.control_plane.engine.values import Values

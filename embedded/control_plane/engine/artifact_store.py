@@ -1,6 +1,8 @@
 """Artifacts in S3: copied to this machine before a task that reads them, and from it after the task that made them."""
 
 import hashlib
+import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -10,8 +12,10 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException
 
-from embedded.control_plane.engine.roots import Root, is_s3
+from embedded.control_plane.engine.google_storage import check_gs_access, download_gs, is_gs
+from embedded.control_plane.engine.roots import Root, bucket_and_key, is_s3
 from embedded.control_plane.engine.values import Artifact, Values
+from embedded.control_plane.engine.workspace import IN_WORKSPACE, imported_path
 from ratchet.core.errors import DataRejected, NotFound, Unavailable
 
 _SECRET = "ratchet"  # noqa: S105 - the name of a secret, not its value
@@ -26,11 +30,12 @@ class ArtifactStore:
         self._secret = secrets_dir / _SECRET
         self._client: Minio | None = None
 
-    def stage_in(self, inputs: Values, folder: Path) -> Values:
-        """The same inputs with every S3 artifact as a file or folder below `folder`."""
+    def stage_in(self, inputs: Values, folder: Path, *, workspace: Path) -> Values:
+        """The same inputs with every remote artifact as a file or folder below `folder`, or, where an importer has put
+        it already, in the run's workspace."""
         staged: dict[str, tuple[Artifact, ...]] = {}
         for key, artifacts in inputs.artifacts.items():
-            staged[key] = tuple(self._staged(artifact, folder) for artifact in artifacts)
+            staged[key] = tuple(self._staged(artifact, folder, workspace) for artifact in artifacts)
         return inputs.model_copy(update={"artifacts": staged})
 
     def stage_out(self, outputs: Values, root: Root, *, inputs: Values, folder: Path) -> Values:
@@ -42,19 +47,47 @@ class ArtifactStore:
             str(local_path_of(artifact.uri, folder)): artifact.uri
             for artifacts in inputs.artifacts.values()
             for artifact in artifacts
-            if is_s3(artifact.uri)
+            if is_s3(artifact.uri) or is_gs(artifact.uri)
         }
         published: dict[str, tuple[Artifact, ...]] = {}
         for key, artifacts in outputs.artifacts.items():
             published[key] = tuple(self._published(artifact, key, root, handed_on) for artifact in artifacts)
         return outputs.model_copy(update={"artifacts": published})
 
-    def _staged(self, artifact: Artifact, folder: Path) -> Artifact:
-        if not is_s3(artifact.uri):
+    def copy_in(self, uri: str, path: Path) -> None:
+        """Copy what is at an address to `path`, in one step: half a copy has no name."""
+        half = path.with_name(f".{path.name}.{uuid.uuid4().hex}.half")
+        half.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._copy(uri, half)
+            if path.is_dir():
+                shutil.rmtree(path)
+            half.replace(path)
+        finally:
+            shutil.rmtree(half, ignore_errors=True)
+            half.unlink(missing_ok=True)
+
+    def _copy(self, uri: str, path: Path) -> None:
+        if is_gs(uri):
+            download_gs(uri, path)
+        elif is_s3(uri):
+            self._download(uri, path)
+        elif Path(uri).is_dir():
+            shutil.copytree(uri, path)
+        else:
+            shutil.copyfile(uri, path)
+
+    def _staged(self, artifact: Artifact, folder: Path, workspace: Path) -> Artifact:
+        if artifact.metadata.get(IN_WORKSPACE) is True:
+            # The executor's own rule for this mark ends in /kfp-workspace, which is not there.
+            metadata = {key: value for key, value in artifact.metadata.items() if key != IN_WORKSPACE}
+            path = imported_path(artifact, workspace)
+            return artifact.model_copy(update={"uri": str(path), "metadata": metadata})
+        if not is_s3(artifact.uri) and not is_gs(artifact.uri):
             return artifact
         path = local_path_of(artifact.uri, folder)
         if not path.exists():
-            self._download(artifact.uri, path)
+            self.copy_in(artifact.uri, path)
         return artifact.model_copy(update={"uri": str(path)})
 
     def _published(self, artifact: Artifact, key: str, root: Root, handed_on: Mapping[str, str]) -> Artifact:
@@ -136,8 +169,22 @@ def local_path_of(uri: str, folder: Path) -> Path:
     return folder / hashlib.sha256(uri.encode()).hexdigest()[:16] / (name or "artifact")
 
 
+def check_import(uri: str) -> None:
+    """DataRejected for an address that no task here can read."""
+    if is_gs(uri):
+        check_gs_access(uri)
+    elif uri.startswith("oci://"):
+        raise DataRejected(
+            f"{uri}: models in images need a container registry, and a cluster. Import a folder of s3://."
+        )
+    elif "://" in uri and not is_s3(uri):
+        raise DataRejected(
+            f"{uri}: this backend imports s3://, minio://, gs:// and local files only. Copy it there, and import that."
+        )
+
+
 def _split(uri: str) -> tuple[str, str]:
-    bucket, _, name = uri.removeprefix("s3://").partition("/")
+    bucket, name = bucket_and_key(uri)
     if not name:
         raise DataRejected(f"{uri} is a bucket, not an artifact. Write s3://bucket/name.")
     return bucket, name

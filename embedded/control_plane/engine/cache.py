@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from embedded.control_plane.engine.go_text import plain_of
-from embedded.control_plane.engine.roots import is_s3
 from embedded.control_plane.engine.spec import Component, Container, Task
 from embedded.control_plane.engine.values import Values, digest_of
 
@@ -42,4 +41,4 @@ def fingerprint_of(
 def is_intact(outputs: Values) -> bool:
     """Whether the local folders of the remembered artifacts are still there. The real backend does not look at all."""
     uris = [artifact.uri for artifacts in outputs.artifacts.values() for artifact in artifacts]
-    return all(is_s3(uri) or Path(uri).parent.is_dir() for uri in uris)
+    return all("://" in uri or Path(uri).parent.is_dir() for uri in uris)

@@ -20,11 +20,13 @@ from functools import partial
 from pathlib import Path
 
 from embedded.control_plane.engine import family
+from embedded.control_plane.engine.attempt import Folders, LeafAttempt, run_root, write_notes
 from embedded.control_plane.engine.cache import is_intact
 from embedded.control_plane.engine.executor_io import imported_artifact
 from embedded.control_plane.engine.images import image_note, with_image
 from embedded.control_plane.engine.job import job_of, task_job_of
-from embedded.control_plane.engine.leaf import Folders, LeafAttempt, LeafResult, run_leaf, run_root, write_notes
+from embedded.control_plane.engine.leaf import LeafResult, run_leaf
+from embedded.control_plane.engine.leaf_commands import remove_leftovers
 from embedded.control_plane.engine.live_run import LiveRun
 from embedded.control_plane.engine.loading import load_pipeline
 from embedded.control_plane.engine.machine import measure_machine
@@ -39,7 +41,7 @@ from embedded.control_plane.engine.records import (
 from embedded.control_plane.engine.resources import Amount, demand_of
 from embedded.control_plane.engine.retry import is_exit_work, paths_to_forget
 from embedded.control_plane.engine.room import Room, is_out_of_room
-from embedded.control_plane.engine.spec import Component, Container, Importer
+from embedded.control_plane.engine.spec import Component, Container, Executor, Importer
 from embedded.control_plane.engine.task_process import Ending, TaskExit, TaskProcess
 from embedded.control_plane.engine.task_queue import Place, TaskQueue
 from embedded.control_plane.engine.values import Values
@@ -83,6 +85,8 @@ class Engine:
         """Kill what an earlier process of ours left running, and go on with every run that is not over."""
         family.stop_marked(f"{self._folders.engine_id}:", grace_s=0)
         self._folders.clear_scratch()
+        if self._folders.container_engine:
+            remove_leftovers(self._folders.container_engine, self._folders.engine_id)
         self._reaper = subprocess.Popen(
             [sys.executable, "-S", "-E", str(Path(family.__file__)), f"{self._folders.engine_id}:"],
             stdin=subprocess.PIPE,
@@ -283,18 +287,20 @@ class Engine:
         _, component = live.task_of(record.path)
         executor = live.executor_of(component)
         try:
-            if executor.importer:
+            if executor.importer and not executor.importer.download_to_workspace:
                 self._import(live, record, component, executor.importer)
-            elif executor.container and not self._take_from_cache(live, record):
-                self._enqueue(live, record, component, executor.container, is_resumed=is_resumed)
+            elif not self._take_from_cache(live, record):
+                self._enqueue(live, record, component, executor, is_resumed=is_resumed)
         except DataRejected as error:
             self._end(live, record, TaskState.FAILED, error=str(error))
 
     def _enqueue(
-        self, live: LiveRun, record: TaskRecord, component: Component, container: Container, *, is_resumed: bool
+        self, live: LiveRun, record: TaskRecord, component: Component, executor: Executor, *, is_resumed: bool
     ) -> None:
         """DataRejected when the task could never start: it asks for too much, or names what is not there."""
-        self._put(live, record.model_copy(update={"image_note": image_note(container.image)}))
+        container = executor.container or Container()
+        note = "" if self._folders.container_engine else image_note(container.image)
+        self._put(live, record.model_copy(update={"image_note": note}))
         record = live.records[record.path]
         demand = demand_of(container.resources, record.inputs.parameters, machine=self._machine)
         kubernetes = live.kubernetes_of(record)
@@ -309,6 +315,8 @@ class Engine:
             root=live.root,
             memory_bytes_max=demand.memory_bytes_max,
             is_resumed=is_resumed,
+            importer=executor.importer,
+            num_gpus=demand.request.gpus,
         )
         process = TaskProcess()
         work = partial(self._work, leaf, process)

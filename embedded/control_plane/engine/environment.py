@@ -7,7 +7,9 @@ from typing import Any
 
 from embedded.control_plane.engine.images import image_note
 from embedded.control_plane.engine.kubernetes_spec import EmptyDirMount, KubernetesExecutor
+from embedded.control_plane.engine.pip_calls import has_nested_venv
 from embedded.control_plane.engine.placeholders import fill_text
+from embedded.control_plane.engine.pod_fields import Pod
 from embedded.control_plane.engine.spec import Container, Resources
 from ratchet.core.errors import DataRejected
 from ratchet.settings import child_env
@@ -24,28 +26,33 @@ _WITHOUT_MEANING = (
 )
 
 
-def task_environment(
-    container: Container,
-    kubernetes: KubernetesExecutor,
-    *,
-    executor_input: Mapping[str, Any],
-    job: Mapping[str, str],
-    secrets_dir: Path,
-    project_dir: Path,
-    tmp_dir: Path,
-) -> dict[str, str]:
-    """All variables of the task's process. DataRejected names the secret or key that is not there.
-
-    kubernetes: with all names resolved; see kubernetes_names.py.
-    """
+def base_environment(*, project_dir: Path, tmp_dir: Path) -> dict[str, str]:
+    """Variables that every process of a task has here, before those that its pipeline asks for."""
     env = {name: value for name, value in child_env({}).items() if not name.startswith("PIP_")}
-    env |= {
+    return env | {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(project_dir), env.get("PYTHONPATH")))),
         "PYTHONUNBUFFERED": "1",
         "PIP_NO_INDEX": "1",  # what a task needs is installed before it runs; see environments.py
         "PIP_CONFIG_FILE": os.devnull,
         "TMPDIR": str(tmp_dir),
     }
+
+
+def asked_environment(
+    container: Container,
+    kubernetes: KubernetesExecutor,
+    *,
+    executor_input: Mapping[str, Any],
+    job: Mapping[str, str],
+    secrets_dir: Path,
+    pod: Pod,
+) -> dict[str, str]:
+    """The variables that the pipeline asks for, and those that every pod has on a cluster. DataRejected names the
+    secret or key that is not there.
+
+    kubernetes: with all names resolved; see kubernetes_names.py.
+    """
+    env = pod.variables()
     for secret in kubernetes.secret_as_env:
         keys = {key.env_var: key.secret_key for key in secret.key_to_env}
         env |= _values_of(secrets_dir, secret.secret_name, keys, optional=secret.optional, what="Secret")
@@ -53,21 +60,24 @@ def task_environment(
         keys = {key.env_var: key.config_map_key for key in config_map.key_to_env}
         name = config_map.config_map_name
         env |= _values_of(secrets_dir, name, keys, optional=config_map.optional, what="ConfigMap")
+    env |= {field.name: pod.field(field.field_path) for field in kubernetes.field_path_as_env}
     for variable in container.env:
         env[variable.name] = fill_text(variable.value, executor_input=executor_input, job=job)
     return env
 
 
-def notes_of(container: Container, kubernetes: KubernetesExecutor) -> Iterable[str]:
-    """One line for each setting of the task that is ignored here."""
+def notes_of(container: Container, kubernetes: KubernetesExecutor, *, is_own_image: bool = False) -> Iterable[str]:
+    """One line for each setting of the task that is ignored here. is_own_image: a container engine runs its image."""
     names = [name for name in _WITHOUT_MEANING if getattr(kubernetes, name)]
     if kubernetes.pod_metadata and kubernetes.pod_metadata.has_more_than_ours:
         names.append("pod_metadata")
-    notes = [f"{note}."] if (note := image_note(container.image)) else []
+    notes = [f"{note}."] if (note := image_note(container.image)) and not is_own_image else []
     notes += [f"{name} has no meaning on one machine: ignored." for name in names]
     if _has_cpu_limit(container.resources):
         notes.append("the CPU limit is used for scheduling only; a running task is not slowed down.")
     notes += [f"emptyDir {m.volume_name!r}: its size limit is not enforced." for m in _limited(kubernetes)]
+    if has_nested_venv(container.command) and not is_own_image:
+        notes.append("use_venv has no meaning here: packages_to_install get an environment of their own anyway.")
     return notes
 
 

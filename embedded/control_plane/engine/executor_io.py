@@ -2,14 +2,15 @@
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from embedded.control_plane.engine.artifact_store import check_import
 from embedded.control_plane.engine.go_text import parse_json, parse_text, plain_of
 from embedded.control_plane.engine.inputs import with_defaults
 from embedded.control_plane.engine.placeholders import ADDRESS, fill_text
-from embedded.control_plane.engine.roots import Root, is_s3
+from embedded.control_plane.engine.roots import Root
 from embedded.control_plane.engine.spec import Component, Importer, ParameterDefinition
 from embedded.control_plane.engine.values import Artifact, Values
 from ratchet.core.errors import DataRejected
@@ -54,8 +55,10 @@ def _wire_of(artifact: Artifact, address: str) -> dict[str, Any]:
     return wire if artifact.uri == address else {**wire, ADDRESS: address}
 
 
-def collect_outputs(component: Component, *, folder: Path) -> Values:
+def collect_outputs(component: Component, *, folder: Path, take: Callable[[str, Path], None]) -> Values:
     """The outputs that a successful task wrote. DataRejected when one is missing, or cannot be read as its type.
+
+    take: copies what a task named as the place of its artifact to where artifacts belong.
 
     Source: kubeflow/pipelines, backend/src/v2/component/launcher_v2.go, collectOutputParameters. What stands in the
     executor's own file has the type that it has; its readers are asked whether they take it.
@@ -67,10 +70,12 @@ def collect_outputs(component: Component, *, folder: Path) -> Values:
             parameters[key] = plain_of(written["parameterValues"][key])
         else:
             parameters[key] = _from_file(folder / key, definition, key=key)
-    artifacts = {
-        key: (_completed(_blank(key, component, folder), written.get("artifacts", {}).get(key, {})),)
-        for key in component.output_definitions.artifacts
-    }
+    artifacts = {}
+    for key in component.output_definitions.artifacts:
+        got = (written.get("artifacts", {}).get(key, {}).get("artifacts") or [{}])[0]
+        if got.get("custom_path"):
+            take(got["custom_path"], folder / key)
+        artifacts[key] = (_completed(_blank(key, component, folder), got),)
     return Values(parameters=parameters, artifacts=artifacts)
 
 
@@ -84,8 +89,7 @@ def imported_artifact(
     if not isinstance(uri, str) or not uri:
         raise DataRejected("the importer has no artifact URI: the parameter that names it is empty.")
     uri = uri.removeprefix(_LOCAL_SCHEME)
-    if "://" in uri and not is_s3(uri):
-        raise DataRejected(f"{uri}: this backend imports s3:// and local files only. Copy it there, and import that.")
+    check_import(uri)
     context = {"inputs": {"parameterValues": inputs.parameters, "artifacts": {}}, "outputs": {}}
     metadata = _filled(plain_of(importer.metadata), context, job)
     kind = importer.type_schema.model_dump(by_alias=True, exclude_defaults=True)
@@ -109,11 +113,12 @@ def _blank(key: str, component: Component, folder: Path) -> Artifact:
     return Artifact(id=str(uuid.uuid4()), name=key, type=kind, uri=str(folder / key), metadata=metadata)
 
 
-def _completed(blank: Artifact, written: Mapping[str, Any]) -> Artifact:
-    got = (written.get("artifacts") or [{}])[0]
+def _completed(blank: Artifact, got: Mapping[str, Any]) -> Artifact:
+    """Source: kubeflow/pipelines, backend/src/v2/component/launcher_v2.go, mergeRuntimeArtifacts and
+    retrieveArtifactPath: a custom path is uploaded to the artifact's own address."""
     return blank.model_copy(
         update={
-            "uri": got.get("custom_path") or got.get("uri") or blank.uri,
+            "uri": got.get("uri") or blank.uri,
             "metadata": {**blank.metadata, **(got.get("metadata") or {})},
         }
     )

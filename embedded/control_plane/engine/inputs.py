@@ -22,6 +22,7 @@ from embedded.control_plane.engine.spec import (
     TaskOutputParameter,
 )
 from embedded.control_plane.engine.values import Artifact, Values, check_literals, conform, select
+from embedded.control_plane.engine.workspace import WORKSPACE_PATH, WORKSPACE_PLACEHOLDER
 from ratchet.core.errors import DataRejected
 
 _JOB_PLACEHOLDER = re.compile(r"\{\{\$\.(pipeline_\w+)\}\}")
@@ -34,8 +35,6 @@ Sibling = Callable[[str], TaskRecord]
 def root_arguments(spec: PipelineSpec, given: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs of a run: what was given, else the defaults. DataRejected for an unknown, missing or mistyped one."""
     definitions = spec.root.input_definitions
-    if definitions.artifacts:
-        raise DataRejected(f"pipeline inputs that are artifacts are not supported: {sorted(definitions.artifacts)}.")
     if unknown := given.keys() - definitions.parameters.keys():
         known = ", ".join(definitions.parameters) or "none"
         raise DataRejected(f"the pipeline has no parameter {sorted(unknown)[0]!r}. It has: {known}.")
@@ -131,6 +130,8 @@ class Resolver:
         """A placeholder of the run alone is its value; one of inputs stays until the container starts."""
         if isinstance(constant, str) and (match := _JOB_PLACEHOLDER.fullmatch(constant)):
             return self.job.get(match[1], constant)
+        if isinstance(constant, str):
+            return constant.replace(WORKSPACE_PLACEHOLDER, WORKSPACE_PATH)
         return plain_of(constant)
 
     def _output(self, source: TaskOutputParameter, name: str) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from embedded.control_plane.engine.records import RunRequest, parent_path
 from embedded.control_plane.engine.roots import Root
+from embedded.control_plane.engine.workspace import WORKSPACE_PATH
 
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 _NUM_SUFFIX = 5
@@ -22,6 +23,7 @@ def job_of(request: RunRequest, root: Root, *, pipeline_name: str) -> dict[str, 
         "pipeline_job_resource_name": workflow_name_of(pipeline_name, run_id=request.run_id),
         "pipeline_job_uuid": request.run_id,
         "pipeline_root": str(root),
+        "workspace_path": WORKSPACE_PATH,
         "pipeline_job_create_time_utc": f"{request.created_at:%Y-%m-%dT%H:%M:%SZ}",
         "pipeline_job_schedule_time_utc": f"{request.scheduled_at:%Y-%m-%dT%H:%M:%SZ}",
     }

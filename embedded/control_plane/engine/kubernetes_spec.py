@@ -1,14 +1,13 @@
 """What `kfp.kubernetes` and the pipeline's configuration say of a cluster (platform_spec), as typed, frozen values.
 
-Field by field what kfp's `kubernetes_executor_config.proto` says, with one difference: what cannot be honoured here
-(ephemeral volumes, fields of the pod as variables, workspaces) is not here, so that it is refused by its name.
+Field by field what kfp's `kubernetes_executor_config.proto` says; a field that is not here is refused by its name.
 """
 
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from embedded.control_plane.engine.spec import ParameterSource, PipelineSpec, SpecModel, TaskOutputParameter
+from embedded.control_plane.engine.spec import EnvVar, ParameterSource, PipelineSpec, SpecModel, TaskOutputParameter
 from ratchet.core.errors import DataRejected
 
 
@@ -78,6 +77,43 @@ class EmptyDirMount(SpecModel):
     size_limit: str = ""
 
 
+class EphemeralVolume(SpecModel):
+    """A claim that lives as long as the pod. Only name and mount path have a meaning here."""
+
+    volume_name: str = ""
+    mount_path: str
+    access_modes: tuple[str, ...] = ()
+    size: str = ""
+    default_storage_class: bool = False
+    storage_class_name: str = ""
+    metadata: Any = None
+
+
+class FieldPathEnv(SpecModel):
+    """A variable whose value is a field of the pod."""
+
+    name: str
+    field_path: str
+
+
+class InitVolumeMount(SpecModel):
+    volume_name: str
+    mount_path: str
+
+
+class InitContainer(SpecModel):
+    """A command that ends before the task's own begins. A restart policy would make it a sidecar."""
+
+    name: str
+    image: str
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env: tuple[EnvVar, ...] = ()
+    volume_mounts: tuple[InitVolumeMount, ...] = ()
+    restart_policy: str = ""
+    resources: Any = None
+
+
 PRIORITY = "ratchet/priority"
 FINAL_EXIT_CODES = "ratchet/final-exit-codes"
 _OURS = frozenset({PRIORITY, FINAL_EXIT_CODES})
@@ -103,6 +139,9 @@ class KubernetesExecutor(SpecModel):
     config_map_as_volume: tuple[ConfigMapVolume, ...] = ()
     pvc_mount: tuple[PvcMount, ...] = ()
     empty_dir_mounts: tuple[EmptyDirMount, ...] = ()
+    generic_ephemeral_volume: tuple[EphemeralVolume, ...] = ()
+    field_path_as_env: tuple[FieldPathEnv, ...] = ()
+    init_containers: tuple[InitContainer, ...] = ()
     active_deadline_seconds: int = Field(0, ge=0)
     pod_metadata: PodMetadata | None = None
     node_selector: Any = None
@@ -153,6 +192,8 @@ class PipelineConfig(SpecModel):
     resource_ttl_on_completion: int = 0
     resource_ttl_on_success: int = 0
     resource_ttl_on_failure: int = 0
+    workspace: dict[str, Any] | None = None
+    """Size and class of the run's workspace: without a meaning here, but that there is one."""
 
 
 class KubernetesPlatform(SpecModel):
@@ -179,6 +220,10 @@ class Pipeline(BaseModel):
     @property
     def name(self) -> str:
         return self.spec.pipeline_info.name
+
+    @property
+    def has_workspace(self) -> bool:
+        return self.platform.platforms.kubernetes.pipeline_config.workspace is not None
 
     @property
     def deadline_s(self) -> float:

@@ -11,6 +11,7 @@ from embedded.control_plane.engine.spec import Component, Executor, Task
 from embedded.control_plane.engine.task_process import TaskProcess
 from embedded.control_plane.engine.task_queue import Place
 from embedded.control_plane.engine.walk import Walk
+from embedded.control_plane.engine.workspace import needs_workspace, workspace_claim
 
 
 @dataclass
@@ -62,4 +63,6 @@ class LiveRun:
         if not task.caching_options.enable_cache or container is None:
             return None
         claims = [mount.constant for mount in self.kubernetes_of(record).pvc_mount]
+        if self.pipeline.has_workspace and needs_workspace(record.inputs):
+            claims.append(workspace_claim(self.job["pipeline_job_resource_name"]))
         return fingerprint_of(task, component, container, record.inputs, claims=claims)

@@ -13,6 +13,7 @@ from ratchet.core.errors import DataRejected
 
 MAX_BYTES = 8 * 1024 * 1024
 """The largest pipeline we read; kfp's own samples stay under 0.2 MiB."""
+SCHEMA_VERSION = "2.1.0"
 _MAX_NODES = 500_000
 """YAML aliases can make a small file enormous ("billion laughs"): count before anything copies the tree."""
 Model = TypeVar("Model", bound=BaseModel)
@@ -48,11 +49,26 @@ def load_pipeline(wire: Any) -> Pipeline:
         raise DataRejected("pipeline_spec must be an object: send the compiled pipeline.")
     _check_size([wire])
     has_platform = "pipeline_spec" in wire
+    _check_schema(wire["pipeline_spec"] if has_platform else wire)
     spec = _validated(PipelineSpec, wire["pipeline_spec"] if has_platform else wire, where="pipeline")
     platform = _validated(PlatformSpec, wire.get("platform_spec") or {} if has_platform else {}, where="platform_spec")
     pipeline = Pipeline(spec=spec, platform=platform)
     check_supported(pipeline)
     return pipeline
+
+
+def _check_schema(wire: Any) -> None:
+    """Before the fields are looked at: another schema has others.
+
+    Source: kubeflow/pipelines, backend/src/apiserver/template/v2_template.go, NewV2SpecTemplate.
+    """
+    spec = wire.get("pipelineSpec", wire) if isinstance(wire, dict) else wire  # a whole job, as kfp 1.8 writes it
+    version = spec.get("schemaVersion") if isinstance(spec, dict) else None
+    if version is not None and version != SCHEMA_VERSION:
+        raise DataRejected(
+            f"schemaVersion {str(version)[:40]!r} is not supported; this backend reads {SCHEMA_VERSION}, as a cluster "
+            "does. Compile the pipeline with kfp 2.16."
+        )
 
 
 def _validated(kind: type[Model], value: Any, *, where: str) -> Model:

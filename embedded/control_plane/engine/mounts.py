@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from embedded.control_plane.engine.environment import is_plain_name
 from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor
@@ -36,6 +37,7 @@ def mount_paths_of(kubernetes: KubernetesExecutor) -> list[str]:
         kubernetes.config_map_as_volume,
         kubernetes.pvc_mount,
         kubernetes.empty_dir_mounts,
+        kubernetes.generic_ephemeral_volume,
     )
     return [str(getattr(one, "mount_path", "")) for group in mounts for one in group]
 
@@ -83,17 +85,44 @@ def make_mounts(
         target = folder / str(len(mounts))
         target.mkdir(parents=True)
         mounts.append(Mount(_clean(empty.mount_path), target, f"emptyDir {empty.volume_name!r}"))
+    for ephemeral in kubernetes.generic_ephemeral_volume:
+        target = folder / str(len(mounts))
+        target.mkdir(parents=True)
+        mounts.append(Mount(_clean(ephemeral.mount_path), target, f"ephemeral volume {ephemeral.volume_name!r}"))
     _check_hides_nothing(mounts, ours)
     return mounts
 
 
+def lasting_mounts(kubernetes: KubernetesExecutor, *, volumes_dir: Path) -> list[Mount]:
+    """Of `make_mounts`, those whose folders outlive the task. Pure."""
+    return [
+        Mount(
+            _clean(claim.mount_path), claim_folder(volumes_dir, claim.constant) / _sub_path(claim.sub_path), "a claim"
+        )
+        for claim in kubernetes.pvc_mount
+    ]
+
+
+def with_mount_paths(value: Any, mounts: Sequence[Mount]) -> Any:
+    """An output with the mount paths in place of the folders: a task's reader may mount the volume elsewhere. Pure."""
+    if isinstance(value, str):
+        return _replaced(value, {str(mount.folder): mount.path for mount in mounts})
+    if isinstance(value, dict):
+        return {key: with_mount_paths(inner, mounts) for key, inner in value.items()}
+    return [with_mount_paths(inner, mounts) for inner in value] if isinstance(value, list) else value
+
+
 def with_folders(text: str, mounts: Sequence[Mount]) -> str:
     """The text with the folders in place of the mount paths. Pure."""
-    if not mounts:
+    return _replaced(text, {mount.path: str(mount.folder) for mount in mounts})
+
+
+def _replaced(text: str, others: Mapping[str, str]) -> str:
+    """Each path, and the beginning of each path below it, by the other one."""
+    if not others:
         return text
-    folders: Mapping[str, str] = {mount.path: str(mount.folder) for mount in mounts}
-    paths = "|".join(re.escape(path) for path in sorted(folders, key=len, reverse=True))
-    return re.sub(rf"(?<![\w./\-])({paths})(?![\w.\-])", lambda match: folders[match[1]], text)
+    paths = "|".join(re.escape(path) for path in sorted(others, key=len, reverse=True))
+    return re.sub(rf"(?<![\w./\-])({paths})(?![\w.\-])", lambda match: others[match[1]], text)
 
 
 def _copy_keys(secrets_dir: Path, name: str, target: Path, *, optional: bool, what: str) -> None:

@@ -19,8 +19,8 @@ _ANY_CALL = re.compile(r"""\bpip3?["',\s]+install\b""")
 _FLAGS = frozenset(("--no-deps", "--pre"))
 _OPTIONS = frozenset(("--index-url", "--extra-index-url", "--trusted-host"))
 _OPERATORS = frozenset("&;|<>()")
-NESTED_VENV = '-m venv "$tmp/venv"'
-"""In commands of components with `use_venv=True`."""
+_NESTED_VENV = re.compile(r'^python3 -m venv "\$tmp/venv"[^\n]*\n\. "\$tmp/venv/bin/activate"\n', re.MULTILINE)
+"""What kfp.dsl.component_factory writes into commands of components with `use_venv=True`."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,15 @@ def pip_needs_of(words: Iterable[str], *, is_installed: Callable[[str], bool] | 
                 calls.append(call)
         is_open = is_open or _ANY_CALL.search(other + " ".join(tails)) is not None
     return PipNeeds(tuple(calls), is_open)
+
+
+def without_nested_venv(words: Iterable[str]) -> tuple[str, ...]:
+    """The command without the virtual environment of `use_venv=True`: what it installs gets one of its own anyway."""
+    return tuple(_NESTED_VENV.sub("", word) for word in words)
+
+
+def has_nested_venv(words: Iterable[str]) -> bool:
+    return any(_NESTED_VENV.search(word) for word in words)
 
 
 def environment_key(calls: Sequence[PipCall], *, python: str) -> str:

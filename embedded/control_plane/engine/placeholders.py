@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from embedded.control_plane.engine.go_text import argument_of, text_of
+from embedded.control_plane.engine.go_text import argument_of, json_of, text_of
 from ratchet.core.errors import DataRejected
 
 _PLACEHOLDER = re.compile(r"\{\{\$(.*?)\}\}", re.DOTALL)
@@ -29,13 +29,17 @@ JOB_NAMES = (
     "pipeline_job_create_time_utc",
     "pipeline_job_schedule_time_utc",
 )
+_WORKSPACE = ".workspace_path"
+_LIST = re.compile(r"\.inputs\.artifacts\['([^']+)'\]")
+"""A list of artifacts in the command of a container component: its JSON in the executor's input."""
 
 
-def check_placeholders(text: str, *, where: str) -> None:
-    """DataRejected for a placeholder that no task here could fill."""
+def check_placeholders(text: str, *, where: str, is_input: bool = False) -> None:
+    """DataRejected for a placeholder that no task here could fill. is_input: the text is an input of a task."""
     for inner in _PLACEHOLDER.findall(text):
         known = inner in ("", ".outputs.output_file", ".outputMetadataUri") or inner.removeprefix(".") in JOB_NAMES
-        if not known and not any(p.fullmatch(inner) for p in (PARAMETER, _OUTPUT_PARAMETER, _ARTIFACT)):
+        known = known or (is_input and inner == _WORKSPACE)
+        if not known and not any(p.fullmatch(inner) for p in (PARAMETER, _OUTPUT_PARAMETER, _ARTIFACT, _LIST)):
             raise DataRejected(f"{where}: the placeholder {{{{${inner}}}}} is not supported by this backend.")
 
 
@@ -108,6 +112,8 @@ def _value_of(inner: str, executor_input: Mapping[str, Any], job: Mapping[str, s
             return str(executor_input["outputs"]["parameters"][match[1]]["outputFile"])
         if match := _ARTIFACT.fullmatch(inner):
             return _artifact_text(match, executor_input)
+        if match := _LIST.fullmatch(inner):
+            return json_of(executor_input["inputs"]["artifacts"][match[1]])
     except (KeyError, IndexError):
         raise DataRejected(f"the placeholder {{{{${inner}}}}} has no value in this task.") from None
     raise DataRejected(f"the placeholder {{{{${inner}}}}} is not supported by this backend.")

@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 
 from ratchet.core.errors import DataRejected
 
-_S3_URI = re.compile(r"s3://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/[^\s?#]*)?")
+_S3_URI = re.compile(r"(?:s3|minio)://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/[^\s?#]*)?")
+_S3_SCHEMES = ("s3://", "minio://")
 _FILE_SCHEME = "file://"
 
 
@@ -34,8 +35,8 @@ def check_root(text: str) -> None:
     path = text.removeprefix(_FILE_SCHEME)
     if "://" in path or not path.startswith("/"):
         raise DataRejected(
-            f"pipeline_root {text!r} is not supported: use s3://bucket/prefix, or leave it out and artifacts stay in "
-            "this backend's own folder."
+            f"pipeline_root {text!r} is not supported: use s3://bucket/prefix or minio://bucket/prefix, or leave it "
+            "out and artifacts stay in this backend's own folder."
         )
 
 
@@ -57,4 +58,14 @@ def root_of(text: str, *, data_dir: Path) -> Root:
 
 
 def is_s3(uri: str) -> bool:
-    return uri.startswith("s3://")
+    """`minio://` is the same object store by the name that KFP gave it first.
+
+    Source: kubeflow/pipelines, backend/src/v2/objectstore/object_store.go, OpenBucket: both are one S3 client.
+    """
+    return uri.startswith(_S3_SCHEMES)
+
+
+def bucket_and_key(uri: str) -> tuple[str, str]:
+    """Of an S3 address; the key is "" for a bucket alone."""
+    bucket, _, key = uri.partition("://")[2].partition("/")
+    return bucket, key

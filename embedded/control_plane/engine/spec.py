@@ -299,6 +299,7 @@ class Importer(SpecModel):
     type_schema: ArtifactType = ArtifactType()
     metadata: dict[str, Any] = {}
     reimport: bool = False
+    download_to_workspace: bool = False
 
 
 class Executor(SpecModel):

@@ -5,39 +5,47 @@ from graphlib import CycleError, TopologicalSorter
 from embedded.control_plane.engine import claims
 from embedded.control_plane.engine.condition import check_condition
 from embedded.control_plane.engine.flow import check_flow
-from embedded.control_plane.engine.kubernetes_spec import Pipeline
+from embedded.control_plane.engine.init_containers import check_init_containers
+from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor, Pipeline
 from embedded.control_plane.engine.mounts import check_mount_paths, mount_paths_of
-from embedded.control_plane.engine.pip_calls import NESTED_VENV
 from embedded.control_plane.engine.placeholders import check_placeholders
+from embedded.control_plane.engine.pod_fields import check_field_path
 from embedded.control_plane.engine.resources import parse_quantity
 from embedded.control_plane.engine.roots import check_root
 from embedded.control_plane.engine.spec import Component, Dag, Executor, PipelineSpec, Resources, Task
 from embedded.control_plane.engine.values import check_selector
+from embedded.control_plane.engine.workspace import check_workspace
 from ratchet.core.errors import DataRejected
 
-SCHEMA_VERSION = "2.1.0"
 _ROOT = "root"
 
 
 def check_supported(pipeline: Pipeline) -> None:
     """DataRejected for the first construct that would not run here as it runs on a cluster."""
     spec = pipeline.spec
-    if spec.schema_version != SCHEMA_VERSION:
-        raise DataRejected(
-            f"schemaVersion {spec.schema_version!r} is not supported; this backend reads {SCHEMA_VERSION}. "
-            "Compile the pipeline with kfp 2.16."
-        )
     if spec.default_pipeline_root:
         check_root(spec.default_pipeline_root)
     if spec.root.dag is None:
         raise DataRejected("root is not a DAG. Compile a pipeline, or let the compiler wrap the component in one.")
+    _check_root_inputs(spec.root)
+    check_workspace(spec, has_workspace=pipeline.has_workspace)
     for name, component in (*spec.components.items(), (_ROOT, spec.root)):
         _check_component(spec, name, component)
     for name, executor in spec.deployment_spec.executors.items():
         _check_executor(name, executor)
     for name, kubernetes in pipeline.platform.platforms.kubernetes.deployment_spec.executors.items():
-        check_mount_paths(mount_paths_of(kubernetes), where=f"executor {name}")
+        _check_kubernetes(kubernetes, where=f"executor {name}")
     _check_nesting(spec)
+
+
+def _check_root_inputs(root: Component) -> None:
+    """Source: kubeflow/pipelines, backend/src/v2/driver/root_dag.go, RootDAG: a run starts with parameters alone, and
+    resolve.go, resolveInputArtifact: each task that reads an artifact of the root fails, optional or not."""
+    if names := sorted(root.input_definitions.artifacts):
+        raise DataRejected(
+            f"the pipeline's input {names[0]!r} is an artifact, and a run is given parameters alone, here as on a "
+            "cluster. Make the artifact in the pipeline: dsl.importer takes its address, which can be a parameter."
+        )
 
 
 def _check_component(spec: PipelineSpec, name: str, component: Component) -> None:
@@ -48,7 +56,11 @@ def _check_component(spec: PipelineSpec, name: str, component: Component) -> Non
     if component.dag is None:
         for key, output in component.output_definitions.artifacts.items():
             if output.is_artifact_list:
-                raise DataRejected(f"component {name}: the output {key} is a list of artifacts: not supported here.")
+                raise DataRejected(
+                    f"component {name}: the output {key} is a list of artifacts. A cluster makes one artifact for each "
+                    "output of a component, so its readers get one. Write the files into one folder, or make one "
+                    "artifact in each iteration of a ParallelFor, and collect them."
+                )
         return
     for task_name, task in component.dag.tasks.items():
         _check_task(spec, task_name, task, dag=component.dag, parent=component)
@@ -87,7 +99,8 @@ def _check_sources(name: str, task: Task, *, parent: Component) -> None:
         if source.parameter_expression_selector:
             check_selector(source.parameter_expression_selector)
         if source.runtime_value and isinstance(source.runtime_value.constant, str):
-            check_placeholders(source.runtime_value.constant, where=f"task {name}: the input {key}")
+            where = f"task {name}: the input {key}"
+            check_placeholders(source.runtime_value.constant, where=where, is_input=True)
     for key, artifact in task.inputs.artifacts.items():
         if (artifact.task_output_artifact is None) == (artifact.component_input_artifact is None):
             raise DataRejected(f"task {name}: the input {key} must come from exactly one place.")
@@ -121,12 +134,14 @@ def _check_executor(name: str, executor: Executor) -> None:
                 f"executor {name}: a cluster leaves {{{{$.pipeline_…}}}} in a command or variable as it is. Give the "
                 "component an input, and pass it the placeholder."
             )
-    if any(NESTED_VENV in word for word in container.command):
-        raise DataRejected(
-            f"executor {name}: use_venv=True is not supported: what packages_to_install names gets an environment of "
-            "its own here anyway. Leave use_venv out."
-        )
     _check_resources(container.resources, where=f"executor {name}")
+
+
+def _check_kubernetes(kubernetes: KubernetesExecutor, *, where: str) -> None:
+    check_mount_paths(mount_paths_of(kubernetes), where=where)
+    for field in kubernetes.field_path_as_env:
+        check_field_path(field.field_path, where=f"{where}: the variable {field.name}")
+    check_init_containers(kubernetes, where=where)
 
 
 def _check_resources(resources: Resources, *, where: str) -> None:
