@@ -4,22 +4,16 @@ As KServe's Standard mode needs them: one rule that weighs the predictors of Inf
 them. What is not honoured is refused by name.
 """
 
-import copy
-import uuid
-from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from embedded.control_plane.kubernetes_core import CoreObjects, rfc3339
-from embedded.control_plane.kubernetes_kinds import HTTP_ROUTES
-from embedded.control_plane.kubernetes_metadata import metadata_errors, name_errors, stored_metadata
-from embedded.control_plane.serving_errors import ApiError, FieldError, bad_request, kind_not_found
+from embedded.control_plane.serving_errors import FieldError
 from embedded.control_plane.serving_predictor import expect_mapping, refuse_others
-from embedded.control_plane.serving_resources import Author
 from embedded.control_plane.xds import Mirror, PathMatch, RoutedService
 
 GATEWAY, GATEWAY_NAMESPACE = "kserve-ingress-gateway", "kserve"
 """The Gateway that KServe's installation makes, and the only one here."""
+_GATEWAY_GROUP = "gateway.networking.k8s.io"
 _RULE = "spec.rules[0]"
 _BACKEND_FIELDS = {"group", "kind", "name", "namespace", "port"}
 _WEIGHT_MAX = 1_000_000
@@ -44,82 +38,6 @@ class Routing(NamedTuple):
 def route_key(namespace: str, name: str) -> str:
     """What the gateway calls it among its services."""
     return f"httproute/{namespace}/{name}"
-
-
-class HttpRouteObjects:
-    """The collection. `on_change()` is called after each change."""
-
-    def __init__(self, core: CoreObjects, *, on_change: Callable[[], None]) -> None:
-        self._core = core
-        self._on_change = on_change
-
-    def create(self, namespace: str, body: Any, author: Author) -> dict[str, Any]:
-        body = _check_kind(body, namespace=namespace)
-        name = body["metadata"].get("name")
-        if errors := list(name_errors(name, namespace)):
-            raise _invalid(name, errors)
-        if self._core.fetch(HTTP_ROUTES, namespace, name):
-            raise ApiError(409, "AlreadyExists", f'{HTTP_ROUTES.qualified} "{name}" already exists')
-        now = rfc3339(datetime.now(UTC))
-        server = {"namespace": namespace, "uid": str(uuid.uuid4()), "creationTimestamp": now, "generation": 0}
-        self._core.create_namespace(namespace)
-        return self._accept({"metadata": server, "spec": None}, body, author)
-
-    def replace(self, namespace: str, name: str, body: Any, author: Author) -> dict[str, Any]:
-        return self.patch(namespace, name, lambda _: body, author)
-
-    def patch(
-        self, namespace: str, name: str, change: Callable[[dict[str, Any]], Any], author: Author
-    ) -> dict[str, Any]:
-        """`change` makes the new object of the current one. A resource version is checked when it brings one."""
-        before = self.fetch(namespace, name)
-        body = _check_kind(change(before), namespace=namespace)
-        if body["metadata"].get("name") != name:
-            raise bad_request(
-                f"the name of the object ({body['metadata'].get('name')}) is not that of the URL ({name})"
-            )
-        given = body["metadata"].get("resourceVersion")
-        if given not in (None, "", before["metadata"]["resourceVersion"]):
-            text = f'Operation cannot be fulfilled on {HTTP_ROUTES.qualified} "{name}": the object has been modified'
-            raise ApiError(409, "Conflict", f"{text}; please apply your changes to the latest version and try again")
-        return self._accept(before, body, author)
-
-    def delete(self, namespace: str, name: str, *, is_dry_run: bool = False) -> dict[str, Any]:
-        found = self.fetch(namespace, name)
-        if not is_dry_run:
-            self._core.delete(HTTP_ROUTES, namespace, name)
-            self._on_change()
-        return found
-
-    def fetch(self, namespace: str, name: str) -> dict[str, Any]:
-        found = self._core.fetch(HTTP_ROUTES, namespace, name)
-        if found is None:
-            raise kind_not_found(HTTP_ROUTES.qualified, name)
-        return found
-
-    def _accept(self, before: Mapping[str, Any], body: dict[str, Any], author: Author) -> dict[str, Any]:
-        """Validate, number and store. The status is the gateway's to write; what an author says of it is ignored."""
-        name, spec = str(body["metadata"].get("name")), copy.deepcopy(body.get("spec"))
-        errors = list(metadata_errors(body["metadata"], before["metadata"]))
-        errors += [FieldError("metadata.finalizers", "cannot be honoured here")] * bool(
-            body["metadata"].get("finalizers")
-        )
-        try:
-            parse_rule(spec, namespace=before["metadata"]["namespace"])
-        except FieldError as error:
-            errors.append(error)
-        if errors:
-            raise _invalid(name, errors)
-        metadata = stored_metadata(body["metadata"], before["metadata"])
-        metadata["generation"] += spec != before["spec"]
-        changed = {key: before[key] for key in ("apiVersion", "kind", "status") if key in before}
-        changed |= {"metadata": metadata, "spec": spec}
-        is_same = {**metadata, "resourceVersion": ""} == {**before["metadata"], "resourceVersion": ""}
-        if author.is_dry_run or (is_same and spec == before["spec"]):
-            return dict(changed, metadata={**before["metadata"], **metadata})
-        stored = self._core.put(HTTP_ROUTES, changed)
-        self._on_change()
-        return stored
 
 
 def parse_rule(spec: Any, *, namespace: str) -> RouteRule:
@@ -206,6 +124,8 @@ def _conditions_of(route: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _check_parent(parent: Mapping[str, Any], field: str) -> None:
     refuse_others(parent, {"group", "kind", "name", "namespace"}, field)
+    if (parent.get("group", _GATEWAY_GROUP), parent.get("kind", "Gateway")) != (_GATEWAY_GROUP, "Gateway"):
+        raise FieldError(field, "only a Gateway can be a parent", reason="FieldValueNotSupported")
     if parent.get("name") != GATEWAY or parent.get("namespace") != GATEWAY_NAMESPACE:
         text = f"the only gateway here is {GATEWAY} in namespace {GATEWAY_NAMESPACE}"
         raise FieldError(field, text, reason="FieldValueNotSupported")
@@ -268,23 +188,3 @@ def _list_of(value: Any, field: str) -> list[Any]:
     if value is not None and not isinstance(value, list):
         raise FieldError(field, "must be a list")
     return value or []
-
-
-def _check_kind(body: Any, *, namespace: str) -> dict[str, Any]:
-    if not isinstance(body, dict) or not isinstance(body.get("metadata"), dict):
-        raise bad_request("the body is no object with metadata")
-    if (body.get("apiVersion"), body.get("kind")) != (HTTP_ROUTES.api_version, HTTP_ROUTES.kind):
-        found = f"{body.get('apiVersion')} {body.get('kind')}"
-        raise bad_request(f"expected {HTTP_ROUTES.api_version} {HTTP_ROUTES.kind}, found {found}")
-    if body["metadata"].get("namespace") not in (None, "", namespace):
-        raise bad_request(f"the namespace of the object is not that of the URL ({namespace})")
-    return body
-
-
-def _invalid(name: Any, errors: list[FieldError]) -> ApiError:
-    causes = [{"reason": error.reason, "message": error.message, "field": error.field} for error in errors]
-    text = "; ".join(str(error) for error in errors)
-    details = {"name": name, "group": HTTP_ROUTES.group, "kind": HTTP_ROUTES.plural, "causes": causes}
-    return ApiError(
-        422, "Invalid", f'{HTTP_ROUTES.kind}.{HTTP_ROUTES.group} "{name}" is invalid: {text}', details=details
-    )

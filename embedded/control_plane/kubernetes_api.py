@@ -13,53 +13,29 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from embedded.control_plane import kubernetes_discovery as discovery
-from embedded.control_plane.http_routes import HttpRouteObjects
+from embedded.control_plane.http_route_objects import HttpRouteObjects
 from embedded.control_plane.kubernetes_kinds import EVENTS, HTTP_ROUTES, INFERENCE_SERVICES, NAMESPACES, ObjectKind
 from embedded.control_plane.kubernetes_listing import Page, Pages, check_version
 from embedded.control_plane.kubernetes_media import (
-    APPLY,
     Shape,
-    content_type_of,
     flag_of,
-    is_dry_run,
-    manager_of,
     number_of,
-    parse_json,
-    parse_yaml,
-    read_body,
-    read_json,
     shape_of,
 )
-from embedded.control_plane.kubernetes_metadata import is_namespace
 from embedded.control_plane.kubernetes_routes import route_class, unserved
 from embedded.control_plane.kubernetes_schema import MINIMAL_V2, render_document, render_index
-from embedded.control_plane.kubernetes_selectors import parse_fields, parse_labels
 from embedded.control_plane.kubernetes_table import render_table
-from embedded.control_plane.kubernetes_watch import Chooser, Watcher, WatchOptions, labels_of
-from embedded.control_plane.serving_errors import (
-    GROUP,
-    PLURAL,
-    VERSION,
-    ApiError,
-    FieldError,
-    bad_request,
-    invalid,
-    kind_not_found,
-)
-from embedded.control_plane.serving_patch import PatchError, json_patch, merge_patch
-from embedded.control_plane.serving_resources import Author, Deletion, InferenceServiceObjects
+from embedded.control_plane.kubernetes_watch import Watcher, WatchOptions, labels_of
+from embedded.control_plane.kubernetes_writing import chooser_of, namespace_creator, writing_routes
+from embedded.control_plane.serving_errors import GROUP, PLURAL, VERSION, ApiError, not_found
+from embedded.control_plane.serving_resources import InferenceServiceObjects
 from embedded.control_plane.serving_store import ServingStore
 
 log = logging.getLogger(__name__)
-_PATCHES: dict[str, Callable[[Any, Any], Any]] = {
-    "application/json-patch+json": json_patch,
-    "application/merge-patch+json": merge_patch,
-}
 _OPENAPI_V2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 """As API servers write it: Go does not read the @ of the name that its clients ask by."""
 Endpoint = Callable[[Request], Awaitable[Response]]
 Object = dict[str, Any]
-Objects = InferenceServiceObjects | HttpRouteObjects
 
 
 def router_of(
@@ -85,17 +61,10 @@ def router_of(
         *api.reading_routes(HTTP_ROUTES),
         *api.reading_routes(EVENTS),
         *api.reading_routes(NAMESPACES),
-        ("/api/v1/namespaces", "POST", api.create_namespace),
-        *_writing_routes(INFERENCE_SERVICES, objects),
-        *_writing_routes(HTTP_ROUTES, http_routes),
-        (namespaced, "DELETE", api.delete_chosen),
+        ("/api/v1/namespaces", "POST", namespace_creator(store.core)),
+        *writing_routes(INFERENCE_SERVICES, objects),
+        *writing_routes(HTTP_ROUTES, http_routes),
         (f"{namespaced}/{{name}}/status", "GET", api.reader_of(INFERENCE_SERVICES)),
-        (f"{namespaced}/{{name}}", "DELETE", api.delete),
-        (
-            f"{HTTP_ROUTES.root}/namespaces/{{namespace}}/{HTTP_ROUTES.plural}/{{name}}",
-            "DELETE",
-            _deleter_of(http_routes),
-        ),
     ]
     for path, method, endpoint in routes:
         router.add_api_route(path, endpoint, methods=[method], include_in_schema=False)
@@ -143,37 +112,6 @@ class KubernetesApi:
 
         return read
 
-    async def create_namespace(self, request: Request) -> Response:
-        body = await read_json(request)
-        metadata = body.get("metadata") if isinstance(body, dict) else None
-        name = str(metadata.get("name")) if isinstance(metadata, dict) else ""
-        if not is_namespace(name) or body.get("kind") not in (None, "Namespace"):
-            raise bad_request(f"expected a Namespace with a name like default, found {body!r:.200}")
-        if self._core.fetch(NAMESPACES, "", name):
-            details = {"name": name, "kind": "namespaces"}
-            raise ApiError(409, "AlreadyExists", f'namespaces "{name}" already exists', details=details)
-        if is_dry_run(request):
-            return _json(body, status=201)
-        return _json(self._core.create_namespace(name), status=201)
-
-    async def delete(self, request: Request) -> Response:
-        deletion = await _deletion(request)
-        found, is_gone = self._objects.delete(**request.path_params, deletion=deletion, is_dry_run=is_dry_run(request))
-        if not is_gone:
-            return _json(found)
-        return _json(_success(name=found["metadata"]["name"], uid=found["metadata"]["uid"]))
-
-    async def delete_chosen(self, request: Request) -> Response:
-        """All of a namespace, or those that the selectors choose."""
-        deletion = await _deletion(request)
-        is_chosen = _chooser_of(INFERENCE_SERVICES, request)
-        for found in self._objects.list(request.path_params["namespace"]):
-            if is_chosen(found, labels_of(found)):
-                metadata = found["metadata"]
-                dry = is_dry_run(request)
-                self._objects.delete(metadata["namespace"], metadata["name"], deletion, is_dry_run=dry)
-        return _json(_success())
-
     def _list(self, kind: ObjectKind, namespace: str | None) -> list[Object]:
         return self._objects.list(namespace) if kind is INFERENCE_SERVICES else self._core.list_objects(kind, namespace)
 
@@ -182,12 +120,12 @@ class KubernetesApi:
             return self._objects.fetch(namespace, name)
         found = self._core.fetch(kind, namespace, name)
         if found is None:
-            raise kind_not_found(kind.plural, name)
+            raise not_found(kind, name)
         return found
 
     def _collection(self, kind: ObjectKind, request: Request) -> Response:
         shape, namespace = shape_of(request), request.path_params.get("namespace")
-        is_chosen = _chooser_of(kind, request)
+        is_chosen = chooser_of(kind, request)
         if flag_of(request, "watch"):
             return self._watch(kind, request, namespace, shape)
         asked = request.query_params
@@ -210,7 +148,7 @@ class KubernetesApi:
         return _json({**version, "metadata": page.metadata, "items": page.items})
 
     def _watch(self, kind: ObjectKind, request: Request, namespace: str | None, shape: Shape) -> Response:
-        chosen = _chooser_of(kind, request)
+        chosen = chooser_of(kind, request)
 
         def is_chosen(found: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
             return (namespace is None or found["metadata"].get("namespace") == namespace) and chosen(found, labels)
@@ -236,67 +174,6 @@ class KubernetesApi:
             render=render,
         )
         return StreamingResponse(watcher.lines(), media_type="application/json")
-
-
-def _writing_routes(kind: ObjectKind, objects: Objects) -> list[tuple[str, str, Endpoint]]:
-    """Create, replace and patch."""
-
-    async def create(request: Request) -> Response:
-        body = await read_json(request)
-        return _json(objects.create(request.path_params["namespace"], body, _author(request)), status=201)
-
-    async def replace(request: Request) -> Response:
-        body = await read_json(request)
-        return _json(objects.replace(**request.path_params, body=body, author=_author(request)))
-
-    async def patch(request: Request) -> Response:
-        return await _patch(request, objects)
-
-    collection = f"{kind.root}/namespaces/{{namespace}}/{kind.plural}"
-    one = f"{collection}/{{name}}"
-    return [(collection, "POST", create), (one, "PUT", replace), (one, "PATCH", patch)]
-
-
-async def _patch(request: Request, objects: Objects) -> Response:
-    kind = content_type_of(request)
-    if kind == APPLY and isinstance(objects, InferenceServiceObjects):
-        return await _apply(request, objects)
-    if kind not in _PATCHES:
-        known = ", ".join([*_PATCHES, *([APPLY] if isinstance(objects, InferenceServiceObjects) else [])])
-        text = f"the body of the request was in an unknown format ({kind or 'none'}) - accepted media types: {known}"
-        raise ApiError(415, "UnsupportedMediaType", text)
-    if request.query_params.get("force"):
-        raise bad_request("force is for apply patches only")
-    patch = parse_json(await read_body(request))
-
-    def change(current: Object) -> Any:
-        """The current resource version is no promise of the patch's author, so it is not compared."""
-        metadata = {key: value for key, value in current["metadata"].items() if key != "resourceVersion"}
-        try:
-            return _PATCHES[kind]({**current, "metadata": metadata}, patch)
-        except PatchError as error:
-            raise ApiError(422, "Invalid", f"the patch cannot be applied: {error}") from None
-
-    return _json(objects.patch(**request.path_params, change=change, author=_author(request)))
-
-
-async def _apply(request: Request, objects: InferenceServiceObjects) -> Response:
-    if not request.query_params.get("fieldManager"):
-        missing = FieldError("fieldManager", "is required for apply patch", reason="FieldValueRequired")
-        raise invalid(request.path_params["name"], [missing])
-    config = parse_yaml(await read_body(request))
-    is_forced = flag_of(request, "force")
-    applied, is_new = objects.apply(**request.path_params, config=config, author=_author(request), is_forced=is_forced)
-    return _json(applied, status=201 if is_new else 200)
-
-
-def _deleter_of(objects: HttpRouteObjects) -> Endpoint:
-    async def delete(request: Request) -> Response:
-        await _deletion(request)
-        found = objects.delete(**request.path_params, is_dry_run=is_dry_run(request))
-        return _json(_success(HTTP_ROUTES, name=found["metadata"]["name"], uid=found["metadata"]["uid"]))
-
-    return delete
 
 
 async def openapi_v2(request: Request) -> Response:
@@ -329,30 +206,3 @@ def _table(kind: ObjectKind, page: Page, shape: Shape, *, has_header: bool = Tru
 
 def _partial(found: Mapping[str, Any]) -> Object:
     return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": found["metadata"]}
-
-
-def _author(request: Request) -> Author:
-    return Author(manager=manager_of(request), is_dry_run=is_dry_run(request))
-
-
-def _chooser_of(kind: ObjectKind, request: Request) -> Chooser:
-    by_label = parse_labels(request.query_params.get("labelSelector", ""))
-    by_field = parse_fields(request.query_params.get("fieldSelector", ""), kind)
-    return lambda found, labels: by_label(labels) and by_field(found)
-
-
-async def _deletion(request: Request) -> Deletion:
-    """From the body or, as some clients do, from the query."""
-    body = await read_body(request)
-    options = parse_json(body) if body else {}
-    if not isinstance(options, dict) or not isinstance(options.get("preconditions") or {}, dict):
-        raise bad_request("the body is no DeleteOptions")
-    propagation = options.get("propagationPolicy") or request.query_params.get("propagationPolicy") or "Background"
-    if options.get("orphanDependents") or flag_of(request, "orphanDependents"):
-        propagation = "Orphan"
-    return Deletion(preconditions=options.get("preconditions") or {}, propagation=propagation)
-
-
-def _success(kind: ObjectKind = INFERENCE_SERVICES, **named: str) -> Object:
-    details = {**named, "group": kind.group, "kind": kind.plural}
-    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}

@@ -20,6 +20,7 @@ _MAP_LISTS: dict[Path, tuple[str, ...]] = {
     ("spec", "predictor", "model", "ports"): ("containerPort", "protocol"),
 }
 _SET_LISTS = {("metadata", "finalizers")}
+_ATOMIC_MAPS = {("spec", "predictor", "model", "env", "[]", "valueFrom", "secretKeyRef")}
 _DEFAULTS = {"protocol": "TCP"}
 _MISSING = object()
 
@@ -34,6 +35,7 @@ class Ownership(BaseModel):
     """Apply, or Update for everything else."""
     time: str
     fields: frozenset[Path]
+    api_version: str = f"{GROUP}/{VERSION}"
 
 
 def parse_managed_fields(entries: Any) -> tuple[Ownership, ...] | None:
@@ -45,6 +47,7 @@ def parse_managed_fields(entries: Any) -> tuple[Ownership, ...] | None:
                 operation=entry["operation"],
                 time=entry.get("time", ""),
                 fields=frozenset(_parse_fields(entry.get("fieldsV1", {}))),
+                api_version=entry["apiVersion"],
             )
             for entry in entries or ()
         )
@@ -57,7 +60,7 @@ def render_managed_fields(owners: Iterable[Ownership]) -> list[dict[str, Any]]:
         {
             "manager": owner.manager,
             "operation": owner.operation,
-            "apiVersion": f"{GROUP}/{VERSION}",
+            "apiVersion": owner.api_version,
             "time": owner.time,
             "fieldsType": "FieldsV1",
             "fieldsV1": _render_fields(owner.fields),
@@ -77,6 +80,11 @@ def fields_of(found: Mapping[str, Any]) -> frozenset[Path]:
     }
 
 
+def same_fields(live: Mapping[str, Any], config: Mapping[str, Any]) -> frozenset[Path]:
+    """The fields of `config` that `live` has with the same values."""
+    return frozenset(path for path in fields_of(config) if not _differs(live, config, path))
+
+
 def apply_config(
     live: Mapping[str, Any],
     config: Mapping[str, Any],
@@ -85,10 +93,13 @@ def apply_config(
     manager: str,
     is_forced: bool,
     now: str,
+    api_version: str = f"{GROUP}/{VERSION}",
+    forgiven: frozenset[Path] = frozenset(),
 ) -> tuple[dict[str, Any], tuple[Ownership, ...]]:
     """The object and its owners after `manager` applied `config`. 409 names the fields that others hold otherwise.
 
-    What this manager applied before and no longer does goes away, unless somebody else owns it too.
+    What this manager applied before and no longer does goes away, unless another manager owns it too. `forgiven` are
+    fields that this manager may take without force.
     """
     applied = fields_of(config)
     own = next((owner for owner in owners if _is_same(owner, manager, "Apply")), None)
@@ -97,8 +108,9 @@ def apply_config(
         owner: frozenset(path for path in owner.fields & applied if not _is_item(path) and _differs(live, config, path))
         for owner in others
     }
-    if not is_forced and any(disputed.values()):
-        raise _conflict(disputed)
+    contested = {owner: paths - forgiven for owner, paths in disputed.items()}
+    if not is_forced and any(contested.values()):
+        raise _conflict(contested)
     others = [owner.model_copy(update={"fields": owner.fields - disputed[owner]}) for owner in others]
     merged = _merge(live, config, ())
     kept = applied.union(*(owner.fields for owner in others))
@@ -106,12 +118,34 @@ def apply_config(
         if not _is_key(path) and not any(other[: len(path)] == path for other in kept):
             _remove(merged, path, kept)
     time = own.time if own and own.fields == applied else now
-    mine = Ownership(manager=manager, operation="Apply", time=time, fields=applied)
+    mine = Ownership(manager=manager, operation="Apply", time=time, fields=applied, api_version=api_version)
     return merged, (*others, mine)
 
 
+def owners_after(
+    before: Mapping[str, Any], after: Mapping[str, Any], given: Any, *, manager: str, now: str, api_version: str
+) -> tuple[Ownership, ...]:
+    """The owners after an update that brings `given` as `managedFields`. An author may rewrite the owners, as kubectl
+    does when it goes over to server-side apply, or strip them with `[{}]`; owners that are absent or cannot be read
+    stay as they were.
+
+    Source: k8s.io/apimachinery pkg/util/managedfields/internal/fieldmanager.go (`UpdateNoErrors`).
+    """
+    if given == [{}]:
+        return ()
+    stored = parse_managed_fields(before["metadata"].get("managedFields")) or ()
+    owners = parse_managed_fields(given) or stored
+    return track_update(before, after, owners, manager=manager, now=now, api_version=api_version)
+
+
 def track_update(
-    before: Mapping[str, Any], after: Mapping[str, Any], owners: Sequence[Ownership], *, manager: str, now: str
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    owners: Sequence[Ownership],
+    *,
+    manager: str,
+    now: str,
+    api_version: str = f"{GROUP}/{VERSION}",
 ) -> tuple[Ownership, ...]:
     """The owners after a create, PUT or patch: whoever changed a field owns it; a field that is gone has no owner."""
     old, new = fields_of(before), fields_of(after)
@@ -125,7 +159,8 @@ def track_update(
         owner.model_copy(update={"fields": (owner.fields - changed) & new}) for owner in owners if owner is not mine
     ]
     fields = ((mine.fields if mine else frozenset()) & new) | changed
-    return (*others, Ownership(manager=manager, operation="Update", time=now, fields=fields))
+    mine = Ownership(manager=manager, operation="Update", time=now, fields=fields, api_version=api_version)
+    return (*others, mine)
 
 
 def _is_same(owner: Ownership, manager: str, operation: str) -> bool:
@@ -137,7 +172,7 @@ def _conflict(disputed: Mapping[Ownership, Iterable[Path]]) -> ApiError:
     causes = []
     told = []
     for owner, paths in disputed.items():
-        using = f"{json.dumps(owner.manager)}" + (f" using {GROUP}/{VERSION}" if owner.operation == "Update" else "")
+        using = f"{json.dumps(owner.manager)}" + (f" using {owner.api_version}" if owner.operation == "Update" else "")
         names = sorted(_dotted(path) for path in paths)
         causes += [
             {"reason": "FieldManagerConflict", "message": f"conflict with {using}", "field": name} for name in names
@@ -149,7 +184,7 @@ def _conflict(disputed: Mapping[Ownership, Iterable[Path]]) -> ApiError:
 
 
 def _walk(value: Any, path: Path, names: tuple[str, ...]) -> Iterator[Path]:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping) and value and names not in _ATOMIC_MAPS:
         for key, inner in value.items():
             yield from _walk(inner, (*path, f"f:{key}"), (*names, key))
     elif names in _MAP_LISTS and isinstance(value, list):
@@ -181,9 +216,14 @@ def _is_key(path: Path) -> bool:
 
 def _differs(one: Mapping[str, Any], other: Mapping[str, Any], path: Path) -> bool:
     values = _value_at(one, path), _value_at(other, path)
-    if all(isinstance(value, Mapping) for value in values):
+    if all(isinstance(value, Mapping) for value in values) and _names_of(path) not in _ATOMIC_MAPS:
         return False  # owning an empty object is owning that there is one
     return values[0] != values[1]
+
+
+def _names_of(path: Path) -> tuple[str, ...]:
+    """The path among the schema's names."""
+    return tuple(element[2:] if element.startswith("f:") else "[]" for element in path)
 
 
 def _value_at(found: Any, path: Path) -> Any:
@@ -207,7 +247,7 @@ def _step(found: Any, element: str, names: tuple[str, ...]) -> tuple[Any, str]:
 
 
 def _merge(live: Any, config: Any, names: tuple[str, ...]) -> Any:
-    if isinstance(live, Mapping) and isinstance(config, Mapping):
+    if isinstance(live, Mapping) and isinstance(config, Mapping) and names not in _ATOMIC_MAPS:
         merged = {key: copy.deepcopy(value) for key, value in live.items()}
         return merged | {key: _merge(live.get(key), value, (*names, key)) for key, value in config.items()}
     if isinstance(live, list) and isinstance(config, list) and names in _SET_LISTS:
@@ -226,7 +266,7 @@ def _remove(found: Any, path: Path, kept: Iterable[Path]) -> None:
     """Take one field out of the object, and the parents that it leaves empty and that nobody wants."""
     for length in range(len(path), 0, -1):
         parent = _value_at(found, path[: length - 1])
-        value, name = _step(parent, path[length - 1], tuple(element[2:] for element in path[: length - 1]))
+        value, name = _step(parent, path[length - 1], _names_of(path[: length - 1]))
         if value is _MISSING or (length < len(path) and (value or path[:length] in kept)):
             return
         if isinstance(parent, dict):

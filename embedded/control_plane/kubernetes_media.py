@@ -1,9 +1,7 @@
 """What clients send and accept: bodies, content types, options in the query. Wrong ones are refused by name."""
 
-import json
-from typing import Any, NoReturn
+from collections.abc import Iterable
 
-import yaml
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict
 
@@ -13,6 +11,10 @@ _BODY_BYTES_MAX = 1_500_000
 """As much as etcd takes."""
 _TABLE_VERSIONS = ("v1",)
 APPLY = "application/apply-patch+yaml"
+JSON, YAML = "application/json", "application/yaml"
+_WARNING_BYTES_MAX, _LONG_WARNING_BYTES_MAX = 4096, 256
+"""Of all warnings of one answer; when there are more, of each one. Source: k8s.io/apiserver,
+pkg/endpoints/filters/warning.go."""
 
 
 class Shape(BaseModel):
@@ -59,53 +61,8 @@ async def read_body(request: Request) -> bytes:
     return bytes(body)
 
 
-async def read_json(request: Request) -> Any:
-    kind = content_type_of(request) or "application/json"
-    if not kind.endswith("json"):
-        raise ApiError(415, "UnsupportedMediaType", f"bodies of type {kind} are not served; send application/json")
-    return parse_json(await read_body(request))
-
-
 def content_type_of(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip()
-
-
-def parse_json(body: bytes) -> Any:
-    try:
-        return json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise bad_request(f"the body is not JSON: {error}") from None
-
-
-def parse_yaml(body: bytes) -> Any:
-    """Applied configurations: JSON, or YAML without aliases (which can blow a line up to gigabytes) and dates."""
-    try:
-        return json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return yaml.load(body, Loader=_PlainLoader)  # noqa: S506 - a SafeLoader that knows even less
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise bad_request(f"the body is neither JSON nor plain YAML: {error}") from None
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """JSON's types only."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not accepted")
-        return super().compose_node(parent, index)
-
-
-_PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
 
 
 def flag_of(request: Request, name: str) -> bool:
@@ -136,3 +93,24 @@ def manager_of(request: Request) -> str:
     """Who changes fields: `fieldManager`, else the start of the User-Agent, as in Kubernetes."""
     agent = request.headers.get("user-agent", "").partition("/")[0]
     return request.query_params.get("fieldManager") or agent[:128] or "unknown"
+
+
+def unsupported(accepted: Iterable[str]) -> ApiError:
+    """415. Source: k8s.io/apiserver pkg/endpoints/handlers/negotiation/errors.go."""
+    text = f"the body of the request was in an unknown format - accepted media types include: {', '.join(accepted)}"
+    return ApiError(415, "UnsupportedMediaType", text)
+
+
+def render_warnings(warnings: Iterable[str]) -> list[str]:
+    """Values of `Warning` headers, each warning once; too many or too long ones are cut, as the server does."""
+    each = list(dict.fromkeys(warnings))
+    if sum(len(text.encode()) for text in each) > _WARNING_BYTES_MAX:
+        each = [text[:_LONG_WARNING_BYTES_MAX] for text in each][: _WARNING_BYTES_MAX // _LONG_WARNING_BYTES_MAX]
+    return [f'299 - "{_header_text(text)}"' for text in each]
+
+
+def _header_text(text: str) -> str:
+    """Quoted as RFC 7230 says, without control characters; UTF-8 bytes pass as Starlette's Latin-1."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    escaped = shown.replace("\\", "\\\\").replace('"', '\\"')
+    return escaped.encode("utf-8", "replace").decode("latin-1")

@@ -1,22 +1,37 @@
-"""`metadata` of an InferenceService: what an author may write there, and what is the server's. Pure."""
+"""`metadata` of an object: what an author may write there, and what is the server's. Pure."""
 
 import re
-import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from embedded.control_plane.kubernetes_objects import FOREGROUND, is_namespace
+from embedded.control_plane.kubernetes_structure import quoted
 from embedded.control_plane.serving_errors import FieldError
 
-FOREGROUND = "foregroundDeletion"
-"""The finalizer behind propagationPolicy Foreground: the object stays until what it owns is gone."""
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 """KServe's rule (DNS-1035), and short enough for `<name>-predictor-00001`."""
-_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+_KEY_TEXT = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+_VALUE_TEXT = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+_SUBDOMAIN_TEXT = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+_ANNOTATION_BYTES_MAX = 256 * 1024
 _AUTHORS_FIELDS = ("name", "namespace", "generateName", "labels", "annotations", "finalizers")
+_TEXT_MAPS = ("labels", "annotations")
 _SERVER_FIELDS = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
-_IGNORED_FIELDS = ("resourceVersion", "managedFields", "selfLink", *_SERVER_FIELDS)
 _DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
 MIRROR = "ratchet/mirror-percent"
 """Annotation of ours: of so many per cent of the requests the newest revision gets a copy while it has no traffic. The
@@ -24,7 +39,6 @@ status carries it too, with what is in force: a server whose status lacks it can
 _MODES = {"Serverless": False, "Knative": False, "RawDeployment": True, "Standard": True}
 """Deployment modes, old and new names: whether it is the Standard one."""
 _STEERING = ("serving.kserve.io/", "autoscaling.knative.dev/", "serving.knative.dev/")
-_RANDOM_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
 def name_errors(name: Any, namespace: str) -> Iterator[FieldError]:
@@ -35,22 +49,16 @@ def name_errors(name: Any, namespace: str) -> Iterator[FieldError]:
         yield FieldError("metadata.namespace", f"{namespace!r} is no name of a namespace")
 
 
-def is_namespace(name: Any) -> bool:
-    return isinstance(name, str) and _NAMESPACE.fullmatch(name) is not None
-
-
-def generated_name(prefix: Any) -> Any:
-    """For `generateName`, as Kubernetes makes them: five letters that spell no word."""
-    if not isinstance(prefix, str):
-        return prefix
-    return prefix[:35] + "".join(secrets.choice(_RANDOM_LETTERS) for _ in range(5))
+def subdomain_errors(name: str) -> Iterator[FieldError]:
+    """What every custom resource may be called."""
+    if len(name) > 253 or not _SUBDOMAIN.fullmatch(name):
+        yield FieldError("metadata.name", f"Invalid value: {quoted(name)}: {_SUBDOMAIN_TEXT}")
 
 
 def metadata_errors(metadata: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[FieldError]:
     """`before` is the metadata as it is stored, empty for a new object."""
-    for key in metadata.keys() - {*_AUTHORS_FIELDS, *_IGNORED_FIELDS}:
-        if metadata[key]:
-            yield FieldError(f"metadata.{key}", "cannot be honoured here", reason="FieldValueNotSupported")
+    if metadata.get("ownerReferences"):
+        yield FieldError("metadata.ownerReferences", "cannot be honoured here", reason="FieldValueNotSupported")
     yield from _label_errors(metadata.get("labels") or {})
     yield from _annotation_errors(metadata.get("annotations") or {})
     yield from _finalizer_errors(metadata.get("finalizers") or [], before)
@@ -72,31 +80,40 @@ def is_standard(metadata: Mapping[str, Any]) -> bool:
 def stored_metadata(metadata: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
     """What the author may write from `metadata`, the rest as the server has it."""
     own = {key: metadata[key] for key in _AUTHORS_FIELDS if metadata.get(key)}
+    own |= {key: {name: value or "" for name, value in own[key].items()} for key in _TEXT_MAPS if key in own}
     return {**own, **{key: before[key] for key in ("namespace", *_SERVER_FIELDS) if key in before}}
 
 
-def _label_errors(labels: Any) -> Iterator[FieldError]:
-    if not isinstance(labels, Mapping):
-        yield FieldError("metadata.labels", "must be an object of strings")
-        return
+def finalizer_warnings(metadata: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """Of new finalizers that belong to no domain. Source: k8s.io/apiextensions-apiserver
+    pkg/registry/customresource/strategy.go (`generateWarningsFromObj`)."""
+    known = before.get("finalizers") or []
+    new = [each for each in metadata.get("finalizers") or [] if each not in known and "/" not in each]
+    advice = "prefer a domain-qualified finalizer name including a path (/) to avoid accidental conflicts with other"
+    return [f"metadata.finalizers: {quoted(each)}: {advice} finalizer writers" for each in new if each != FOREGROUND]
+
+
+def _label_errors(labels: Mapping[str, Any]) -> Iterator[FieldError]:
     for key, value in labels.items():
-        if not _KEY.fullmatch(key) or not isinstance(value, str) or not _LABEL_VALUE.fullmatch(value):
-            yield FieldError("metadata.labels", f"{key}={value!r} is not of the form name=value that labels have")
+        if not _KEY.fullmatch(key):
+            yield FieldError("metadata.labels", f"Invalid value: {quoted(key)}: {_KEY_TEXT}")
+        if not _LABEL_VALUE.fullmatch(value or ""):
+            yield FieldError("metadata.labels", f"Invalid value: {quoted(value)}: {_VALUE_TEXT}")
 
 
-def _annotation_errors(annotations: Any) -> Iterator[FieldError]:
+def _annotation_errors(annotations: Mapping[str, Any]) -> Iterator[FieldError]:
     """Annotations steer KServe and Knative; only those may pass that change nothing, or nothing here."""
-    if not isinstance(annotations, Mapping):
-        yield FieldError("metadata.annotations", "must be an object of strings")
-        return
+    if sum(len(key) + len(value or "") for key, value in annotations.items()) > _ANNOTATION_BYTES_MAX:
+        text = f"Too long: may not be more than {_ANNOTATION_BYTES_MAX} bytes"
+        yield FieldError("metadata.annotations", text, reason="FieldValueTooLong")
     for key, value in annotations.items():
-        if not _KEY.fullmatch(key) or not isinstance(value, str):
-            yield FieldError("metadata.annotations", f"{key}: expected a qualified name with a string as its value")
+        if not _KEY.fullmatch(key.lower()):
+            yield FieldError("metadata.annotations", f"Invalid value: {quoted(key)}: {_KEY_TEXT}")
         elif key.startswith(_STEERING) and (key != _DEPLOYMENT_MODE or value not in _MODES):
             text = f"{value!r} cannot be honoured here"
             yield FieldError(f"metadata.annotations[{key}]", text, reason="FieldValueNotSupported")
         elif key == MIRROR:
-            yield from _mirror_errors(value)
+            yield from _mirror_errors(value or "")
 
 
 def _mirror_errors(value: str) -> Iterator[FieldError]:
@@ -106,13 +123,11 @@ def _mirror_errors(value: str) -> Iterator[FieldError]:
         yield FieldError(f"metadata.annotations[{MIRROR}]", str(error))
 
 
-def _finalizer_errors(finalizers: Any, before: Mapping[str, Any]) -> Iterator[FieldError]:
-    if not isinstance(finalizers, list) or not all(isinstance(each, str) for each in finalizers):
-        yield FieldError("metadata.finalizers", "must be a list of strings")
-        return
+def _finalizer_errors(finalizers: Sequence[str], before: Mapping[str, Any]) -> Iterator[FieldError]:
     for each in finalizers:
-        if each != FOREGROUND and ("/" not in each or not _KEY.fullmatch(each)):
-            yield FieldError("metadata.finalizers", f"{each!r} is not of the form domain/name")
-    if before.get("deletionTimestamp") and (new := set(finalizers) - set(before.get("finalizers") or [])):
-        text = f"no new finalizers can be added if the object is being deleted, found new finalizers {sorted(new)}"
-        yield FieldError("metadata.finalizers", text, reason="FieldValueForbidden")
+        if not _KEY.fullmatch(each):
+            yield FieldError("metadata.finalizers", f"Invalid value: {quoted(each)}: {_KEY_TEXT}")
+    if before.get("deletionTimestamp") and (new := sorted(set(finalizers) - set(before.get("finalizers") or []))):
+        shown = "[]string{" + ", ".join(map(quoted, new)) + "}"
+        text = f"no new finalizers can be added if the object is being deleted, found new finalizers {shown}"
+        yield FieldError("metadata.finalizers", f"Forbidden: {text}", reason="FieldValueForbidden")

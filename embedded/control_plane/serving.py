@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from embedded.control_plane.config import ControlPlaneConfig
-from embedded.control_plane.http_routes import HttpRouteObjects
+from embedded.control_plane.http_route_objects import HttpRouteObjects
 from embedded.control_plane.inference_services import Reconciler
 from embedded.control_plane.kubernetes_api import router_of
 from embedded.control_plane.serving_gateway import EnvoyGateway

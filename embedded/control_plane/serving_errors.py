@@ -1,7 +1,8 @@
 """Errors as the Kubernetes API tells them: a `Status` object, from which the clients take reason and message."""
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 GROUP = "serving.kserve.io"
 VERSION = "v1beta1"
@@ -51,39 +52,65 @@ class FieldError(ValueError):
         self.reason = reason
 
 
-def invalid(name: str, errors: Sequence[FieldError]) -> ApiError:
-    """422: which fields are wrong, and why."""
+class Named(Protocol):
+    """What errors call a kind."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def group(self) -> str: ...
+    @property
+    def plural(self) -> str: ...
+
+
+def invalid(kind: Named | None, name: str, errors: Sequence[FieldError]) -> ApiError:
+    """422: which fields are wrong, and why. Without a kind, the patch itself is.
+
+    Source: `NewInvalid` in k8s.io/apimachinery pkg/api/errors/errors.go.
+    """
     causes = [{"reason": error.reason, "message": error.message, "field": error.field} for error in errors]
-    text = "; ".join(str(error) for error in errors)
-    message = f'{KIND}.{GROUP} "{name}" is invalid: {text}'
-    return ApiError(422, "Invalid", message, details=_details(name, causes=causes))
-
-
-def not_found(name: str) -> ApiError:
-    return ApiError(404, "NotFound", f'{PLURAL}.{GROUP} "{name}" not found', details=_details(name))
-
-
-def kind_not_found(plural: str, name: str) -> ApiError:
-    """Of the core kinds, whose group has no name."""
-    return ApiError(404, "NotFound", f'{plural} "{name}" not found', details={"name": name, "kind": plural})
-
-
-def already_exists(name: str) -> ApiError:
-    return ApiError(409, "AlreadyExists", f'{PLURAL}.{GROUP} "{name}" already exists', details=_details(name))
-
-
-def conflict(name: str) -> ApiError:
-    message = (
-        f'Operation cannot be fulfilled on {PLURAL}.{GROUP} "{name}": the object has been modified; '
-        "please apply your changes to the latest version and try again"
+    texts = list(dict.fromkeys(map(str, errors)))
+    text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    qualified = _joined(kind.kind, kind.group) if kind else ""
+    details = {"name": name, "group": kind.group, "kind": kind.kind} if kind else {}
+    return ApiError(
+        422, "Invalid", f"{qualified} {json.dumps(name)} is invalid: {text}", details={**details, "causes": causes}
     )
-    return ApiError(409, "Conflict", message, details=_details(name))
+
+
+def options_refused(field: str, message: str) -> ApiError:
+    """422: an option in the query has a value that there is not."""
+    options = f'CreateOptions.meta.k8s.io "" is invalid: {field}: {message}'
+    causes = [{"reason": "FieldValueNotSupported", "message": message, "field": field}]
+    details = {"group": "meta.k8s.io", "kind": "CreateOptions", "causes": causes}
+    return ApiError(422, "Invalid", options, details=details)
+
+
+def not_found(kind: Named, name: str) -> ApiError:
+    return ApiError(404, "NotFound", f"{_quoted(kind, name)} not found", details=_details(kind, name))
+
+
+def already_exists(kind: Named, name: str) -> ApiError:
+    return ApiError(409, "AlreadyExists", f"{_quoted(kind, name)} already exists", details=_details(kind, name))
+
+
+def conflict(kind: Named, name: str, why: str = "") -> ApiError:
+    why = why or "the object has been modified; please apply your changes to the latest version and try again"
+    message = f"Operation cannot be fulfilled on {_quoted(kind, name)}: {why}"
+    return ApiError(409, "Conflict", message, details=_details(kind, name))
 
 
 def bad_request(message: str) -> ApiError:
     return ApiError(400, "BadRequest", message)
 
 
-def _details(name: str, *, causes: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    details: dict[str, Any] = {"name": name, "group": GROUP, "kind": PLURAL}
-    return {**details, "causes": list(causes)} if causes else details
+def _quoted(kind: Named, name: str) -> str:
+    return f"{_joined(kind.plural, kind.group)} {json.dumps(name)}"
+
+
+def _joined(name: str, group: str) -> str:
+    return f"{name}.{group}" if group else name
+
+
+def _details(kind: Named, name: str) -> dict[str, Any]:
+    return {"name": name, **({"group": kind.group} if kind.group else {}), "kind": kind.plural}

@@ -156,8 +156,9 @@ class ServingStore:
 
 
 def object_of(row: ServiceRow) -> dict[str, Any]:
-    """As the API shows it."""
-    metadata = {**row.manifest["metadata"], "resourceVersion": str(row.resource_version)}
+    """As the API shows it. One that is not stored, of a dry run, has no version."""
+    version = {"resourceVersion": str(row.resource_version)} if row.resource_version else {}
+    metadata = {**row.manifest["metadata"], **version}
     shown = {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND, "metadata": metadata, "spec": row.manifest["spec"]}
     return {**shown, "status": row.status} if row.status else shown
 

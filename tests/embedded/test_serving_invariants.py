@@ -18,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from embedded.control_plane import inference_services
 from embedded.control_plane.inference_services import Reconciler
+from embedded.control_plane.kubernetes_objects import Author, Deletion
 from embedded.control_plane.revisions import (
     NUM_OLD_REVISIONS_KEPT,
     Rollout,
@@ -27,7 +28,7 @@ from embedded.control_plane.revisions import (
     revision_number,
     routed_revisions,
 )
-from embedded.control_plane.serving_resources import Author, Deletion, InferenceServiceObjects
+from embedded.control_plane.serving_resources import InferenceServiceObjects
 from embedded.control_plane.serving_store import ServiceRow, ServingStore
 from tests.embedded.serving_world import TINY_RUNTIME, isvc_body
 

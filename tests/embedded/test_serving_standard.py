@@ -210,10 +210,12 @@ def test_the_rules_of_routes_as_objects(world: ServingWorld):
     assert world.api.post(ROUTES, json=route_body("objects")).json()["reason"] == "AlreadyExists"
     stale = {"metadata": {"resourceVersion": "1", "labels": {"a": "b"}}}
     assert world.api.patch(f"{ROUTES}/objects", json=stale, headers=MERGE).json()["reason"] == "Conflict"
-    apply = {"content-type": "application/apply-patch+yaml"}
-    assert world.api.patch(f"{ROUTES}/objects?fieldManager=x", json={}, headers=apply).status_code == 415
     backends = [{"name": "nobody-predictor", "port": 80}]
-    changed = world.api.put(f"{ROUTES}/objects", json=route_body("objects", backends=backends))
+    unversioned = route_body("objects", backends=backends)
+    assert world.api.put(f"{ROUTES}/objects", json=unversioned).json()["reason"] == "Invalid"
+    apply = {"content-type": "application/apply-patch+yaml"}
+    query = {"fieldManager": "x", "force": "true"}
+    changed = world.api.patch(f"{ROUTES}/objects", json=unversioned, headers=apply, params=query)
     assert changed.json()["metadata"]["generation"] == 2
 
     def resolved() -> dict:
