@@ -174,13 +174,17 @@ def nested_reader(path: str):
     read_file(path=path)
 
 
+@dsl.pipeline
+def imported_part(uri: str):
+    imported = dsl.importer(artifact_uri=uri, artifact_class=Dataset, download_to_workspace=True)
+    read_part(data=imported.output)
+
+
 @dsl.pipeline(pipeline_config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size="1Gi")))
 def workspace():
     nested_reader(path=write_note(folder=f"{dsl.WORKSPACE_PATH_PLACEHOLDER}/notes").output)
     copied = copy_dataset(data=write(text="hello").set_caching_options(False).outputs["out"])
-    place = where_is(data=copied.outputs["out"])
-    imported = dsl.importer(artifact_uri=place.output, artifact_class=Dataset, download_to_workspace=True)
-    read_part(data=imported.output)
+    imported_part(uri=where_is(data=copied.outputs["out"]).output)
     has_folder().set_caching_options(False)
 
 

@@ -7,6 +7,7 @@
 from typing import Optional
 
 from kfp import dsl, kubernetes
+from kfp.dsl import Input
 
 from tests.embedded.kfp_constructs import component, double, fail, inner, join, maybe, report, say
 
@@ -173,6 +174,63 @@ def null_in_a_condition(text: Optional[str] = None):
 @dsl.pipeline
 def f_string_with_quotes(name: str = 'a "quoted" name'):
     say(text=f"hello {name}")
+
+
+@component
+def keep(value: dict) -> dict:
+    return value
+
+
+@component
+def keep_list(value: list) -> list:
+    return value
+
+
+@dsl.pipeline
+def values_around_values(name: str = "x", number: int = 3):
+    keep(value={"a": name, "b": [number, {"deep": say(text="said").output}], "c": 1.5, "d": f"{name}-{number}"})
+    keep_list(value=[number, name, True])
+
+
+@dsl.pipeline
+def group_of_object(value: dict):
+    keep(value=value)
+
+
+@dsl.pipeline
+def object_into_a_group(name: str = "x"):
+    group_of_object(value={"a": [name]})
+
+
+@dsl.pipeline
+def run_placeholder_in_list():
+    keep_list(value=[dsl.PIPELINE_JOB_ID_PLACEHOLDER])
+
+
+@dsl.pipeline
+def workspace_in_object():
+    keep(value={"path": dsl.WORKSPACE_PATH_PLACEHOLDER})
+
+
+@dsl.pipeline
+def import_from_a_task():
+    dsl.importer(artifact_uri=say(text="s3://bucket/x").output, artifact_class=dsl.Dataset)
+
+
+@component
+def have(data: Optional[Input[dsl.Dataset]] = None) -> bool:
+    return data is not None
+
+
+@dsl.pipeline
+def group_of_artifact(data: Optional[Input[dsl.Dataset]] = None):
+    have(data=data)
+
+
+@dsl.pipeline
+def optional_artifact_through_a_group():
+    have()
+    group_of_artifact()
 
 
 @dsl.pipeline

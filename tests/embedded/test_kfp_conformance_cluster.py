@@ -92,11 +92,11 @@ def test_workspace_is_one_folder_of_the_run_by_the_path_of_a_cluster(
         run_id = run_pipeline(client, constructs.workspace, tmp_path, enable_caching=True)
         assert server.wait_for(run_id)["state"] == OK, server.get(f"runs/{run_id}")
         tasks = server.tasks_of(run_id)
-        users = ("write-note", "nested-reader/read-file", "read-part")
+        users = ("write-note", "nested-reader/read-file", "imported-part/read-part")
         assert not any(tasks[user]["is_cached"] for user in users), "another run has another workspace"
     assert outputs_of(server, run_id)["write-note"] == "/kfp-workspace/notes/note"
     assert outputs_of(server, run_id)["nested-reader/read-file"] == "kept"
-    assert outputs_of(server, run_id)["read-part"] == "HELLO"
+    assert outputs_of(server, run_id)["imported-part/read-part"] == "HELLO"
     assert outputs_of(server, run_id)["has-folder"] is False, "what does not ask for it does not have it"
 
 

@@ -27,6 +27,9 @@ LEAVES: dict[str, Any] = {
     "give": lambda text: json.loads(text),
     "nothing": lambda: None,
     "join": lambda texts: ",".join(map(str, texts)),
+    "keep": lambda value: value,
+    "keep-list": lambda value: value,
+    "have": lambda data=None: data is not None,
     "maybe": lambda text=None, number=3: f"{text!r} {number}",
     "fail": _fail,
     "report": lambda status, channel="ops": f"{channel} {status['state']} {status['pipelineTaskName']}",
@@ -137,6 +140,29 @@ CASES = [
     pytest.param(constructs.null_in_a_condition, {}, {"": FAILED, "condition-1": FAILED}, id="null-in-a-condition"),
     pytest.param(constructs.f_string_with_quotes, {}, {"say": FAILED}, id="f-string-that-breaks-json"),
     pytest.param(constructs.f_string_with_quotes, {"name": "<é>"}, {"say": "hello <é>"}, id="f-string"),
+    pytest.param(
+        constructs.values_around_values,
+        {"number": 1000000},
+        {
+            "keep": {
+                "a": "x",
+                "b": ["1000000", {"deep": "said"}],
+                "c": 1.5,
+                "d": "x-1000000",
+            },
+            "keep-list": ["1000000", "x", True],
+        },
+        id="values-in-lists-and-objects-become-text",
+    ),
+    pytest.param(
+        constructs.values_around_values, {"name": 'a"b'}, {"keep": FAILED, "keep-list": FAILED}, id="that-break-json"
+    ),
+    pytest.param(
+        constructs.optional_artifact_through_a_group,
+        {},
+        {"have": False, "group-of-artifact/have": FAILED},
+        id="no-artifact-through-a-group",
+    ),
 ]
 
 
@@ -173,7 +199,11 @@ def test_leniency_is_asked_for(pipeline: Any, path: Any, expected: Any) -> None:
     ("pipeline", "told"),
     [
         pytest.param(constructs.run_placeholder_in_text, "inside a longer text", id="placeholder-in-text"),
+        pytest.param(constructs.run_placeholder_in_list, "a list or object", id="placeholder-in-list"),
+        pytest.param(constructs.workspace_in_object, "workspace_path.* in a list or object", id="workspace-in-object"),
         pytest.param(constructs.f_string_into_a_group, "hands on unfilled", id="f-string-into-a-group"),
+        pytest.param(constructs.object_into_a_group, "hands on unfilled", id="object-into-a-group"),
+        pytest.param(constructs.import_from_a_task, "an importer's address must be", id="import-from-a-task"),
         pytest.param(constructs.two_hooks_on_one_task, "runs only the last", id="two-hooks"),
         pytest.param(constructs.waits_for_a_hook, "no task can wait for it", id="waits-for-a-hook"),
     ],

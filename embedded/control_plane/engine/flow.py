@@ -1,13 +1,17 @@
 """What flows between the tasks of a pipeline must exist, and reach them on a cluster: checked at upload. Pure.
 
 Sources: kubeflow/pipelines, backend/src/v2/component/launcher_v2.go (collectOutputParameters); driver/resolve.go
-(resolveUpstreamParameters, resolveInputParameter); compiler/argocompiler/dag.go (DAG: exit hooks).
+(resolveUpstreamParameters, resolveInputParameter); component/importer_launcher.go (ImportSpecToMLMDArtifact);
+compiler/argocompiler/dag.go (DAG: exit hooks).
 """
 
 import re
 from collections.abc import Iterator
 
+from embedded.control_plane.engine.placeholders import check_placeholders
 from embedded.control_plane.engine.spec import Component, Dag, PipelineSpec, Task
+from embedded.control_plane.engine.templates import texts_in
+from embedded.control_plane.engine.workspace import WORKSPACE_PLACEHOLDER
 from ratchet.core.errors import DataRejected
 
 _OF_INPUTS = re.compile(r"\{\{\$\.inputs\.")
@@ -35,6 +39,7 @@ def check_flow(spec: PipelineSpec, name: str, component: Component) -> None:
             )
     for task_name, task in dag.tasks.items():
         _check_texts(task_name, task, is_group=spec.component_of(task).dag is not None)
+        _check_importer(spec, task_name, task)
     _check_hooks(dag)
 
 
@@ -61,19 +66,38 @@ def _hands_on(dag: Dag) -> Iterator[tuple[str, str, str, str]]:
 def _check_texts(name: str, task: Task, *, is_group: bool) -> None:
     """A cluster's driver replaces a placeholder of the run that is all of a constant; its launcher those of inputs."""
     for key, source in task.inputs.parameters.items():
-        text = source.runtime_value.constant if source.runtime_value else None
-        if not isinstance(text, str):
-            continue
-        if (found := _OF_THE_RUN.search(text)) and found[0] != text:
-            raise DataRejected(
-                f"task {name}: the input {key} has {found[0]} inside a longer text, where a cluster leaves it as it "
-                "is. Pass the placeholder as an input of its own."
-            )
-        if is_group and _OF_INPUTS.search(text):
-            raise DataRejected(
-                f"task {name}: the input {key} of a nested pipeline is a text around other values, which a cluster "
-                "hands on unfilled. Build the text in a component, and pass its output."
-            )
+        constant = source.runtime_value.constant if source.runtime_value else None
+        where = f"task {name}: the input {key}"
+        for text in texts_in(constant):
+            check_placeholders(text, where=where, is_input=True)
+            if (found := _OF_THE_RUN.search(text)) and found[0] != constant:
+                raise DataRejected(
+                    f"{where} has {found[0]} inside a longer text, or a list or object, where a cluster leaves it as "
+                    "it is. Pass the placeholder as an input of its own."
+                )
+            if WORKSPACE_PLACEHOLDER in text and not isinstance(constant, str):
+                raise DataRejected(
+                    f"{where} has {WORKSPACE_PLACEHOLDER} in a list or object, where a cluster leaves it as it is. "
+                    "Pass the path as an input of its own."
+                )
+            if is_group and _OF_INPUTS.search(text):
+                raise DataRejected(
+                    f"{where} of a nested pipeline is a constant around other values, which a cluster hands on "
+                    "unfilled. Build it in a component, and pass its output."
+                )
+
+
+def _check_importer(spec: PipelineSpec, name: str, task: Task) -> None:
+    """importer_launcher.go, ImportSpecToMLMDArtifact: the address is read from the inputs of the group."""
+    executor = spec.deployment_spec.executors.get(spec.component_of(task).executor_label or "")
+    key = executor.importer.artifact_uri.runtime_parameter if executor and executor.importer else None
+    source = task.inputs.parameters.get(key or "")
+    if key and (source is None or not source.component_input_parameter or source.parameter_expression_selector):
+        raise DataRejected(
+            f"task {name}: an importer's address must be an input of the pipeline that it is in; the output of a task, "
+            "or a field of an item, fails on a cluster. Put the importer into a nested pipeline, and pass it the "
+            "address."
+        )
 
 
 def _check_hooks(dag: Dag) -> None:

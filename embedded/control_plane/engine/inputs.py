@@ -4,16 +4,14 @@ The rules are those of kubeflow/pipelines, backend/src/v2/driver/resolve.go: res
 that is absent was not given; None is a null that was.
 """
 
-import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from embedded.control_plane.engine.go_text import plain_of, text_of
-from embedded.control_plane.engine.placeholders import PARAMETER, fill_text
+from embedded.control_plane.engine.go_text import plain_of
 from embedded.control_plane.engine.records import TaskRecord, TaskState
 from embedded.control_plane.engine.spec import (
+    ArtifactSource,
     Component,
     Definitions,
     ParameterSource,
@@ -21,11 +19,11 @@ from embedded.control_plane.engine.spec import (
     Task,
     TaskOutputParameter,
 )
+from embedded.control_plane.engine.templates import JOB_PLACEHOLDER, filled_templates
 from embedded.control_plane.engine.values import Artifact, Values, check_literals, conform, select
 from embedded.control_plane.engine.workspace import WORKSPACE_PATH, WORKSPACE_PLACEHOLDER
 from ratchet.core.errors import DataRejected
 
-_JOB_PLACEHOLDER = re.compile(r"\{\{\$\.(pipeline_\w+)\}\}")
 _FINAL_STATUS = {TaskState.SUCCEEDED: "COMPLETE"}
 """The real backend hands over ML Metadata's word: COMPLETE, CACHED, FAILED or CANCELED; never SUCCEEDED."""
 
@@ -78,7 +76,7 @@ class Resolver:
         skipped = {task.parameter_iterator.item_input} if task.parameter_iterator else set()
         parameters = self._conformed(found, definitions, nulls=nulls, skipped=skipped)
         if component.dag is None:
-            parameters |= self._filled(task, with_defaults(parameters, definitions))
+            parameters |= filled_templates(task, with_defaults(parameters, definitions), job=self.job)
         return Values(parameters=parameters, artifacts=self._artifacts(task, definitions))
 
     def iteration_of(self, loop: Values, task: Task, component: Component, item: Any) -> Values:
@@ -108,11 +106,6 @@ class Resolver:
             check_literals(value, definition, where=f"input {name!r}")
         found[name] = value
 
-    def _filled(self, task: Task, parameters: Mapping[str, Any]) -> dict[str, str]:
-        """Constants with placeholders of other inputs in them: what the author wrote as an f-string."""
-        context = {"inputs": {"parameterValues": parameters, "artifacts": {}}, "outputs": {}}
-        return {name: fill_text(text, executor_input=context, job=self.job) for name, text in _templates(task).items()}
-
     def _input_of_group(self, key: str, name: str) -> Any:
         if key not in self.group.parameters:
             raise DataRejected(f"input {name!r} has no value: the group that the task is in has no input {key!r}.")
@@ -128,7 +121,7 @@ class Resolver:
 
     def _constant(self, constant: Any) -> Any:
         """A placeholder of the run alone is its value; one of inputs stays until the container starts."""
-        if isinstance(constant, str) and (match := _JOB_PLACEHOLDER.fullmatch(constant)):
+        if isinstance(constant, str) and (match := JOB_PLACEHOLDER.fullmatch(constant)):
             return self.job.get(match[1], constant)
         if isinstance(constant, str):
             return constant.replace(WORKSPACE_PLACEHOLDER, WORKSPACE_PATH)
@@ -171,28 +164,9 @@ class Resolver:
             definition = definitions.artifacts.get(name)
             if value is not None:
                 artifacts[name] = value
-            elif definition is None or not definition.is_optional:
-                raise DataRejected(f"input {name!r} has no artifact: the task that makes it gave none.")
+            elif not (self.is_lenient and definition and definition.is_optional):
+                raise DataRejected(f"input {name!r} has no artifact: {_missing(source)}.")
         return artifacts
-
-
-def check_templates(task: Task, inputs: Values, words: tuple[str, ...]) -> None:
-    """DataRejected when a cluster could not hand an f-string on: a value in it breaks the JSON that it is put into.
-
-    words: of the container. Source: kubeflow/pipelines, backend/src/v2/component/launcher_v2.go, compileCmdAndArgs:
-    first `{{$}}` becomes JSON, then placeholders in that JSON become text, unescaped.
-    """
-    if not any("{{$}}" in word for word in words):
-        return
-    for name, text in _templates(task).items():
-        for key in PARAMETER.findall(text):
-            value = text_of(inputs.parameters.get(key))
-            if json.dumps(value, ensure_ascii=False)[1:-1] != value:
-                raise DataRejected(
-                    f"input {name!r} is a text around {key!r}, whose value {value[:80]!r} has quotes, backslashes or "
-                    "line breaks: a cluster puts it into JSON unescaped, and the task fails. Pass it as an input of "
-                    "its own."
-                )
 
 
 def with_defaults(parameters: Mapping[str, Any], definitions: Definitions) -> dict[str, Any]:
@@ -205,17 +179,6 @@ def with_defaults(parameters: Mapping[str, Any], definitions: Definitions) -> di
     return {**parameters, **defaults}
 
 
-def _templates(task: Task) -> dict[str, str]:
-    return {
-        name: source.runtime_value.constant
-        for name, source in task.inputs.parameters.items()
-        if source.runtime_value
-        and isinstance(source.runtime_value.constant, str)
-        and "{{$" in source.runtime_value.constant
-        and not _JOB_PLACEHOLDER.fullmatch(source.runtime_value.constant)
-    }
-
-
 def _left_out(task: Task, definitions: Definitions) -> dict[str, Any]:
     """Optional inputs of a nested pipeline that were not named: their defaults, or null."""
     return {
@@ -223,6 +186,14 @@ def _left_out(task: Task, definitions: Definitions) -> dict[str, Any]:
         for name, definition in definitions.parameters.items()
         if definition.is_optional and name not in task.inputs.parameters
     }
+
+
+def _missing(source: ArtifactSource) -> str:
+    """Source: kubeflow/pipelines, backend/src/v2/driver/resolve.go, resolveInputArtifact: optional inputs that are
+    named must be there, too; those that no task names may be absent."""
+    if made := source.task_output_artifact:
+        return f"{made.producer_task}, the task that makes it, gave none"
+    return f"the group that the task is in was not given {source.component_input_artifact!r}, as on a cluster"
 
 
 def _selected(found: Mapping[str, Any], name: str, selector: str) -> Any:

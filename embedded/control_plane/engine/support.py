@@ -98,9 +98,6 @@ def _check_sources(name: str, task: Task, *, parent: Component) -> None:
             raise DataRejected(f"task {name}: the input {key} is {source.component_input_parameter!r}, unknown here.")
         if source.parameter_expression_selector:
             check_selector(source.parameter_expression_selector)
-        if source.runtime_value and isinstance(source.runtime_value.constant, str):
-            where = f"task {name}: the input {key}"
-            check_placeholders(source.runtime_value.constant, where=where, is_input=True)
     for key, artifact in task.inputs.artifacts.items():
         if (artifact.task_output_artifact is None) == (artifact.component_input_artifact is None):
             raise DataRejected(f"task {name}: the input {key} must come from exactly one place.")

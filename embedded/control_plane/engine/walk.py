@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from embedded.control_plane.engine.collected import dag_outputs, items_of, loop_outputs
 from embedded.control_plane.engine.condition import evaluate_condition
-from embedded.control_plane.engine.inputs import Resolver, check_templates
+from embedded.control_plane.engine.inputs import Resolver
 from embedded.control_plane.engine.job import task_job_of
 from embedded.control_plane.engine.plan import decide_dag, decide_loop
 from embedded.control_plane.engine.records import (
@@ -21,6 +21,7 @@ from embedded.control_plane.engine.records import (
     child_path,
 )
 from embedded.control_plane.engine.spec import Component, Dag, PipelineSpec, Task
+from embedded.control_plane.engine.templates import check_templates
 from embedded.control_plane.engine.values import Values
 from ratchet.core.errors import DataRejected
 
