@@ -93,6 +93,11 @@ class Layout(BaseModel):
         """Held by the supervisor as long as it lives."""
         return self.state_dir / "supervisor.lock"
 
+    @property
+    def keeper_lock(self) -> Path:
+        """Held by the supervisor's keeper as long as it lives."""
+        return self.state_dir / "keeper.lock"
+
     def log_of(self, name: str) -> Path:
         return self.state_dir / "logs" / f"{name}.log"
 

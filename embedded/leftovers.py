@@ -4,11 +4,10 @@ import os
 import signal
 import time
 from contextlib import suppress
-from pathlib import Path
 
+from embedded.adopted import STACK_ID_VARIABLE, environment_of
 from embedded.processes import ProcessStat, list_processes, process_stat
 from embedded.services import StackReport
-from embedded.supervisor import STACK_ID_VARIABLE
 
 _POLL_S = 0.05
 
@@ -25,7 +24,7 @@ def list_stack_processes(stack_id: str, report: StackReport | None = None) -> li
     return [
         stat
         for stat in list_processes()
-        if stat.pid not in above and (ours.get(stat.pid) == stat.started_at_ticks or mark in _environment(stat.pid))
+        if stat.pid not in above and (ours.get(stat.pid) == stat.started_at_ticks or mark in environment_of(stat.pid))
     ]
 
 
@@ -57,14 +56,11 @@ def _is_same_alive(stat: ProcessStat) -> bool:
 def _recorded(report: StackReport | None) -> dict[int, int | None]:
     if report is None:
         return {}
-    supervisor = {report.supervisor.pid: report.supervisor.started_at_ticks}
-    return {**supervisor, **{s.pid: s.started_at_ticks for s in report.services if s.pid}}
-
-
-def _environment(pid: int) -> set[bytes]:
-    with suppress(OSError):
-        return set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
-    return set()
+    keepers = (each for each in (report.supervisor, report.supervisor.keeper) if each)
+    return {
+        **{each.pid: each.started_at_ticks for each in keepers},
+        **{s.pid: s.started_at_ticks for s in report.services if s.pid},
+    }
 
 
 def _self_and_ancestors() -> set[int]:

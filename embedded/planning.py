@@ -12,6 +12,7 @@ from embedded.credentials import Credentials
 from embedded.layout import Layout
 from embedded.ports import StackPorts
 from embedded.services import ReadyCheck, Service, StackPlan
+from ratchet.core.digest import digest_of_bytes
 from ratchet.settings import PROFILE_VARIABLE, Settings, render_variables, variable_of
 
 CONTROL_PLANE, SENSOR, GUARD = "control_plane", "sensor", "guard"
@@ -34,6 +35,8 @@ class Site(BaseModel):
     socket_dir: Path
     """A path short enough for unix sockets."""
     services: tuple[str, ...] = ALL_SERVICES
+    is_lasting: bool = True
+    """Whether the servers outlive the process that started them."""
 
     @property
     def admin_socket(self) -> Path:
@@ -99,6 +102,8 @@ def plan_stack(settings: Settings, site: Site) -> StackPlan:
         stack_id=site.credentials.stack_id,
         report=layout.report,
         lock=layout.supervisor_lock,
+        keeper_lock=layout.keeper_lock if site.is_lasting else None,
+        configuration=digest_of_bytes(render_profile(settings).encode()),
         endpoints=endpoints_of(settings),
         services=tuple(_keep_known(service, site.services) for service in services if service.name in site.services),
     )
@@ -166,7 +171,9 @@ def _control_plane_service(site: Site, settings: Settings) -> Service:
         "kfp-token-file": layout.kfp_token,
         "task-runtime": settings.task_runtime,
     }
-    arguments = (text for name, value in options.items() for text in (f"--{name}", str(value)))
+    arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    if site.is_lasting:
+        arguments.append("--leave-model-servers")
     return Service(
         name=CONTROL_PLANE,
         command=(sys.executable, "-m", "embedded.control_plane", *arguments),

@@ -17,7 +17,7 @@ _KILL_WAIT_S = 5.0
 
 
 class ProcessStat(NamedTuple):
-    """One live process. Source: proc(5), /proc/<pid>/stat, fields 1, 4, 5, 22 and 24."""
+    """One live process. Source: proc(5), /proc/<pid>/stat, fields 1, 4, 5, 14, 15, 22 and 24."""
 
     pid: int
     parent_pid: int
@@ -25,6 +25,8 @@ class ProcessStat(NamedTuple):
     started_at_ticks: int
     """Clock ticks since boot. A pid comes back after a while; a pid with this number is one process for ever."""
     resident_bytes: int
+    cpu_s: float = 0.0
+    """User and system time of all its threads since its start."""
 
 
 def tethered(command: Sequence[str]) -> list[str]:
@@ -81,6 +83,7 @@ def process_stat(pid: int) -> ProcessStat | None:
         group=int(fields[2]),
         started_at_ticks=int(fields[19]),
         resident_bytes=int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
+        cpu_s=(int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"),
     )
 
 
@@ -89,6 +92,11 @@ def list_processes() -> Iterator[ProcessStat]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (stat := process_stat(int(entry.name))):
             yield stat
+
+
+def cpu_s_of_group(group: int) -> float:
+    """CPU seconds of the living processes of a group."""
+    return sum(stat.cpu_s for stat in list_processes() if stat.group == group)
 
 
 def family_of(pid: int, processes: Sequence[ProcessStat]) -> list[ProcessStat]:

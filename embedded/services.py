@@ -1,9 +1,12 @@
 """What a server of the stack is: plain values, made by planning, carried out by the supervisor."""
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from embedded.liveness import HangLimits
 
 State = Literal["waiting", "starting", "ready", "restarting", "failed", "stopped"]
 """waiting: for what it depends on. restarting: it ended, and the next start is due. failed: it never became ready."""
@@ -46,6 +49,8 @@ class Service(BaseModel):
     depends_on: tuple[str, ...] = ()
     stop_grace_s: float = 10.0
     """From SIGTERM to SIGKILL."""
+    hangs: HangLimits = HangLimits()
+    """How long the ready check may fail once it was ready."""
 
 
 class StackPlan(BaseModel):
@@ -60,6 +65,20 @@ class StackPlan(BaseModel):
     lock: Path
     endpoints: dict[str, str]
     services: tuple[Service, ...]
+    keeper_lock: Path | None = None
+    """Held by the supervisor's keeper. None: there is none, and the servers die with the supervisor."""
+    configuration: str = ""
+    """What the servers read from files (the profile); one that was started with another is not adopted."""
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the servers outlive the supervisor, and the next one adopts them."""
+        return self.keeper_lock is not None
+
+    def mark_of(self, service: Service) -> str:
+        """Stands in the environment of its process: by name, and by all that it was started with."""
+        text = service.model_dump_json() + self.configuration
+        return f"{service.name}:{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 class ServiceReport(BaseModel):
@@ -81,11 +100,19 @@ class ServiceReport(BaseModel):
     """Why it is not ready."""
 
 
-class SupervisorReport(BaseModel):
+class ProcessName(BaseModel):
+    """Names one process permanently (see embedded.processes)."""
+
     model_config = ConfigDict(frozen=True)
 
     pid: int
     started_at_ticks: int
+
+
+class SupervisorReport(ProcessName):
+    restarts: int = 0
+    keeper: ProcessName | None = None
+    """The process that starts it again."""
 
 
 class StackReport(BaseModel):

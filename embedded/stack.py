@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
+from typing import IO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from embedded import gateway, object_store
+from embedded.adopted import SERVICE_VARIABLE, STACK_ID_VARIABLE, environment_of
 from embedded.container_engine import find_container_engine
 from embedded.credentials import Credentials, load_or_make_credentials
+from embedded.keeping import start_keeper
 from embedded.layout import (
     Layout,
     make_private_dir,
@@ -35,10 +38,9 @@ from embedded.planning import (
     render_profile,
 )
 from embedded.ports import StackPorts, plan_ports, random_ports
-from embedded.processes import is_port_free, process_stat, tethered
+from embedded.processes import is_listener_in_group, is_port_free, process_stat, tethered
 from embedded.repositories import commit_of, make_dataset_repo
-from embedded.services import Service, StackPlan, StackReport
-from embedded.supervisor import STACK_ID_VARIABLE
+from embedded.services import ProcessName, Service, StackPlan, StackReport
 from ratchet.core.errors import RatchetError, SettingsError, Unavailable
 from ratchet.settings import Settings, child_env, variable_of
 
@@ -98,15 +100,19 @@ def start_stack(
             return StackStarted(report=_wait_ready(layout, None, on_change), was_running=True)
         with_commit = base.model_copy(update={"git_commit": base.git_commit or commit_of(project_dir)})
         credentials = load_or_make_credentials(layout.credentials)
-        end_processes(list_stack_processes(credentials.stack_id, _recorded(layout)), grace_s=_LEFTOVER_GRACE_S)
-        remove_half_written(layout)
+        if not is_detached:
+            end_processes(list_stack_processes(credentials.stack_id, _recorded(layout)), grace_s=_LEFTOVER_GRACE_S)
         for attempt in range(1, _STARTS_MAX + 1):
-            site = _choose_site(layout, credentials, project_dir=project_dir, services=tuple(services))
+            site = _choose_site(
+                layout, credentials, project_dir=project_dir, services=tuple(services), is_lasting=is_detached
+            )
             settings = plan_settings(with_commit, site)
+            plan = plan_stack(settings, site)
+            _end_others(layout, plan)
+            remove_half_written(layout)
             _write_files(settings, site)
             try:
-                watch = _with_buckets(settings, on_change)
-                report = _start(layout, plan_stack(settings, site), watch, is_detached)
+                report = _start(layout, plan, _with_buckets(settings, on_change))
                 return StackStarted(report=report, was_running=False)
             except BaseException as error:
                 _stop(layout)
@@ -124,11 +130,25 @@ def stop_stack(layout: Layout) -> StackStopped:
 
 
 def read_report(layout: Layout) -> StackReport | None:
-    """How the stack is doing; None when it does not run."""
+    """How the stack is doing; None when neither its supervisor nor the keeper that would start one lives."""
     report = _recorded(layout)
-    supervisor = process_stat(report.supervisor.pid) if report else None
-    is_alive = report and supervisor and supervisor.started_at_ticks == report.supervisor.started_at_ticks
-    return report if is_alive else None
+    if report is None:
+        return None
+    watchers = (each for each in (report.supervisor, report.supervisor.keeper) if each)
+    return report if any(is_alive(each) for each in watchers) else None
+
+
+def read_orphaned_report(layout: Layout) -> StackReport | None:
+    """What a supervisor that was killed together with its keeper wrote last, while a server of it still runs."""
+    report = _recorded(layout)
+    services = report.services if report else ()
+    named = (ProcessName(pid=each.pid, started_at_ticks=each.started_at_ticks or 0) for each in services if each.pid)
+    return report if any(map(is_alive, named)) else None
+
+
+def is_alive(name: ProcessName) -> bool:
+    stat = process_stat(name.pid)
+    return stat is not None and stat.started_at_ticks == name.started_at_ticks
 
 
 def layout_of(settings: Settings) -> Layout:
@@ -148,10 +168,16 @@ def _make_state_dir(layout: Layout) -> None:
         raise SettingsError(f"{variable}: {error}. Name a folder that you may write in {variable}.") from None
 
 
-def _choose_site(layout: Layout, credentials: Credentials, *, project_dir: Path, services: tuple[str, ...]) -> Site:
-    ports = plan_ports(
-        remembered=_remembered_ports(layout), is_free=object_store.is_port_usable, candidates=random_ports()
-    )
+def _choose_site(
+    layout: Layout, credentials: Credentials, *, project_dir: Path, services: tuple[str, ...], is_lasting: bool
+) -> Site:
+    """On the ports of the last start where they are free, or held by the servers of that start, which live on."""
+    ours = {stat.group for stat in list_stack_processes(credentials.stack_id)}
+
+    def is_usable(port: int) -> bool:
+        return object_store.is_port_usable(port) or any(is_listener_in_group(group, port=port) for group in ours)
+
+    ports = plan_ports(remembered=_remembered_ports(layout), is_free=is_usable, candidates=random_ports())
     write_private(layout.ports, ports.model_dump_json(indent=1))
     return Site(
         layout=layout,
@@ -160,7 +186,16 @@ def _choose_site(layout: Layout, credentials: Credentials, *, project_dir: Path,
         credentials=credentials,
         socket_dir=make_socket_dir(layout),
         services=services,
+        is_lasting=is_lasting,
     )
+
+
+def _end_others(layout: Layout, plan: StackPlan) -> None:
+    """What runs of an earlier start, but for the servers that the supervisor will adopt and what these started."""
+    adopted = {f"{SERVICE_VARIABLE}={plan.mark_of(service)}".encode() for service in plan.services}
+    running = list_stack_processes(plan.stack_id, _recorded(layout))
+    others = [stat for stat in running if not (plan.is_lasting and adopted & environment_of(stat.pid))]
+    end_processes(others, grace_s=_LEFTOVER_GRACE_S)
 
 
 def _remembered_ports(layout: Layout) -> dict[str, int]:
@@ -208,25 +243,30 @@ def _with_buckets(settings: Settings, on_change: OnChange) -> OnChange:
     return watch
 
 
-def _start(layout: Layout, plan: StackPlan, on_change: OnChange, is_detached: bool) -> StackReport:
+def _start(layout: Layout, plan: StackPlan, on_change: OnChange) -> StackReport:
     layout.report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "embedded.supervisor"]
     log = layout.log_of("supervisor")
     make_private_dir(log.parent)
     with log.open("ab") as output:
-        supervisor = subprocess.Popen(
-            command if is_detached else tethered(command),
-            env=child_env({STACK_ID_VARIABLE: plan.stack_id}),
-            cwd=layout.state_dir,
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+        starter = start_keeper(plan, supervisor_pid=None, log=output) if plan.is_lasting else _tethered(plan, output)
+    return _wait_ready(layout, starter, on_change, plan.services)
+
+
+def _tethered(plan: StackPlan, output: IO[bytes]) -> "subprocess.Popen[bytes]":
+    """A supervisor that dies with this process, and its servers with it."""
+    supervisor = subprocess.Popen(
+        tethered([sys.executable, "-m", "embedded.supervisor"]),
+        env=child_env({STACK_ID_VARIABLE: plan.stack_id}),
+        cwd=plan.report.parent,
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
     assert supervisor.stdin, "it was asked for"
     with suppress(BrokenPipeError), supervisor.stdin as pipe:
         pipe.write(plan.model_dump_json().encode())
-    return _wait_ready(layout, supervisor, on_change, plan.services)
+    return supervisor
 
 
 def _wait_ready(
@@ -294,10 +334,12 @@ def _stop(layout: Layout) -> StackStopped:
 
 
 def _end_supervisor(report: StackReport) -> None:
-    """It stops its servers in reverse order; when it does not end in time, leftovers are ended one by one."""
-    stat = process_stat(report.supervisor.pid)
-    if stat and stat.started_at_ticks == report.supervisor.started_at_ticks:
-        end_processes([stat], grace_s=STOPPED_WITHIN_S)
+    """It stops its servers in reverse order; when it does not end in time, leftovers are ended one by one.
+
+    The keeper is told as well: it starts no other, and ends after the supervisor.
+    """
+    named = [each for each in (report.supervisor.keeper, report.supervisor) if each and is_alive(each)]
+    end_processes([stat for each in named if (stat := process_stat(each.pid))], grace_s=STOPPED_WITHIN_S)
 
 
 def _recorded(layout: Layout) -> StackReport | None:

@@ -6,10 +6,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from embedded.layout import Layout
+from embedded.leftovers import list_stack_processes
 from embedded.probes import why_not_ready
 from embedded.processes import ProcessStat, family_of, list_processes
-from embedded.services import ServiceReport
-from embedded.stack import read_report
+from embedded.services import ServiceReport, SupervisorReport
+from embedded.stack import is_alive, read_orphaned_report, read_report
 
 _PROBE_S = 3.0
 _MIB = 1024 * 1024
@@ -37,17 +38,20 @@ class StackStatus(BaseModel):
     endpoints: dict[str, str]
     services: tuple[ServiceStatus, ...]
     supervisor_pid: int
+    supervisor_problem: str = ""
+    """Why nobody restarts what ends; "" while the supervisor and its keeper live."""
+    supervisor_restarts: int = 0
     rss_mib: int
-    """Of all servers and the supervisor."""
+    """Of all servers, and of the processes that keep them."""
 
     @property
     def is_ready(self) -> bool:
-        return all(service.state == "ready" for service in self.services)
+        return not self.supervisor_problem and all(service.state == "ready" for service in self.services)
 
 
 def look_at_stack(layout: Layout) -> StackStatus | None:
     """None when it does not run."""
-    report = read_report(layout)
+    report = read_report(layout) or read_orphaned_report(layout)
     if report is None:
         return None
     processes = list(list_processes())
@@ -57,8 +61,18 @@ def look_at_stack(layout: Layout) -> StackStatus | None:
         endpoints=report.endpoints,
         services=services,
         supervisor_pid=report.supervisor.pid,
-        rss_mib=_resident_mib(family_of(report.supervisor.pid, processes)),
+        supervisor_problem=_problem_of(report.supervisor),
+        supervisor_restarts=report.supervisor.restarts,
+        rss_mib=_resident_mib(list_stack_processes(report.stack_id, report)),
     )
+
+
+def _problem_of(supervisor: SupervisorReport) -> str:
+    if is_alive(supervisor):
+        return ""
+    if supervisor.keeper and is_alive(supervisor.keeper):
+        return "the supervisor was killed and is being restarted; the servers go on"
+    return "the supervisor and its keeper were killed; the servers go on, and `ratchet up` adopts them"
 
 
 def _status_of(report: ServiceReport, processes: list[ProcessStat]) -> ServiceStatus:

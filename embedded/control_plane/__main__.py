@@ -32,6 +32,9 @@ def parse_arguments(argv: list[str] | None = None) -> ControlPlaneConfig:
     parser.add_argument("--runtimes-dir", type=Path, required=True, help="folder of ServingRuntime manifests")
     parser.add_argument("--project-dir", type=Path, required=True, help="on PYTHONPATH of each task")
     parser.add_argument("--token-file", type=Path, required=True, help="bearer token of the Kubernetes API")
+    parser.add_argument(
+        "--leave-model-servers", action="store_true", help="they outlive this process; the next one adopts them"
+    )
     _add_kfp_options(parser)
     given = parser.parse_args(argv)
     if given.kfp_token_file and not given.kfp_token_file.read_text().strip():
@@ -49,6 +52,7 @@ def parse_arguments(argv: list[str] | None = None) -> ControlPlaneConfig:
         runtimes_dir=given.runtimes_dir.absolute(),
         project_dir=given.project_dir.absolute(),
         token=given.token_file.read_text().strip(),
+        leaves_model_servers=given.leave_model_servers,
         kfp_token=given.kfp_token_file.read_text().strip() if given.kfp_token_file else "",
         cron_timezone=check_zone(given.cron_timezone).key,
         retention=Retention(

@@ -31,6 +31,8 @@ class ControlPlaneConfig(BaseModel):
     """Bearer token of the Kubernetes API."""
     kfp_token: str = ""
     """Bearer token of the KFP API; "" asks for none: the server listens on loopback only."""
+    leaves_model_servers: bool = False
+    """Model servers outlive this process, however it ends; the next control plane adopts them."""
     cron_timezone: str = "UTC"
     """Of the cron schedules that name no zone; CRON_SCHEDULE_TIMEZONE of the real controller."""
     is_lenient: bool = False

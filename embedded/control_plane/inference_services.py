@@ -27,10 +27,11 @@ from embedded.control_plane.revisions import (
     settle,
     standard_revision,
 )
+from embedded.control_plane.serving_adoption import Survivors
+from embedded.control_plane.serving_commands import model_name_of
 from embedded.control_plane.serving_gateway import EnvoyGateway
-from embedded.control_plane.serving_models import ModelCache
 from embedded.control_plane.serving_predictor import canary_traffic_pct_of
-from embedded.control_plane.serving_processes import PortPool, RevisionRunner, ServerSite, model_name_of
+from embedded.control_plane.serving_processes import RevisionRunner, Servers
 from embedded.control_plane.serving_status import RevisionState, render_status
 from embedded.control_plane.serving_store import RevisionRow, ServiceRow, ServingStore
 from embedded.control_plane.xds import Endpoint, Mirror, RoutedService
@@ -60,15 +61,12 @@ class Plan(NamedTuple):
 class Reconciler:
     """Owns the model servers' processes. `wake` after each change of the store."""
 
-    def __init__(
-        self, *, store: ServingStore, models: ModelCache, site: ServerSite, gateway: EnvoyGateway, url: str
-    ) -> None:
+    def __init__(self, *, store: ServingStore, servers: Servers, gateway: EnvoyGateway, url: str) -> None:
         self._store = store
-        self._models = models
-        self._site = site
+        self._servers = servers
+        self._survivors = Survivors(servers.register)
         self._gateway = gateway
         self._url = url
-        self._ports = PortPool()
         self._runners: dict[Key, RevisionRunner] = {}
         self._unneeded_since: dict[Key, float] = {}
         self._retiring: dict[Key, asyncio.Task[None]] = {}
@@ -82,17 +80,31 @@ class Reconciler:
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        """Look for the servers of a control plane that was killed, then begin."""
+        await self._survivors.find(self._served_names())
         self._prune_models()
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """End the loop and every model server. The routes stay: after a restart the same revisions serve again."""
+        """End the loop, and every model server unless these outlive us. The routes stay: after a restart the same
+        revisions serve again."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         running = [runner for key, runner in self._runners.items() if key not in self._retiring]
-        await asyncio.gather(*self._retiring.values(), *(runner.stop() for runner in running))
+        is_lasting = self._servers.site.is_lasting
+        ends = (runner.leave() if is_lasting else runner.stop() for runner in running)
+        await asyncio.gather(*self._retiring.values(), *ends)
+        self._servers.close()
+
+    def _served_names(self) -> dict[Key, str]:
+        """What each revision's servers call their model."""
+        return {
+            (service.uid, row.name): _model_name(service, row)
+            for service in self._store.list_services()
+            for row in self._store.list_revisions(service.uid)
+        }
 
     def wake(self) -> None:
         self._woken.set()
@@ -156,6 +168,7 @@ class Reconciler:
         self._retire_unneeded({(plan.service.uid, name) for plan in plans for name in plan.needed})
         self._end_deletions(service for service in services if _is_ending(service))
         self._collect_garbage(plans)
+        await self._survivors.end_unknown(lambda: {path for runner in self._runners.values() for path in runner.paths})
 
     def _plan(self, service: ServiceRow, revisions: list[RevisionRow]) -> Plan:
         """Pure but for the look at the processes."""
@@ -179,14 +192,14 @@ class Reconciler:
             key = (plan.service.uid, row.name)
             if row.name in plan.needed and key not in self._runners:
                 self._runners[key] = RevisionRunner(
-                    service=model_name_of(row.process.command) or plan.service.name,
+                    service=_model_name(plan.service, row),
+                    service_uid=plan.service.uid,
                     revision=row.name,
                     template=row.process,
-                    models=self._models,
-                    site=self._site,
-                    ports=self._ports,
+                    servers=self._servers,
                     port=row.port,
                     model_dir=Path(row.model_dir) if row.model_dir else None,
+                    running=self._survivors.take(key),
                     on_change=self.wake,
                 )
 
@@ -271,7 +284,7 @@ class Reconciler:
     def _problem_of(self, uid_by_revision: Mapping[str, str]) -> str:
         """Why nobody answers: of the first that failed, else of the first that is on its way; "" when one is ready."""
         states = [self._state_of(uid, name) for name, uid in sorted(uid_by_revision.items())]
-        if any(state.is_ready for state in states):
+        if any(state.is_ready or state.is_silent for state in states):  # Envoy finds out itself who is silent
             return ""
         messages = [state.message for state in sorted(states, key=lambda state: not state.is_failed)]
         return messages[0].partition("\n")[0] if messages else ""
@@ -297,8 +310,8 @@ class Reconciler:
         endpoints: dict[str, Endpoint] = {}
         for (_, name), runner in sorted(self._runners.items(), key=lambda item: item[0][0] in current):
             is_routed = any(name in service.routed for service in self._applied.values())
-            if runner.port and (runner.has_been_ready or is_routed):
-                endpoints[name] = Endpoint(service=runner.service, revision=name, port=runner.port)
+            if runner.ports and (runner.has_been_ready or is_routed):
+                endpoints[name] = Endpoint(service=runner.service, revision=name, ports=runner.ports)
         return list(endpoints.values())
 
     def _retire_unneeded(self, needed: set[Key]) -> None:
@@ -352,7 +365,7 @@ class Reconciler:
             rows = self._store.list_revisions(service.uid)
             used |= {Path(row.model_dir) for row in rows if row.model_dir and row.name in serving}
         if used != self._models_kept:
-            self._models.prune(used)
+            self._servers.models.prune(used)
             self._models_kept = used
 
     def _has_been_ready(self, uid: str, name: str) -> bool:
@@ -363,7 +376,16 @@ class Reconciler:
         runner = self._runners.get((uid, name))
         if runner is None or (uid, name) in self._retiring:
             return RevisionState(is_ready=False, message=f"{name} is not started yet")
-        return RevisionState(is_ready=runner.is_ready, is_failed=runner.phase == "failed", message=runner.message)
+        return RevisionState(
+            is_ready=runner.is_ready,
+            is_silent=runner.phase == "silent",
+            is_failed=runner.phase == "failed",
+            message=runner.message,
+        )
+
+
+def _model_name(service: ServiceRow, row: RevisionRow) -> str:
+    return model_name_of(row.process.command) or service.name
 
 
 def _routed_service(name: str, targets: Iterable[TrafficTarget]) -> RoutedService:

@@ -8,8 +8,10 @@ from embedded.control_plane.inference_services import Reconciler
 from embedded.control_plane.kubernetes_api import router_of
 from embedded.control_plane.serving_gateway import EnvoyGateway
 from embedded.control_plane.serving_models import ModelCache
-from embedded.control_plane.serving_processes import ServerSite
+from embedded.control_plane.serving_processes import Servers
+from embedded.control_plane.serving_register import ServerRegister
 from embedded.control_plane.serving_resources import InferenceServiceObjects
+from embedded.control_plane.serving_server import ServerSite
 from embedded.control_plane.serving_store import ServingStore
 
 
@@ -24,11 +26,15 @@ class ServingSide:
         self._store = ServingStore(config.data_dir / "serving.db")
         self._reconciler = Reconciler(
             store=self._store,
-            models=ModelCache(config.data_dir / "models", secrets_dir=config.secrets_dir),
-            site=ServerSite(
-                logs_dir=config.data_dir / "model_server_logs",
-                secrets_dir=config.secrets_dir,
-                project_dir=config.project_dir,
+            servers=Servers(
+                models=ModelCache(config.data_dir / "models", secrets_dir=config.secrets_dir),
+                site=ServerSite(
+                    logs_dir=config.data_dir / "model_server_logs",
+                    secrets_dir=config.secrets_dir,
+                    project_dir=config.project_dir,
+                    is_lasting=config.leaves_model_servers,
+                ),
+                register=ServerRegister(config.data_dir / "model_servers"),
             ),
             gateway=EnvoyGateway(config.xds_dir, secrets_dir=config.secrets_dir),
             url=config.gateway_url,
@@ -50,8 +56,8 @@ class ServingSide:
         return self._store.journal.num_watchers
 
     async def start(self) -> None:
-        """Start the revisions that were running when the control plane stopped, and keep everything as asked."""
-        self._reconciler.start()
+        """Adopt the model servers that outlived the control plane before; start the others, and keep all as asked."""
+        await self._reconciler.start()
 
     async def stop(self) -> None:
         await self._reconciler.stop()

@@ -143,7 +143,10 @@ async def _has_clusters(admin: httpx.AsyncClient, clusters: dict[str, Any], want
 
 async def _are_healthy(admin: httpx.AsyncClient, wanted: Iterable[Endpoint]) -> bool:
     known = (await admin.get("/clusters")).text
-    return all(f"{each.revision}::127.0.0.1:{each.port}::health_flags::healthy" in known for each in wanted)
+    return all(
+        any(f"{each.revision}::127.0.0.1:{port}::health_flags::healthy" in known for port in each.ports)
+        for each in wanted
+    )
 
 
 async def _has_version(admin: httpx.AsyncClient, name: str, document: dict[str, Any]) -> bool:

@@ -16,6 +16,8 @@ from embedded.control_plane.serving_runtimes import EnvSource, EnvVar, Runtime
 PREDICTOR = "spec.predictor"
 MOUNT = "/mnt/models"
 """Where a model lies in a container; here the folder that it was downloaded to takes its place."""
+NUM_REPLICAS_MAX = 8
+"""Of one revision on one machine."""
 _CANARY = "canaryTrafficPercent"
 _PREDICTOR_FIELDS = {"model", "containers", _CANARY, "minReplicas", "maxReplicas", "labels"}
 _MODEL_FIELDS = {"modelFormat", "storageUri", "runtime", "protocolVersion", "name", "command", "args", "env"}
@@ -34,6 +36,10 @@ class ProcessTemplate(BaseModel):
     env: tuple[EnvVar, ...] = ()
     storage_uri: str = ""
     """"" when the container brings its model itself."""
+    num_replicas: int = 1
+    """Processes that share the revision's requests."""
+    fork_command: tuple[str, ...] = ()
+    """The beginning of `command` that starts a fork server of the runtime; () where it has none."""
 
 
 def canary_traffic_pct_of(predictor: Mapping[str, Any]) -> int | None:
@@ -56,7 +62,7 @@ def parse_predictor(
     predictor = expect_mapping(predictor, PREDICTOR)
     refuse_others(predictor, _PREDICTOR_FIELDS, PREDICTOR)
     canary_traffic_pct_of(predictor)
-    _check_replicas(predictor)
+    num_replicas = _parse_replicas(predictor)
     if ("model" in predictor) == ("containers" in predictor):
         raise FieldError(PREDICTOR, "needs either model or containers", reason="FieldValueRequired")
     if "model" in predictor:
@@ -66,7 +72,8 @@ def parse_predictor(
         template = _template_of_containers(predictor["containers"])
     _check_secrets(template.env, secrets)
     values = {"Name": name, "Namespace": namespace}
-    return template.model_copy(update={"command": tuple(_fill(word, values) for word in template.command)})
+    command = tuple(_fill(word, values) for word in template.command)
+    return template.model_copy(update={"command": command, "num_replicas": num_replicas})
 
 
 def _template_of_model(model: Mapping[str, Any], *, runtimes: Sequence[Runtime]) -> ProcessTemplate:
@@ -81,7 +88,10 @@ def _template_of_model(model: Mapping[str, Any], *, runtimes: Sequence[Runtime])
     args = (*runtime.args, *_strings(model.get("args"), f"{field}.args"))
     env = {variable.name: variable for variable in (*runtime.env, *_parse_env(model.get("env"), f"{field}.env"))}
     storage_uri = _check_storage_uri(model.get("storageUri"), f"{field}.storageUri")
-    return ProcessTemplate(command=(*command, *args), env=tuple(env.values()), storage_uri=storage_uri)
+    fork_command = runtime.command if runtime.has_fork_server and command == runtime.command else ()
+    return ProcessTemplate(
+        command=(*command, *args), env=tuple(env.values()), storage_uri=storage_uri, fork_command=fork_command
+    )
 
 
 def _choose_runtime(model: Mapping[str, Any], runtimes: Sequence[Runtime]) -> Runtime:
@@ -168,12 +178,25 @@ def _check_secrets(env: Iterable[EnvVar], secrets: Mapping[str, Iterable[str]]) 
             )
 
 
-def _check_replicas(predictor: Mapping[str, Any]) -> None:
-    smallest, largest = predictor.get("minReplicas", 1), predictor.get("maxReplicas", 1)
-    if smallest not in (0, 1):
-        raise FieldError(f"{PREDICTOR}.minReplicas", f"one process serves a revision here; {smallest!r} cannot be had")
-    if not isinstance(largest, int) or largest < 0:
+def _parse_replicas(predictor: Mapping[str, Any]) -> int:
+    """How many processes serve a revision. Nothing scales here: more than the least are never started."""
+    smallest, largest = (predictor.get(name) for name in ("minReplicas", "maxReplicas"))
+    smallest, largest = 1 if smallest is None else smallest, largest or 0
+    if not _is_number(smallest) or smallest > NUM_REPLICAS_MAX:
+        raise FieldError(
+            f"{PREDICTOR}.minReplicas", f"must be a whole number from 0 to {NUM_REPLICAS_MAX}, not {smallest!r}"
+        )
+    if not _is_number(largest):
         raise FieldError(f"{PREDICTOR}.maxReplicas", f"must be a whole number of at least 0, not {largest!r}")
+    if largest and smallest > largest:
+        raise FieldError(f"{PREDICTOR}.minReplicas", f"is {smallest}, and maxReplicas is {largest}")
+    return max(int(smallest), 1)
+
+
+def _is_number(value: Any) -> bool:
+    """Clients in JavaScript send 1.0 for 1, and a cluster takes it."""
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return is_whole and not isinstance(value, bool) and value >= 0
 
 
 def _check_storage_uri(uri: Any, field: str) -> str:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ratchet.core.errors import SettingsError
 
+_FORK_SERVER = "ratchet/fork-server"
+
 
 class EnvSource(BaseModel):
     """`valueFrom`: a key of a Secret, the only source there is on one machine."""
@@ -49,6 +51,8 @@ class Runtime(BaseModel):
     command: tuple[str, ...]
     args: tuple[str, ...] = ()
     env: tuple[EnvVar, ...] = ()
+    has_fork_server: bool = False
+    """Whether `command --fork_server` is one; annotation `ratchet/fork-server` of the manifest."""
 
     def serves(self, format_name: str) -> bool:
         return any(known.name == format_name for known in self.formats)
@@ -94,6 +98,7 @@ def _parse_runtime(document: dict[str, Any]) -> Runtime:
             command=tuple(container["command"]),
             args=tuple(container.get("args", ())),
             env=tuple(_parse_variable(entry) for entry in container.get("env", ())),
+            has_fork_server=(document["metadata"].get("annotations") or {}).get(_FORK_SERVER) == "true",
         )
     except ValidationError as error:
         first = error.errors()[0]

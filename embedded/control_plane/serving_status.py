@@ -18,6 +18,8 @@ class RevisionState(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     is_ready: bool
+    is_silent: bool = False
+    """It was ready, and does not answer at the moment."""
     is_failed: bool = False
     message: str = ""
 

@@ -32,13 +32,13 @@ _PER_TRY_TIMEOUT = "5s"
 
 
 class Endpoint(BaseModel):
-    """One running revision: a process on a loopback port."""
+    """One running revision: its processes, each on a loopback port."""
 
     model_config = ConfigDict(frozen=True)
 
     service: str
     revision: str
-    port: int
+    ports: tuple[int, ...]
 
 
 class Mirror(BaseModel):
@@ -185,8 +185,19 @@ def _share(service: RoutedService, revision: str) -> dict[str, Any]:
 
 
 def _retry_policy() -> dict[str, Any]:
-    """`previous_priorities` makes a retry leave the revision that failed, even before a health check notices it."""
+    """`previous_priorities` makes a retry leave the revision that failed, even before a health check notices it, and
+    `previous_hosts` the replica, where a revision has several."""
+    previous_hosts = "envoy.retry_host_predicates.previous_hosts"
     return {
+        "retry_host_predicate": [
+            {
+                "name": previous_hosts,
+                "typed_config": {
+                    "@type": _type("extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"),
+                },
+            }
+        ],
+        "host_selection_retry_max_attempts": "5",
         "retry_on": _RETRY_ON,
         "num_retries": 3,
         "per_try_timeout": _PER_TRY_TIMEOUT,
@@ -202,7 +213,7 @@ def _retry_policy() -> dict[str, Any]:
 
 
 def _cluster(endpoint: Endpoint) -> dict[str, Any]:
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": endpoint.port}}
+    addresses = [{"socket_address": {"address": "127.0.0.1", "port_value": port}} for port in endpoint.ports]
     protocol = _type("extensions.upstreams.http.v3.HttpProtocolOptions")
     return {
         "@type": _type("config.cluster.v3.Cluster"),
@@ -211,7 +222,7 @@ def _cluster(endpoint: Endpoint) -> dict[str, Any]:
         "connect_timeout": "0.25s",
         "load_assignment": {
             "cluster_name": endpoint.revision,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}} for address in addresses]}],
         },
         "circuit_breakers": _circuit_breakers(),
         # Panic mode would send requests to a revision known to be dead, instead of to its fallback. Without the window

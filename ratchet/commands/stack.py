@@ -244,6 +244,8 @@ def _print_status(current: "StackStatus", champions: "Sequence[ChampionView]") -
     if any(service.detail for service in current.services):
         columns.append("detail")
     print_rows(rows, columns=columns, as_json=False)
+    if current.supervisor_problem:
+        stdout.print(f"\n{current.supervisor_problem}", style="bold red", markup=False)
     stdout.print(f"\n{current.rss_mib} MiB resident in all, the supervisor (pid {current.supervisor_pid}) included")
     stdout.print(f"logs in {current.services[0].log.parent}; `ratchet logs SERVICE` prints one\n", markup=False)
     _print_endpoints(current.endpoints)

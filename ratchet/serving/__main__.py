@@ -9,10 +9,11 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ratchet.core.errors import RatchetError
-from ratchet.settings import MODEL_DIGEST_VARIABLE, model_digest_from_env
+from ratchet.serving.fork_server import OPTION, own_socket, serve_forks
+from ratchet.settings import MODEL_DIGEST_VARIABLE, model_digest_from_env, set_process_env
 
 if TYPE_CHECKING:
     from ratchet.serving.payload_writer import PayloadWriter
@@ -22,6 +23,8 @@ _FLUSH_WITHIN_S = 2.0
 
 
 def main(argv: list[str] | None = None) -> int:
+    if (argv or sys.argv[1:]) == [OPTION]:
+        _serve_forks()
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     from ratchet.tasks.model_files import load_model
@@ -47,6 +50,20 @@ def main(argv: list[str] | None = None) -> int:
         if payloads is not None:
             payloads.close(within_s=_FLUSH_WITHIN_S)
     return 0
+
+
+def _serve_forks() -> NoReturn:
+    """After importing all that a model server uses, also what it imports late."""
+    own_socket()
+    import safetensors.torch  # noqa: F401
+
+    import ratchet.adapters.s3
+    import ratchet.serving.model
+    import ratchet.serving.payload_writer
+    import ratchet.serving.server
+    import ratchet.tasks.model_files  # noqa: F401
+
+    serve_forks(main, set_process_env)
 
 
 def _payload_writer(*, task: str, digest: str) -> "PayloadWriter | None":

@@ -1,6 +1,7 @@
 """Real servers for the serving tests: the serving side as a process, Envoy, and models in a real object store."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -52,7 +53,7 @@ TINY_RUNTIME = {
 class ServingWorld:
     """One serving side with its gateway. Models of the tiny runtime unless `runtimes_dir` is given."""
 
-    def __init__(self, s3: Settings, *, runtimes_dir: Path | None = None) -> None:
+    def __init__(self, s3: Settings, *, runtimes_dir: Path | None = None, is_lasting: bool = False) -> None:
         self.dir = Path(tempfile.mkdtemp(prefix="sw"))
         self.layout = Layout(state_dir=self.dir)
         self.gateway_port = free_port()
@@ -70,6 +71,7 @@ class ServingWorld:
             runtimes_dir=runtimes_dir,
             project_dir=PROJECT_DIR,
             token=TOKEN,
+            leaves_model_servers=is_lasting,
         )
         self.url = f"http://127.0.0.1:{self.config.port}"
         here = {
@@ -156,6 +158,12 @@ class ServingWorld:
         log = str(self.config.data_dir / "model_server_logs" / f"{revision}.log")
         return [pid for pid, path in _open_stdouts() if path == log]
 
+    def ports_of(self, revision: str) -> list[str]:
+        """What Envoy thinks of each of its servers."""
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.admin_socket)), base_url="http://envoy") as admin:
+            lines = admin.get("/clusters").text.splitlines()
+        return [line.rpartition("::")[2] for line in lines if re.match(rf"{revision}::.*::health_flags::", line)]
+
     def _spawn(self, name: str, command: list[str]) -> None:
         with (self.dir / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
@@ -173,8 +181,11 @@ COLLECTION = "/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservic
 
 
 @contextmanager
-def serving_world(s3: Settings, *, runtimes_dir: Path | None = None) -> Iterator[ServingWorld]:
-    world = ServingWorld(s3, runtimes_dir=runtimes_dir)
+def serving_world(
+    s3: Settings, *, runtimes_dir: Path | None = None, is_lasting: bool = False
+) -> Iterator[ServingWorld]:
+    """is_lasting: model servers outlive the control plane, as in a stack; the test ends them."""
+    world = ServingWorld(s3, runtimes_dir=runtimes_dir, is_lasting=is_lasting)
     try:
         world.start()
         yield world

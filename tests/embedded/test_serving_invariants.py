@@ -28,6 +28,7 @@ from embedded.control_plane.revisions import (
     revision_number,
     routed_revisions,
 )
+from embedded.control_plane.serving_register import ServerRegister
 from embedded.control_plane.serving_resources import InferenceServiceObjects
 from embedded.control_plane.serving_store import ServiceRow, ServingStore
 from tests.embedded.serving_world import TINY_RUNTIME, isvc_body
@@ -41,6 +42,7 @@ class FakeRunner:
     def __init__(self, *, revision: str, service: str, **_: Any) -> None:
         self.service, self.revision = service, revision
         self.phase, self.message, self.port = "starting", f"{revision} is starting", 20_000 + revision_number(revision)
+        self.ports, self.paths = (self.port,), set[Path]()
         self.model_dir, self.has_been_ready, self.may_be_fetching = Path(f"/models/{revision}"), False, False
 
     @property
@@ -91,8 +93,8 @@ class World:
     def start_control_plane(self) -> None:
         models: Any = SimpleNamespace(prune=lambda used: self.pruned.append({path.name for path in used}))
         gateway: Any = self.gateway
-        site: Any = None  # the fake runners start nothing
-        self.reconciler = Reconciler(store=self.store, models=models, site=site, gateway=gateway, url="http://g")
+        servers: Any = SimpleNamespace(models=models, register=ServerRegister(self.dir / "servers"))
+        self.reconciler = Reconciler(store=self.store, servers=servers, gateway=gateway, url="http://g")
 
     def _on_change(self, uid: str) -> None:
         self.reconciler.refresh_status(uid)

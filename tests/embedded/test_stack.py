@@ -15,6 +15,7 @@ import pytest
 from minio import Minio
 
 from embedded import gateway, object_store, tracking
+from embedded.adopted import STACK_ID_VARIABLE
 from embedded.doctor import examine_settings
 from embedded.leftovers import list_stack_processes
 from embedded.planning import Site, plan_stack
@@ -24,7 +25,6 @@ from embedded.processes import list_processes, process_stat
 from embedded.services import ReadyCheck, ServiceReport, StackPlan, StackReport
 from embedded.stack import layout_of, read_report, start_stack, stop_stack
 from embedded.status import look_at_stack
-from embedded.supervisor import STACK_ID_VARIABLE
 from ratchet.core.errors import Unavailable
 from ratchet.settings import Settings, child_env
 from tests.conftest import PROJECT_DIR, settings_in

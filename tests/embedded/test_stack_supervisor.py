@@ -2,93 +2,19 @@
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from embedded.processes import free_port, process_stat, stop_group, tethered
-from embedded.services import ReadyCheck, Service, StackPlan, StackReport
+from embedded.processes import process_stat
+from embedded.services import StackReport
 from embedded.supervisor import ALREADY_RUNNING
-from ratchet.settings import child_env
-
-SERVER = """
-import http.server, sys, time
-time.sleep(float(sys.argv[2]))
-class Ready(http.server.BaseHTTPRequestHandler):
-    def do_GET(self): self.send_response(200); self.end_headers()
-    def log_message(self, *_): pass
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Ready).serve_forever()
-"""
-
-
-class Stack:
-    """A supervisor and what it reports."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._processes: list[subprocess.Popen[bytes]] = []
-
-    def service(
-        self, name: str, *, slow_s: float = 0.0, within_s: float = 10.0, needs: tuple[str, ...] = ()
-    ) -> Service:
-        port = free_port()
-        return Service(
-            name=name,
-            command=(sys.executable, "-c", SERVER, str(port), str(slow_s)),
-            cwd=self.folder,
-            port=port,
-            log=self.folder / "logs" / f"{name}.log",
-            ready=ReadyCheck(port=port, path="/", within_s=within_s),
-            depends_on=needs,
-            stop_grace_s=2,
-        )
-
-    def start(self, *services: Service) -> "subprocess.Popen[bytes]":
-        folder = self.folder
-        plan = StackPlan(
-            stack_id="test", report=folder / "stack.json", lock=folder / "lock", endpoints={}, services=services
-        )
-        with (folder / "supervisor.log").open("ab") as log:
-            process = subprocess.Popen(
-                tethered([sys.executable, "-m", "embedded.supervisor"]),
-                env=child_env({}),
-                stdin=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-            )
-        assert process.stdin
-        with process.stdin as pipe:
-            pipe.write(plan.model_dump_json().encode())
-        self._processes.append(process)
-        return process
-
-    def report(self) -> StackReport | None:
-        path = self.folder / "stack.json"
-        return StackReport.model_validate_json(path.read_text()) if path.exists() else None
-
-    def wait_for(self, holds: Callable[[StackReport], bool], *, within_s: float = 15.0) -> StackReport:
-        deadline = time.monotonic() + within_s
-        while True:
-            report = self.report()
-            if report and holds(report):
-                return report
-            assert time.monotonic() < deadline, f"not within {within_s} s: {report}"
-            time.sleep(0.05)
-
-    def happenings(self) -> list[str]:
-        """What the supervisor logged, without the times."""
-        return [line.split(" ", 3)[3] for line in (self.folder / "supervisor.log").read_text().splitlines()]
-
-    def end(self) -> None:
-        for process in self._processes:
-            stop_group(process.pid, grace_s=5)
-            process.wait()
+from tests.embedded.small_stack import SERVER, Stack
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from embedded.control_plane.engine.volumes import remove_idle_volumes, used_by
 from embedded.control_plane.kfp_idle import sweep_idle
 from embedded.control_plane.kfp_retention import Retention
 from embedded.layout import Layout, remove_half_written, write_private
-from embedded.supervisor import trim_open_log
+from embedded.log_files import trim_open_log
 
 NEEDS = PipNeeds(calls=(PipCall(options=(), requirements=("one",)),))
 LATER = 1e12

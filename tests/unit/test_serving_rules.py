@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedded.control_plane.revisions import Rollout, settle
+from embedded.control_plane.serving_commands import command_of, env_of, model_name_of
 from embedded.control_plane.serving_errors import FieldError
 from embedded.control_plane.serving_models import StoredFile, check_path, digest_of_model
 from embedded.control_plane.serving_patch import PatchError, json_patch, merge_patch
 from embedded.control_plane.serving_predictor import parse_predictor
-from embedded.control_plane.serving_processes import command_of, env_of, model_name_of
 from embedded.control_plane.serving_runtimes import EnvVar, load_runtimes
 from embedded.control_plane.serving_status import RevisionState, render_status
 from ratchet.core.errors import DataRejected, SettingsError

@@ -116,7 +116,7 @@ def test_a_port_is_not_used_while_another_user_holds_the_name_of_its_socket(
 
 @given(st.integers(0, 10_000))
 def test_backoff_grows_and_is_bounded(failures: int) -> None:
-    assert 0.5 <= backoff_s(failures) <= backoff_s(failures + 1) <= 15.0
+    assert 0.2 <= backoff_s(failures) <= backoff_s(failures + 1) <= 15.0
 
 
 def test_no_credential_is_on_a_command_line() -> None:

@@ -19,8 +19,8 @@ from embedded.control_plane.xds import (
 
 OLD, NEW = "digits-predictor-00001", "digits-predictor-00002"
 ENDPOINTS = (
-    Endpoint(service="digits", revision=OLD, port=16001),
-    Endpoint(service="digits", revision=NEW, port=16002),
+    Endpoint(service="digits", revision=OLD, ports=(16001,)),
+    Endpoint(service="digits", revision=NEW, ports=(16002,)),
 )
 
 
@@ -160,7 +160,7 @@ def test_documents_do_not_depend_on_the_order_of_what_they_are_made_of(order, sh
         for n in range(4)
     ]
     endpoints = [
-        Endpoint(service=f"s{n}", revision=f"s{n}-predictor-0000{k}", port=20_000 + 2 * n + k)
+        Endpoint(service=f"s{n}", revision=f"s{n}-predictor-0000{k}", ports=(20_000 + 2 * n + k,))
         for n, k in itertools.product(range(4), (1, 2))
     ]
     shuffled = [services[index] for index in order]
