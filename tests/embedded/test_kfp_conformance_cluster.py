@@ -154,7 +154,7 @@ def test_container_component_is_given_a_list_of_artifacts_as_json(
     run_id = run_pipeline(client, constructs.list_of_artifacts, tmp_path)
     assert server.wait_for(run_id)["state"] == OK, server.get(f"runs/{run_id}")
     told = json.loads(server.tasks_of(run_id)["show-list"]["output_parameters"]["listing"])
-    assert [Path(one["uri"]).read_text() for one in told["artifacts"]] == ["a", "b"]
+    assert [Path(one["uri"]).read_text() for one in told] == ["a", "b"]
 
 
 def test_task_over_its_memory_limit_is_killed_by_name_with_its_children(

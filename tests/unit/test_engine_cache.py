@@ -54,6 +54,7 @@ def typed(kind: str) -> dict[str, Any]:
         pytest.param({"container": {**CONTAINER, "image": "i:2"}}, id="image"),
         pytest.param({"container": {**CONTAINER, "args": ["-e"]}}, id="arguments"),
         pytest.param({"claims": ["one"]}, id="claim"),
+        pytest.param({"is_own_image": True}, id="in-its-own-image"),
         pytest.param({"task": {**TASK, "cachingOptions": {"enableCache": True, "cacheKey": "k"}}}, id="own-key"),
     ],
 )

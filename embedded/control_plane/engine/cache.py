@@ -16,11 +16,19 @@ from embedded.control_plane.engine.values import Values, digest_of
 
 
 def fingerprint_of(
-    task: Task, component: Component, container: Container, inputs: Values, *, claims: Iterable[str] = ()
+    task: Task,
+    component: Component,
+    container: Container,
+    inputs: Values,
+    *,
+    claims: Iterable[str] = (),
+    is_own_image: bool = False,
 ) -> str:
-    """claims: names of the PersistentVolumeClaims that are mounted: what they hold may change what a task does."""
+    """claims: names of the PersistentVolumeClaims that are mounted: what they hold may change what a task does.
+    is_own_image: its image runs; what a command made without it is another result."""
+    runtime = {"runtime": "oci"} if is_own_image else {}
     if task.caching_options.cache_key:
-        return digest_of({"component": task.component_ref.name, "cacheKey": task.caching_options.cache_key})
+        return digest_of({"component": task.component_ref.name, "cacheKey": task.caching_options.cache_key, **runtime})
     outputs = component.output_definitions
     return digest_of(
         {
@@ -34,6 +42,7 @@ def fingerprint_of(
             "image": container.image,
             "command": [*container.command, *container.args],
             "claims": sorted(set(claims)),
+            **runtime,
         }
     )
 

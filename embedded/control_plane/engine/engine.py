@@ -183,7 +183,8 @@ class Engine:
         pipeline = load_pipeline(self._store.get_spec(request.spec_digest))
         root = run_root(request, self._folders, pipeline)
         job, records = job_of(request, root, pipeline_name=pipeline.name), self._store.records_of(run_id)
-        live = LiveRun(request, pipeline, job, root, records, self._is_lenient)
+        is_own_image = self._folders.container_engine is not None
+        live = LiveRun(request, pipeline, job, root, records, self._is_lenient, is_own_image)
         self._live[run_id] = live
         if ROOT not in live.records:
             self._put(live, _root_record(request))

@@ -8,7 +8,8 @@ DEED_OF_CLUSTER = "argostub/"
 _PYTHON = re.compile(r"(?:docker\.io/)?(?:library/)?python:(\d+\.\d+)(?:[.\-@][^/]*)?")
 _SYMPTOMS = re.compile(
     r"exit code 12[67]\b|not found|No module named|can't open file|No such file or directory|SyntaxError|ImportError"
-    r"|cannot import name|command not found|has no attribute",
+    r"|cannot import name|command not found|has no attribute|kfp_config\.ini"
+    r"|Illegal option|[Bb]ad substitution|[Ss]yntax error|unexpected operator|(?:unrecognized|invalid) option",
 )
 """How a command fails that counts on a shell, a program, a file, a package or a Python of the image."""
 _OURS = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -24,6 +24,8 @@ class LiveRun:
     root: Root
     records: dict[str, TaskRecord] = field(default_factory=dict)
     is_lenient: bool = False
+    is_own_image: bool = False
+    """A container engine runs the images of its tasks."""
     processes: dict[str, tuple[TaskProcess, Place]] = field(default_factory=dict)
 
     @property
@@ -65,4 +67,4 @@ class LiveRun:
         claims = [mount.constant for mount in self.kubernetes_of(record).pvc_mount]
         if self.pipeline.has_workspace and needs_workspace(record.inputs):
             claims.append(workspace_claim(self.job["pipeline_job_resource_name"]))
-        return fingerprint_of(task, component, container, record.inputs, claims=claims)
+        return fingerprint_of(task, component, container, record.inputs, claims=claims, is_own_image=self.is_own_image)

@@ -31,7 +31,7 @@ JOB_NAMES = (
 )
 _WORKSPACE = ".workspace_path"
 _LIST = re.compile(r"\.inputs\.artifacts\['([^']+)'\]")
-"""A list of artifacts in the command of a container component: its JSON in the executor's input."""
+"""A list of artifacts in the command of a container component: JSON, as KFP's own sample artifacts_simple reads it."""
 
 
 def check_placeholders(text: str, *, where: str, is_input: bool = False) -> None:
@@ -113,7 +113,7 @@ def _value_of(inner: str, executor_input: Mapping[str, Any], job: Mapping[str, s
         if match := _ARTIFACT.fullmatch(inner):
             return _artifact_text(match, executor_input)
         if match := _LIST.fullmatch(inner):
-            return json_of(executor_input["inputs"]["artifacts"][match[1]])
+            return json_of(executor_input["inputs"]["artifacts"][match[1]]["artifacts"])
     except (KeyError, IndexError):
         raise DataRejected(f"the placeholder {{{{${inner}}}}} has no value in this task.") from None
     raise DataRejected(f"the placeholder {{{{${inner}}}}} is not supported by this backend.")
