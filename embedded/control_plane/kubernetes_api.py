@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.routing import APIRoute
 
+from embedded.control_plane import kubernetes_access
 from embedded.control_plane import kubernetes_discovery as discovery
 from embedded.control_plane.http_route_objects import HttpRouteObjects
-from embedded.control_plane.kubernetes_kinds import EVENTS, HTTP_ROUTES, INFERENCE_SERVICES, NAMESPACES, ObjectKind
+from embedded.control_plane.kubernetes_kinds import HTTP_ROUTES, INFERENCE_SERVICES, KINDS, NAMESPACES, ObjectKind
 from embedded.control_plane.kubernetes_listing import Page, Pages, check_version
 from embedded.control_plane.kubernetes_media import (
     Shape,
@@ -46,21 +48,12 @@ def router_of(
     router = APIRouter(route_class=route_class(token))
     namespaced = f"{INFERENCE_SERVICES.root}/namespaces/{{namespace}}/{PLURAL}"
     routes: list[tuple[str, str, Endpoint]] = [
-        ("/version", "GET", _answer(discovery.render_version)),
-        ("/api", "GET", _answer(discovery.render_core_versions)),
-        ("/api/v1", "GET", _answer(lambda: discovery.render_resources(NAMESPACES.root))),
-        ("/apis", "GET", _answer(discovery.render_groups)),
-        (f"/apis/{GROUP}", "GET", _answer(lambda: discovery.render_group(INFERENCE_SERVICES))),
-        (f"/apis/{HTTP_ROUTES.group}", "GET", _answer(lambda: discovery.render_group(HTTP_ROUTES))),
-        (HTTP_ROUTES.root, "GET", _answer(lambda: discovery.render_resources(HTTP_ROUTES.root))),
-        (f"/apis/{GROUP}/{VERSION}", "GET", _answer(lambda: discovery.render_resources(INFERENCE_SERVICES.root))),
+        *_discovery_routes(),
         ("/openapi/v2", "GET", openapi_v2),
         ("/openapi/v3", "GET", _answer(render_index)),
         ("/openapi/v3/{root:path}", "GET", openapi_v3),
-        *api.reading_routes(INFERENCE_SERVICES),
-        *api.reading_routes(HTTP_ROUTES),
-        *api.reading_routes(EVENTS),
-        *api.reading_routes(NAMESPACES),
+        *(route for kind in KINDS for route in api.reading_routes(kind)),
+        *kubernetes_access.access_routes(),
         ("/api/v1/namespaces", "POST", namespace_creator(store.core)),
         *writing_routes(INFERENCE_SERVICES, objects),
         *writing_routes(HTTP_ROUTES, http_routes),
@@ -68,10 +61,32 @@ def router_of(
     ]
     for path, method, endpoint in routes:
         router.add_api_route(path, endpoint, methods=[method], include_in_schema=False)
+    for path in (
+        "/livez",
+        "/readyz",
+    ):  # without a token, as on a cluster
+        router.add_api_route(path, _probe, methods=["GET"], include_in_schema=False, route_class_override=APIRoute)
     refuse, every = unserved((path, method) for path, method, _ in routes)
     for path in ("/apis/{rest:path}", "/api/{rest:path}", "/openapi/{rest:path}", "/apis", "/api", "/version"):
         router.add_api_route(path, refuse, methods=every, include_in_schema=False)
     return router
+
+
+def _discovery_routes() -> list[tuple[str, str, Endpoint]]:
+    """Each also with a slash at its end: the Python client asks so."""
+    renders: dict[str, Callable[[], Object]] = {
+        "/version": discovery.render_version,
+        "/api": discovery.render_core_versions,
+        "/api/v1": lambda: discovery.render_resources(NAMESPACES.root),
+        "/apis": discovery.render_groups,
+        f"/apis/{GROUP}": lambda: discovery.render_group(INFERENCE_SERVICES),
+        f"/apis/{HTTP_ROUTES.group}": lambda: discovery.render_group(HTTP_ROUTES),
+        f"/apis/{kubernetes_access.GROUP}": discovery.render_authorization,
+        f"/apis/{GROUP}/{VERSION}": lambda: discovery.render_resources(INFERENCE_SERVICES.root),
+        HTTP_ROUTES.root: lambda: discovery.render_resources(HTTP_ROUTES.root),
+        kubernetes_access.ROOT: discovery.render_reviews,
+    }
+    return [(path + end, "GET", _answer(render)) for path, render in renders.items() for end in ("", "/")]
 
 
 class KubernetesApi:
@@ -174,6 +189,13 @@ class KubernetesApi:
             render=render,
         )
         return StreamingResponse(watcher.lines(), media_type="application/json")
+
+
+async def _probe(request: Request) -> Response:
+    """As clients' probes and `kubectl get --raw /readyz?verbose` read it."""
+    verbose = "verbose" in request.query_params
+    text = f"[+]ping ok\n{request.url.path.strip('/')} check passed\n" if verbose else "ok"
+    return PlainTextResponse(text, headers={"x-content-type-options": "nosniff", "cache-control": "no-cache, private"})
 
 
 async def openapi_v2(request: Request) -> Response:

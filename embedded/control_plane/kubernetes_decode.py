@@ -42,7 +42,10 @@ class Intake:
 
     def read(self, body: bytes, *, is_yaml: bool = False) -> dict[str, Any]:
         """The object that a create or an update sends: pruned, of this kind, its metadata well typed; else 400."""
-        parsed, repeated = parse_body(body, is_yaml=is_yaml)
+        return self.accept(*parse_body(body, is_yaml=is_yaml))
+
+    def accept(self, parsed: Any, repeated: Iterable[str] = ()) -> dict[str, Any]:
+        """The same of an object that is parsed, with what was told about it."""
         found, unknown = self.prune(parsed)
         if problems := [*repeated, *map(_unknown_field, unknown)]:
             self._judge(problems, lambda text: bad_request(f"{self._cannot_be_handled}: {text}"))

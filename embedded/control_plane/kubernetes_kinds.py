@@ -152,4 +152,14 @@ HTTP_ROUTES = ObjectKind(
         _AGE,
     ),
 )
-KINDS = (INFERENCE_SERVICES, HTTP_ROUTES, NAMESPACES, EVENTS)
+SERVICES = ObjectKind(  # `kubectl cluster-info` lists them
+    group="",
+    version="v1",
+    kind="Service",
+    plural="services",
+    is_namespaced=True,
+    verbs=("get", "list", "watch"),
+    short_names=("svc",),
+    columns=(_NAME, _AGE),
+)
+KINDS = (INFERENCE_SERVICES, HTTP_ROUTES, NAMESPACES, EVENTS, SERVICES)

@@ -27,6 +27,7 @@ def forgiven_fields(live: Mapping[str, Any], manager: str) -> frozenset[Path]:
     except (ValueError, RecursionError):
         return frozenset()
     is_object = isinstance(applied, Mapping) and isinstance(applied.get("metadata"), Mapping)
+    is_object = is_object and applied.get("apiVersion") == live.get("apiVersion")
     return same_fields(live, applied) if is_object else frozenset()
 
 

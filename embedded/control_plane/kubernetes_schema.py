@@ -12,6 +12,7 @@ from embedded.control_plane.kubernetes_kinds import (
     INFERENCE_SERVICES,
     KINDS,
     NAMESPACES,
+    SERVICES,
     ObjectKind,
 )
 from embedded.control_plane.schema_words import (
@@ -45,6 +46,7 @@ _FIELDS: Mapping[str, Mapping[str, Schema]] = {
         "firstTimestamp": text("RFC 3339."),
         "lastTimestamp": text("RFC 3339."),
     },
+    SERVICES.plural: {"spec": object_of("There is none.")},
 }
 _REQUIRED = {INFERENCE_SERVICES.plural: schema_serving.REQUIRED, HTTP_ROUTES.plural: schema_routes.REQUIRED}
 METADATA = object_of(
@@ -88,6 +90,7 @@ _ABOUT = {
     HTTP_ROUTES.plural: "Weights over InferenceServices in Standard mode. What this server refuses says so.",
     NAMESPACES.plural: "A scope for names. It comes with the first InferenceService in it.",
     EVENTS.plural: "What happened to an InferenceService within the last hour.",
+    SERVICES.plural: "Always empty: models are reached through the gateway.",
 }
 _QUERY = ("dryRun", "fieldManager", "fieldValidation", "force", "pretty")
 

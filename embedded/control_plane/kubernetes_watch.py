@@ -72,7 +72,7 @@ class Watcher:
                 is_over = loop.time() >= deadline or self._is_refused
                 was_idle = not is_over and not await _wait(changed, deadline) and loop.time() < deadline
                 if (is_over or was_idle) and self._options.wants_bookmarks and not self._is_refused:
-                    yield _line("BOOKMARK", _bookmark(self._options.kind, self._seen))
+                    yield self._bookmark(_bookmark(self._options.kind, self._seen))
                 if is_over:
                     return
 
@@ -87,7 +87,7 @@ class Watcher:
             if self._is_chosen(found, labels_of(found)):
                 yield self._event("ADDED", found)
         if self._options.sends_initial and self._options.wants_bookmarks:
-            yield _line("BOOKMARK", _bookmark(self._options.kind, self._seen, is_initial_end=True))
+            yield self._bookmark(_bookmark(self._options.kind, self._seen, is_initial_end=True))
 
     def _news(self) -> Iterator[str]:
         if refusal := _refusal_of(
@@ -100,6 +100,13 @@ class Watcher:
             self._seen = change.resource_version
             if kind := _type_for(change, self._is_chosen):
                 yield self._event(kind, change.object)
+
+    def _bookmark(self, found: Object) -> str:
+        """In the form that the watch has: a client that reads Tables decodes nothing else.
+
+        Source: k8s.io/apiserver pkg/endpoints/handlers/response.go (`doTransformObject`).
+        """
+        return self._event("BOOKMARK", found)
 
     def _event(self, kind: str, found: Object) -> str:
         line = _line(kind, self._render(found, self._is_first))

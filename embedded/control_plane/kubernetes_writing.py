@@ -24,6 +24,7 @@ from embedded.control_plane.kubernetes_media import (
 )
 from embedded.control_plane.kubernetes_objects import Author, Deletion, is_namespace
 from embedded.control_plane.kubernetes_parsing import parse_body
+from embedded.control_plane.kubernetes_protobuf import MEDIA_TYPE, parse_protobuf
 from embedded.control_plane.kubernetes_selectors import parse_fields, parse_labels
 from embedded.control_plane.kubernetes_watch import Chooser, labels_of
 from embedded.control_plane.serving_errors import ApiError, FieldError, already_exists, bad_request, invalid
@@ -114,10 +115,12 @@ def chooser_of(kind: ObjectKind, request: Request) -> Chooser:
 
 
 async def _read_object(request: Request, intake: Intake) -> Object:
-    kind = content_type_of(request) or JSON
-    if kind not in (JSON, YAML):
-        raise unsupported([JSON, YAML])
-    return intake.read(await read_body(request), is_yaml=kind == YAML)
+    media = content_type_of(request) or JSON
+    accepted = (JSON, YAML) if intake.kind.group else (JSON, YAML, MEDIA_TYPE)
+    if media not in accepted:
+        raise unsupported(accepted)
+    body = await read_body(request)
+    return intake.accept(parse_protobuf(body)) if media == MEDIA_TYPE else intake.read(body, is_yaml=media == YAML)
 
 
 async def _patch(request: Request, kind: ObjectKind, objects: Objects) -> Response:

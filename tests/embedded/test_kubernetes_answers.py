@@ -7,12 +7,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.embedded.kubernetes_answers import Row
+from tests.embedded.kubernetes_answers_apis import APIS
 from tests.embedded.kubernetes_answers_fields import FIELDS, METADATA
 from tests.embedded.kubernetes_answers_writes import PATCHES, ROUTE_WRITES, RULES
 from tests.embedded.kubernetes_side import ISVCS, ROUTES, isvc, kubernetes_side, route
 from tests.embedded.serving_world import PROJECT_DIR
 
-ROWS = [*FIELDS, *METADATA, *RULES, *PATCHES, *ROUTE_WRITES]
+ROWS = [*FIELDS, *METADATA, *RULES, *PATCHES, *ROUTE_WRITES, *APIS]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.id) for row in ROWS])
 def test_the_answer_is_the_real_servers_or_the_one_that_the_list_of_differences_names(api: TestClient, row: Row):
-    content = row.body if isinstance(row.body, bytes) else json.dumps(row.body).encode()
+    content = row.body if isinstance(row.body, bytes) else json.dumps(row.body).encode() if row.body else b""
     headers = {"content-type": "application/json", **row.headers}
     answer = api.request(row.method, row.path, content=content, headers=headers, params={"dryRun": "All", **row.params})
     expected = row.ours or row.theirs

@@ -48,7 +48,7 @@ def test_without_the_token_every_path_is_401(world, token):
 def test_discovery_leads_to_the_collection(world):
     assert world.api.get("/version").json()["major"] == "1"
     assert world.api.get("/api").json()["kind"] == "APIVersions"
-    serving, gateway = world.api.get("/apis").json()["groups"]
+    serving, gateway, _ = world.api.get("/apis").json()["groups"]
     resources = world.api.get(f"/apis/{serving['preferredVersion']['groupVersion']}").json()["resources"]
     assert resources[0]["name"] == "inferenceservices" and resources[0]["shortNames"] == ["isvc"]
     assert world.api.get(f"/apis/{gateway['name']}").json()["preferredVersion"] == gateway["preferredVersion"]

@@ -113,6 +113,15 @@ def test_discovery_and_explain(kubectl: Kubectl):
     assert "canaryTrafficPercent" in explained and "storageUri" in kubectl("explain", "isvc.spec.predictor.model")
 
 
+def test_what_kubectl_asks_about_the_server_is_answered(kubectl: Kubectl):
+    """The newer kubectl sends these in protobuf."""
+    assert kubectl("create", "namespace", "team-k") == "namespace/team-k created\n"
+    assert kubectl("auth", "can-i", "create", "isvc") == "yes\n"
+    assert "inferenceservices.serving.kserve.io" in kubectl("auth", "can-i", "--list")
+    assert "is running at" in kubectl("cluster-info")
+    assert kubectl("get", "--raw", "/readyz") == "ok"
+
+
 def test_server_side_apply_names_the_manager_in_the_way(world: ServingWorld, kubectl: Kubectl):
     body = isvc_body("ssa", world.put_model("ssa"))
 
