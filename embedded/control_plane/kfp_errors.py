@@ -2,12 +2,15 @@
 
 import sqlite3
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from embedded.control_plane.kubernetes_routes import answer_of, is_kubernetes
+from embedded.control_plane.serving_errors import ApiError
 from ratchet.core.errors import Conflict, DataRejected, NotFound, RatchetError
+from ratchet.core.printable import printable_lines
 
 KFP_PREFIX = "/apis/v2beta1"
 _STATUS_AND_CODE: tuple[tuple[type[RatchetError], int, int], ...] = (
@@ -42,9 +45,18 @@ def answer_errors(app: FastAPI) -> None:
         return error_answer(400, 3, f"{where}: {first['msg']}")
 
     @app.exception_handler(HTTPException)
-    async def on_http(request: Request, error: HTTPException) -> JSONResponse:
-        return error_answer(error.status_code, _CODE_OF_STATUS.get(error.status_code, 13), str(error.detail))
+    async def on_http(request: Request, error: HTTPException) -> Response:
+        text = str(error.detail)
+        if is_kubernetes(request.url.path):
+            return answer_of(ApiError(error.status_code, text.replace(" ", ""), text))
+        return error_answer(error.status_code, _CODE_OF_STATUS.get(error.status_code, 13), text)
+
+    @app.exception_handler(Exception)
+    async def on_unexpected(request: Request, error: Exception) -> JSONResponse:
+        text = f"{type(error).__name__}: {error}. `ratchet logs control_plane` shows more."
+        return error_answer(500, 13, text)
 
 
 def error_answer(status: int, code: int, message: str) -> JSONResponse:
-    return JSONResponse({"code": code, "message": message, "details": []}, status)
+    """What the message quotes of a request may be long, or hold what no answer can."""
+    return JSONResponse({"code": code, "message": printable_lines(message), "details": []}, status)

@@ -1,9 +1,8 @@
 """Routes of experiments: named groups of runs."""
 
-from typing import Any
+from fastapi import APIRouter
 
-from fastapi import APIRouter, Body
-
+from embedded.control_plane.kfp_bodies import ExperimentBody, JsonBody, check_fields
 from embedded.control_plane.kfp_listing import ListParameters, list_page
 from embedded.control_plane.kfp_wire import name_in, new_id, now_text, show
 from embedded.control_plane.store import Document, Store
@@ -11,14 +10,14 @@ from ratchet.core.errors import Conflict
 
 DEFAULT_EXPERIMENT = "Default"
 _NEVER = "1970-01-01T00:00:00Z"
-_BODY = Body(...)
 
 
 def experiments_router(store: Store) -> APIRouter:
     router = APIRouter(tags=["experiments"])
 
     @router.post("/experiments")
-    def create_experiment(body: dict[str, Any] = _BODY) -> Document:
+    def create_experiment(body: JsonBody) -> Document:
+        check_fields(body, ExperimentBody)
         return show(_add_experiment(store, body))
 
     @router.get("/experiments")

@@ -5,9 +5,11 @@ from typing import Any
 from embedded.control_plane.engine.inputs import root_arguments
 from embedded.control_plane.engine.loading import load_pipeline
 from embedded.control_plane.engine.roots import check_root
+from embedded.control_plane.kfp_bodies import RunBody, check_fields
 from embedded.control_plane.kfp_experiments import experiment_id_for
 from embedded.control_plane.kfp_pipelines import find_version
 from embedded.control_plane.kfp_wire import name_in, new_id, now_text
+from embedded.control_plane.sound_json import check_sound
 from embedded.control_plane.store import Document, Store
 from ratchet.core.errors import DataRejected
 
@@ -49,24 +51,18 @@ def add_run(
 
 def resolve_launch(store: Store, body: Document) -> tuple[str, dict[str, Any]]:
     """The digest of the pipeline to run, and its arguments. DataRejected when either cannot be run as it is."""
+    check_fields(body, RunBody)
     runtime = body.get("runtime_config") or {}
-    if not isinstance(runtime, dict):
-        raise DataRejected("runtime_config must be an object with parameters.")
-    root = runtime.get("pipeline_root") or ""
-    if not isinstance(root, str):
-        raise DataRejected("runtime_config.pipeline_root must be text.")
-    if root:
+    check_sound(runtime, where="runtime_config")
+    if root := runtime.get("pipeline_root"):
         check_root(root)
     reference = body.get("pipeline_version_reference")
     if reference:
         digest = find_version(store, reference)["_spec_digest"]
-        wire = store.get_spec(digest)
+        pipeline = load_pipeline(store.get_spec(digest))
     elif body.get("pipeline_spec"):
-        wire = body["pipeline_spec"]
-        digest = store.put_spec(wire)
+        pipeline = load_pipeline(body["pipeline_spec"])
+        digest = store.put_spec(body["pipeline_spec"])
     else:
         raise DataRejected("A run needs a pipeline_spec or a pipeline_version_reference.")
-    parameters = runtime.get("parameters") or {}
-    if not isinstance(parameters, dict):
-        raise DataRejected("runtime_config.parameters must be an object.")
-    return digest, root_arguments(load_pipeline(wire).spec, parameters)
+    return digest, root_arguments(pipeline.spec, runtime.get("parameters") or {})

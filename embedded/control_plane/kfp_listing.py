@@ -7,14 +7,14 @@ A page token holds the filter, the order, and the last item that was shown: what
 """
 
 import base64
-import json
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from embedded.control_plane.kfp_wire import parse_time, time_text
+from embedded.control_plane.sound_json import read_json
 from embedded.control_plane.store import Document, Store
 from ratchet.core.errors import DataRejected
 
@@ -49,6 +49,8 @@ _FIELDS = {
 _NAMED = ("pipeline", "pipeline_version")
 """Kinds with a name besides the display name."""
 _ALIASES = {"createdAt": "created_at", "created": "created_at"}
+_NUM_PREDICATES_MAX, _NUM_MEMBERS_MAX = 50, 500
+"""Of a filter: SQLite takes 32,766 values in all."""
 _DEFAULT_PAGE_SIZE = 20
 _MAX_PAGE_SIZE = 200
 
@@ -76,7 +78,7 @@ class _Place(BaseModel):
     sort_by: str
     filter: str
     key: str
-    seq: int
+    seq: int = Field(ge=0, lt=2**63)
 
 
 class _Order(NamedTuple):
@@ -159,6 +161,10 @@ def _conditions_of(text: str, kind: str) -> tuple[list[str], list[Any]]:
             members = value.get("values", []) if isinstance(value, dict) else value
             if not isinstance(members, list):
                 raise DataRejected("filter: IN needs a list of values, as in string_values: {values: [...]}.")
+            if len(members) > _NUM_MEMBERS_MAX:
+                raise DataRejected(
+                    f"filter: IN has {len(members)} values; the limit is {_NUM_MEMBERS_MAX}. Ask in parts."
+                )
             conditions.append(f"{column} in ({', '.join('?' * len(members))})")
             values += [_plain(member, column) for member in members]
         elif operation == "IS_SUBSTRING":
@@ -181,19 +187,18 @@ def _plain(value: Any, column: str) -> str:
 def _predicates_of(text: str) -> list[dict[str, Any]]:
     if not text:
         return []
-    try:
-        parsed = json.loads(text)
-        predicates = parsed.get("predicates", [])
-    except (ValueError, AttributeError):
-        raise DataRejected(f"filter {text[:80]!r} is not JSON with a list of predicates.") from None
+    parsed = read_json(text.encode(errors="surrogatepass"), what="filter")
+    predicates = parsed.get("predicates", []) if isinstance(parsed, dict) else None
     if not isinstance(predicates, list) or not all(isinstance(predicate, dict) for predicate in predicates):
-        raise DataRejected("filter: predicates must be a list of objects.")
+        raise DataRejected("filter: expected JSON with `predicates`, a list of objects.")
+    if len(predicates) > _NUM_PREDICATES_MAX:
+        raise DataRejected(f"filter: {len(predicates)} predicates; the limit is {_NUM_PREDICATES_MAX}.")
     return predicates
 
 
 def _operation_of(operation: Any) -> str:
     name = _NUMBERS.get(operation, "") if isinstance(operation, int) else str(operation or "").upper()
-    if name.isdigit():
+    if name.isascii() and name.isdigit() and len(name) < 3:
         name = _NUMBERS.get(int(name), "")
     if name not in _OPERATIONS:
         raise DataRejected(f"filter: the operation {operation!r} is not known; use one of {', '.join(_OPERATIONS)}.")

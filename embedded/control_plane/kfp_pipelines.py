@@ -1,13 +1,14 @@
 """Routes of pipelines and their versions."""
 
-import json
 from typing import Any
 
 from fastapi import APIRouter, File, UploadFile
 
 from embedded.control_plane.engine.loading import MAX_BYTES, load_pipeline, parse_upload
+from embedded.control_plane.kfp_bodies import check_texts
 from embedded.control_plane.kfp_listing import ListParameters, list_page
 from embedded.control_plane.kfp_wire import name_in, new_id, now_text, show
+from embedded.control_plane.sound_json import read_json
 from embedded.control_plane.store import Document, Store
 from ratchet.core.errors import Conflict, DataRejected, NotFound
 
@@ -33,8 +34,9 @@ def _add_upload_routes(router: APIRouter, store: Store) -> None:
         namespace: str = "",
         tags: str = "",
     ) -> Document:
-        wire = _read_upload(uploadfile)
         name = name or display_name or uploadfile.filename or ""
+        check_texts({"name": name, "display_name": display_name, "description": description, "namespace": namespace})
+        wire = _read_upload(uploadfile)
         body: Document = {"name": name, "display_name": display_name or name, "description": description}
         body |= {"namespace": namespace or None, "tags": _parse_tags(tags)}
         with store.transaction():
@@ -50,8 +52,9 @@ def _add_upload_routes(router: APIRouter, store: Store) -> None:
         display_name: str = "",
         description: str = "",
     ) -> Document:
-        wire = _read_upload(uploadfile)
         name = name or display_name or uploadfile.filename or ""
+        check_texts({"name": name, "display_name": display_name, "description": description})
+        wire = _read_upload(uploadfile)
         body = {"name": name, "display_name": display_name or name, "description": description}
         with store.transaction():
             return shown_version(store, _add_version(store, pipelineid, body, wire))
@@ -125,7 +128,7 @@ def find_version(store: Store, reference: Document) -> Document:
 
 
 def shown_version(store: Store, version: Document) -> Document:
-    return {**show(version), "pipeline_spec": store.get_spec(version["_spec_digest"])}
+    return store.with_spec(show(version), version)
 
 
 def _read_upload(uploadfile: UploadFile) -> dict[str, Any]:
@@ -176,10 +179,7 @@ def _version_in(store: Store, pipeline_id: str, version_id: str) -> Document:
 def _parse_tags(text: str) -> dict[str, str] | None:
     if not text:
         return None
-    try:
-        tags = json.loads(text)
-    except ValueError:
-        tags = None
+    tags = read_json(text.encode(errors="surrogatepass"), what="tags")
     if not isinstance(tags, dict):
         raise DataRejected(f"tags must be a JSON object of texts, not {text[:80]!r}.")
     return {str(key): str(value) for key, value in tags.items()}

@@ -1,9 +1,8 @@
 """Routes of recurring runs."""
 
-from typing import Any
+from fastapi import APIRouter
 
-from fastapi import APIRouter, Body
-
+from embedded.control_plane.kfp_bodies import JsonBody, RecurringBody, check_fields
 from embedded.control_plane.kfp_experiments import experiment_id_for
 from embedded.control_plane.kfp_launch import resolve_launch
 from embedded.control_plane.kfp_listing import ListParameters, list_page
@@ -14,14 +13,13 @@ from ratchet.core.errors import DataRejected
 
 _KEPT = ("description", "trigger", "no_catchup", "runtime_config", "service_account", "pipeline_version_reference")
 _MODES = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}
-_BODY = Body(...)
 
 
 def recurring_router(store: Store) -> APIRouter:
     router = APIRouter(tags=["recurring runs"])
 
     @router.post("/recurringruns")
-    def create_recurring_run(body: dict[str, Any] = _BODY) -> Document:
+    def create_recurring_run(body: JsonBody) -> Document:
         return _shown(store, _add_recurring(store, body))
 
     @router.get("/recurringruns")
@@ -54,6 +52,7 @@ def recurring_router(store: Store) -> APIRouter:
 
 
 def _add_recurring(store: Store, body: Document) -> Document:
+    check_fields(body, RecurringBody)
     name = name_in(body, what="A recurring run")
     check_recurring(body)
     mode = body.get("mode") or "ENABLE"
@@ -97,5 +96,5 @@ def _enabled(recurring: Document) -> Document:
 def _shown(store: Store, recurring: Document) -> Document:
     shown = show(recurring)
     if "pipeline_version_reference" not in recurring:
-        shown["pipeline_spec"] = store.get_spec(recurring["_spec_digest"])
+        return store.with_spec(shown, recurring)
     return shown

@@ -1,24 +1,21 @@
 """Routes of runs; kfp_files.py has those of what their tasks left behind."""
 
-from typing import Any
-
-from fastapi import APIRouter, Body
+from fastapi import APIRouter
 
 from embedded.control_plane.engine.engine import Engine
+from embedded.control_plane.kfp_bodies import JsonBody
 from embedded.control_plane.kfp_launch import add_run
 from embedded.control_plane.kfp_listing import ListParameters, list_page
 from embedded.control_plane.kfp_wire import FINAL_STATES, now_text, show, task_details
 from embedded.control_plane.store import Document, Store
 from ratchet.core.errors import DataRejected
 
-_BODY = Body(...)
-
 
 def runs_router(store: Store, engine: Engine) -> APIRouter:
     router = APIRouter(tags=["runs"])
 
     @router.post("/runs")
-    def create_run(body: dict[str, Any] = _BODY) -> Document:
+    def create_run(body: JsonBody) -> Document:
         run = add_run(store, body)
         engine.submit(run["run_id"])
         return _shown_run(store, run)
@@ -70,7 +67,7 @@ def runs_router(store: Store, engine: Engine) -> APIRouter:
 def _shown_run(store: Store, run: Document) -> Document:
     shown = show(run)
     if "pipeline_version_reference" not in run:
-        shown["pipeline_spec"] = store.get_spec(run["_spec_digest"])
+        return store.with_spec(shown, run)
     return shown
 
 

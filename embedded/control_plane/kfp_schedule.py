@@ -46,14 +46,21 @@ class Schedule:
         """Start what is due at `now`: at most one slot of each recurring run."""
         where = "status = 'ENABLED'"
         for recurring in self._store.select("recurring_run", where=where):
-            try:
-                if run_id := self._claim(recurring["recurring_run_id"], now):
-                    self._engine.submit(run_id)
-            except RatchetError as error:
-                self._note_error(recurring["recurring_run_id"], str(error))
-            except Exception as error:  # whatever is wrong with this one, the others are due
-                log.exception("recurring run %s failed to start its slot", recurring["recurring_run_id"])
-                self._note_error(recurring["recurring_run_id"], f"{type(error).__name__}: {error}")
+            recurring_run_id = recurring["recurring_run_id"]
+            try:  # whatever is wrong with this one, the others are due
+                self._tick_one(recurring_run_id, now)
+            except Exception:
+                log.exception("recurring run %s failed to start its slot", recurring_run_id)
+
+    def _tick_one(self, recurring_run_id: str, now: datetime) -> None:
+        try:
+            if run_id := self._claim(recurring_run_id, now):
+                self._engine.submit(run_id)
+        except RatchetError as error:
+            self._note_error(recurring_run_id, str(error))
+        except Exception as error:
+            self._note_error(recurring_run_id, f"{type(error).__name__}: {error}")
+            raise
 
     def _tick_for_ever(self) -> None:
         while not self._is_stopping.wait(_TICK_S):

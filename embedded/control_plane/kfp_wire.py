@@ -7,6 +7,7 @@ from typing import Any
 from embedded.control_plane.engine.records import ROOT, Records, TaskRecord, TaskState, parent_path
 from embedded.control_plane.store import Document
 from ratchet.core.errors import DataRejected
+from ratchet.core.printable import printable
 
 FINAL_STATES = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 _INTERNAL_CODE = 13
@@ -23,11 +24,13 @@ def time_text(at: datetime) -> str:
 
 
 def parse_time(text: str) -> datetime:
+    """In UTC. DataRejected for what is no time, or beyond the years 1 to 9999 there."""
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
-        raise DataRejected(f"{text!r} is not an RFC 3339 time, such as 2026-01-31T09:00:00Z.") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        found = printable(text, chars_max=60)
+        raise DataRejected(f"'{found}' is not an RFC 3339 time, such as 2026-01-31T09:00:00Z.") from None
 
 
 def new_id() -> str:

@@ -8,6 +8,11 @@ import yaml
 
 from embedded.control_plane.kubernetes_structure import quoted
 from embedded.control_plane.serving_errors import bad_request
+from embedded.control_plane.sound_json import check_sound
+from ratchet.core.errors import DataRejected
+
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What PyYAML raises for values that their tags do not have."""
 
 
 def parse_body(body: bytes, *, is_yaml: bool) -> tuple[Any, list[str]]:
@@ -28,6 +33,7 @@ def parse_body(body: bytes, *, is_yaml: bool) -> tuple[Any, list[str]]:
         if not is_yaml:
             raise bad_request(f"the body is not JSON: {error}") from None
         return _parse_yaml(body)
+    _check(parsed)
     if not repeated:
         return parsed, []
     paths = {id(found): path for found, path in _objects_of(parsed, "")}
@@ -59,9 +65,18 @@ def _parse_yaml(body: bytes) -> tuple[Any, list[str]]:
 
     try:
         parsed = yaml.load(body, Loader=Loader)  # noqa: S506 - a SafeLoader that knows even less
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        parsed = _with_text_keys(parsed)
+    except (yaml.YAMLError, *_UNREADABLE) as error:
         raise bad_request(f"the body is neither JSON nor plain YAML: {error}") from None
-    return _with_text_keys(parsed), repeated
+    _check(parsed)
+    return parsed, repeated
+
+
+def _check(parsed: Any) -> None:
+    try:
+        check_sound(parsed, where="the body")
+    except DataRejected as error:
+        raise bad_request(str(error)) from None
 
 
 def _with_text_keys(value: Any) -> Any:

@@ -54,6 +54,11 @@ def route_class(token: str) -> type[APIRoute]:
     return KubernetesRoute
 
 
+def is_kubernetes(path: str) -> bool:
+    """Whether a path is of this API, also where none of its routes takes it: a line break in it, for instance."""
+    return path.startswith(("/api/", "/apis/", "/openapi/")) and not path.startswith(_PIPELINES)
+
+
 def given_token(authorization: str) -> str:
     """The token of a Bearer header, or the password of a Basic one; "" for anything else.
 

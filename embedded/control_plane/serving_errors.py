@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from ratchet.core.printable import printable_lines
+
 GROUP = "serving.kserve.io"
 VERSION = "v1beta1"
 KIND = "InferenceService"
@@ -35,7 +37,7 @@ class ApiError(Exception):
             "apiVersion": "v1",
             "metadata": {},
             "status": "Failure",
-            "message": self.message,
+            "message": printable_lines(self.message),
             "reason": self.reason,
             "code": self.code,
         }

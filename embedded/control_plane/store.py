@@ -4,7 +4,6 @@ Write-ahead log: a killed process loses nothing that was committed. One connecti
 reading has connections of its own, and never waits for a writer.
 """
 
-import json
 import re
 import sqlite3
 import threading
@@ -15,6 +14,8 @@ from typing import Any
 
 from embedded.control_plane.engine.records import RunRequest, TaskRecord
 from embedded.control_plane.engine.values import Values, digest_of
+from embedded.control_plane.sound_json import dumps_sound, json_of_model
+from embedded.control_plane.store_healing import completed, heal, object_in, outputs_in, record_in
 from embedded.control_plane.store_schema import prepare
 from ratchet.core.errors import Conflict, NotFound
 
@@ -38,7 +39,9 @@ class Store:
         self._connection = self._connect()
         self._connection.execute("pragma journal_mode=wal")
         self._connection.execute("pragma synchronous=normal")
-        if prepare(self._connection):
+        is_old = prepare(self._connection)
+        heal(self._connection)
+        if is_old:
             self._note_old_uses()
 
     def close(self) -> None:
@@ -85,17 +88,17 @@ class Store:
         try:
             self._execute(
                 "insert into documents (kind, id, created_at, body) values (?, ?, ?, ?)",
-                (kind, document_id, document["created_at"], json.dumps(document)),
+                (kind, document_id, document["created_at"], dumps_sound(document)),
             )
         except sqlite3.IntegrityError:
             raise Conflict(f"{kind} {document_id} exists already. Use another id.") from None
 
     def get(self, kind: str, document_id: str) -> Document:
         """NotFound when there is none."""
-        rows = self._read("select body from documents where kind = ? and id = ?", (kind, document_id))
+        rows = self._read("select id, body from documents where kind = ? and id = ?", (kind, document_id))
         if not rows:
             raise NotFound(f"{kind} {document_id!r} not found. List them to see the existing ones.")
-        return json.loads(rows[0][0])
+        return completed(kind, *rows[0])
 
     def change(self, kind: str, document_id: str, change: Callable[[Document], Document | None]) -> Document:
         """Read, change and write as one; `change` returns None to leave it as it is."""
@@ -105,7 +108,7 @@ class Store:
             if changed is None:
                 return document
             self._execute(
-                "update documents set body = ? where kind = ? and id = ?", (json.dumps(changed), kind, document_id)
+                "update documents set body = ? where kind = ? and id = ?", (dumps_sound(changed), kind, document_id)
             )
             return changed
 
@@ -124,16 +127,17 @@ class Store:
         limit: int = -1,
     ) -> list[Document]:
         """Documents by an SQL condition over the columns. Only code of ours writes `where` and `order_by`."""
-        sql = f"select body from documents where kind = ? and {where} order by {order_by} limit ?"  # noqa: S608
-        return [json.loads(body) for (body,) in self._read(sql, (kind, *values, limit))]
+        sql = f"select id, body from documents where kind = ? and {where} order by {order_by} limit ?"  # noqa: S608
+        return [completed(kind, *row) for row in self._read(sql, (kind, *values, limit))]
 
     def page(
         self, kind: str, *, where: str, values: tuple[Any, ...], column: str, direction: str, limit: int
     ) -> list[tuple[Document, str, int]]:
         """Documents sorted by one column, each with that column and its number; the two are its place in the order."""
         order_by = f"{column} {direction}, seq {direction}"
-        sql = f"select body, {column}, seq from documents where kind = ? and {where} order by {order_by} limit ?"  # noqa: S608
-        return [(json.loads(body), key, seq) for body, key, seq in self._read(sql, (kind, *values, limit))]
+        sql = f"select id, body, {column}, seq from documents where kind = ? and {where} order by {order_by} limit ?"  # noqa: S608
+        rows = self._read(sql, (kind, *values, limit))
+        return [(completed(kind, document_id, body), key, seq) for document_id, body, key, seq in rows]
 
     def count(self, kind: str, *, where: str = "1", values: tuple[Any, ...] = ()) -> int:
         sql = f"select count(*) from documents where kind = ? and {where}"  # noqa: S608 - as in select()
@@ -142,17 +146,22 @@ class Store:
     def put_spec(self, wire: Mapping[str, Any]) -> str:
         """Keep a pipeline once; the digest names it."""
         digest = digest_of(wire)
-        self._execute("insert or ignore into specs values (?, ?)", (digest, json.dumps(wire)))
+        self._execute("insert or ignore into specs values (?, ?)", (digest, dumps_sound(wire)))
         return digest
 
     def get_spec(self, digest: str) -> dict[str, Any]:
         rows = self._read("select body from specs where digest = ?", (digest,))
         if not rows:
             raise NotFound(f"pipeline spec {digest} not found.")
-        return json.loads(rows[0][0])
+        return object_in(rows[0][0])
+
+    def with_spec(self, shown: Document, document: Document) -> Document:
+        """`shown` with the pipeline of a document; without, where the database has lost it."""
+        rows = self._read("select body from specs where digest = ?", (str(document.get("_spec_digest")),))
+        return {**shown, "pipeline_spec": object_in(rows[0][0])} if rows else shown
 
     def put_task(self, run_id: str, record: TaskRecord) -> None:
-        self._execute("insert or replace into tasks values (?, ?, ?)", (run_id, record.path, record.model_dump_json()))
+        self._execute("insert or replace into tasks values (?, ?, ?)", (run_id, record.path, json_of_model(record)))
         if record.is_cached:
             self._note_uses(run_id, record)
 
@@ -163,10 +172,10 @@ class Store:
             self._execute("insert or ignore into uses values (?, ?)", (owner, run_id))
 
     def _note_old_uses(self) -> None:
-        rows = self._read("select run_id, body from tasks where json_extract(body, '$.is_cached')", ())
+        rows = self._read("select run_id, path, body from tasks where json_extract(body, '$.is_cached')", ())
         with self.transaction():
-            for run_id, body in rows:
-                self._note_uses(run_id, TaskRecord.model_validate_json(body))
+            for run_id, path, body in rows:
+                self._note_uses(run_id, record_in(path, body))
 
     def users_of(self, owner_run_id: str) -> set[str]:
         """Runs whose cached tasks need the artifacts of this one."""
@@ -179,7 +188,7 @@ class Store:
 
     def records_of(self, run_id: str) -> dict[str, TaskRecord]:
         rows = self._read("select path, body from tasks where run_id = ?", (run_id,))
-        return {path: TaskRecord.model_validate_json(body) for path, body in rows}
+        return {path: record_in(path, body) for path, body in rows}
 
     def remove_tasks(self, run_id: str, paths: list[str] | None = None) -> None:
         with self.transaction():
@@ -191,10 +200,10 @@ class Store:
 
     def find_cached(self, scope: str, fingerprint: str) -> Values | None:
         rows = self._read("select body from cache where scope = ? and fingerprint = ?", (scope, fingerprint))
-        return Values.model_validate_json(rows[0][0]) if rows else None
+        return outputs_in(rows[0][0]) if rows else None
 
     def put_cached(self, scope: str, fingerprint: str, outputs: Values) -> None:
-        self._execute("insert or replace into cache values (?, ?, ?)", (scope, fingerprint, outputs.model_dump_json()))
+        self._execute("insert or replace into cache values (?, ?, ?)", (scope, fingerprint, json_of_model(outputs)))
 
     def remove_cached_of(self, owner_run_id: str) -> None:
         """Forget results whose artifacts are in the folder of this run."""
@@ -214,15 +223,16 @@ class Store:
         )
 
     def unfinished_runs(self) -> list[str]:
-        return [run["run_id"] for run in self.select("run", where=_UNFINISHED)]
+        rows = self._read(f"select id from documents where kind = 'run' and {_UNFINISHED} order by created_at, seq", ())  # noqa: S608
+        return [run_id for (run_id,) in rows]
 
     def set_run_state(self, run_id: str, state: str, *, at: str, error: str = "", finished: bool = False) -> None:
         """Move a run on, and remember when. A run that is gone, or is there already, is left alone."""
 
         def moved(run: Document) -> Document | None:
-            if run["state"] == state or (state == "RUNNING" and run["state"] != "PENDING"):
+            if run.get("state") == state or (state == "RUNNING" and run.get("state") != "PENDING"):
                 return None
-            history = [*run["state_history"], {"update_time": at, "state": state}]
+            history = [*(run.get("state_history") or []), {"update_time": at, "state": state}]
             run |= {"state": state, "state_history": history}
             if finished:
                 run["finished_at"] = at
@@ -253,7 +263,13 @@ class Store:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=30)
+        connection.text_factory = _text_in
         connection.execute(f"pragma mmap_size={_MMAP_BYTES}")
         with self._lock:
             self._connections.append(connection)
         return connection
+
+
+def _text_in(data: bytes) -> str:
+    """What a row holds, also where an earlier release, or a hand, wrote half of a surrogate pair into it."""
+    return data.decode(errors="replace")

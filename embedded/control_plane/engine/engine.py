@@ -10,10 +10,12 @@ import itertools
 import logging
 import os
 import queue
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -30,11 +32,10 @@ from embedded.control_plane.engine.leaf_commands import remove_leftovers
 from embedded.control_plane.engine.live_run import LiveRun
 from embedded.control_plane.engine.loading import load_pipeline
 from embedded.control_plane.engine.machine import measure_machine
+from embedded.control_plane.engine.opening import record_of, root_record
 from embedded.control_plane.engine.plan import TERMINATED, retry_delay_s
 from embedded.control_plane.engine.records import (
     ROOT,
-    RunRequest,
-    TaskKind,
     TaskRecord,
     TaskState,
 )
@@ -47,7 +48,8 @@ from embedded.control_plane.engine.task_queue import Place, TaskQueue
 from embedded.control_plane.engine.values import Values
 from embedded.control_plane.engine.walk import Begin, End, Step, Walk
 from embedded.control_plane.store import Store
-from ratchet.core.errors import DataRejected
+from ratchet.core.errors import DataRejected, RatchetError
+from ratchet.core.printable import printable_lines
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +57,7 @@ _STOP_GRACE_S = 5.0
 _LONGEST_SLEEP_S = 3600.0
 RESUMES_MAX = 25
 """Of one attempt, over restarts of this server. A machine that is switched off every night must not end a long task."""
+_NUM_PAUSES_MAX = 3
 _NUM_WORKERS_MIN = 8
 """Tasks that ask for nothing run this many at once even on a small machine: most of them wait for something else."""
 
@@ -77,6 +80,7 @@ class Engine:
         self._timers: list[tuple[float, int, str, Callable[[], None]]] = []
         self._sequence = itertools.count()
         self._live: dict[str, LiveRun] = {}
+        self._num_pauses: Counter[str] = Counter()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._decide_for_ever, name="engine", daemon=True)
         self._reaper: subprocess.Popen[bytes] | None = None
@@ -145,36 +149,53 @@ class Engine:
                 return
             try:
                 self._decide(*event)
-            except Exception as error:  # the store takes nothing: not even a run can be given up
-                self._pause(error)
+            except (sqlite3.Error, OSError) as error:  # the store takes nothing: not even a run can be given up
+                self._pause(event[0], error)
+            except Exception:
+                log.exception("run %s: it could not be given up; it goes on when the server is restarted", event[0])
+                self._forget(event[0])
 
-    def _pause(self, error: Exception) -> None:
-        """What is in memory may be ahead of the store: go on as after a crash, once the store takes something."""
+    def _pause(self, run_id: str, error: Exception) -> None:
+        """What is in memory may be ahead of the store: go on as after a crash, once the store takes something.
+
+        A run that makes the store fail again and again, with room on the disk, is left alone: it would stop the others.
+        """
+        self._num_pauses[run_id] += not is_out_of_room(error)
         for run_id in list(self._live):
             self._forget(run_id)
         family.stop_marked(f"{self._folders.engine_id}:", grace_s=_STOP_GRACE_S)
         self.room.wait(error, is_stopping=lambda: self._is_stopping)
-        for run_id in self._store.unfinished_runs():
-            self.submit(run_id)
+        for unfinished in self._store.unfinished_runs():
+            if self._num_pauses[unfinished] < _NUM_PAUSES_MAX:
+                self.submit(unfinished)
 
     def _sleep_s(self) -> float:
-        return max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else _LONGEST_SLEEP_S
+        """Never longer than a lock can wait."""
+        due_s = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else _LONGEST_SLEEP_S
+        return min(due_s, _LONGEST_SLEEP_S)
 
     def _decide(self, run_id: str, action: Callable[[], None]) -> None:
         """A fault of ours ends the run it concerns, never the engine."""
         try:
             action()
-        except DataRejected as error:
+        except RatchetError as error:
             self._give_up(run_id, str(error))
         except Exception as error:
             if is_out_of_room(error):
                 raise
-            log.exception("run %s: the engine failed", run_id)
-            self._give_up(run_id, f"the engine failed: {type(error).__name__}: {error}. Its log has more.")
+            log.exception("run %s: an unexpected error", run_id)
+            self._give_up(run_id, _unexpected(error))
 
     def _give_up(self, run_id: str, message: str) -> None:
+        """The run fails, and with it all of its tasks that are not over: none is shown as running from now on."""
         self._forget(run_id)
-        self._store.set_run_state(run_id, "FAILED", at=_wire_time(_now()), error=message, finished=True)
+        message = printable_lines(message)
+        ended = {"state": TaskState.FAILED, "error": message, "finished_at": _now(), "retry_at": None}
+        with self._store.transaction():
+            for record in self._store.records_of(run_id).values():
+                if not record.state.is_final:
+                    self._store.put_task(run_id, record.model_copy(update=ended))
+            self._store.set_run_state(run_id, "FAILED", at=_wire_time(_now()), error=message, finished=True)
 
     def _open(self, run_id: str) -> None:
         if run_id in self._live:
@@ -187,7 +208,7 @@ class Engine:
         live = LiveRun(request, pipeline, job, root, records, self._is_lenient, is_own_image)
         self._live[run_id] = live
         if ROOT not in live.records:
-            self._put(live, _root_record(request))
+            self._put(live, root_record(request))
         if pipeline.deadline_s:
             self._tell_later(run_id, partial(self._time_out, live), delay_s=max(0.0, _seconds_left(live)))
         self._store.set_run_state(run_id, "RUNNING", at=_wire_time(_now()))
@@ -243,7 +264,7 @@ class Engine:
         forgotten = paths_to_forget(Walk(pipeline.spec, records, {}))
         with self._store.transaction():
             self._store.remove_tasks(run_id, forgotten)
-            self._store.put_task(run_id, _root_record(request))
+            self._store.put_task(run_id, root_record(request))
         self._open(run_id)
 
     def _forget(self, run_id: str) -> None:
@@ -277,7 +298,7 @@ class Engine:
         begin = step if isinstance(step, Begin) else step.begin
         if begin is not None:
             is_refused = isinstance(step, End) and step.state is TaskState.FAILED
-            self._put(live, _record_of(begin).model_copy(update={"is_refused": is_refused}))
+            self._put(live, record_of(begin).model_copy(update={"is_refused": is_refused}))
         record = live.records[step.path]
         if isinstance(step, End):
             self._end(live, record, step.state, outputs=step.outputs, error=step.error)
@@ -294,6 +315,11 @@ class Engine:
                 self._enqueue(live, record, component, executor, is_resumed=is_resumed)
         except DataRejected as error:
             self._end(live, record, TaskState.FAILED, error=str(error))
+        except Exception as error:
+            if isinstance(error, sqlite3.Error) or is_out_of_room(error):
+                raise
+            log.exception("run %s, task %s: an unexpected error", live.run_id, record.path)
+            self._end(live, live.records[record.path], TaskState.FAILED, error=_unexpected(error))
 
     def _enqueue(
         self, live: LiveRun, record: TaskRecord, component: Component, executor: Executor, *, is_resumed: bool
@@ -333,8 +359,8 @@ class Engine:
         try:
             result = run_leaf(leaf, process, self._folders)
         except Exception as error:
-            log.exception("run %s, task %s: the engine failed", leaf.run_id, leaf.path)
-            result = LeafResult(TaskExit.failure(f"the engine failed: {type(error).__name__}: {error}"))
+            log.exception("run %s, task %s: an unexpected error", leaf.run_id, leaf.path)
+            result = LeafResult(TaskExit.failure(_unexpected(error)))
         self._tell(leaf.run_id, partial(self._on_ended, leaf, process, place, result))
 
     def _record_in_hand(self, leaf: LeafAttempt, process: TaskProcess) -> tuple[LiveRun, TaskRecord] | None:
@@ -432,32 +458,8 @@ class Engine:
         self._store.put_task(live.run_id, record)
 
 
-def _record_of(begin: Begin) -> TaskRecord:
-    now = _now()
-    return TaskRecord(
-        path=begin.path,
-        name=begin.name,
-        display_name=begin.display_name,
-        kind=begin.kind,
-        state=TaskState.PENDING if begin.kind.is_leaf else TaskState.RUNNING,
-        inputs=begin.inputs,
-        num_items=begin.num_items,
-        created_at=now,
-        started_at=None if begin.kind.is_leaf else now,
-    )
-
-
-def _root_record(request: RunRequest) -> TaskRecord:
-    return TaskRecord(
-        path=ROOT,
-        name="root",
-        display_name=request.display_name,
-        kind=TaskKind.DAG,
-        state=TaskState.RUNNING,
-        inputs=Values(parameters=request.arguments),
-        created_at=request.created_at,
-        started_at=_now(),
-    )
+def _unexpected(error: Exception) -> str:
+    return f"an unexpected error ended it: {type(error).__name__}: {error}. `ratchet logs control_plane` shows more."
 
 
 def _seconds_left(live: LiveRun) -> float:

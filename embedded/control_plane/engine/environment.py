@@ -1,7 +1,7 @@
 """The environment variables of a task, and what its log must say of settings that one machine cannot honour."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from embedded.control_plane.engine.placeholders import fill_text
 from embedded.control_plane.engine.pod_fields import Pod
 from embedded.control_plane.engine.spec import Container, Resources
 from ratchet.core.errors import DataRejected
+from ratchet.core.printable import printable
 from ratchet.settings import child_env
 
 _WITHOUT_MEANING = (
@@ -64,6 +65,14 @@ def asked_environment(
     for variable in container.env:
         env[variable.name] = fill_text(variable.value, executor_input=executor_input, job=job)
     return env
+
+
+def check_given(words: Sequence[str], variables: Mapping[str, str]) -> None:
+    """DataRejected for what no program can be given: text with a NUL character in it."""
+    given = [*((f"argument {number}", word) for number, word in enumerate(words)), *variables.items()]
+    for what, text in given:
+        if "\0" in text or "\0" in what or not what or "=" in what:
+            raise DataRejected(f"no program can be given {printable(what)}: a NUL character, or '=' in a name.")
 
 
 def notes_of(container: Container, kubernetes: KubernetesExecutor, *, is_own_image: bool = False) -> Iterable[str]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field, ValidationError
+
 from embedded.control_plane.engine.artifact_store import check_import
 from embedded.control_plane.engine.go_text import parse_json, parse_text, plain_of
 from embedded.control_plane.engine.inputs import with_defaults
@@ -13,10 +15,16 @@ from embedded.control_plane.engine.placeholders import ADDRESS, fill_text
 from embedded.control_plane.engine.roots import Root
 from embedded.control_plane.engine.spec import Component, Importer, ParameterDefinition
 from embedded.control_plane.engine.values import Artifact, Values
+from embedded.control_plane.sound_json import check_sound
 from ratchet.core.errors import DataRejected
+from ratchet.core.printable import printable
+from ratchet.core.validation_text import validation_text
 
 OUTPUT_FILE = "executor_output.json"
 _LOCAL_SCHEME = "file://"
+_OUTPUT_BYTES_MAX = 8 * 1024 * 1024
+"""Of a parameter: it is kept in the database, and shown with its run."""
+_LEAVE_ALONE = "The component must not write to it."
 
 
 def executor_input_of(component: Component, inputs: Values, *, root: Root, given: Values) -> dict[str, Any]:
@@ -66,15 +74,16 @@ def collect_outputs(component: Component, *, folder: Path, take: Callable[[str, 
     written = _executor_output(folder / OUTPUT_FILE)
     parameters = {}
     for key, definition in component.output_definitions.parameters.items():
-        if key in written.get("parameterValues", {}):
-            parameters[key] = plain_of(written["parameterValues"][key])
+        if key in written.parameter_values:
+            parameters[key] = plain_of(written.parameter_values[key])
         else:
             parameters[key] = _from_file(folder / key, definition, key=key)
+        check_sound(parameters[key], where=f"output {key!r}")
     artifacts = {}
     for key in component.output_definitions.artifacts:
-        got = (written.get("artifacts", {}).get(key, {}).get("artifacts") or [{}])[0]
-        if got.get("custom_path"):
-            take(got["custom_path"], folder / key)
+        got = written.artifact_of(key)
+        if got.custom_path:
+            take(_path_in(got.custom_path, what=f"the artifact {key!r}"), folder / key)
         artifacts[key] = (_completed(_blank(key, component, folder), got),)
     return Values(parameters=parameters, artifacts=artifacts)
 
@@ -113,31 +122,64 @@ def _blank(key: str, component: Component, folder: Path) -> Artifact:
     return Artifact(id=str(uuid.uuid4()), name=key, type=kind, uri=str(folder / key), metadata=metadata)
 
 
-def _completed(blank: Artifact, got: Mapping[str, Any]) -> Artifact:
+class _WrittenArtifact(BaseModel):
+    uri: str | None = None
+    custom_path: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class _WrittenList(BaseModel):
+    artifacts: tuple[_WrittenArtifact, ...] | None = None
+
+
+class _Written(BaseModel):
+    """What a task wrote into its executor's file: `ExecutorOutput` of KFP's API."""
+
+    parameter_values: dict[str, Any] = Field({}, alias="parameterValues")
+    artifacts: dict[str, _WrittenList] = {}
+
+    def artifact_of(self, key: str) -> _WrittenArtifact:
+        found = self.artifacts.get(key, _WrittenList()).artifacts
+        return found[0] if found else _WrittenArtifact()
+
+
+def _completed(blank: Artifact, got: _WrittenArtifact) -> Artifact:
     """Source: kubeflow/pipelines, backend/src/v2/component/launcher_v2.go, mergeRuntimeArtifacts and
     retrieveArtifactPath: a custom path is uploaded to the artifact's own address."""
-    return blank.model_copy(
-        update={
-            "uri": got.get("uri") or blank.uri,
-            "metadata": {**blank.metadata, **(got.get("metadata") or {})},
-        }
-    )
+    uri = _path_in(got.uri or blank.uri, what=f"the artifact {blank.name!r}")
+    return blank.model_copy(update={"uri": uri, "metadata": {**blank.metadata, **(got.metadata or {})}})
 
 
-def _executor_output(path: Path) -> dict[str, Any]:
+def _path_in(path: str, *, what: str) -> str:
+    if "\0" in path:
+        raise DataRejected(f"{what} has the address {path!r}, which has a NUL character.")
+    return path
+
+
+def _executor_output(path: Path) -> _Written:
     if not path.is_file():
-        return {}
+        return _Written()
     try:
-        return _object_in(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise DataRejected(f"{OUTPUT_FILE} is not JSON: {error}. The component must not write to it.") from None
+        value = plain_of(parse_json(_text_in(path, what=OUTPUT_FILE)))
+        check_sound(value, where=OUTPUT_FILE)
+        return _Written.model_validate(value)
+    except ValidationError as error:
+        raise DataRejected(f"{OUTPUT_FILE}: {validation_text(error, value=value)}. {_LEAVE_ALONE}") from None
+    except ValueError as error:
+        raise DataRejected(f"{OUTPUT_FILE} is not JSON: {printable(str(error))}. {_LEAVE_ALONE}") from None
+    except RecursionError:
+        raise DataRejected(f"{OUTPUT_FILE} is nested too deep. {_LEAVE_ALONE}") from None
 
 
-def _object_in(text: str) -> dict[str, Any]:
-    written = plain_of(parse_json(text))
-    if not isinstance(written, dict):
-        raise ValueError("expected an object")
-    return written
+def _text_in(path: Path, *, what: str) -> str:
+    """What a task wrote. DataRejected when it is too large for a parameter, or no text."""
+    size_bytes = path.stat().st_size
+    if size_bytes > _OUTPUT_BYTES_MAX:
+        raise DataRejected(f"{what} has {size_bytes:,} bytes; the limit is {_OUTPUT_BYTES_MAX:,}. Use an artifact.")
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise DataRejected(f"{what} is not UTF-8 (byte {error.start + 1} of it). Use an artifact.") from None
 
 
 def _from_file(path: Path, definition: ParameterDefinition, *, key: str) -> Any:
@@ -146,6 +188,6 @@ def _from_file(path: Path, definition: ParameterDefinition, *, key: str) -> Any:
             f"output {key!r}: the task succeeded but did not write it. Return a value for it, or write it to {path}."
         )
     try:
-        return parse_text(path.read_text(), definition.parameter_type)
+        return parse_text(_text_in(path, what=f"its file {path}"), definition.parameter_type)
     except DataRejected as error:
         raise DataRejected(f"output {key!r}: {error}") from None

@@ -1,11 +1,11 @@
 """Names of Secrets, ConfigMaps and claims that come from inputs of the pipeline, or outputs of other tasks. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor
+from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor, Pipeline
 from embedded.control_plane.engine.records import TaskRecord
-from embedded.control_plane.engine.spec import ParameterSource
+from embedded.control_plane.engine.spec import Dag, ParameterSource, PipelineSpec, TaskOutputParameter
 from embedded.control_plane.engine.values import Values
 from ratchet.core.errors import DataRejected
 
@@ -43,6 +43,47 @@ def resolve_names(kubernetes: KubernetesExecutor, *, group: Values, sibling: Sib
         value = mount.constant if claim is None else _value_of(claim, group=group, sibling=sibling)
         mounts.append(mount.model_copy(update={"constant": value}))
     return kubernetes.model_copy(update={**resolved, "pvc_mount": tuple(mounts)})
+
+
+def check_sources(pipeline: Pipeline) -> None:
+    """DataRejected for a name that comes from a task which may not have run by then, or does not give it.
+
+    kfp.kubernetes makes a task wait for the one that gives its claim's name; without that, a cluster's driver fails.
+    """
+    spec = pipeline.spec
+    for dag in (component.dag for component in (spec.root, *spec.components.values()) if component.dag):
+        for name, task in dag.tasks.items():
+            label = spec.component_of(task).executor_label
+            for source in _sources_of(pipeline.kubernetes_of(label)) if label else ():
+                if source.task_output_parameter:
+                    _check_source(spec, dag, name, source.task_output_parameter)
+
+
+def _check_source(spec: PipelineSpec, dag: Dag, name: str, source: TaskOutputParameter) -> None:
+    producer, key = source.producer_task, source.output_parameter_key
+    what = f"task {name} takes the name of a Secret, ConfigMap or claim from task {producer!r}"
+    if producer not in _awaited_by(dag, name):
+        raise DataRejected(f"{what}, for which it does not wait. Add .after(...) to the task.")
+    if key not in spec.component_of(dag.tasks[producer]).output_definitions.parameters:
+        raise DataRejected(f"{what}, which declares no output {key!r}. Name one that it declares.")
+
+
+def _awaited_by(dag: Dag, name: str) -> set[str]:
+    """Every task that is over when this one starts."""
+    found: set[str] = set()
+    todo = [name]
+    while todo:
+        upstream = dag.tasks[todo.pop()].upstream - found
+        found |= upstream
+        todo += upstream
+    return found
+
+
+def _sources_of(kubernetes: KubernetesExecutor) -> Iterator[ParameterSource]:
+    named = [getattr(one, f"{name}_parameter") for field, name in _NAMED.items() for one in getattr(kubernetes, field)]
+    for source in (*named, *(mount.name_source for mount in kubernetes.pvc_mount)):
+        if source is not None:
+            yield source
 
 
 def _is_left_out(source: ParameterSource, group: Values) -> bool:

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from embedded.control_plane.engine.spec import EnvVar, ParameterSource, PipelineSpec, SpecModel, TaskOutputParameter
 from ratchet.core.errors import DataRejected
 
+_DEADLINE_S_MAX = 2**31 - 1
+"""As Kubernetes has it for activeDeadlineSeconds."""
+
 
 class SecretKey(SpecModel):
     secret_key: str
@@ -142,7 +145,7 @@ class KubernetesExecutor(SpecModel):
     generic_ephemeral_volume: tuple[EphemeralVolume, ...] = ()
     field_path_as_env: tuple[FieldPathEnv, ...] = ()
     init_containers: tuple[InitContainer, ...] = ()
-    active_deadline_seconds: int = Field(0, ge=0)
+    active_deadline_seconds: int = Field(0, ge=0, le=_DEADLINE_S_MAX)
     pod_metadata: PodMetadata | None = None
     node_selector: Any = None
     tolerations: Any = None
@@ -187,7 +190,7 @@ class KubernetesDeployment(SpecModel):
 class PipelineConfig(SpecModel):
     """Of the whole run. How long a finished workflow is kept concerns the cluster's own objects alone."""
 
-    active_deadline_seconds: int = Field(0, ge=0)
+    active_deadline_seconds: int = Field(0, ge=0, le=_DEADLINE_S_MAX)
     """0 = none. When it has passed, the run is terminated; exit tasks still run."""
     resource_ttl_on_completion: int = 0
     resource_ttl_on_success: int = 0

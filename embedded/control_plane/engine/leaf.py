@@ -37,7 +37,7 @@ def run_leaf(leaf: LeafAttempt, process: TaskProcess, folders: Folders) -> LeafR
         if operation is not None:
             return _run_operation(leaf, operation, folders)
         return _run_container(leaf, process, folders, scratch_dir)
-    except (RatchetError, OSError, UnicodeDecodeError) as error:
+    except (RatchetError, OSError, ValueError) as error:  # a ValueError: text that no program, path or file can have
         return LeafResult(TaskExit.failure(str(error)))
     finally:
         shutil.rmtree(scratch_dir, ignore_errors=True)

@@ -14,7 +14,7 @@ from typing import Any
 from embedded.container_engine import ContainerEngine
 from embedded.control_plane.engine.artifact_store import ArtifactStore
 from embedded.control_plane.engine.attempt import Folders, LeafAttempt, write_notes
-from embedded.control_plane.engine.environment import asked_environment, base_environment
+from embedded.control_plane.engine.environment import asked_environment, base_environment, check_given
 from embedded.control_plane.engine.environments import EnvironmentBuilder, variables_in
 from embedded.control_plane.engine.executor_io import executor_input_of
 from embedded.control_plane.engine.init_containers import mounts_of
@@ -68,6 +68,7 @@ def commands_of(
     executor_input = executor_input_of(leaf.component, inputs, root=leaf.output_root, given=leaf.record.inputs)
     mounts = _mounts(leaf, folders, scratch_dir)
     for start in _starts(leaf, folders, executor_input, mounts):
+        check_given(start.words, start.variables)
         if folders.container_engine is None:
             yield start.what, _process_command(start, leaf, process, folders, scratch_dir=scratch_dir, held=held)
         else:

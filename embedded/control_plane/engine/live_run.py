@@ -12,6 +12,7 @@ from embedded.control_plane.engine.task_process import TaskProcess
 from embedded.control_plane.engine.task_queue import Place
 from embedded.control_plane.engine.walk import Walk
 from embedded.control_plane.engine.workspace import needs_workspace, workspace_claim
+from ratchet.core.errors import DataRejected
 
 
 @dataclass
@@ -55,8 +56,14 @@ class LiveRun:
         return resolve_names(
             self.pipeline.kubernetes_of(component.executor_label or ""),
             group=self.records[parent].inputs,
-            sibling=lambda name: self.records[child_path(parent, name)],
+            sibling=lambda name: self._sibling(parent, name),
         )
+
+    def _sibling(self, parent: str, name: str) -> TaskRecord:
+        record = self.records.get(child_path(parent, name))
+        if record is None:
+            raise DataRejected(f"task {name!r} has not run, and its output is needed. Wait for it with .after(...).")
+        return record
 
     def fingerprint_of(self, record: TaskRecord) -> str | None:
         """What the task's outputs are remembered by; None when they are not to be. DataRejected as `kubernetes_of`."""

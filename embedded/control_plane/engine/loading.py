@@ -2,22 +2,20 @@
 
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from embedded.control_plane.engine.kubernetes_spec import Pipeline, PlatformSpec
 from embedded.control_plane.engine.package import unpacked
+from embedded.control_plane.engine.pipeline_yaml import read_documents
 from embedded.control_plane.engine.spec import PipelineSpec
 from embedded.control_plane.engine.support import check_supported
+from embedded.control_plane.sound_json import check_sound
 from ratchet.core.errors import DataRejected
 
 MAX_BYTES = 8 * 1024 * 1024
 """The largest pipeline we read; kfp's own samples stay under 0.2 MiB."""
 SCHEMA_VERSION = "2.1.0"
-_MAX_NODES = 500_000
-"""YAML aliases can make a small file enormous ("billion laughs"): count before anything copies the tree."""
 Model = TypeVar("Model", bound=BaseModel)
-_YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def parse_upload(raw: bytes) -> dict[str, Any]:
@@ -27,17 +25,7 @@ def parse_upload(raw: bytes) -> dict[str, Any]:
     """
     if len(raw) > MAX_BYTES:
         raise DataRejected(f"The file has {len(raw)} bytes; the limit is {MAX_BYTES}. Upload a compiled pipeline.")
-    raw = unpacked(raw, bytes_max=MAX_BYTES)
-    try:
-        documents = [document for document in yaml.load_all(raw, Loader=_YAML_LOADER) if document]
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise DataRejected(f"The file is not YAML: {error}. Upload the output of kfp's compiler.") from None
-    if not documents or len(documents) > 2 or not all(isinstance(document, dict) for document in documents):
-        raise DataRejected(
-            f"The file holds {len(documents)} YAML documents; expected a compiled pipeline, "
-            "optionally followed by its platform configuration."
-        )
-    _check_size(documents)
+    documents = read_documents(unpacked(raw, bytes_max=MAX_BYTES), num_max=2)
     if len(documents) == 1:
         return documents[0]
     return {"pipeline_spec": documents[0], "platform_spec": documents[1]}
@@ -47,7 +35,7 @@ def load_pipeline(wire: Any) -> Pipeline:
     """The typed pipeline of a wire form. DataRejected names the field or construct that is unknown or unsupported."""
     if not isinstance(wire, dict):
         raise DataRejected("pipeline_spec must be an object: send the compiled pipeline.")
-    _check_size([wire])
+    check_sound(wire, where="the pipeline")
     has_platform = "pipeline_spec" in wire
     _check_schema(wire["pipeline_spec"] if has_platform else wire)
     spec = _validated(PipelineSpec, wire["pipeline_spec"] if has_platform else wire, where="pipeline")
@@ -84,16 +72,3 @@ def _validated(kind: type[Model], value: Any, *, where: str) -> Model:
         if first["type"] == "enum":
             raise DataRejected(f"{where}: {path}: {first['input']} is not supported by this backend.") from None
         raise DataRejected(f"{where}: {path}: {first['msg']}. Compile the pipeline with kfp 2.16.") from None
-
-
-def _check_size(tree: list[Any]) -> None:
-    todo, num_nodes = list(tree), 0
-    while todo:
-        node = todo.pop()
-        num_nodes += 1
-        if num_nodes > _MAX_NODES:
-            raise DataRejected(f"The pipeline has more than {_MAX_NODES} values. Split it, or remove its YAML aliases.")
-        if isinstance(node, dict):
-            todo.extend(node.values())
-        elif isinstance(node, list):
-            todo.extend(node)

@@ -6,14 +6,17 @@ task is never searched for placeholders: only what the author of the pipeline wr
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from embedded.control_plane.engine.go_text import argument_of, json_of, text_of
+from embedded.control_plane.engine.spec import Definitions
 from ratchet.core.errors import DataRejected
+from ratchet.core.lines import parse_json
+from ratchet.core.printable import printable
 
-_PLACEHOLDER = re.compile(r"\{\{\$(.*?)\}\}", re.DOTALL)
+_OPEN, _CLOSE = "{{$", "}}"
 PARAMETER = re.compile(r"\.inputs\.parameters\['([^']+)'\]")
 _OUTPUT_PARAMETER = re.compile(r"\.outputs\.parameters\['([^']+)'\]\.output_file")
 _ARTIFACT = re.compile(r"\.(inputs|outputs)\.artifacts\['([^']+)'\]\.(path|uri|name|metadata)((?:\['[^']+'\])*)")
@@ -36,11 +39,28 @@ _LIST = re.compile(r"\.inputs\.artifacts\['([^']+)'\]")
 
 def check_placeholders(text: str, *, where: str, is_input: bool = False) -> None:
     """DataRejected for a placeholder that no task here could fill. is_input: the text is an input of a task."""
-    for inner in _PLACEHOLDER.findall(text):
+    for inner in _parts_of(text)[1::2]:
         known = inner in ("", ".outputs.output_file", ".outputMetadataUri") or inner.removeprefix(".") in JOB_NAMES
         known = known or (is_input and inner == _WORKSPACE)
         if not known and not any(p.fullmatch(inner) for p in (PARAMETER, _OUTPUT_PARAMETER, _ARTIFACT, _LIST)):
             raise DataRejected(f"{where}: the placeholder {{{{${inner}}}}} is not supported by this backend.")
+
+
+def check_declared(texts: Iterable[str], inputs: Definitions, outputs: Definitions, *, where: str) -> None:
+    """DataRejected for a placeholder of an input or output that the component does not declare."""
+    for inner in (inner for text in texts for inner in _parts_of(text)[1::2]):
+        if match := PARAMETER.fullmatch(inner):
+            is_known = match[1] in inputs.parameters
+        elif match := _OUTPUT_PARAMETER.fullmatch(inner):
+            is_known = match[1] in outputs.parameters
+        elif match := _ARTIFACT.fullmatch(inner):
+            is_known = match[2] in (inputs if match[1] == "inputs" else outputs).artifacts
+        elif match := _LIST.fullmatch(inner):
+            is_known = match[1] in inputs.artifacts
+        else:
+            continue
+        if not is_known:
+            raise DataRejected(f"{where}: the placeholder {{{{${inner}}}}} names nothing that the component declares.")
 
 
 def fill_text(
@@ -51,7 +71,9 @@ def fill_text(
     executor_input: the `ExecutorInput` of the task; for a constant input, what is known of it so far.
     job: values of JOB_NAMES. say: how an input parameter is written.
     """
-    return _PLACEHOLDER.sub(lambda match: _value_of(match[1], executor_input, job, say), text)
+    parts = _parts_of(text)
+    parts[1::2] = [_value_of(inner, executor_input, job, say) for inner in parts[1::2]]
+    return "".join(parts)
 
 
 def fill_command(
@@ -91,11 +113,58 @@ class _Filler:
         return name in self.given or name in self.executor_input["inputs"]["artifacts"]
 
 
+def check_words(words: Iterable[str], *, where: str) -> None:
+    """DataRejected for an IfPresent or Concat that no task could fill, and for what no program can be given."""
+    for word in words:
+        check_placeholders(word, where=where)
+        if "\0" in word:
+            raise DataRejected(
+                f"{where}: '{printable(word, chars_max=80)}' has a NUL character: no program can be given it."
+            )
+        try:
+            _check_structure(_structure_of(word))
+        except ValueError as error:
+            raise DataRejected(
+                f"{where}: {printable(word, chars_max=80)} is no IfPresent or Concat: {error}."
+            ) from None
+
+
+def _check_structure(element: Any) -> None:
+    if isinstance(element, str):
+        return
+    if isinstance(element, list):
+        for part in element:
+            _check_structure(part)
+        return
+    if not isinstance(element, dict) or len(element) != 1 or not element.keys() <= {"Concat", "IfPresent"}:
+        raise ValueError(f"expected text, a list, IfPresent or Concat, found {printable(str(element), chars_max=40)}")
+    if "Concat" in element:
+        if not isinstance(element["Concat"], list):
+            raise ValueError("Concat needs a list")
+        _check_structure(element["Concat"])
+        return
+    choice = element["IfPresent"]
+    if not isinstance(choice, dict) or not isinstance(choice.get("InputName"), str):
+        raise ValueError("IfPresent needs an InputName, and Then")
+    for branch in (choice.get("Then"), choice.get("Else")):
+        if branch is not None:
+            _check_structure(branch)
+
+
 def _structure_of(word: str) -> Any:
-    """The compiler writes IfPresent and Concat as JSON inside a string."""
+    """The compiler writes IfPresent and Concat as JSON inside a string. ValueError for JSON that is broken."""
     if word.startswith(('{"IfPresent"', '{"Concat"')):
-        return json.loads(word)
+        return parse_json(word.encode())
     return word
+
+
+def _parts_of(text: str) -> list[str]:
+    """Text and insides of placeholders in turns, text first and last. In one pass, however many have no end."""
+    parts, begin = [], 0
+    while (opened := text.find(_OPEN, begin)) >= 0 and (closed := text.find(_CLOSE, opened + len(_OPEN))) >= 0:
+        parts += [text[begin:opened], text[opened + len(_OPEN) : closed]]
+        begin = closed + len(_CLOSE)
+    return [*parts, text[begin:]]
 
 
 def _value_of(inner: str, executor_input: Mapping[str, Any], job: Mapping[str, str], say: Callable[[Any], str]) -> str:
@@ -114,7 +183,7 @@ def _value_of(inner: str, executor_input: Mapping[str, Any], job: Mapping[str, s
             return _artifact_text(match, executor_input)
         if match := _LIST.fullmatch(inner):
             return json_of(executor_input["inputs"]["artifacts"][match[1]]["artifacts"])
-    except (KeyError, IndexError):
+    except (KeyError, IndexError, TypeError):
         raise DataRejected(f"the placeholder {{{{${inner}}}}} has no value in this task.") from None
     raise DataRejected(f"the placeholder {{{{${inner}}}}} is not supported by this backend.")
 

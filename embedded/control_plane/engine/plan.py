@@ -18,6 +18,8 @@ from embedded.control_plane.engine.records import TaskState
 from embedded.control_plane.engine.spec import Dag, RetryPolicy, Task
 
 TERMINATED = "the run was terminated"
+_RETRY_S_MAX = 1e9
+"""Thirty years: a longer wait for the next attempt is beyond what a clock can say."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,10 @@ def retry_delay_s(policy: RetryPolicy, *, attempt: int, elapsed_s: float, is_fin
     """
     if is_final or attempt >= policy.max_retry_count:
         return None
-    delay_s = policy.backoff_s * policy.backoff_factor**attempt
+    try:
+        delay_s = min(policy.backoff_s * policy.backoff_factor**attempt, _RETRY_S_MAX)
+    except OverflowError:
+        delay_s = _RETRY_S_MAX
     if policy.backoff_s_max and elapsed_s + delay_s > policy.backoff_s_max:
         return None
     return delay_s

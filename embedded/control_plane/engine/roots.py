@@ -28,6 +28,8 @@ class Root:
 
 def check_root(text: str) -> None:
     """DataRejected for a pipeline root that no run here can have."""
+    if "\0" in text:
+        raise DataRejected(f"pipeline_root {text!r} has a NUL character. Write s3://bucket/prefix.")
     if is_s3(text):
         if not _S3_URI.fullmatch(text) or ".." in PurePosixPath(text).parts:
             raise DataRejected(f"pipeline_root {text!r} is no S3 prefix. Write s3://bucket/prefix.")

@@ -15,6 +15,10 @@ Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.\-]{0,199}$")]
 """Names of tasks, outputs, components and executors become parts of paths: no slash, no leading dot."""
 
 
+Duration = Annotated[str, StringConstraints(pattern=r"^([0-9]{1,10}(\.[0-9]{1,9})?s?)?$")]
+"""A protobuf Duration in JSON, such as "1.5s"; "" is none. Up to 300 years."""
+
+
 class SpecModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
@@ -182,9 +186,9 @@ class IteratorPolicy(SpecModel):
 
 class RetryPolicy(SpecModel):
     max_retry_count: int = Field(0, ge=0)
-    backoff_duration: str = "0s"
+    backoff_duration: Duration = "0s"
     backoff_factor: float = Field(2.0, ge=0)
-    backoff_max_duration: str = "3600s"
+    backoff_max_duration: Duration = "3600s"
 
     @property
     def backoff_s(self) -> float:
@@ -224,7 +228,7 @@ class Task(SpecModel):
         """Sibling tasks that must be finished first: those named, and those whose outputs are inputs."""
         producers = {source.producer for source in self.inputs.parameters.values()}
         producers |= {source.producer for source in self.inputs.artifacts.values()}
-        return frozenset(self.dependent_tasks) | {producer for producer in producers if producer}
+        return frozenset(self.dependent_tasks) | {producer for producer in producers if producer is not None}
 
     @property
     def is_hook(self) -> bool:

@@ -6,9 +6,10 @@ from embedded.control_plane.engine import claims
 from embedded.control_plane.engine.condition import check_condition
 from embedded.control_plane.engine.flow import check_flow
 from embedded.control_plane.engine.init_containers import check_init_containers
+from embedded.control_plane.engine.kubernetes_names import check_sources
 from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor, Pipeline
 from embedded.control_plane.engine.mounts import check_mount_paths, mount_paths_of
-from embedded.control_plane.engine.placeholders import check_placeholders
+from embedded.control_plane.engine.placeholders import check_declared, check_placeholders, check_words
 from embedded.control_plane.engine.pod_fields import check_field_path
 from embedded.control_plane.engine.resources import parse_quantity
 from embedded.control_plane.engine.roots import check_root
@@ -35,6 +36,7 @@ def check_supported(pipeline: Pipeline) -> None:
         _check_executor(name, executor)
     for name, kubernetes in pipeline.platform.platforms.kubernetes.deployment_spec.executors.items():
         _check_kubernetes(kubernetes, where=f"executor {name}")
+    check_sources(pipeline)
     _check_nesting(spec)
 
 
@@ -51,7 +53,7 @@ def _check_root_inputs(root: Component) -> None:
 def _check_component(spec: PipelineSpec, name: str, component: Component) -> None:
     if (component.dag is None) == (component.executor_label is None):
         raise DataRejected(f"component {name} must have either a dag or an executorLabel.")
-    if component.executor_label and component.executor_label not in spec.deployment_spec.executors:
+    if component.executor_label is not None and component.executor_label not in spec.deployment_spec.executors:
         raise DataRejected(f"component {name} names the executor {component.executor_label!r}, which is not there.")
     if component.dag is None:
         for key, output in component.output_definitions.artifacts.items():
@@ -61,6 +63,8 @@ def _check_component(spec: PipelineSpec, name: str, component: Component) -> Non
                     "output of a component, so its readers get one. Write the files into one folder, or make one "
                     "artifact in each iteration of a ParallelFor, and collect them."
                 )
+        texts = _texts_of(spec.deployment_spec.executors[component.executor_label or ""])
+        check_declared(texts, component.input_definitions, component.output_definitions, where=f"component {name}")
         return
     for task_name, task in component.dag.tasks.items():
         _check_task(spec, task_name, task, dag=component.dag, parent=component)
@@ -124,8 +128,12 @@ def _check_executor(name: str, executor: Executor) -> None:
         return
     if not container.command and not container.args:
         raise DataRejected(f"executor {name} has no command; an image's entry point cannot run here. Add it.")
-    for text in (*container.command, *container.args, *(variable.value for variable in container.env)):
-        check_placeholders(text, where=f"executor {name}")
+    check_words((*container.command, *container.args), where=f"executor {name}")
+    for variable in container.env:
+        check_placeholders(variable.value, where=f"executor {name}")
+        if not variable.name or {"=", "\0"} & {*variable.name} or "\0" in variable.value:
+            raise DataRejected(f"executor {name}: no program can be given the variable {variable.name!r}. Rename it.")
+    for text in _texts_of(executor):
         if "{{$.pipeline_" in text:
             raise DataRejected(
                 f"executor {name}: a cluster leaves {{{{$.pipeline_…}}}} in a command or variable as it is. Give the "
@@ -139,6 +147,14 @@ def _check_kubernetes(kubernetes: KubernetesExecutor, *, where: str) -> None:
     for field in kubernetes.field_path_as_env:
         check_field_path(field.field_path, where=f"{where}: the variable {field.name}")
     check_init_containers(kubernetes, where=where)
+
+
+def _texts_of(executor: Executor) -> list[str]:
+    """Where placeholders may be."""
+    container = executor.container
+    if container is None:
+        return []
+    return [*container.command, *container.args, *(variable.value for variable in container.env)]
 
 
 def _check_resources(resources: Resources, *, where: str) -> None:
