@@ -9,12 +9,13 @@ threads then migrate one database, and it never starts again ("table … already
 import sys
 from pathlib import Path
 
-import uvicorn
-
 from ratchet.callers import LoopbackOnly, TokenOnly
+from ratchet.request_limits import RequestLimits, serve_limited
 
 HEALTH_PATH = "/health"
 """Open to every local user."""
+_LIMITS = RequestLimits(body_bytes_max=5 * 1024**3)
+"""Artifacts pass through; S3 takes no larger object at once."""
 _ADVICE = "MLflow asks for a token: set MLFLOW_TRACKING_TOKEN, for example by `set -a; . .ratchet/profile.env; set +a`."
 
 
@@ -39,7 +40,8 @@ def main() -> None:
     from mlflow.server.fastapi_app import app
 
     guarded = TokenOnly(app, token=token_file.read_text().strip(), open_paths={HEALTH_PATH}, advice=_ADVICE)
-    uvicorn.run(LoopbackOnly(guarded), host="127.0.0.1", port=port, log_level="warning", access_log=False)
+    whole = LoopbackOnly(guarded)
+    serve_limited(whole, limits=_LIMITS, host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 
 if __name__ == "__main__":

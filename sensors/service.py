@@ -2,11 +2,11 @@
 
 import ipaddress
 
-import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
 from ratchet.callers import LoopbackOnly
+from ratchet.request_limits import serve_limited
 from ratchet.settings import Settings
 from sensors.json_logs import log_as_json
 
@@ -17,7 +17,7 @@ _STOP_S_MAX = 3
 def serve(app: FastAPI, settings: Settings, *, host: str, port: int) -> None:
     """Answer until SIGTERM, on loopback to callers on this machine. No value of a secret setting gets into the log."""
     log_as_json(secrets=[value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)])
-    uvicorn.run(
+    serve_limited(
         LoopbackOnly(app) if is_loopback(host) else app,
         host=host,
         port=port,

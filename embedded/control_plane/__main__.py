@@ -4,14 +4,13 @@ import argparse
 import logging
 from pathlib import Path
 
-import uvicorn
-
 from embedded.container_engine import find_container_engine
 from embedded.control_plane.app import create_app
 from embedded.control_plane.config import ControlPlaneConfig
 from embedded.control_plane.cron import check_zone
 from embedded.control_plane.kfp_retention import Retention
 from ratchet.core.errors import SettingsError
+from ratchet.request_limits import serve_limited
 
 _GRACE_S = 3
 
@@ -124,7 +123,7 @@ def main() -> None:
     config = parse_arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # a line a request to each model server otherwise
-    uvicorn.run(
+    serve_limited(
         create_app(config),
         host="127.0.0.1",
         port=config.port,

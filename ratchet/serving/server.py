@@ -13,6 +13,7 @@ from kserve.protocol.rest.server import RESTServer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ratchet.core.validation_text import printable
+from ratchet.request_limits import RequestLimits, limit_config
 from ratchet.serving.model import ServedModel
 from ratchet.serving.v1_routes import v1_router
 from ratchet.serving.v2_routes import v2_router
@@ -21,6 +22,8 @@ DIGEST_HEADER = b"x-ratchet-model"
 REQUEST_ID_HEADER = b"x-request-id"
 _REQUEST_ID_BYTES_MAX = 256
 _GRACE_S = 10
+_LIMITS = RequestLimits(connections_max=4096, body_bytes_max=64 * 1024 * 1024)
+"""Envoy opens a connection for each request under way, 4,096 at most; through it a body has 4 MiB."""
 _ERROR_LENGTH = 200
 _QUIET = ("kserve.trace", "uvicorn.access")
 """KServe writes two lines for each request; the gateway counts requests already."""
@@ -47,6 +50,7 @@ def make_server(model: ServedModel, *, host: str, port: int, digest: str) -> RES
         http_port=port,
         grace_period=_GRACE_S,
     )
+    limit_config(rest.config, _LIMITS)
     rest.config.host = host  # KServe's own is 0.0.0.0
     rest.config.access_log = False
     rest.config.app = AnswerHeaders(app, digest)
