@@ -29,6 +29,7 @@ from embedded.control_plane.revisions import (
 )
 from embedded.control_plane.serving_adoption import Survivors
 from embedded.control_plane.serving_commands import model_name_of
+from embedded.control_plane.serving_finalizer import tended
 from embedded.control_plane.serving_gateway import EnvoyGateway
 from embedded.control_plane.serving_predictor import canary_traffic_pct_of
 from embedded.control_plane.serving_processes import RevisionRunner, Servers
@@ -147,7 +148,7 @@ class Reconciler:
 
     async def _reconcile(self) -> None:
         plans = []
-        services = self._store.list_services()
+        services = [kept for service in self._store.list_services() if (kept := self._tend_finalizer(service))]
         for service in services:
             if _is_ending(service):
                 continue
@@ -169,6 +170,16 @@ class Reconciler:
         self._end_deletions(service for service in services if _is_ending(service))
         self._collect_garbage(plans)
         await self._survivors.end_unknown(lambda: {path for runner in self._runners.values() for path in runner.paths})
+
+    def _tend_finalizer(self, service: ServiceRow) -> ServiceRow | None:
+        """None when that was the last thing that kept a deleted service."""
+        manifest = tended(service.manifest, now=rfc3339(datetime.now(UTC)))
+        if manifest is None:
+            return service
+        if "deletionTimestamp" in manifest["metadata"] and not manifest["metadata"].get("finalizers"):
+            self._store.delete_service(service.uid)
+            return None
+        return self._store.put_service(service.model_copy(update={"manifest": manifest}), None)
 
     def _plan(self, service: ServiceRow, revisions: list[RevisionRow]) -> Plan:
         """Pure but for the look at the processes."""

@@ -92,8 +92,9 @@ def not_found(kind: Named, name: str) -> ApiError:
     return ApiError(404, "NotFound", f"{_quoted(kind, name)} not found", details=_details(kind, name))
 
 
-def already_exists(kind: Named, name: str) -> ApiError:
-    return ApiError(409, "AlreadyExists", f"{_quoted(kind, name)} already exists", details=_details(kind, name))
+def already_exists(kind: Named, name: str, *, is_ending: bool = False) -> ApiError:
+    text = f"{'object is being deleted: ' if is_ending else ''}{_quoted(kind, name)} already exists"
+    return ApiError(409, "AlreadyExists", text, details=_details(kind, name))
 
 
 def conflict(kind: Named, name: str, why: str = "") -> ApiError:

@@ -148,8 +148,8 @@ class InferenceServiceObjects:
     ) -> dict[str, Any]:
         """Validate, number and store. An object that is as it was stays as it is, its resource version too."""
         manifest, revision = self._plan(row, body)
-        if is_new and self._store.fetch_service(row.namespace, row.name):
-            raise already_exists(KIND, row.name)
+        if is_new and (there := self._store.fetch_service(row.namespace, row.name)):
+            raise already_exists(KIND, row.name, is_ending="deletionTimestamp" in there.manifest["metadata"])
         if is_new:
             self._check_unique(row.namespace, row.name)
         for warning in finalizer_warnings(manifest["metadata"], row.manifest["metadata"]):

@@ -195,6 +195,20 @@ def test_a_canary_that_is_replaced_leaves_the_stable_revision_alone(case: Case, 
     assert services.fetch(name) is None
 
 
+def test_what_is_deployed_right_after_a_deletion_stays(case: Case, name: str):
+    """A deletion takes time on a cluster: what is written to the old object would go with it."""
+    services, put, _, _ = case
+    services.deploy(name, put("one"), canary_traffic_pct=None)
+    wait_state(services, name, lambda state: state.is_ready)
+    services.delete(name)
+    assert services.fetch(name) is None
+    uri = put("two")
+    services.deploy(name, uri, canary_traffic_pct=None)
+    state = wait_state(services, name, lambda state: state.is_ready)
+    assert (state.storage_uri, list(state.traffic_pct.values())) == (uri, [100])
+    services.delete(name)
+
+
 @pytest.mark.stack
 def test_the_real_adapter_names_what_is_wrong(world: ServingWorld, name: str):
     with pytest.raises(DataRejected, match=r"spec\.predictor\.model\.storageUri"):

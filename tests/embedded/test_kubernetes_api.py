@@ -226,6 +226,7 @@ def test_a_name_taken_in_another_namespace_is_refused(world, isvc):
 def test_delete_honours_its_preconditions(world, isvc):
     url = f"{COLLECTION}/{isvc}"
     assert reason_of(world.api.request("DELETE", url, json={"preconditions": {"uid": "other"}})) == "Conflict"
+    wait_for(lambda: world.api.get(url).json()["metadata"].get("finalizers"), "the controller to put its finalizer on")
     done = world.api.delete(url).json()
-    assert (done["kind"], done["status"]) == ("Status", "Success")
-    assert world.api.get(url).status_code == 404
+    assert done["kind"] == "InferenceService" and done["metadata"]["deletionTimestamp"], "a finalizer holds it"
+    wait_for(lambda: world.api.get(url).status_code == 404, "the controller to take its finalizer off")

@@ -91,9 +91,10 @@ def test_who_enters_or_leaves_the_selection_is_added_or_deleted(world, isvc):
     for value in ("in", "in2", None, "in"):
         label(world, isvc, value)
     world.api.delete(f"{COLLECTION}/{isvc}").raise_for_status()
-    assert [each["type"] for each in events(world, start, labelSelector="n")] == [
-        *("ADDED", "MODIFIED", "DELETED", "ADDED", "DELETED")
-    ]
+    types = [each["type"] for each in events(world, start, labelSelector="n")]
+    assert types[:4] == ["ADDED", "MODIFIED", "DELETED", "ADDED"]
+    assert types[4:-1] == ["MODIFIED"] * (len(types) - 5), "it is marked for deletion before it goes"
+    assert types[-1] == "DELETED"
 
 
 def test_bookmarks_end_a_watch_that_asks_for_them(world, isvc):
@@ -179,6 +180,25 @@ def test_a_finalizer_keeps_the_object_and_its_service(world, isvc):
     assert world.api.get(url).status_code == 404
 
 
+def test_every_service_has_kserves_finalizer_and_a_deletion_takes_a_moment(world, isvc):
+    url = f"{COLLECTION}/{isvc}"
+    wait_for(lambda: "finalizers" in world.api.get(url).json()["metadata"], "the controller to put its finalizer on")
+    stored = world.api.get(url).json()["metadata"]
+    assert stored["finalizers"] == ["inferenceservice.finalizers"]
+    (owner,) = (each for each in stored["managedFields"] if each["manager"] == "manager")
+    assert 'v:"inferenceservice.finalizers"' in owner["fieldsV1"]["f:metadata"]["f:finalizers"]
+    patch = {"metadata": {"finalizers": ["inferenceservice.finalizers", "example.org/hold"]}}
+    world.api.patch(url, json=patch, headers=MERGE).raise_for_status()
+    world.api.delete(url).raise_for_status()
+    wait_for(lambda: world.api.get(url).json()["metadata"]["finalizers"] == ["example.org/hold"], "KServe to let go")
+    again = world.api.post(COLLECTION, json=isvc_body(isvc, world.put_model("w"))).json()
+    assert (again["reason"], again["message"]) == (
+        "AlreadyExists",
+        f'object is being deleted: inferenceservices.serving.kserve.io "{isvc}" already exists',
+    )
+    world.api.patch(url, json={"metadata": {"finalizers": None}}, headers=MERGE).raise_for_status()
+
+
 def test_orphans_and_owners_are_refused_by_name(world, isvc):
     orphan = world.api.request("DELETE", f"{COLLECTION}/{isvc}", json={"propagationPolicy": "Orphan"})
     assert orphan.status_code == 400 and "Orphan" in orphan.json()["message"]
@@ -195,8 +215,8 @@ def test_apply_needs_a_manager_and_creates_what_is_not_there(world):
     for code in (201, 200):
         answer = world.api.patch(url, content=json.dumps(body), headers=APPLY, params={"fieldManager": "ci"})
         assert answer.status_code == code
-    (entry,) = answer.json()["metadata"]["managedFields"]
-    assert (entry["manager"], entry["operation"]) == ("ci", "Apply")
+    owners = {each["manager"]: each["operation"] for each in answer.json()["metadata"]["managedFields"]}
+    assert owners.pop("ci") == "Apply" and owners in ({}, {"manager": "Update"}), "its finalizer is KServe's"
     bomb = b"a: &a [1]\nb: [*a, *a]\n"
     assert world.api.patch(url, content=bomb, headers=APPLY, params={"fieldManager": "ci"}).status_code == 400
     world.api.delete(url)
