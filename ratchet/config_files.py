@@ -4,6 +4,7 @@ Whatever such a file holds, the outcome is a value or a PolicyError that names f
 (non-finite numbers, binary, sets, keys that are no text) is refused, because digests are made of these values.
 """
 
+import logging
 import math
 from collections.abc import Hashable
 from pathlib import Path
@@ -16,6 +17,7 @@ from ratchet.core.errors import PolicyError
 from ratchet.core.printable import printable
 from ratchet.core.validation_text import first_problem, validation_text
 
+log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
 _DEPTH_MAX = 60
 _VALUES_MAX = 100_000
@@ -28,13 +30,21 @@ def load_model(path: Path, kind: type[Model]) -> Model:
     """The file as a model. PolicyError names file, line and field."""
     value = load_yaml(path)
     try:
-        return kind.model_validate(value)
+        model = kind.model_validate(value)
+        _tell_old_names(path, value, kind)
+        return model
     except ValidationError as error:
         text = validation_text(error, value=value, kind=kind)
         place, _ = first_problem(error, value=value)
         line = line_of(_read(path), place)
         where = f"{path}, line {line}" if line else str(path)
         raise PolicyError(f"{where}: {text}. Correct the file; {kind.__name__} lists its fields.") from None
+
+
+def _tell_old_names(path: Path, value: Any, kind: type[BaseModel]) -> None:
+    for old, new in getattr(kind, "RENAMED_FIELDS", {}).items():
+        if isinstance(value, dict) and old in value:
+            log.warning("%s: %s is now %s, whose meaning %s describes. Rename it.", path, old, new, kind.__name__)
 
 
 def load_yaml(path: Path) -> Any:

@@ -42,6 +42,7 @@ HEALTHY = (
     Scene(World("diurnal", is_diurnal=True), 2.0),
     Scene(World("bursts in one arm", burst_shape=0.2), 2.0),
     Scene(World("shocks in both arms", shared_shape=0.2), 2.0),
+    Scene(World("heavy tail in both, 3 % at 100 times", very_slow_both=0.03), 2.0, num_max=2_000),
     Scene(World("low traffic, 10/min", requests_per_s=1 / 6), 30.0),
     Scene(World("low traffic, 60/min", requests_per_s=1.0), 10.0),
 )
@@ -60,6 +61,8 @@ LIMITS = (
 WORSE = (
     Scene(World("+2 pp errors", more_errors=0.02), 1.0),
     Scene(World("+5 pp errors", more_errors=0.05), 1.0),
+    Scene(World("3 % take 100 times as long", very_slow=0.03), 1.0),
+    Scene(World("3 % more than 3 % in both", very_slow=0.03, very_slow_both=0.03), 1.0, has_goal=False),
     Scene(World("+50 % p95 latency", latency_factor=1.5), 1.0),
     Scene(World("+50 % p95, wide", latency_factor=1.5, latency_sigma=1.0), 1.0, has_goal=False),
     Scene(World("+50 % p95, coarse buckets", latency_factor=1.5, is_coarse=True), 1.0, has_goal=False),

@@ -14,16 +14,19 @@ from ratchet.core.rollout.evidence import (
     ERROR_START,
     LATENCY_START,
     ROW_START,
+    VERY_SLOW_START,
     VOTE_REQUESTS_MIN,
     VOTE_START,
     Totals,
     condemn_limit,
     error_wealth_after,
+    failure_log_e,
     gross_alpha,
     has_bet,
     has_vote,
     latency_wealth_after,
     row_wealth_after,
+    very_slow_wealth_after,
     votes_after,
     withdraw_limit,
 )
@@ -44,11 +47,14 @@ COLUMNS = (
     "stable_timed",
     "canary_late",
     "stable_late",
+    "canary_very_slow",
+    "stable_very_slow",
 )
 """Of one window, and of sums of windows."""
 _AT = {name: column for column, name in enumerate(COLUMNS)}
 _ERRORS = [_AT[name] for name in ("canary_errors", "canary", "stable_errors", "stable")]
 _SLOW = [_AT[name] for name in ("canary_slow", "canary_timed", "stable_slow", "stable_timed")]
+_VERY_SLOW = [_AT[name] for name in ("canary_very_slow", "canary_timed", "stable_very_slow", "stable_timed")]
 _LATE = [_AT[name] for name in ("canary_late", "canary_timed", "stable_late", "stable_timed")]
 
 
@@ -73,14 +79,18 @@ class Batch:
     errors_in_a_row: Numbers
     error_wealth: Numbers
     latency_wealth: Numbers
+    very_slow_wealth: Numbers
     row_wealth: Numbers
     share_wealth: Numbers
     error_votes: Numbers
     slow_votes: Numbers
+    very_slow_votes: Numbers
     error_block: Numbers
     slow_block: Numbers
+    very_slow_block: Numbers
     error_block_s: Numbers
     slow_block_s: Numbers
+    very_slow_block_s: Numbers
     action: Numbers = field(default_factory=lambda: np.zeros(0))
     """What the last look led to: the new phase where it changed, else -1. A new step is LIVE."""
 
@@ -104,29 +114,33 @@ def begin_batch(num: int, policy: RolloutPolicy) -> Batch:
         errors_in_a_row=zeros.copy(),
         error_wealth=_like(ERROR_START, num),
         latency_wealth=_like(LATENCY_START, num),
+        very_slow_wealth=_like(VERY_SLOW_START, num),
         row_wealth=_like(ROW_START, num),
         share_wealth=_like(np.array(SHARE_START), num),
         error_votes=_like(VOTE_START, num),
         slow_votes=_like(VOTE_START, num),
+        very_slow_votes=_like(VOTE_START, num),
         error_block=np.zeros((num, 4)),
         slow_block=np.zeros((num, 4)),
+        very_slow_block=np.zeros((num, 4)),
         error_block_s=zeros.copy(),
         slow_block_s=zeros.copy(),
+        very_slow_block_s=zeros.copy(),
         action=np.full(num, -1),
     )
 
 
-def window_of(seen: Seen, slow_bin: Numbers, late_bin: Numbers, is_limited: Numbers) -> Numbers:
+def window_of(seen: Seen, slow_bin: Numbers, late_bin: Numbers, very_slow_bin: Numbers, is_limited: Numbers) -> Numbers:
     """COLUMNS of a look; a latency counts once the limits (bin numbers) are known."""
     bins = np.arange(len(BIN_EDGES_MS) + 1)
-    over_slow, over_late = bins > slow_bin[:, None], bins > late_bin[:, None]
+    overs = [bins > each[:, None] for each in (slow_bin, late_bin, very_slow_bin)]
     timed = [np.where(is_limited, of.sum(axis=1), 0) for of in (seen.canary_bins, seen.stable_bins)]
-    slow, late = (
+    slow, late, very_slow = (
         [np.where(is_limited, (of * over).sum(axis=1), 0) for of in (seen.canary_bins, seen.stable_bins)]
-        for over in (over_slow, over_late)
+        for over in overs
     )
     columns = (seen.canary_errors, seen.canary, seen.stable_errors, seen.stable, slow[0], timed[0], slow[1], timed[1])
-    return np.stack((*columns, late[0], late[1]), axis=1)
+    return np.stack((*columns, *late, *very_slow), axis=1)
 
 
 def judge_batch(batch: Batch, window: Numbers, at_s: Numbers, policy: RolloutPolicy) -> Batch:
@@ -156,6 +170,7 @@ def _observe(batch: Batch, window: Numbers, at_s: Numbers, policy: RolloutPolicy
     seen.num_canary = batch.num_canary + window[:, _AT["canary"]]
     seen.errors_in_a_row = _row_after(batch.errors_in_a_row, Counts(*window[:, _ERRORS].T))
     seen.error_block, seen.slow_block = batch.error_block + window[:, _ERRORS], batch.slow_block + window[:, _SLOW]
+    seen.very_slow_block = batch.very_slow_block + window[:, _VERY_SLOW]
     for votes, block, since, tolerance in _tracks(policy):
         counts = Counts(*getattr(seen, block).T)
         is_over = has_vote(counts, lasted_s=at_s - getattr(seen, since), burst_s=policy.burst_s)
@@ -170,11 +185,14 @@ def _bet(seen: Batch, window: Numbers, policy: RolloutPolicy) -> None:
     rows = np.flatnonzero(has_bet(seen.unbet[:, _AT["canary"]], lasted_s=seen.now_s - seen.bet_at_s))
     if not len(rows):
         return
-    errors, slow, late = (Counts(*seen.unbet[rows][:, columns].T) for columns in (_ERRORS, _SLOW, _LATE))
-    names = ("stable_errors", "stable", "stable_slow", "stable_late", "stable_timed")
+    errors, slow, late, very_slow = (
+        Counts(*seen.unbet[rows][:, columns].T) for columns in (_ERRORS, _SLOW, _LATE, _VERY_SLOW)
+    )
+    names = ("stable_errors", "stable", "stable_slow", "stable_late", "stable_very_slow", "stable_timed")
     totals = Totals(*(before[rows, _AT[name]] for name in names))
     seen.error_wealth[rows] = error_wealth_after(seen.error_wealth[rows], errors, totals, policy)
     seen.latency_wealth[rows] = latency_wealth_after(seen.latency_wealth[rows], slow, late, totals, policy)
+    seen.very_slow_wealth[rows] = very_slow_wealth_after(seen.very_slow_wealth[rows], very_slow, totals, policy)
     seen.row_wealth[rows] = row_wealth_after(seen.row_wealth[rows], errors, totals, policy)
     seen.unbet[rows] = 0
     seen.bet_at_s[rows] = seen.now_s[rows]
@@ -184,6 +202,7 @@ def _tracks(policy: RolloutPolicy) -> tuple[tuple[str, str, str, float], ...]:
     return (
         ("error_votes", "error_block", "error_block_s", policy.error_tolerance),
         ("slow_votes", "slow_block", "slow_block_s", policy.slow_tolerance),
+        ("very_slow_votes", "very_slow_block", "very_slow_block_s", policy.error_tolerance),
     )
 
 
@@ -214,9 +233,13 @@ def _row_after(so_far: Numbers, errors: Counts) -> Numbers:
 
 
 def _is_condemned(seen: Batch, policy: RolloutPolicy) -> Numbers:
-    votes = (log_sum(seen.error_votes) >= condemn_limit("errors", policy)) | (
-        log_sum(seen.slow_votes) >= condemn_limit("slow", policy)
-    )
+    votes = np.zeros(len(seen.phase), dtype=bool)
+    for metric, wealth in (
+        ("errors", seen.error_votes),
+        ("slow", seen.slow_votes),
+        ("very_slow", seen.very_slow_votes),
+    ):
+        votes |= log_sum(wealth) >= condemn_limit(metric, policy)
     row = (seen.errors_in_a_row >= policy.tripwire_errors) & (log_sum(seen.row_wealth) >= condemn_limit("row", policy))
     return votes | row | _is_gross(seen, policy)
 
@@ -234,8 +257,8 @@ def _is_gross(seen: Batch, policy: RolloutPolicy) -> Numbers:
 
 
 def _is_suspect(seen: Batch, policy: RolloutPolicy) -> Numbers:
-    error = (log_sum(seen.error_wealth) >= withdraw_limit("errors", policy)) & (
-        seen.total[:, _AT["canary_errors"]] >= policy.min_bad_requests
+    error = (failure_log_e(seen.error_wealth, seen.very_slow_wealth) >= withdraw_limit("errors", policy)) & (
+        seen.total[:, _AT["canary_errors"]] + seen.total[:, _AT["canary_very_slow"]] >= policy.min_bad_requests
     )
     slow = (log_sum(seen.latency_wealth) >= withdraw_limit("slow", policy)) & (
         seen.total[:, _AT["canary_late"]] >= policy.min_bad_requests
@@ -244,7 +267,7 @@ def _is_suspect(seen: Batch, policy: RolloutPolicy) -> Numbers:
 
 
 def _is_fast_silent(seen: Batch, policy: RolloutPolicy) -> Numbers:
-    return (log_sum(seen.error_wealth) < withdraw_limit("errors", policy)) & (
+    return (failure_log_e(seen.error_wealth, seen.very_slow_wealth) < withdraw_limit("errors", policy)) & (
         log_sum(seen.latency_wealth) < withdraw_limit("slow", policy)
     )
 
@@ -276,7 +299,8 @@ def _may_go_on(seen: Batch, policy: RolloutPolicy) -> Numbers:
 def _is_harmless(seen: Batch, policy: RolloutPolicy) -> Numbers:
     levels = advance_levels(policy)
     harmless = np.ones(len(seen.phase), dtype=bool)
-    for columns, margin in ((_ERRORS, policy.error_margin), (_SLOW, policy.slow_margin)):
+    margins = ((_ERRORS, policy.error_margin), (_SLOW, policy.slow_margin), (_VERY_SLOW, policy.error_margin))
+    for columns, margin in margins:
         canary_bad, canary, stable_bad, stable = seen.total[:, columns].T
         # As in _is_gross: what these ratios rule out needs no bound.
         rows = np.flatnonzero(
@@ -311,6 +335,7 @@ def _follow(
         getattr(seen, since)[suspect] = seen.now_s[suspect]
     seen.num_returns = seen.num_returns + returns
     seen.error_wealth[returns], seen.latency_wealth[returns] = ERROR_START, LATENCY_START
+    seen.very_slow_wealth[returns] = VERY_SLOW_START
     seen.step = seen.step + steps_up
     entered = suspect | to_live
     seen.total[suspect] = 0

@@ -111,6 +111,9 @@ def p95_ratios(world: World) -> tuple[float, float]:
 
 def wald_of(world: World, policy: RolloutPolicy) -> float:
     """Wald's requests for what is worse in this world, at the judge's own level."""
+    if world.very_slow:  # where stable has none, a ratio of nothing would be proof by the first
+        ratio = world.very_slow_both or world.error_ratio
+        return wald_requests(ratio, ratio + world.very_slow, alpha=policy.alpha_withdraw)
     if world.more_errors:
         worse = world.error_ratio + world.more_errors
         return wald_requests(world.error_ratio, worse, alpha=policy.alpha_withdraw)

@@ -78,19 +78,33 @@ class _Baseline:
     """The latency limits of each rollout as numbers of bins, from stable's requests before it."""
 
     def __init__(self, seen: Seen, policy: RolloutPolicy, *, edges_ms: Numbers) -> None:
-        self._slow, self._late = (
-            limit_bins(seen.stable_bins, policy, quantile=quantile, edges_ms=edges_ms)
-            for quantile in (policy.latency_limit_quantile, policy.latency_late_quantile)
-        )
+        self._slow, self._late, self._very_slow = all_limit_bins(seen.stable_bins, policy, edges_ms=edges_ms)
 
-    def bins_of(self, rows: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-        """Slow and late bin of each, and that they are known."""
-        late = np.minimum(self._slow[rows], self._late[rows])
-        return self._slow[rows], late, np.ones(len(rows), dtype=bool)
+    def bins_of(self, rows: Numbers) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+        """Slow, late and very slow bin of each, and that they are known."""
+        return self._slow[rows], self._late[rows], self._very_slow[rows], np.ones(len(rows), dtype=bool)
 
 
-def limit_bins(bins: Numbers, policy: RolloutPolicy, *, quantile: float, edges_ms: Numbers) -> Numbers:
-    """The bins whose upper edges `latency_limits_of` would choose from a histogram with these edges."""
+def all_limit_bins(bins: Numbers, policy: RolloutPolicy, *, edges_ms: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """The bins whose upper edges are the slow, late and very slow limits of `latency_limits_of` for this histogram.
+
+    Where very slow ones cannot be told from slow ones, a bin beyond all others: none is counted.
+    """
+    floor_ms, factor = policy.latency_limit_ms or 0.0, policy.latency_limit_factor or 1.0
+    slow = limit_bins(bins, factor, policy.latency_limit_quantile, floor_ms=floor_ms, edges_ms=edges_ms)
+    late = limit_bins(bins, factor, policy.latency_late_quantile, floor_ms=floor_ms, edges_ms=edges_ms)
+    very_slow = limit_bins(
+        bins,
+        policy.latency_very_slow_factor or np.inf,
+        policy.latency_late_quantile,
+        floor_ms=policy.latency_very_slow_ms,
+        edges_ms=edges_ms,
+    )
+    return slow, np.minimum(slow, late), np.where(very_slow > slow, very_slow, bins.shape[1])
+
+
+def limit_bins(bins: Numbers, factor: float, quantile: float, *, floor_ms: float, edges_ms: Numbers) -> Numbers:
+    """One of them: near so many times a quantile, and not under the floor."""
     below = bins.cumsum(axis=1)[:, np.searchsorted(BIN_EDGES_MS, edges_ms)]
     needed = quantile * bins.sum(axis=1)
     at = np.where(below[:, -1] >= needed, (below >= needed[:, None]).argmax(axis=1), len(edges_ms) - 1)
@@ -99,8 +113,7 @@ def limit_bins(bins: Numbers, policy: RolloutPolicy, *, quantile: float, edges_m
     num_lower = np.where(at > 0, below[rows, at - 1], 0)
     share = (needed - num_lower) / np.maximum(below[rows, at] - num_lower, 1)
     quantile_ms = lower_ms * (edges_ms[at] / lower_ms) ** np.minimum(share, 1)
-    floor_ms = policy.latency_limit_ms or 0.0
-    limit_ms = np.maximum(floor_ms, (policy.latency_limit_factor or 1.0) * quantile_ms)
+    limit_ms = np.maximum(floor_ms, factor * quantile_ms)
     allowed = edges_ms[edges_ms >= floor_ms]
     nearest = np.abs(np.log(allowed / limit_ms[:, None])).argmin(axis=1)
     return np.asarray(np.searchsorted(BIN_EDGES_MS, allowed[nearest]))

@@ -16,6 +16,7 @@ BIN_EDGES_MS = np.union1d(np.geomspace(20.0, 2000.0, 48), GATEWAY_BUCKETS_MS)
 NUM_BINS = len(BIN_EDGES_MS) + 1
 _MEDIAN_MS = 100.0
 BURST_S = 60.0
+_VERY_SLOW_TIMES = 100.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class World:
     """Share of all requests that a client breaks in either revision alike (5xx), in every other minute."""
     client_refusals: float = 0.0
     """Share of all requests that either revision refuses (4xx), which the gateway counts apart."""
+    very_slow: float = 0.0
+    """Share of the canary's requests that take 100 times as long."""
+    very_slow_both: float = 0.0
+    """The same share of either revision's: a heavy tail."""
     is_coarse: bool = False
     """Latencies are seen in the gateway's buckets only."""
     is_diurnal: bool = False
@@ -46,7 +51,7 @@ class World:
 
     @property
     def is_healthy(self) -> bool:
-        return self.more_errors == 0 and self.latency_factor == 1.0
+        return self.more_errors == 0 and self.latency_factor == 1.0 and self.very_slow == 0
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class Traffic:
         return Seen(
             canary=canary.astype(float),
             canary_errors=rng.binomial(canary, canary_ratio).astype(float),
-            canary_bins=self._bins(canary, world.latency_factor, swing),
+            canary_bins=self._bins(canary, world.latency_factor, swing, very_slow=world.very_slow),
             stable=stable.astype(float),
             stable_errors=rng.binomial(stable, stable_ratio).astype(float),
             stable_bins=self._bins(stable, 1.0, swing),
@@ -105,8 +110,11 @@ class Traffic:
         bins = self._bins(np.full(num, num_requests), 1.0, nothing)
         return Seen(nothing, nothing, np.zeros_like(bins), bins.sum(axis=1), nothing, bins)
 
-    def _bins(self, num: Numbers, factor: float, swing: Numbers) -> Numbers:
-        shares = bin_shares(self._world, factor, swing if self._world.is_diurnal else np.zeros(1))
+    def _bins(self, num: Numbers, factor: float, swing: Numbers, *, very_slow: float = 0.0) -> Numbers:
+        swings = swing if self._world.is_diurnal else np.zeros(1)
+        share = very_slow + self._world.very_slow_both
+        shares = (1 - share) * bin_shares(self._world, factor, swings)
+        shares += share * bin_shares(self._world, _VERY_SLOW_TIMES * factor, swings)
         return self._rng.multinomial(num, np.broadcast_to(shares, (len(num), NUM_BINS))).astype(float)
 
 

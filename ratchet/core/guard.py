@@ -127,12 +127,14 @@ def thinned(window: ArmWindow, size: int, *, seed: tuple[int, ...]) -> ArmWindow
 
     num_timed = min(window.num_timed, round(window.num_timed * size / window.num_requests))
     num_late = part(window.num_late, window.num_timed, num_timed)
+    num_slow = part(window.num_slow, window.num_late, num_late)
     return ArmWindow(
         num_requests=size,
         num_errors=part(window.num_errors, window.num_requests, size),
         num_timed=num_timed,
         num_late=num_late,
-        num_slow=part(window.num_slow, window.num_late, num_late),
+        num_slow=num_slow,
+        num_very_slow=part(window.num_very_slow, window.num_slow, num_slow),
     )
 
 

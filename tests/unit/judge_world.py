@@ -14,8 +14,17 @@ FINAL = {Action.ROLL_BACK, Action.INCONCLUSIVE, Action.NO_TRAFFIC}
 CLOSED = {"rolled_back", "inconclusive", "no_traffic"}
 
 
-def arm(num: int, *, errors: int = 0, slow: int = 0) -> ArmWindow:
-    return ArmWindow(num_requests=num, num_errors=errors, num_timed=num, num_slow=slow, num_late=slow)
+def arm(num: int, *, errors: int = 0, slow: int = 0, very_slow: int = 0) -> ArmWindow:
+    """Very slow ones are slow as well, besides those named so."""
+    slow += very_slow
+    return ArmWindow(
+        num_requests=num,
+        num_errors=errors,
+        num_timed=num,
+        num_slow=slow,
+        num_late=slow,
+        num_very_slow=very_slow,
+    )
 
 
 def refusing(num: int, num_refused: int) -> ArmWindow:

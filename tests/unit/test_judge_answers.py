@@ -29,7 +29,19 @@ SHIFTED = (0, 0, 0, 0, 100, 40, 30, 20, 10, 0)
             id="and-nobody-minds",
         ),
         pytest.param(quality(stable_scores=ALIKE, canary_scores=ALIKE), POLICY, Action.ADVANCE, id="scores-alike"),
-        pytest.param(quality(stable_scores=ALIKE, canary_scores=SHIFTED), POLICY, Action.HOLD, id="scores-shifted"),
+        pytest.param(quality(stable_scores=ALIKE, canary_scores=SHIFTED), POLICY, Action.ADVANCE, id="scores-shifted"),
+        pytest.param(
+            quality(num_compared=200, num_agreed=190, stable_scores=ALIKE, canary_scores=SHIFTED),
+            POLICY,
+            Action.ADVANCE,
+            id="scores-shifted-and-the-answers-agree",
+        ),
+        pytest.param(
+            quality(num_compared=200, num_agreed=70, stable_scores=ALIKE, canary_scores=SHIFTED),
+            POLICY,
+            Action.HOLD,
+            id="scores-shifted-with-the-answers",
+        ),
         pytest.param(
             quality(stable_right=90, stable_known=100, canary_right=88, canary_known=100),
             POLICY,
@@ -53,6 +65,16 @@ SHIFTED = (0, 0, 0, 0, 100, 40, 30, 20, 10, 0)
 def test_answers_decide_at_each_boundary(answers: QualityWindow, policy: RolloutPolicy, action: Action) -> None:
     decision = judge(window(arm(400)), policy=policy, quality=answers)
     assert decision.action is action, decision.text
+
+
+@pytest.mark.parametrize("on_disagreement", ["hold", "withdraw", "ignore"])
+def test_a_shift_of_scores_alone_is_reported_and_holds_nothing(on_disagreement: str) -> None:
+    policy = POLICY.model_copy(update={"on_disagreement": on_disagreement})
+    decision = judge(window(arm(400)), policy=policy, quality=quality(stable_scores=ALIKE, canary_scores=SHIFTED))
+    (reason,) = (reason for reason in decision.reasons if reason.check == "score_shift")
+    assert (decision.action, reason.passed) == (Action.ADVANCE, True)
+    assert "holds nothing while the answers agree" in decision.text
+    assert isinstance(reason.value, float) and reason.value > policy.score_shift_reported
 
 
 def test_reasons_say_on_how_many_answers_they_rest() -> None:

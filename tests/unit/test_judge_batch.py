@@ -15,7 +15,7 @@ from benchmarks.rollout.batch import (
     judge_batch,
     window_of,
 )
-from benchmarks.rollout.runs import limit_bins
+from benchmarks.rollout.runs import all_limit_bins
 from benchmarks.rollout.worlds import BIN_EDGES_MS, GATEWAY_BUCKETS_MS, Numbers, Traffic, World
 from ratchet.core.ports import RevisionCounts
 from ratchet.core.rollout.history import judge_look
@@ -33,7 +33,8 @@ NAMES = {
 }
 POLICY = RolloutPolicy(burst_s=20, hold_s_max=120, withdrawn_s_max=150, dark_s_max=60)
 NUM = 5
-WEALTH = ("error_wealth", "latency_wealth", "row_wealth", "share_wealth", "error_votes", "slow_votes")
+VOTES = ("error_votes", "slow_votes", "very_slow_votes")
+WEALTH = ("error_wealth", "latency_wealth", "very_slow_wealth", "row_wealth", "share_wealth", *VOTES)
 
 
 def window_at(row: Numbers) -> Window:
@@ -45,6 +46,7 @@ def window_at(row: Numbers) -> Window:
             num_timed=of[f"{name}_timed"],
             num_slow=of[f"{name}_slow"],
             num_late=of[f"{name}_late"],
+            num_very_slow=of[f"{name}_very_slow"],
         )
         for name in ("canary", "stable")
     }
@@ -66,6 +68,7 @@ def wealth_of(progress: Progress, name: str) -> tuple[float, ...]:
         World("broken", more_errors=0.5),
         World("fails altogether", more_errors=0.99),
         World("broken by a client", client_errors=0.8),
+        World("very slow", very_slow=0.1),
         World("slower", latency_factor=1.5, is_diurnal=True),
         World("little traffic", requests_per_s=0.5),
     ],
@@ -75,7 +78,7 @@ def test_the_batch_and_the_judge_agree(world: World, dark_requests: int) -> None
     policy = POLICY.model_copy(update={"dark_requests": dark_requests})
     traffic, batch, rows = Traffic(world, NUM, seed=7), begin_batch(NUM, policy), np.arange(NUM)
     progress = [begin(policy)] * NUM
-    bins = np.full(NUM, 28), np.full(NUM, 24), np.ones(NUM, dtype=bool)
+    bins = np.full(NUM, 28), np.full(NUM, 24), np.full(NUM, 46), np.ones(NUM, dtype=bool)
     for look in range(1, 90):
         at_s = np.full(len(rows), 3.0 * look)
         is_live = batch.phase == LIVE
@@ -100,11 +103,8 @@ def test_the_batch_and_the_judge_agree(world: World, dark_requests: int) -> None
 def test_the_simulated_latency_limits_are_those_of_the_judge(edges: Numbers, sigma: float) -> None:
     policy = RolloutPolicy()
     bins = Traffic(World("any", latency_sigma=sigma), 20, seed=3).before_the_rollout(500).stable_bins
-    slow, late = (
-        BIN_EDGES_MS[limit_bins(bins, policy, quantile=quantile, edges_ms=edges)]
-        for quantile in (policy.latency_limit_quantile, policy.latency_late_quantile)
-    )
+    slow, late, very_slow = (BIN_EDGES_MS[each] for each in all_limit_bins(bins, policy, edges_ms=edges))
     for i, below in enumerate(bins.cumsum(axis=1)):
         histogram = {float(edge): int(below[np.searchsorted(BIN_EDGES_MS, edge)]) for edge in edges}
         limits = latency_limits_of(RevisionCounts(num_by_latency_ms={**histogram, float("inf"): 500}), policy)
-        assert limits == pytest.approx((slow[i], min(slow[i], late[i])))
+        assert limits == pytest.approx((slow[i], late[i], very_slow[i]))

@@ -1,11 +1,13 @@
 """Windows as differences of counters, latency limits, and policies that cannot judge."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from ratchet.config_files import load_model
 from ratchet.core.errors import PolicyError
 from ratchet.core.ports import RevisionCounts
 from ratchet.core.rollout.policy import RolloutPolicy
@@ -58,14 +60,18 @@ def test_a_window_is_a_difference(before: RevisionCounts, after: RevisionCounts,
 @pytest.mark.parametrize(
     ("changes", "limits"),
     [
-        pytest.param({"latency_limit_ms": 200, "latency_limit_factor": None}, (200, 200), id="absolute"),
-        pytest.param({"latency_limit_ms": None, "latency_limit_factor": 1.0}, (250, 50), id="relative"),
-        pytest.param({"latency_limit_ms": None, "latency_limit_factor": 3.0}, (1000, 250), id="nearest-bucket"),
-        pytest.param({"latency_limit_ms": 700, "latency_limit_factor": 1.0}, (1000, 1000), id="the-floor-is-greater"),
-        pytest.param({"latency_limit_ms": 5000, "latency_limit_factor": 1.0}, (1000, 1000), id="over-every-bucket"),
+        pytest.param({"latency_limit_ms": 200, "latency_limit_factor": None}, (200, 200, None), id="absolute"),
+        pytest.param({"latency_limit_ms": None, "latency_limit_factor": 1.0}, (250, 50, None), id="relative"),
+        pytest.param({"latency_limit_ms": None, "latency_limit_factor": 3.0}, (1000, 250, None), id="nearest-bucket"),
+        pytest.param({"latency_limit_ms": 700, "latency_limit_factor": 1.0}, (1000, 1000, None), id="a-greater-floor"),
+        pytest.param({"latency_limit_ms": 5000}, (1000, 1000, None), id="over-every-bucket"),
+        pytest.param({"latency_very_slow_factor": 20}, (250, 50, 1000), id="very-slow-by-the-factor"),
+        pytest.param({"latency_very_slow_ms": 900}, (250, 50, 1000), id="very-slow-by-the-floor"),
+        pytest.param({"latency_very_slow_factor": 2}, (250, 50, None), id="very-slow-is-not-told-from-slow"),
+        pytest.param({"latency_very_slow_ms": 900, "latency_very_slow_factor": None}, (250, 50, None), id="none"),
     ],
 )
-def test_the_latency_limits_follow_the_policy(changes: dict[str, Any], limits: tuple[float, float]) -> None:
+def test_the_latency_limits_follow_the_policy(changes: dict[str, Any], limits: tuple[float, ...]) -> None:
     """Stable's 95th percentile is 217 ms, its 75th 45 ms; between two bounds of a histogram nothing is seen."""
     baseline = RevisionCounts(num_requests=100, num_by_latency_ms={50.0: 90, 250.0: 96, 1000.0: 100, math.inf: 100})
     assert latency_limits_of(baseline, RolloutPolicy(**changes)) == limits
@@ -73,13 +79,25 @@ def test_the_latency_limits_follow_the_policy(changes: dict[str, Any], limits: t
 
 def test_relative_limits_wait_for_their_baseline() -> None:
     assert latency_limits_of(counts(99), RolloutPolicy()) is None
-    assert latency_limits_of(counts(100), RolloutPolicy()) == (50, 50)
+    assert latency_limits_of(counts(100), RolloutPolicy()) == (50, 50, 250)
 
 
 def test_a_histogram_that_cannot_see_slowness_is_an_error() -> None:
     blind = RevisionCounts(num_requests=10, num_by_latency_ms={math.inf: 10})
     with pytest.raises(PolicyError, match="no finite bucket"):
         arm_window_of(RevisionCounts(), blind, limits=LatencyLimits(slow_ms=200, late_ms=200))
+
+
+def test_a_policy_with_a_fields_old_name_is_read_and_the_file_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "rollout.yaml").write_text("score_shift_max: 0.3\n")
+    assert load_model(tmp_path / "rollout.yaml", RolloutPolicy).score_shift_reported == 0.3
+    assert "score_shift_max is now score_shift_reported" in caplog.text
+    old = RolloutPolicy.model_validate({"score_shift_max": 0.3})
+    assert RolloutPolicy.model_validate_json(old.model_dump_json()) == old
+    with pytest.raises(ValidationError, match="score_shift_max is now score_shift_reported"):
+        RolloutPolicy.model_validate({"score_shift_max": 0.3, "score_shift_reported": 0.3})
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ from ratchet.core.rollout.waiting import check_dark, check_held, check_silence
 from ratchet.core.verdict import Reason
 
 _UNREADY_TIMES = 10
-_COUNTS_OF_REQUESTS = frozenset({"dark_requests", "canary_requests", "stable_requests", "harm_errors", "harm_slow"})
+_COUNTS_OF_REQUESTS = frozenset(
+    {"dark_requests", "canary_requests", "stable_requests", "harm_errors", "harm_slow", "harm_very_slow"}
+)
 """Checks that no request fails to hold: there is nothing to bound a difference with."""
 _OUTCOME_ACTION = {
     "promoted": Action.ADVANCE,
@@ -109,8 +111,12 @@ def _condemning(evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, ...]
     gross = tuple(_gross(harm) for harm in (evidence.error, evidence.slow) if harm.gross > harm.gross_limit)
     votes = tuple(
         _proven(test, harm)
-        for test, harm in ((evidence.votes_error, evidence.error), (evidence.votes_slow, evidence.slow))
-        if test.is_over
+        for test, harm in (
+            (evidence.votes_error, evidence.error),
+            (evidence.votes_slow, evidence.slow),
+            (evidence.votes_very_slow, evidence.very_slow),
+        )
+        if test.is_over and harm is not None
     )
     if evidence.accuracy_harm <= policy.accuracy_margin:
         return gross + votes
@@ -127,14 +133,11 @@ def _condemning(evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, ...]
 
 def _suspicions(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, ...]:
     """What is enough to withdraw the traffic."""
-    reasons = [
-        _proven(test, harm)
-        for test, harm, num_bad in (
-            (evidence.fast_error, evidence.error, progress.total.canary.num_errors),
-            (evidence.fast_slow, evidence.slow, progress.total.canary.num_late),
-        )
-        if test.is_over and num_bad >= policy.min_bad_requests
-    ]
+    canary, reasons = progress.total.canary, list[Reason]()
+    if evidence.fast_error.is_over and canary.num_errors + canary.num_very_slow >= policy.min_bad_requests:
+        reasons.append(_failed(evidence))
+    if evidence.fast_slow.is_over and canary.num_late >= policy.min_bad_requests:
+        reasons.append(_proven(evidence.fast_slow, evidence.slow))
     if evidence.accuracy.is_over:
         reasons.append(_accuracy(progress, evidence))
     if policy.on_disagreement == "withdraw":
@@ -148,12 +151,13 @@ def _suspicions(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -
 def _needed(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, ...]:
     """What must hold before the canary goes on from this phase."""
     ready = _ready(_unready_s(progress), policy.not_ready_s_max)
-    fast = (_proven(evidence.fast_error, evidence.error), _proven(evidence.fast_slow, evidence.slow))
+    fast = (_failed(evidence), _proven(evidence.fast_slow, evidence.slow))
     accuracy = _accuracy(progress, evidence)
     agreement = _agreement_needed(progress, evidence, policy)
     if progress.phase == "dark":
         return (check_dark(progress, policy), *fast, accuracy, *agreement, ready)
-    harmless = (_harmless(evidence.error), _harmless(evidence.slow), *_refusals(progress, evidence, policy))
+    harms = (evidence.error, evidence.slow, evidence.very_slow)
+    harmless = (*(_harmless(harm) for harm in harms if harm), *_refusals(progress, evidence, policy))
     if progress.phase == "withdrawn":
         return (*harmless, *_cleared(progress, policy), *fast, accuracy, *agreement, ready)
     share = _test_reason("traffic_share", evidence.share, _share_text(progress))
@@ -241,7 +245,7 @@ def _decide_blind(progress: Progress, policy: RolloutPolicy) -> Decision:
 
 def _harmless(harm: Harm) -> Reason:
     return Reason(
-        check=f"harm_{harm.metric.partition(' ')[0]}",
+        check=f"harm_{harm.key}",
         value=round(harm.upper, 6),
         limit=harm.margin,
         passed=harm.upper < harm.margin,
@@ -271,7 +275,7 @@ def _refusals(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> 
 
 def _gross(harm: Harm) -> Reason:
     return Reason(
-        check=f"gross_{harm.metric.partition(' ')[0]}",
+        check=f"gross_{harm.key}",
         value=round(harm.gross, 6),
         limit=harm.gross_limit,
         passed=False,
@@ -282,7 +286,16 @@ def _gross(harm: Harm) -> Reason:
 
 def _proven(test: TestValue, harm: Harm) -> Reason:
     text = f"{harm.metric}: canary {_counted(harm.canary)}, stable {_counted(harm.stable)}"
-    return _test_reason(f"harm_{harm.metric.partition(' ')[0]}", test, text)
+    return _test_reason(f"harm_{harm.key}", test, text)
+
+
+def _failed(evidence: Evidence) -> Reason:
+    """The test of errors, with the very slow requests that it counts as well."""
+    reason, very_slow = _proven(evidence.fast_error, evidence.error), evidence.very_slow
+    if very_slow is None or very_slow.canary.num_bad + very_slow.stable.num_bad == 0:
+        return reason
+    seen = f"{very_slow.metric}: canary {_counted(very_slow.canary)}, stable {_counted(very_slow.stable)}"
+    return reason.model_copy(update={"text": f"{seen}; {reason.text}"})
 
 
 def _test_reason(check: str, test: TestValue, text: str) -> Reason:
@@ -306,20 +319,31 @@ def _agreement(progress: Progress, evidence: Evidence, policy: RolloutPolicy) ->
     limit, total = policy.disagreement_max, progress.quality.total
     seen = f"{total.num_compared - total.num_agreed} of {total.num_compared} answers to the same requests differ"
     answers = _test_reason("agreement", evidence.disagreement, f"{seen}, limit {limit:.0%}")
-    scores = Reason(
+    return answers, _score_shift(evidence, policy)
+
+
+def _score_shift(evidence: Evidence, policy: RolloutPolicy) -> Reason:
+    """An observation: scores shift with each training. It counts against the canary only where answers are proven to
+    change with it."""
+    is_shifted = evidence.score_shift > policy.score_shift_reported
+    are_answers_worse = evidence.disagreement.is_over or evidence.accuracy.is_over
+    text = f"scores: distributions differ by at least {evidence.score_shift:.1%}"
+    text += f"; reported over {policy.score_shift_reported:.1%}"
+    if is_shifted:
+        text += ", together with the answers" if are_answers_worse else ", holds nothing while the answers agree"
+    return Reason(
         check="score_shift",
         value=round(evidence.score_shift, 6),
-        limit=policy.score_shift_max,
-        passed=evidence.score_shift <= policy.score_shift_max,
-        text=f"scores: distributions differ by at least {evidence.score_shift:.1%}; limit {policy.score_shift_max:.1%}",
+        limit=policy.score_shift_reported,
+        passed=not (is_shifted and are_answers_worse),
+        text=text,
     )
-    return answers, scores
 
 
 def _agreement_needed(progress: Progress, evidence: Evidence, policy: RolloutPolicy) -> tuple[Reason, ...]:
     """Under `hold` another answer may be the better one: a person's approval allows the step."""
     if policy.on_disagreement == "ignore":
-        return ()
+        return (_score_shift(evidence, policy).model_copy(update={"passed": True}),)
     agreement = _agreement(progress, evidence, policy)
     if policy.on_disagreement == "withdraw":
         return agreement

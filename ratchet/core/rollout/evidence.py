@@ -15,11 +15,12 @@ nothing, however long the row.
 How the alphas are spent:
 
 - `alpha_withdraw` covers one stay in live traffic. Any one of four metrics withdraws, so it is split (union bound):
-  errors 60 %, latency 30 %, delayed accuracy and agreement 5 % each. Over looks and steps it is not split: the
-  wealth runs on.
-- `alpha_condemn` covers the rollout and is split over the votes on errors (30 %) and latency (30 %), a row of errors
-  (10 %), gross harm in either (10 % each, again over at most 8 phases, since its counts begin anew in each), and
-  delayed accuracy (10 %).
+  errors 65 %, latency 25 %, delayed accuracy and agreement 5 % each. Over looks and steps it is not split: the
+  wealth runs on. Very slow requests are as good as failed, so the test of errors bets on them as well: a fifth of its
+  wealth begins on them (`failure_log_e`).
+- `alpha_condemn` covers the rollout and is split over the votes on errors (25 %), latency (25 %) and very slow requests
+  (10 %), a row of errors (10 %), gross harm in errors and latency (10 % each, again over at most 8 phases, since its
+  counts begin anew in each), and delayed accuracy (10 %).
 - `alpha_advance`: a promotion needs every metric at every step to be proven harmless, so each may use all of it: the
   promotion of a harmful canary needs the bound of the metric that it harms to fail (intersection-union, Berger 1982).
   Within a bound it goes 4:1 to canary and stable, since the canary has fewer requests.
@@ -48,8 +49,18 @@ from ratchet.core.rollout.betting import (
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.window import ArmWindow, Window
 
-WITHDRAW_SHARE = {"errors": 0.6, "slow": 0.3, "accuracy": 0.05, "agreement": 0.05}
-CONDEMN_SHARE = {"errors": 0.3, "slow": 0.3, "row": 0.1, "gross_errors": 0.1, "gross_slow": 0.1, "accuracy": 0.1}
+WITHDRAW_SHARE = {"errors": 0.65, "slow": 0.25, "accuracy": 0.05, "agreement": 0.05}
+CONDEMN_SHARE = {
+    "errors": 0.25,
+    "slow": 0.25,
+    "very_slow": 0.1,
+    "row": 0.1,
+    "gross_errors": 0.1,
+    "gross_slow": 0.1,
+    "accuracy": 0.1,
+}
+VERY_SLOW_SHARE = 0.2
+"""Of the wealth of the test of errors, at the beginning: what it costs the bets on errors is 0.2 of its logarithm."""
 NUM_PHASES = 8
 """Phases, at most, among which the alpha of gross harm is split."""
 VOTE_REQUESTS_MIN = 10
@@ -71,8 +82,8 @@ LATENCY_BET_SHARES = (0.15, 0.15, 0.05, 0.25, 0.3, 0.1)
 ROW_HARM = 0.95
 """A revision that fails altogether."""
 VOTE_SHARES = tuple(np.full(len(VOTE_STAKES), 1 / len(VOTE_STAKES)).tolist())
-ERROR_START, LATENCY_START, VOTE_START, ROW_START = (
-    start_wealth(shares) for shares in (BET_SHARES, LATENCY_BET_SHARES, VOTE_SHARES, (1.0,))
+ERROR_START, LATENCY_START, VOTE_START, ROW_START, VERY_SLOW_START = (
+    start_wealth(shares) for shares in (BET_SHARES, LATENCY_BET_SHARES, VOTE_SHARES, (1.0,), BET_SHARES)
 )
 
 
@@ -114,6 +125,7 @@ class Totals(NamedTuple):
     requests: Numbers
     slow: Numbers
     late: Numbers
+    very_slow: Numbers
     timed: Numbers
 
 
@@ -122,6 +134,23 @@ def error_wealth_after(log_wealth: Numbers, window: Counts, before: Totals, poli
     gains = log_gain(window, stable_ratio=ratio, harms=error_bets(policy).harms)
     after = bet_on(log_wealth, gains, window.canary, start=ERROR_START)
     return capped(after, withdraw_limit("errors", policy) + BEYOND)
+
+
+def very_slow_wealth_after(log_wealth: Numbers, window: Counts, before: Totals, policy: RolloutPolicy) -> Numbers:
+    """As `error_wealth_after`, of requests that took so long that they are as good as failed."""
+    ratio = guess_of(ERROR_GUESS, num_bad=before.very_slow, num=before.timed)
+    gains = log_gain(window, stable_ratio=ratio, harms=error_bets(policy).harms)
+    after = bet_on(log_wealth, gains, window.canary, start=VERY_SLOW_START)
+    return capped(after, withdraw_limit("errors", policy) + BEYOND)
+
+
+def failure_log_e(error_wealth: Numbers, very_slow_wealth: Numbers) -> Numbers:
+    """The whole log wealth of the test of errors: bets on errors and on very slow requests, from one purse.
+
+    A mean of e-processes with weights fixed beforehand is one itself (Vovk & Wang, "E-values", Ann. Stat. 49, 2021).
+    """
+    errors = log_sum(error_wealth) + np.log1p(-VERY_SLOW_SHARE)
+    return np.asarray(np.logaddexp(errors, log_sum(very_slow_wealth) + np.log(VERY_SLOW_SHARE)))
 
 
 def row_wealth_after(log_wealth: Numbers, window: Counts, before: Totals, policy: RolloutPolicy) -> Numbers:
@@ -255,5 +284,5 @@ def counts_of(window: Window, bad: str, num: str) -> Counts:
 
 
 def totals_of(stable: ArmWindow) -> Totals:
-    values = (stable.num_errors, stable.num_requests, stable.num_slow, stable.num_late, stable.num_timed)
-    return Totals(*(as_batch(value) for value in values))
+    values = (stable.num_errors, stable.num_requests, stable.num_slow, stable.num_late)
+    return Totals(*(as_batch(value) for value in (*values, stable.num_very_slow, stable.num_timed)))

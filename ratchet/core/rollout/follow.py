@@ -1,7 +1,7 @@
 """What an action does to the judge's memory: phase, step, weight, and which evidence begins anew. Pure."""
 
-from ratchet.core.rollout.evidence import ERROR_START, LATENCY_START
-from ratchet.core.rollout.judge import SHARE_START, Action, Phase, Progress
+from ratchet.core.rollout.evidence import ERROR_START, LATENCY_START, VERY_SLOW_START
+from ratchet.core.rollout.judge import SHARE_START, Action, Phase, Progress, tracks_of
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.window import Window
 
@@ -15,8 +15,7 @@ def follow(progress: Progress, action: Action, policy: RolloutPolicy) -> Progres
     if action is Action.WITHDRAW:
         return _entered(progress, phase="withdrawn", weight_pct=0, is_mirrored=True, total=Window()).model_copy(
             update={
-                "error_votes": progress.error_votes.discarded(at_s=progress.now_s),
-                "slow_votes": progress.slow_votes.discarded(at_s=progress.now_s),
+                track.name: getattr(progress, track.name).discarded(at_s=progress.now_s) for track in tracks_of(policy)
             }
         )
     if action is Action.RETURN:
@@ -25,6 +24,7 @@ def follow(progress: Progress, action: Action, policy: RolloutPolicy) -> Progres
                 "num_returns": progress.num_returns + 1,
                 "error_wealth": tuple(ERROR_START.tolist()),
                 "latency_wealth": tuple(LATENCY_START.tolist()),
+                "very_slow_wealth": tuple(VERY_SLOW_START.tolist()),
                 "quality": progress.quality.with_fresh_accuracy(),
             }
         )
@@ -51,13 +51,11 @@ def _live_at(progress: Progress, step: int, policy: RolloutPolicy) -> Progress:
     """Open blocks get their vote: the shares of the traffic are others from now on."""
     weight_pct = policy.judged_steps[step]
     entered = _entered(progress, phase="live", weight_pct=weight_pct, is_mirrored=False, total=progress.total)
-    return entered.model_copy(
-        update={
-            "step": step,
-            "error_votes": progress.error_votes.closed(at_s=progress.now_s, tolerance=policy.error_tolerance),
-            "slow_votes": progress.slow_votes.closed(at_s=progress.now_s, tolerance=policy.slow_tolerance),
-        }
-    )
+    votes = {
+        track.name: getattr(progress, track.name).closed(at_s=progress.now_s, tolerance=track.tolerance)
+        for track in tracks_of(policy)
+    }
+    return entered.model_copy(update={"step": step} | votes)
 
 
 def _entered(progress: Progress, *, phase: Phase, weight_pct: int, is_mirrored: bool, total: Window) -> Progress:

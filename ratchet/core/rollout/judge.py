@@ -1,7 +1,7 @@
 """What the judge sees, remembers and says. Pure: `observe` gives the memory after one more look."""
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +11,7 @@ from ratchet.core.rollout.evidence import (
     ERROR_START,
     LATENCY_START,
     ROW_START,
+    VERY_SLOW_START,
     Votes,
     as_batch,
     as_tuple,
@@ -20,6 +21,7 @@ from ratchet.core.rollout.evidence import (
     latency_wealth_after,
     row_wealth_after,
     totals_of,
+    very_slow_wealth_after,
     wealth_of,
 )
 from ratchet.core.rollout.policy import RolloutPolicy
@@ -127,11 +129,14 @@ class Progress(BaseModel):
     error_wealth: tuple[float, ...] = tuple(ERROR_START.tolist())
     """Log wealth of the fast test, bet by bet; the last is cash."""
     latency_wealth: tuple[float, ...] = tuple(LATENCY_START.tolist())
+    very_slow_wealth: tuple[float, ...] = tuple(VERY_SLOW_START.tolist())
+    """Its bets on very slow requests."""
     row_wealth: tuple[float, ...] = tuple(ROW_START.tolist())
     """Log wealth of the bet that the canary fails altogether while stable answers."""
     share_wealth: tuple[float, ...] = SHARE_START
     error_votes: Votes = Votes()
     slow_votes: Votes = Votes()
+    very_slow_votes: Votes = Votes()
     quality: QualityEvidence = QualityEvidence()
 
 
@@ -189,19 +194,33 @@ def _with_window(progress: Progress, window: Window, policy: RolloutPolicy, *, i
             "num_errors_in_a_row": _errors_in_a_row(progress.num_errors_in_a_row, window),
             "blind_since_s": None,
             "share_wealth": _share_wealth_after(progress, window) if is_routed else progress.share_wealth,
-            "error_votes": progress.error_votes.after(
-                _values_of(window, "num_errors", "num_requests"),
-                at_s=progress.now_s,
-                tolerance=policy.error_tolerance,
-                burst_s=policy.burst_s,
-            ),
-            "slow_votes": progress.slow_votes.after(
-                _values_of(window, "num_slow", "num_timed"),
-                at_s=progress.now_s,
-                tolerance=policy.slow_tolerance,
-                burst_s=policy.burst_s,
-            ),
         }
+        | {
+            track.name: getattr(progress, track.name).after(
+                _values_of(window, track.bad, track.num),
+                at_s=progress.now_s,
+                tolerance=track.tolerance,
+                burst_s=policy.burst_s,
+            )
+            for track in tracks_of(policy)
+        }
+    )
+
+
+class Track(NamedTuple):
+    """One metric of the slow test: its votes in `Progress`, its counts in `ArmWindow`."""
+
+    name: Literal["error_votes", "slow_votes", "very_slow_votes"]
+    bad: str
+    num: str
+    tolerance: float
+
+
+def tracks_of(policy: RolloutPolicy) -> tuple[Track, ...]:
+    return (
+        Track("error_votes", "num_errors", "num_requests", policy.error_tolerance),
+        Track("slow_votes", "num_slow", "num_timed", policy.slow_tolerance),
+        Track("very_slow_votes", "num_very_slow", "num_timed", policy.error_tolerance),
     )
 
 
@@ -211,16 +230,18 @@ def _bet(progress: Progress, unbet: Window, policy: RolloutPolicy) -> dict[str, 
     if not has_bet(as_batch(unbet.canary.num_requests), lasted_s=lasted_s)[0]:
         return {"unbet": unbet}
     errors = counts_of(unbet, "num_errors", "num_requests")
-    slow, late = (counts_of(unbet, name, "num_timed") for name in ("num_slow", "num_late"))
+    slow, late, very_slow = (counts_of(unbet, name, "num_timed") for name in ("num_slow", "num_late", "num_very_slow"))
     before = totals_of(progress.total.stable - progress.unbet.stable)
     error_wealth = error_wealth_after(wealth_of(progress.error_wealth), errors, before, policy)
     latency_wealth = latency_wealth_after(wealth_of(progress.latency_wealth), slow, late, before, policy)
+    very_slow_wealth = very_slow_wealth_after(wealth_of(progress.very_slow_wealth), very_slow, before, policy)
     row_wealth = row_wealth_after(wealth_of(progress.row_wealth), errors, before, policy)
     return {
         "unbet": Window(),
         "bet_at_s": progress.now_s,
         "error_wealth": as_tuple(error_wealth),
         "latency_wealth": as_tuple(latency_wealth),
+        "very_slow_wealth": as_tuple(very_slow_wealth),
         "row_wealth": as_tuple(row_wealth),
     }
 

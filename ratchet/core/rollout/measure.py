@@ -10,6 +10,7 @@ from ratchet.core.rollout.evidence import (
     DIGITS,
     WITHDRAW_SHARE,
     condemn_limit,
+    failure_log_e,
     gross_alpha,
     total_of,
     withdraw_limit,
@@ -36,7 +37,7 @@ class Interval(BaseModel):
 
 
 class Harm(BaseModel):
-    """One metric of both arms: errors, or slow requests."""
+    """One metric of both arms: errors, slow or very slow requests."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,6 +48,11 @@ class Harm(BaseModel):
     gross: float
     """Harm in this phase and step, at least: what no burst explains when it is over `gross_limit`."""
     gross_limit: float
+
+    @property
+    def key(self) -> str:
+        """Of the metric, in the names of checks."""
+        return self.metric.removesuffix(" requests").replace(" ", "_")
 
     @property
     def lower(self) -> float:
@@ -86,6 +92,8 @@ class Evidence(BaseModel):
 
     error: Harm
     slow: Harm
+    very_slow: Harm | None = None
+    """None in records from before it was measured."""
     fast_error: TestValue
     fast_slow: TestValue
     votes_error: TestValue
@@ -93,6 +101,7 @@ class Evidence(BaseModel):
     share: TestValue
     accuracy: TestValue
     disagreement: TestValue
+    votes_very_slow: TestValue = _test_of_old("very slow, votes")
     row: TestValue = _test_of_old("errors in a row")
     refusal_harm: float = 0.0
     """Canary minus stable, share of refused requests (4xx) in this phase and step, at least."""
@@ -108,6 +117,7 @@ class Evidence(BaseModel):
             self.fast_slow,
             self.votes_error,
             self.votes_slow,
+            self.votes_very_slow,
             self.row,
             self.share,
             self.accuracy,
@@ -128,25 +138,26 @@ def advance_levels(policy: RolloutPolicy) -> Levels:
 
 def measure(progress: Progress, policy: RolloutPolicy) -> Evidence:
     """Bounds and test values from everything seen so far."""
-    error, slow = _measure_harms(progress, policy)
+    error, slow, very_slow = _measure_harms(progress, policy)
     quality = progress.quality
     return Evidence(
         error=error,
         slow=slow,
-        fast_error=_test("errors, fast", progress.error_wealth, withdraw_limit("errors", policy)),
+        very_slow=very_slow,
+        fast_error=_fast_error(progress, policy),
         fast_slow=_test("latency, fast", progress.latency_wealth, withdraw_limit("slow", policy)),
         votes_error=_test("errors, votes", progress.error_votes.log_wealth, condemn_limit("errors", policy)),
         votes_slow=_test("latency, votes", progress.slow_votes.log_wealth, condemn_limit("slow", policy)),
+        votes_very_slow=_test(
+            "very slow, votes", progress.very_slow_votes.log_wealth, condemn_limit("very_slow", policy)
+        ),
         row=_test("errors in a row", progress.row_wealth, condemn_limit("row", policy)),
         refusal_harm=_refusal_harm(progress.recent, policy),
         share=_test("traffic share", progress.share_wealth, float(-np.log(policy.alpha_share))),
         accuracy=_test("accuracy", quality.accuracy_wealth, withdraw_limit("accuracy", policy)),
-        # Half of agreement's alpha is for the answers, half for the scores.
-        disagreement=_test(
-            "disagreement", quality.disagreement_wealth, withdraw_limit("agreement", policy) + float(np.log(2))
-        ),
+        disagreement=_test("disagreement", quality.disagreement_wealth, withdraw_limit("agreement", policy)),
         accuracy_harm=accuracy_harm_lower(quality.total, alpha=policy.alpha_condemn * CONDEMN_SHARE["accuracy"]),
-        score_shift=score_shift_lower(quality.total, alpha=policy.alpha_withdraw * WITHDRAW_SHARE["agreement"] / 2),
+        score_shift=score_shift_lower(quality.total, alpha=policy.alpha_withdraw * WITHDRAW_SHARE["agreement"]),
     )
 
 
@@ -162,19 +173,25 @@ def _refusal_harm(recent: Window, policy: RolloutPolicy) -> float:
 
 
 def bad_and_num(window: Window) -> tuple[np.ndarray, np.ndarray]:
-    """Canary's and stable's errors, then slow requests; and what they are out of."""
-    canary, stable = window.canary, window.stable
-    bad = np.array([canary.num_errors, stable.num_errors, canary.num_slow, stable.num_slow], dtype=float)
-    num = np.array([canary.num_requests, stable.num_requests, canary.num_timed, stable.num_timed], dtype=float)
-    return bad, num
+    """Canary's and stable's errors, then slow requests, then very slow ones; and what they are out of."""
+    arms = (window.canary, window.stable)
+    bad = [getattr(arm, name) for name in ("num_errors", "num_slow", "num_very_slow") for arm in arms]
+    num = [getattr(arm, name) for name in ("num_requests", "num_timed", "num_timed") for arm in arms]
+    return np.array(bad, dtype=float), np.array(num, dtype=float)
 
 
-def _measure_harms(progress: Progress, policy: RolloutPolicy) -> tuple[Harm, Harm]:
+def _fast_error(progress: Progress, policy: RolloutPolicy) -> TestValue:
+    log_e = failure_log_e(np.array(progress.error_wealth), np.array(progress.very_slow_wealth))
+    return TestValue(name="errors, fast", log_e=round(float(log_e), DIGITS), limit=withdraw_limit("errors", policy))
+
+
+def _measure_harms(progress: Progress, policy: RolloutPolicy) -> tuple[Harm, Harm, Harm]:
     bad, num = bad_and_num(progress.total)
     recent_bad, recent_num = bad_and_num(progress.recent)
-    levels = np.array([*advance_levels(policy)] * 2)
-    gross = np.array([gross_alpha("errors", policy), gross_alpha("slow", policy)]) * GROSS_SHARE
-    # One call for both metrics, both arms and both spans: most of its time is per call.
+    levels = np.array([*advance_levels(policy)] * 3)
+    # Very slow requests are slow: gross harm in them is gross harm in those, and has no alpha of its own.
+    gross = np.array([gross_alpha(metric, policy) for metric in ("errors", "slow", "slow")]) * GROSS_SHARE
+    # One call for all metrics, both arms and both spans: most of its time is per call.
     lower = lower_bound(
         np.append(bad, recent_bad[::2]), np.append(num, recent_num[::2]), alpha=np.append(levels, gross)
     )
@@ -188,24 +205,25 @@ def _measure_harms(progress: Progress, policy: RolloutPolicy) -> tuple[Harm, Har
             lower=round(float(lower[i]), DIGITS),
             upper=round(float(upper[i]), DIGITS),
         )
-        for i in range(4)
+        for i in range(6)
     ]
     harms = (
         ("errors", policy.error_margin, policy.error_gross),
         ("slow requests", policy.slow_margin, policy.slow_gross),
+        ("very slow requests", policy.error_margin, policy.slow_gross),
     )
-    error, slow = (
+    error, slow, very_slow = (
         Harm(
             metric=metric,
             canary=intervals[2 * i],
             stable=intervals[2 * i + 1],
             margin=margin,
-            gross=round(float(lower[4 + i] - upper[4 + i]), DIGITS),
+            gross=round(float(lower[6 + i] - upper[6 + i]), DIGITS),
             gross_limit=gross_limit,
         )
         for i, (metric, margin, gross_limit) in enumerate(harms)
     )
-    return error, slow
+    return error, slow, very_slow
 
 
 def _test(name: str, log_wealth: tuple[float, ...], limit: float) -> TestValue:

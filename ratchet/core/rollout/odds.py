@@ -12,6 +12,7 @@ _MEANING = {
     "latency, fast": ("harm", "to withdraw"),
     "errors, votes": ("lasting harm", "to roll back"),
     "latency, votes": ("lasting harm", "to roll back"),
+    "very slow, votes": ("lasting harm", "to roll back"),
     "errors in a row": ("failing altogether", "to roll back"),
     "traffic share": ("wrong routing", "to hold"),
     "accuracy": ("more wrong answers", "to withdraw"),

@@ -1,7 +1,8 @@
 """The reviewed numbers of a rollout (`configs/policies/rollout.yaml`)."""
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -48,6 +49,11 @@ class RolloutPolicy(BaseModel):
     latency_limit_quantile: float = Field(0.95, gt=0, lt=1)
     latency_late_quantile: float = Field(0.75, gt=0, lt=1)
     """A second, lower limit for the fast test: a shift of all requests shows there long before it shows in the tail."""
+    latency_very_slow_ms: float = Field(250.0, gt=0)
+    """No request under this is very slow."""
+    latency_very_slow_factor: float | None = Field(10.0, gt=1)
+    """A request over this many times stable's usual latency (`latency_late_quantile`) is as good as failed: it counts
+    in the test of errors, by `error_margin`. None counts none. A tail that stable has too is no harm."""
     latency_baseline_requests: int = Field(100, ge=20)
     """Requests of stable from which its quantiles are taken, once, before any latency counts."""
     warm_up_requests: int = Field(10, ge=0)
@@ -55,10 +61,12 @@ class RolloutPolicy(BaseModel):
 
     disagreement_max: float = Field(0.4, gt=0, lt=1)
     """Share of mirrored requests that the canary may answer otherwise than stable. Too much is not by itself wrong."""
-    score_shift_max: float = Field(0.2, gt=0, lt=1)
-    """Greatest difference between the revisions' cumulative distributions of the top-class probability."""
+    score_shift_reported: float = Field(0.2, gt=0, lt=1)
+    """A difference between the revisions' cumulative distributions of the top-class probability that is reported when
+    it is proven. It holds nothing by itself: a model that is better calibrated, or simply trained once more, should
+    shift its scores; harm is what its answers do. Was `score_shift_max`, which held."""
     on_disagreement: Literal["ignore", "hold", "withdraw"] = "hold"
-    """What proven disagreement, or a proven shift of scores, does. hold: no further step without an approval."""
+    """What proven disagreement does. hold: no further step without an approval."""
     accuracy_margin: float = Field(0.05, gt=0, lt=1)
     """Harm in delayed-label accuracy that condemns when it is proven."""
     accuracy_tolerance: float = Field(0.01, ge=0, lt=1)
@@ -115,6 +123,19 @@ class RolloutPolicy(BaseModel):
     """Time between two looks. The evidence holds at every look, so it costs no certainty to look often."""
     ready_s_max: float = Field(180.0, gt=0)
     """How long a new revision may take to become ready."""
+
+    RENAMED_FIELDS: ClassVar[Mapping[str, str]] = {"score_shift_max": "score_shift_reported"}
+    """Old names are still read; `ratchet.config_files` says so."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_old_names(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        for old, new in cls.RENAMED_FIELDS.items():
+            if old in data and new in data:
+                raise ValueError(f"{old} is now {new}; set {new} alone")
+        return {cls.RENAMED_FIELDS.get(name, name): value for name, value in data.items()}
 
     @property
     def judged_steps(self) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ __all__ = ["render_report", "render_terminal"]
 _WIDTH, _HEIGHT = 860, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 16, 12, 28
 _COLOUR = {"canary": "#c2410c", "stable": "#1d4ed8"}
-_TEST_COLOURS = ("#c2410c", "#b45309", "#7f1d1d", "#9d174d", "#4b5563", "#15803d", "#6d28d9", "#0e7490")
+_TEST_COLOURS = ("#c2410c", "#b45309", "#7f1d1d", "#9d174d", "#4b5563", "#15803d", "#6d28d9", "#0e7490", "#a16207")
 _RATIO_MIN = 0.1
 """The vertical axis shows at least 0 to 10 %, so that noise at 0.1 % does not look like a mountain."""
 _STYLE = """

@@ -139,9 +139,14 @@ def _arm(requests: Iterable[TracedRequest], revision: str, limits: LatencyLimits
         num_errors=sum(request.is_error for request in answered),
         num_refused=len(own) - len(answered),
         num_timed=0 if limits is None else len(answered),
-        num_slow=0 if limits is None else sum(request.latency_ms > limits.slow_ms for request in answered),
-        num_late=0 if limits is None else sum(request.latency_ms > limits.late_ms for request in answered),
+        num_slow=_num_over(answered, limits and limits.slow_ms),
+        num_late=_num_over(answered, limits and limits.late_ms),
+        num_very_slow=_num_over(answered, limits and limits.very_slow_ms),
     )
+
+
+def _num_over(requests: Iterable[TracedRequest], limit_ms: float | None) -> int:
+    return 0 if limit_ms is None else sum(request.latency_ms > limit_ms for request in requests)
 
 
 def _histogram(latencies_ms: Sequence[float]) -> RevisionCounts:

@@ -26,6 +26,8 @@ class ArmWindow(BaseModel):
     """Of these, over the slow limit."""
     num_late: int = Field(0, ge=0)
     """Of these, over the late limit, which is at or under the slow one."""
+    num_very_slow: int = Field(0, ge=0)
+    """Of the slow ones, over the very slow limit: as good as failed."""
 
     def __add__(self, other: "ArmWindow") -> "ArmWindow":
         return ArmWindow(
@@ -35,6 +37,7 @@ class ArmWindow(BaseModel):
             num_timed=self.num_timed + other.num_timed,
             num_slow=self.num_slow + other.num_slow,
             num_late=self.num_late + other.num_late,
+            num_very_slow=self.num_very_slow + other.num_very_slow,
         )
 
     def __sub__(self, other: "ArmWindow") -> "ArmWindow":
@@ -45,10 +48,12 @@ class ArmWindow(BaseModel):
 
 
 class LatencyLimits(NamedTuple):
-    """Over which latencies, in ms, a request is slow, and late. Fixed once, before the requests that they judge."""
+    """Over which latencies, in ms, a request is slow, late, and very slow. Fixed once, before what they judge."""
 
     slow_ms: float
     late_ms: float
+    very_slow_ms: float | None = None
+    """None: none is counted."""
 
 
 class Window(BaseModel):
@@ -111,33 +116,48 @@ def _timed_between(before: Mapping[float, int], after: Mapping[float, int]) -> M
 
 
 def _latencies_of(timed: Mapping[float, int], limits: LatencyLimits) -> dict[str, int]:
-    num_timed = max(timed.values())
+    num_timed, very_slow_ms = max(timed.values()), limits.very_slow_ms
     return {
         "num_timed": num_timed,
         "num_slow": num_timed - timed[bucket_at(timed, limits.slow_ms)],
         "num_late": num_timed - timed[bucket_at(timed, limits.late_ms)],
+        "num_very_slow": 0 if very_slow_ms is None else num_timed - timed[bucket_at(timed, very_slow_ms)],
     }
 
 
 def latency_limits_of(baseline: RevisionCounts, policy: RolloutPolicy) -> LatencyLimits | None:
-    """Which latencies are slow and late; None while stable has answered too few to say.
+    """Which latencies are slow, late and very slow; None while stable has answered too few to say.
 
     Fixed once, before the requests that they judge: a limit that moved with the data would void the tests.
     """
-    floor_ms = policy.latency_limit_ms or 0.0
-    if policy.latency_limit_factor is None:
-        return LatencyLimits(slow_ms=floor_ms, late_ms=floor_ms)
-    if _num_timed(baseline) < policy.latency_baseline_requests:
+    floor_ms, factor = policy.latency_limit_ms or 0.0, policy.latency_limit_factor
+    is_absolute = factor is None and policy.latency_very_slow_factor is None
+    if not is_absolute and _num_timed(baseline) < policy.latency_baseline_requests:
         return None
-    slow_ms, late_ms = (
-        _nearest_bound(
-            baseline.num_by_latency_ms,
-            max(floor_ms, policy.latency_limit_factor * quantile_of(baseline.num_by_latency_ms, quantile)),
-            floor_ms=floor_ms,
+    slow_ms = late_ms = floor_ms
+    if factor is not None:
+        slow_ms, late_ms = (
+            _limit_of(baseline, factor, quantile, floor_ms=floor_ms)
+            for quantile in (policy.latency_limit_quantile, policy.latency_late_quantile)
         )
-        for quantile in (policy.latency_limit_quantile, policy.latency_late_quantile)
+    return LatencyLimits(
+        slow_ms=slow_ms, late_ms=min(late_ms, slow_ms), very_slow_ms=_very_slow_ms(baseline, policy, slow_ms=slow_ms)
     )
-    return LatencyLimits(slow_ms=slow_ms, late_ms=min(late_ms, slow_ms))
+
+
+def _very_slow_ms(baseline: RevisionCounts, policy: RolloutPolicy, *, slow_ms: float) -> float | None:
+    """None where the histogram cannot tell very slow requests from slow ones."""
+    if policy.latency_very_slow_factor is None:
+        return None
+    factor, quantile = policy.latency_very_slow_factor, policy.latency_late_quantile
+    limit_ms = _limit_of(baseline, factor, quantile, floor_ms=policy.latency_very_slow_ms)
+    return limit_ms if limit_ms > bucket_at(baseline.num_by_latency_ms, slow_ms) else None
+
+
+def _limit_of(baseline: RevisionCounts, factor: float, quantile: float, *, floor_ms: float) -> float:
+    """A bound of the histogram near so many times one of its quantiles, and not under the floor."""
+    latency_ms = max(floor_ms, factor * quantile_of(baseline.num_by_latency_ms, quantile))
+    return _nearest_bound(baseline.num_by_latency_ms, latency_ms, floor_ms=floor_ms)
 
 
 def quantile_of(num_by_latency_ms: Mapping[float, int], quantile: float) -> float:
