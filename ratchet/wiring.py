@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from ratchet.actions.finished import FinishedSteps
     from ratchet.actions.guarding import GuardPorts
     from ratchet.actions.model_classes import ClassesInUse
     from ratchet.actions.model_files import ModelFiles
@@ -173,6 +174,13 @@ def run_outcomes() -> "RunOutcomes":
     from ratchet.actions.run_outcomes import RunOutcomes
 
     return RunOutcomes(object_store(), settings().ratchet_bucket)
+
+
+def finished_steps(task: str, run_id: str) -> "FinishedSteps":
+    """What an earlier attempt, or an earlier run, has finished of a training."""
+    from ratchet.actions.finished import FinishedSteps
+
+    return FinishedSteps(object_store(), settings().ratchet_bucket, task, run_id)
 
 
 def step_of_run(

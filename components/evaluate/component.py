@@ -37,6 +37,7 @@ def evaluate(
             objects=wiring.object_store(),
             ledger=wiring.ledger(),
             probe=wiring.model_probe(),
+            finished=wiring.finished_steps(task, run_id),
         )
         Path(verdict.path).write_text(judged.model_dump_json(indent=2))
         told.verdict(verdict.path)

@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
+from ratchet import __version__
 from ratchet.actions.dataset_rows import fetch_split
+from ratchet.actions.finished import FinishedSteps
 from ratchet.core.dataset import Manifest
+from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected
 from ratchet.core.evaluation import Answers, EvaluationPolicy, judge_challenger
-from ratchet.core.ledger import champion_of
+from ratchet.core.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, Ledger, ModelProbe, ObjectStore
 from ratchet.core.verdict import Verdict
+from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import ServableModel, load_model
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.checks import check_metrics
@@ -21,6 +26,16 @@ from ratchet.training.data import read_rows
 
 log = logging.getLogger(__name__)
 _SAME_WITHIN = 1e-9
+STEP = "evaluate"
+
+
+class Judged(BaseModel):
+    """What an evaluation came to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verdict: Verdict
+    metrics: dict[str, float]
 
 
 def evaluate_step(
@@ -33,9 +48,51 @@ def evaluate_step(
     objects: ObjectStore,
     ledger: Ledger,
     probe: ModelProbe,
+    finished: FinishedSteps,
 ) -> tuple[Verdict, dict[str, float]]:
-    """Judge the model in `model_path`; gives the verdict and the challenger's own metrics."""
+    """Judge the model in `model_path`; gives the verdict and the challenger's own metrics.
+
+    Safe to repeat: it changes nothing but what it keeps in `finished`, where a run that repeats it finds the verdict.
+    """
     champion_ref = champion_of(ledger.list_entries(spec.name))
+    inputs = _inputs_of(manifest, champion_ref, challenger=model_digest(model_path), policy=policy)
+    found = finished.find(STEP, inputs, Judged)
+    if found is not None:
+        of_run, judged = found
+        finished.note_taken(STEP, of_run, f"{judged.verdict.verdict}, {judged.verdict.summary()}")
+        return judged.verdict, judged.metrics
+    verdict, metrics = _judge(
+        spec, manifest, model_path, champion_ref, policy=policy, datasets=datasets, objects=objects, probe=probe
+    )
+    finished.put(STEP, inputs, Judged(verdict=verdict, metrics=metrics))
+    return verdict, metrics
+
+
+def _inputs_of(
+    manifest: Manifest, champion: ModelRef | None, *, challenger: str, policy: EvaluationPolicy
+) -> dict[str, str]:
+    """All that decides a verdict: a model's digest holds its code and its task file."""
+    return {
+        "dataset version": manifest.version,
+        "dataset content": digest_of(manifest.model_dump(mode="json")),
+        "challenger": challenger,
+        "champion": champion.digest if champion else "",
+        "evaluation policy": digest_of(policy.model_dump(mode="json")),
+        "ratchet": __version__,
+    }
+
+
+def _judge(
+    spec: TaskSpec,
+    manifest: Manifest,
+    model_path: Path,
+    champion_ref: ModelRef | None,
+    *,
+    policy: EvaluationPolicy,
+    datasets: DatasetStore,
+    objects: ObjectStore,
+    probe: ModelProbe,
+) -> tuple[Verdict, dict[str, float]]:
     challenger = load_model(model_path)
     spec = challenger.spec  # what it was trained for: the task file may have changed since
     with tempfile.TemporaryDirectory() as scratch_name:

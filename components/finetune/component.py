@@ -33,6 +33,7 @@ def finetune(
             trainer=wiring.trainer(),
             model_path=Path(model.path),
             log_path=Path(training_log.path),
+            finished=wiring.finished_steps(task, run_id),
         )
     model.metadata["digest"] = digest
     for name, value in last_epoch.model_dump(exclude_none=True).items():

@@ -5,11 +5,17 @@ import logging
 import platform
 import shutil
 import tempfile
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict
+
+from ratchet import __version__
 from ratchet.actions.dataset_rows import describe_left_out, fetch_split
+from ratchet.actions.finished import FinishedSteps
 from ratchet.core.dataset import Manifest
+from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected, PolicyError, RatchetError
 from ratchet.core.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, Ledger, ObjectStore, Trainer
@@ -20,6 +26,17 @@ from ratchet.training.job import EpochMetrics, StartRecord, TrainingJob
 
 log = logging.getLogger(__name__)
 LINEAGE_FILE = "lineage.json"
+STEP = "finetune"
+
+
+class Trained(BaseModel):
+    """What a training came to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: str
+    """Of the model."""
+    last_epoch: EpochMetrics
 
 
 def finetune_step(
@@ -32,17 +49,80 @@ def finetune_step(
     trainer: Trainer,
     model_path: Path,
     log_path: Path,
+    finished: FinishedSteps,
 ) -> tuple[str, EpochMetrics]:
-    """Leave the trained model in `model_path`; gives its digest and the last epoch's numbers."""
+    """Leave the trained model in `model_path`; gives its digest and the last epoch's numbers.
+
+    Safe to repeat: it changes nothing but what it keeps in `finished`. A training that has ended, of this run or of one
+    that failed later, is taken over by the model's digest when all its inputs are the same.
+    """
     base = champion_of(ledger.list_entries(spec.name)) if spec.training.start == "champion" else None
     code = collect_task_code(spec)
+    inputs = _inputs_of(spec, manifest, base, code_digest=code.digest)
+    trained = _take_over(finished, inputs, model_path)
+    if trained is None:
+        trained = _train(
+            spec,
+            manifest,
+            base,
+            code_digest=code.digest,
+            datasets=datasets,
+            objects=objects,
+            trainer=trainer,
+            model_path=model_path,
+            log_path=log_path,
+        )
+        finished.put_model(STEP, inputs, trained, path=model_path, digest=trained.digest)
+    else:
+        log_path.write_text("no training: the model of an earlier one is taken over\n")
+    return trained.digest, trained.last_epoch
+
+
+def _inputs_of(spec: TaskSpec, manifest: Manifest, base: ModelRef | None, *, code_digest: str) -> dict[str, str]:
+    """All that decides a training."""
+    return {
+        "dataset version": manifest.version,
+        "dataset content": digest_of(manifest.model_dump(mode="json")),
+        "task file": digest_of(spec.model_dump(mode="json")),
+        "code": code_digest,
+        "base model": base.digest if base else "",
+        "ratchet": __version__,
+        "torch": version("torch"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def _take_over(finished: FinishedSteps, inputs: Mapping[str, str], model_path: Path) -> Trained | None:
+    found = finished.find(STEP, inputs, Trained)
+    if found is None:
+        return None
+    of_run, trained = found
+    if not finished.fetch_model(model_path, digest=trained.digest):
+        return None
+    finished.note_taken(STEP, of_run, f"model {trained.digest[:12]}, trained on {inputs['dataset version']}")
+    return trained
+
+
+def _train(
+    spec: TaskSpec,
+    manifest: Manifest,
+    base: ModelRef | None,
+    *,
+    code_digest: str,
+    datasets: DatasetStore,
+    objects: ObjectStore,
+    trainer: Trainer,
+    model_path: Path,
+    log_path: Path,
+) -> Trained:
     with tempfile.TemporaryDirectory() as scratch_name:
         scratch = Path(scratch_name)
         job = TrainingJob(
             spec=spec,
             train_path=scratch / "train.parquet",
             val_path=scratch / "val.parquet",
-            code_digest=code.digest,
+            code_digest=code_digest,
             base_model_path=_fetch_base(base, objects, scratch / "base"),
             base_name=_name_of(base, spec),
             checkpoint_dir=scratch / "checkpoints",
@@ -67,7 +147,7 @@ def finetune_step(
         start = StartRecord.model_validate_json(job.start_path.read_bytes())
         history = [EpochMetrics.model_validate_json(line) for line in job.history_path.read_text().splitlines()]
     (model_path / LINEAGE_FILE).write_text(json.dumps(_lineage_of(spec, manifest, base, start), indent=2) + "\n")
-    return model_digest(model_path), history[-1]
+    return Trained(digest=model_digest(model_path), last_epoch=history[-1])
 
 
 def _run_job(job: TrainingJob, trainer: Trainer, job_path: Path, log_path: Path) -> None:

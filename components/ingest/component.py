@@ -28,8 +28,8 @@ def ingest(
     from ratchet.actions.clock import SystemClock
     from ratchet.actions.run_turn import OwnRun
 
-    with wiring.step_of_run("ingest", task=task, run_id=run_id):
-        return fenced_ingest(
+    with wiring.step_of_run("ingest", task=task, run_id=run_id) as told:
+        version, num_new, turn_name = fenced_ingest(
             wiring.task_spec(task),
             OwnRun(task=task, run_key=run_key, run_id=run_id, name=run_name),
             journal=wiring.run_journal(),
@@ -40,3 +40,6 @@ def ingest(
             policy_digest=wiring.policy_digest(task),
             clock=SystemClock(),
         )
+        if version and num_new == 0:
+            told.origin("ingest", text=f"no label is new since {version}: that version stands")
+    return (version, num_new, turn_name)

@@ -5,6 +5,7 @@ import logging
 from pydantic import BaseModel, ConfigDict
 
 from ratchet.actions.clock import Clock
+from ratchet.actions.finished import forget_finished
 from ratchet.actions.model_files import ModelFiles
 from ratchet.actions.rollouts import close_half_open
 from ratchet.actions.run_journal import RunJournal
@@ -74,11 +75,21 @@ def notify_step(
         at=clock.now(),
     )
     outcome = RunOutcomes(objects, bucket).put_outcome(ended)
+    if state == "SUCCEEDED":
+        _forget_finished(objects, run.task, bucket=bucket)
     is_well = state in ("SUCCEEDED", "SUPERSEDED")
     log.log(logging.INFO if is_well else logging.ERROR, "%s", render_outcome(outcome))
     if failure is not None:
         raise failure
     return outcome
+
+
+def _forget_finished(objects: ObjectStore, task: str, *, bucket: str) -> None:
+    """Nobody repeats a run that ended well. What a dead server keeps is no reason to turn this one red."""
+    try:
+        forget_finished(objects, task, bucket=bucket)
+    except RatchetError as error:
+        log.warning("the results of the steps of %s are kept: %s", task, error)
 
 
 def outcome_state_of(state: str, *, is_own: bool = True) -> OutcomeState:

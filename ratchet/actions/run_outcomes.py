@@ -3,6 +3,7 @@
 - `verdict-<gate>.json`: what a gate decided, written by its step;
 - `failure-<step>.json`: why a step failed; gone once the step starts again. One that no repetition mends stands until
   the run has ended: KFP repeats a task whatever its exit code is, and a repeated step then ends at once, as before;
+- `origin-<step>.json`: from which run a step took its result over, or why it did its work anew;
 - `outcome.json`: what `notify` made of them. One GET a run tells people how it ended.
 
 None of these is evidence for a decision about a model. A step whose verdict cannot be written goes on, because what it
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from ratchet.core import errors
 from ratchet.core.errors import FINAL, NotFound, PolicyError, RatchetError
-from ratchet.core.outcome import Ended, Outcome, RunFailure, decide_outcome
+from ratchet.core.outcome import Ended, Origin, Outcome, RunFailure, decide_outcome
 from ratchet.core.ports import ObjectStore
 from ratchet.core.verdict import Verdict
 from ratchet.processes import exit_with
@@ -28,7 +29,7 @@ from ratchet.tasks.user_errors import is_user_error, sentence_of
 
 log = logging.getLogger(__name__)
 Part = TypeVar("Part", bound=BaseModel)
-_VERDICT, _FAILURE = "verdict-", "failure-"
+_VERDICT, _FAILURE, _ORIGIN = "verdict-", "failure-", "origin-"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,15 @@ class RunOutcomes:
     def put_verdict(self, run_id: str, verdict: Verdict) -> None:
         """Keep what a gate decided; a retried step writes over it."""
         self._put(run_id, f"{_VERDICT}{verdict.kind}", verdict.model_dump_json(indent=2))
+
+    def put_origin(self, run_id: str, origin: Origin) -> None:
+        """Keep where the result of a step comes from."""
+        self._put(run_id, f"{_ORIGIN}{origin.step}", origin.model_dump_json(indent=2))
+
+    def list_origins(self, run_id: str) -> list[Origin]:
+        """Of the steps that met an earlier result; none of a run that did all its work itself."""
+        found = (self._fetch(uri, Origin) for uri in self._list(run_id, _ORIGIN))
+        return [origin for origin in found if origin is not None]
 
     def put_outcome(self, run: Ended) -> Outcome:
         """Decide and keep how a run ended. Raises what the object store raises."""
@@ -130,6 +140,10 @@ class StepNotes:
 
     outcomes: RunOutcomes
     run_id: str
+
+    def origin(self, step: str, *, text: str) -> None:
+        """Say that a step had nothing to do, and what stands."""
+        self.outcomes.put_origin(self.run_id, Origin(step=step, taken_from="", text=text))
 
     def verdict(self, path: str) -> None:
         """Keep the verdict that the step wrote to this file."""

@@ -37,7 +37,7 @@ class SpaceReport(BaseModel):
 
 def kinds_of(*, labels: str, models: str, datasets: str, ratchet: str) -> Mapping[str, str]:
     """The kinds and their places, given the names of the buckets."""
-    own = ("payloads", "feedback", "rollouts", "proofs", "guard", "ticks", "runs", "ledger", "libraries")
+    own = ("payloads", "feedback", "rollouts", "proofs", "guard", "ticks", "runs", "ledger", "libraries", "finished")
     places = {"labels": f"s3://{labels}/", "models": f"s3://{models}/", "datasets": f"s3://{datasets}/"}
     return {**places, **{name: f"s3://{ratchet}/{name}/" for name in own}}
 

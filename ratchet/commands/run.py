@@ -58,6 +58,9 @@ def retrain(
         bool,
         typer.Option("--allow-rolled-back", help="First take the model that was rolled back last off the deny-list."),
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Do not take over what a failed run finished: train again.")
+    ] = False,
     check: Annotated[bool, typer.Option(help="Try the task's code on one batch first.")] = True,
     timeout_s: TimeoutOption = 3600.0,
     as_json: JsonFlag = False,
@@ -79,9 +82,11 @@ def retrain(
     if allow_rolled_back:
         _allow_rolled_back(task)
     if wait:
-        started = start_in_turn(lambda: _start(task, again=again), task=task, in_flight=in_flight, timeout_s=timeout_s)
+        started = start_in_turn(
+            lambda: _start(task, again=again, fresh=fresh), task=task, in_flight=in_flight, timeout_s=timeout_s
+        )
     else:
-        started = _start(task, again=again)
+        started = _start(task, again=again, fresh=fresh)
     show_started(started, wait=wait, timeout_s=timeout_s, as_json=as_json)
 
 
@@ -124,8 +129,9 @@ def _print_outcome(outcome: "Outcome | None") -> None:
         stdout.print(outcome_text(outcome))
 
 
-def _start(task: str, *, again: bool) -> dict[str, Any]:
+def _start(task: str, *, again: bool, fresh: bool = False) -> dict[str, Any]:
     from ratchet import wiring
+    from ratchet.actions.finished import forget_finished
     from ratchet.actions.retraining import start_run
 
     digest = wiring.policy_digest(task)
@@ -145,6 +151,8 @@ def _start(task: str, *, again: bool) -> dict[str, Any]:
     )
     if isinstance(decision, Skip):
         raise _refusal(decision, is_empty=situation.backlog.num_labels == 0 and not situation.is_busy)
+    if fresh:
+        forget_finished(ports.objects, task, bucket=ports.verdicts_bucket)
     run = start_run(ports, decision, situation)
     return {
         "name": run.claim.run_name,
@@ -230,7 +238,7 @@ def show(run: RunArgument, as_json: JsonFlag = False) -> None:
     Example: ratchet runs show retrain-digits-1f2e3d4c5b6a
     """
     from ratchet import wiring
-    from ratchet.commands.run_outcome import errors_text, outcome_row
+    from ratchet.commands.run_outcome import errors_text, fetch_origins, outcome_row
     from ratchet.commands.run_view import row_of, tree_of, tree_order
 
     pipelines = wiring.pipelines()
@@ -238,11 +246,15 @@ def show(run: RunArgument, as_json: JsonFlag = False) -> None:
     tasks = tree_order(pipelines.fetch_tasks(found.run_id))
     now = datetime.now(UTC)
     outcome, _ = _outcome_of(found)
+    origins = fetch_origins(wiring.run_outcomes(), found)
     if as_json:
         rows = [row_of(task, tasks, now=now) for task in tasks]
-        print_json({**found.model_dump(mode="json"), "outcome": outcome_row(outcome), "tasks": rows})
+        told = {"outcome": outcome_row(outcome), "origins": [origin.model_dump() for origin in origins]}
+        print_json({**found.model_dump(mode="json"), **told, "tasks": rows})
         return
     stdout.print(tree_of(found, tasks, now=now))
+    for origin in origins:
+        stdout.print(f"{origin.step}: {origin.text}", markup=False)
     if errors := errors_text(found, tasks):
         stdout.print(errors)
     _print_outcome(outcome)

@@ -9,7 +9,7 @@ from ratchet.actions.run_outcomes import RunOutcomes
 from ratchet.commands import exit_codes
 from ratchet.commands.output import stderr
 from ratchet.core.errors import RatchetError
-from ratchet.core.outcome import NOT_PROMOTED, Outcome
+from ratchet.core.outcome import NOT_PROMOTED, Origin, Outcome
 from ratchet.core.ports import RunState, RunTask
 
 NOT_PROMOTED_CODE = exit_codes.NOT_PROMOTED
@@ -30,6 +30,15 @@ def fetch_outcomes(outcomes: RunOutcomes, runs: Sequence[RunState]) -> dict[str,
         stderr.print(f"the outcomes are unknown: {error}", markup=False)
         return {}
     return {run_id: outcome for run_id, outcome in found.items() if outcome is not None}
+
+
+def fetch_origins(outcomes: RunOutcomes, run: RunState) -> Sequence[Origin]:
+    """Which steps took an earlier result over, or might have. Nothing, and a warning, when the object store is away."""
+    try:
+        return outcomes.list_origins(run.run_id)
+    except RatchetError as error:
+        stderr.print(f"which steps were taken over is unknown: {error}", markup=False)
+        return ()
 
 
 def words_of(run: RunState, outcome: Outcome | None) -> str:

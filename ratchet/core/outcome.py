@@ -54,6 +54,17 @@ class RunFailure(BaseModel):
     other is on record, KFP is still in the round of attempts in which the step failed."""
 
 
+class Origin(BaseModel):
+    """Whose result a step handed on, where there was an earlier one (`origin-<step>.json` of its run's outcome)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: str
+    taken_from: str
+    """The run that did the work; "" when this step did it, though there was an earlier result."""
+    text: str
+
+
 class Outcome(BaseModel):
     """`s3://ratchet/outcomes/<run id>/outcome.json`, written by `notify`."""
 

@@ -13,6 +13,7 @@ from components.ingest.step import Paths as IngestPaths
 from components.ingest.step import Stores, ingest_step
 from components.validate.step import Paths as ValidatePaths
 from components.validate.step import validate_step
+from ratchet.actions.finished import FinishedSteps
 from ratchet.core.labels import Label, render_labels
 from ratchet.core.quality import QualityPolicy
 from ratchet.core.verdict import Verdict
@@ -45,6 +46,11 @@ def digit_labels(rows: Sequence[int], *, labeler: str = "ada", num_wrong: int = 
         )
         for place, row in enumerate(rows)
     ]
+
+
+def finished_steps(objects: FakeObjectStore | None = None, run_id: str = "run-1") -> FinishedSteps:
+    """As one run sees them; without a store, nothing is finished."""
+    return FinishedSteps(objects or FakeObjectStore(), "ratchet", "digits", run_id)
 
 
 class Room:

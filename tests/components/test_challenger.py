@@ -23,6 +23,7 @@ from ratchet.core.ledger import LedgerEntry, ModelRef
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import load_model
+from tests.components.data import finished_steps
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import FakeObjectStore
@@ -108,6 +109,7 @@ def model_path(world, tmp_path_factory) -> Path:
         trainer=TorchrunTrainer(),
         model_path=path,
         log_path=path.parent / "log.txt",
+        finished=finished_steps(),
     )
     assert digest == model_digest(path)
     assert last_epoch.epoch == DIGITS.training.num_epochs
@@ -125,6 +127,7 @@ def judged(world, model_path):
         objects=world.objects,
         ledger=world.ledger,
         probe=LocalModelServer(),
+        finished=finished_steps(),
     )
 
 
@@ -149,6 +152,7 @@ def test_a_champion_that_is_not_what_the_ledger_says_is_refused(world, tmp_path)
             trainer=TorchrunTrainer(),
             model_path=tmp_path / "model",
             log_path=tmp_path / "log.txt",
+            finished=finished_steps(),
         )
 
 
@@ -169,6 +173,7 @@ def test_evaluate_refuses_a_champion_whose_code_was_changed_in_the_bucket(world,
             objects=objects,
             ledger=world.ledger,
             probe=LocalModelServer(),
+            finished=finished_steps(),
         )
 
 
@@ -209,6 +214,7 @@ def test_evaluate_refuses_the_untrained_one(world, tmp_path):
         objects=world.objects,
         ledger=world.ledger,
         probe=LocalModelServer(),
+        finished=finished_steps(),
     )
     assert verdict.verdict == "refused"
     assert "accuracy" in [reason.check for reason in verdict.failed]

@@ -19,7 +19,7 @@ from ratchet.tasks.model_files import load_model
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.job import TrainingJob
 from ratchet.training.loop import train
-from tests.components.data import NOON, SPEC, Room, digit_labels, digits
+from tests.components.data import NOON, SPEC, Room, digit_labels, digits, finished_steps
 from tests.components.test_challenger import POLICY
 from tests.fakes.ledger import FakeLedger
 
@@ -72,6 +72,7 @@ class World:
             trainer=OneProcess(),
             model_path=path,
             log_path=self.folder / "log.txt",
+            finished=finished_steps(),
         )
         return path
 
@@ -85,6 +86,7 @@ class World:
             objects=self.room.objects,
             ledger=self.ledger,
             probe=OneProcess(),
+            finished=finished_steps(),
         )
         return verdict, {reason.check: reason for reason in verdict.reasons}
 

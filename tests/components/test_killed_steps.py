@@ -1,7 +1,7 @@
 """Every step of a pipeline killed before and after each of its effects, and repeated: the same end, nothing twice.
 
-`canary_deploy` is in test_canary_crash.py, and over real servers in tests/embedded/test_rollout_crash.py; the training
-processes of `finetune` are in test_training.py.
+`canary_deploy` is in test_canary_crash.py, and over real servers in tests/embedded/test_rollout_crash.py; `finetune`
+and `evaluate` are in test_taken_over.py (torch does not outlive a fork), the training processes in test_training.py.
 """
 
 import pickle
@@ -247,9 +247,9 @@ CASES = (
 def left_in(world: World) -> dict[str, Any]:
     """All that the step did to the world; owners of claims are drawn, and times go on."""
     room, cluster = world.room, world.cluster
-    stores = (room.objects, cluster.objects)
+    uris = sorted(uri for store in (room.objects, cluster.objects) for uri in store._objects)
     return {
-        "objects": sorted(uri for store in stores for uri in store._objects),
+        "objects": [uri for uri in uris if "/origin-" not in uri],
         "versions": [room.datasets.fetch_manifest(name) for name in room.datasets.list_versions(TASK)],
         "ledger": [(entry.kind, entry.model) for entry in cluster.ledger.list_entries(TASK)],
         "registered": [version.uri for version in world.registry.list_versions(TASK)],

@@ -71,7 +71,7 @@ def _mutated_once(rng: Random, tree: Any) -> Any:
         other, other_key = rng.choice(places)
         holder[key] = _copied(other[other_key]) if _has(other, other_key) else None
     elif what == 3 and isinstance(holder, list):
-        holder.insert(key, copy.deepcopy(holder[key]))
+        holder.insert(key, _copied(holder[key]))
     else:
         holder[key] = hostile_value(rng)
     return tree
