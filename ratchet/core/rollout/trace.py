@@ -22,8 +22,10 @@ from ratchet.core.rollout.window import ArmWindow, LatencyLimits, Window, latenc
 from ratchet.core.verdict import Verdict
 
 _FIRST_CLIENT_ERROR, _FIRST_SERVER_ERROR = 400, 500
+_T_S_MAX = 1e12
+"""30,000 years: beyond the largest float no look has a number."""
 _EXPECTED = {
-    "t": "a number of seconds from 0",
+    "t": "a number of seconds from 0 to 1e12",
     "revision": '"stable" or "canary"',
     "status": "a whole number from 100 to 599",
     "latency_ms": "a number of milliseconds from 0",
@@ -38,7 +40,7 @@ class TracedRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
-    t: float = Field(ge=0)
+    t: float = Field(ge=0, le=_T_S_MAX)
     """Seconds since any origin."""
     revision: Literal["stable", "canary"]
     status: int = Field(ge=100, le=599)
