@@ -302,7 +302,8 @@ def test_a_broken_request_is_a_4xx_in_the_shape_of_its_api(world: World, api: st
             assert len(answer.body) < 20_000, "the whole request comes back"
 
     fuzz(lambda rng: make(rng, world), check, num_inputs=800, seconds_max=15)
-    assert sum(num for status, num in seen.items() if status < 300) > 50, f"hardly any was well-formed: {seen}"
+    num_good = sum(num for status, num in seen.items() if status < 300)
+    assert 20 * num_good > sum(seen.values()), f"hardly any was well-formed: {seen}"
     for path in ("runs", "experiments", "pipelines", "recurringruns"):
         assert world.ask(Call("GET", f"{API}/{path}?page_size=200")).status == 200
     for path in (ISVC, ROUTES, "/api/v1/namespaces", "/api/v1/events"):
