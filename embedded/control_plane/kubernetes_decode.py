@@ -51,10 +51,11 @@ class Intake:
             self._judge(problems, lambda text: bad_request(f"{self._cannot_be_handled}: {text}"))
         return found
 
-    def read_patched(self, patched: Any, shown: str) -> dict[str, Any]:
-        """The object that a patch leads to. `shown` is that object as the refusal shows it."""
+    def read_patched(self, patched: Any) -> dict[str, Any]:
+        """The object that a patch leads to; a refusal shows the whole of it, as the server does."""
         found, unknown = self.prune(patched)
         if unknown:
+            shown = json.dumps(patched, separators=(",", ":"))
             start, problems = f"Invalid value: {quoted(shown)}: ", map(_unknown_field, unknown)
             self._judge(problems, lambda text: invalid(None, "", [FieldError("patch", start + text)]))
         return found

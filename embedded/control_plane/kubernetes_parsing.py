@@ -36,7 +36,10 @@ def parse_body(body: bytes, *, is_yaml: bool) -> tuple[Any, list[str]]:
     _check(parsed)
     if not repeated:
         return parsed, []
-    paths = {id(found): path for found, path in _objects_of(parsed, "")}
+    try:
+        paths = {id(found): path for found, path in _objects_of(parsed, "")}
+    except RecursionError:
+        raise bad_request("the body is nested too deeply") from None
     twice = {f"{paths[id(found)]}.{key}".lstrip(".") for found, key in repeated if id(found) in paths}
     return parsed, [f"duplicate field {quoted(path)}" for path in sorted(twice)]
 

@@ -142,7 +142,7 @@ async def _patch(request: Request, kind: ObjectKind, objects: Objects) -> Respon
             patched = _PATCHES[patch_type](current, patch)
         except PatchError as error:
             raise ApiError(422, "Invalid", f"the patch cannot be applied: {error}") from None
-        return intake.read_patched(patched, json.dumps(patched, separators=(",", ":")))
+        return intake.read_patched(patched)
 
     return _answer(objects.patch(**request.path_params, change=change, author=_author(request, intake)), intake)
 

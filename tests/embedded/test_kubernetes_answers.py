@@ -9,11 +9,12 @@ from starlette.testclient import TestClient
 from tests.embedded.kubernetes_answers import Row
 from tests.embedded.kubernetes_answers_apis import APIS
 from tests.embedded.kubernetes_answers_fields import FIELDS, METADATA
+from tests.embedded.kubernetes_answers_limits import LIMITS
 from tests.embedded.kubernetes_answers_writes import PATCHES, ROUTE_WRITES, RULES
 from tests.embedded.kubernetes_side import ISVCS, ROUTES, isvc, kubernetes_side, route
 from tests.embedded.serving_world import PROJECT_DIR
 
-ROWS = [*FIELDS, *METADATA, *RULES, *PATCHES, *ROUTE_WRITES, *APIS]
+ROWS = [*FIELDS, *METADATA, *RULES, *PATCHES, *ROUTE_WRITES, *APIS, *LIMITS]
 
 
 @pytest.fixture(scope="module")
