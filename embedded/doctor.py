@@ -33,7 +33,6 @@ _ENDPOINTS = {
     "guard_endpoint": "/healthz",
 }
 _TOKENS = (
-    ("Kubernetes token", "kubernetes", "/apis/serving.kserve.io/v1beta1/namespaces/{namespace}/inferenceservices"),
     ("KFP token", "kfp", "/apis/v2beta1/runs?page_size=1"),
     ("MLflow token", "mlflow", "/api/2.0/mlflow/experiments/get?experiment_id=0"),
     ("sensor token", "sensor", "/status"),
@@ -209,11 +208,11 @@ def _list_buckets(settings: Settings) -> None:
     ).list_buckets()
 
 
-def _token(settings: Settings, name: str, server: str, route: str) -> Finding:
+def _token(settings: Settings, name: str, server: str, path: str) -> Finding:
     variable, endpoint = variable_of(f"{server}_token"), getattr(settings, f"{server}_endpoint")
     if not endpoint:
         return Finding(name=name, is_fine=False, detail="not tried: its endpoint is not set", fix="ratchet up")
-    path, token = route.format(namespace=settings.namespace), getattr(settings, f"{server}_token")
+    token = getattr(settings, f"{server}_token")
     status, problem = _get(endpoint, path, token=token.get_secret_value())
     if problem:
         return Finding(name=name, is_fine=False, detail=f"not tried: {problem}", fix=_LOOK)

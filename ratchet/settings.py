@@ -20,6 +20,8 @@ from ratchet.core.errors import SettingsError
 from ratchet.core.validation_text import first_problem, problem_text
 
 PREFIX = "RATCHET_"
+TEST_PREFIX = "RATCHET_TEST_"
+"""Of variables that the tests read (docs: CONTRIBUTING.md), not the product."""
 PROFILE_VARIABLE = "RATCHET_PROFILE"
 STATE_DIR_VARIABLE = "RATCHET_STATE_DIR"
 TASK_RUNTIME_VARIABLE = "RATCHET_TASK_RUNTIME"
@@ -274,7 +276,11 @@ def kubeconfig_from_env() -> str:
 
 def _variables_of_env() -> dict[str, str]:
     others = {PROFILE_VARIABLE, MODEL_DIGEST_VARIABLE}
-    return {key: value for key, value in os.environ.items() if key.startswith(PREFIX) and key not in others}
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if key.startswith(PREFIX) and not key.startswith(TEST_PREFIX) and key not in others
+    }
 
 
 def _profile_path() -> Path:

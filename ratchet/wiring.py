@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ratchet.actions.rollouts import RolloutPorts
     from ratchet.actions.run_journal import RunJournal
     from ratchet.actions.run_outcomes import RunOutcomes, StepNotes
+    from ratchet.adapters.cluster_check import Examined
     from ratchet.adapters.guard_service import GuardService
     from ratchet.adapters.sensor_service import SensorService
     from ratchet.adapters.task_checks import ProcessTaskChecks
@@ -221,6 +222,13 @@ def guard_service() -> "GuardService":
     from ratchet.adapters.guard_service import GuardService
 
     return GuardService.of(settings())
+
+
+def examine_cluster() -> "list[Examined]":
+    """What the cluster lacks for serving."""
+    from ratchet.adapters.cluster_check import examine_cluster as examine
+
+    return examine(settings())
 
 
 @lru_cache

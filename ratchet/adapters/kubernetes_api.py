@@ -117,6 +117,7 @@ class KubernetesApi:
         query: Mapping[str, str] | None = None,
         retries_conflict: bool = True,
         is_rehearsal: bool = False,
+        num_tries: int = _NUM_TRIES,
     ) -> dict[str, Any]:
         """Tries again, a few times, while the server is away, busy, or at odds with somebody else's change.
 
@@ -128,21 +129,22 @@ class KubernetesApi:
             asked |= {"fieldValidation": "Strict", "fieldManager": FIELD_MANAGER}
         if is_rehearsal:
             asked["dryRun"] = "All"
-        was_refused = False
-        for attempt in range(1, _NUM_TRIES + 1):
+        was_refused, is_renewal = False, False
+        for attempt in range(1, num_tries + 1):
             try:
-                response = self._send(method, path, body, content_type, asked, is_refused=was_refused)
+                response = self._send(method, path, body, content_type, asked, is_refused=is_renewal)
+                is_renewal = False
             except httpx.TransportError as error:
-                self._raise_if_final(error, method, path, is_last=attempt == _NUM_TRIES)
+                self._raise_if_final(error, method, path, attempt=attempt, num_tries=num_tries)
             else:
                 if response.is_success:
                     return errors.object_in(response)
-                if response.status_code == 401 and not was_refused:
-                    was_refused = True  # a token that expired meanwhile, in a plugin's hands
+                if response.status_code == 401 and not was_refused and attempt < num_tries:
+                    was_refused = is_renewal = True  # a token that expired meanwhile, in a plugin's hands
                     continue
                 is_conflict = response.status_code == 409
                 is_final = response.status_code not in _BUSY or errors.reason_of(response) == "AlreadyExists"
-                if is_final or (is_conflict and not retries_conflict) or attempt == _NUM_TRIES:
+                if is_final or (is_conflict and not retries_conflict) or attempt == num_tries:
                     raise errors.error_of(response, identity=self._identity)
             time.sleep(_BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1))  # noqa: S311 - no secret
         raise AssertionError("unreachable: the last try returns or raises")
@@ -174,11 +176,13 @@ class KubernetesApi:
             self._certificate = secret.certificate
         return self._http
 
-    def _raise_if_final(self, error: httpx.TransportError, method: str, path: str, *, is_last: bool) -> None:
+    def _raise_if_final(
+        self, error: httpx.TransportError, method: str, path: str, *, attempt: int, num_tries: int
+    ) -> None:
         if told := explain(error, self.url, self._trust):
             raise SettingsError(told) from error
-        if is_last:
+        if attempt == num_tries:
             raise Unavailable(
-                f"{method} {self.url}{path}: {error or type(error).__name__}, {_NUM_TRIES} times. "
+                f"{method} {self.url}{path}: {error or type(error).__name__}, {num_tries} times. "
                 "Check that the control plane is up: `ratchet status`."
             ) from error

@@ -173,6 +173,7 @@ def doctor(as_json: JsonFlag = False) -> None:
         settings = load_settings()
         findings.append(Finding(name="settings", is_fine=True, detail="all names are known"))
         findings += examine_settings(settings, overridden=variables_set_in_env())
+        findings += _examine_cluster()
         findings += _examine_tasks()
         findings += champion_findings(findings)
     except SettingsError as error:
@@ -185,6 +186,14 @@ def doctor(as_json: JsonFlag = False) -> None:
         print_rows(rows, columns=("setting", "value", "from"), as_json=False)
     if not all(finding.is_fine for finding in findings):
         raise typer.Exit(1)
+
+
+def _examine_cluster() -> "list[Finding]":
+    """The API server, and the versions of what serving needs there."""
+    from embedded.doctor import Finding
+    from ratchet import wiring
+
+    return [Finding(**each._asdict()) for each in wiring.examine_cluster()]
 
 
 def _examine_tasks() -> "list[Finding]":

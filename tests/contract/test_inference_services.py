@@ -15,6 +15,8 @@ from ratchet.adapters.kubernetes_api import KubernetesApi
 from ratchet.core.errors import DataRejected, NotFound, SettingsError, Unavailable
 from ratchet.core.ports import InferenceServices, ServiceState
 from ratchet.settings import Settings
+from tests.contract import kubernetes_endpoint
+from tests.contract.kubernetes_endpoint import Endpoint
 from tests.embedded.serving_world import ServingWorld, serving_world, wait_for
 from tests.fakes.inference_services import FakeInferenceServices
 
@@ -27,6 +29,8 @@ class Case(NamedTuple):
     """The name of the n-th revision of a service."""
     kill: Callable[[str, str], None]
     """The server of a revision, given its name and its model's URI."""
+    can_mirror: bool = True
+    """Knative on a cluster cannot."""
 
 
 @pytest.fixture(scope="module")
@@ -35,31 +39,76 @@ def world(s3_settings: Settings) -> Iterator[ServingWorld]:
         yield world
 
 
-@pytest.fixture(params=["fake", *(pytest.param(mode, marks=pytest.mark.stack) for mode in ("knative", "standard"))])
+MODES = [
+    pytest.param(mode, marks=[] if kubernetes_endpoint.is_given() else pytest.mark.stack)
+    for mode in ("knative", "standard")
+]
+
+
+@pytest.fixture(params=["fake", *MODES])
 def case(request: pytest.FixtureRequest) -> Case:
-    if request.param != "fake":
-        world: ServingWorld = request.getfixturevalue("world")
+    """The fake; each mode on the embedded control plane, or on the API server that RATCHET_TEST_KUBERNETES names."""
+    if request.param == "fake":
+        return _fake_case()
+    if kubernetes_endpoint.is_given():
+        return _endpoint_case(request.getfixturevalue("endpoint"), request.param)
+    return _embedded_case(request.getfixturevalue("world"), request.param)
 
-        def put_real(name: str, *, is_good: bool = True) -> str:
-            return world.put_model(name) if is_good else world.put_model(name, exit=1)
 
-        def kill_real(revision: str, uri: str) -> None:
-            for pid in world.pids_of(revision):
-                os.kill(pid, signal.SIGKILL)
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[Endpoint]:
+    with kubernetes_endpoint.endpoint() as endpoint:
+        yield endpoint
 
-        if request.param == "knative":
-            return Case(world.services, put_real, revision_name, kill_real)
-        services = KServeStandardServices.of(world.settings)
-        return Case(services, put_real, lambda name, number: f"{name}-{number:05d}-predictor", kill_real)
+
+def _services_of(settings: Settings, mode: str) -> tuple[InferenceServices, Callable[[str, int], str]]:
+    if mode == "knative":
+        return KServeInferenceServices.of(settings), revision_name
+    return KServeStandardServices.of(settings), lambda name, number: f"{name}-{number:05d}-predictor"
+
+
+def _fake_case() -> Case:
     fake = FakeInferenceServices()
 
-    def put_fake(name: str, *, is_good: bool = True) -> str:
+    def put(name: str, *, is_good: bool = True) -> str:
         uri = f"s3://models/{name}"
         if not is_good:
             fake.never_ready.add(uri)
         return uri
 
-    return Case(fake, put_fake, revision_name, lambda revision, uri: fake.never_ready.add(uri))
+    return Case(fake, put, revision_name, lambda revision, uri: fake.never_ready.add(uri))
+
+
+def _embedded_case(world: ServingWorld, mode: str) -> Case:
+    def put(name: str, *, is_good: bool = True) -> str:
+        return world.put_model(name) if is_good else world.put_model(name, exit=1)
+
+    def kill(revision: str, uri: str) -> None:
+        for pid in world.pids_of(revision):
+            os.kill(pid, signal.SIGKILL)
+
+    services, revision = _services_of(world.settings, mode)
+    return Case(services, put, revision, kill)
+
+
+def _endpoint_case(endpoint: Endpoint, mode: str) -> Case:
+    played = endpoint.played.kserve if endpoint.played else None
+
+    def put(name: str, *, is_good: bool = True) -> str:
+        if played is None:
+            return f"{endpoint.models}/{name}" if is_good else pytest.skip(endpoint.missing)
+        uri = f"s3://models/{uuid4().hex[:8]}/{name}"
+        if not is_good:
+            played.never_ready.add(uri)
+        return uri
+
+    def kill(revision: str, uri: str) -> None:
+        if played is None:
+            pytest.skip(endpoint.missing)
+        played.dead.add(uri)
+
+    services, revision = _services_of(endpoint.settings, mode)
+    return Case(services, put, revision, kill, can_mirror=mode == "standard")
 
 
 @pytest.fixture
@@ -78,7 +127,7 @@ def wait_state(services: InferenceServices, name: str, is_so: Callable[[ServiceS
 
 
 def test_a_rollout_step_by_step(case: Case, name: str):
-    services, put, revision, _ = case
+    services, put, revision = case[:3]
     first, second, uri_1, uri_2 = revision(name, 1), revision(name, 2), put("one"), put("two")
     assert services.fetch(name) is None
 
@@ -103,7 +152,9 @@ def test_a_rollout_step_by_step(case: Case, name: str):
 
 
 def test_a_canary_gets_copies_while_it_has_no_traffic(case: Case, name: str):
-    services, put, _, _ = case
+    services, put = case[:2]
+    if not case.can_mirror:
+        pytest.skip("Knative on a cluster copies no requests")
     services.deploy(name, put("one"), canary_traffic_pct=None)
     wait_state(services, name, lambda state: state.is_ready)
     services.set_mirror(name, 100)
@@ -124,7 +175,7 @@ def test_a_canary_gets_copies_while_it_has_no_traffic(case: Case, name: str):
 
 
 def test_a_revision_that_never_gets_ready_moves_no_traffic_and_says_why(case: Case, name: str):
-    services, put, revision, _ = case
+    services, put, revision = case[:3]
     services.deploy(name, put("good"), canary_traffic_pct=None)
     wait_state(services, name, lambda state: state.is_ready)
     services.deploy(name, put("bad", is_good=False), canary_traffic_pct=None)
@@ -137,7 +188,7 @@ def test_a_revision_that_never_gets_ready_moves_no_traffic_and_says_why(case: Ca
 
 
 def test_the_same_uri_again_makes_no_revision(case: Case, name: str):
-    services, put, revision, _ = case
+    services, put, revision = case[:3]
     uri = put("same")
     services.deploy(name, uri, canary_traffic_pct=None)
     services.deploy(name, uri, canary_traffic_pct=50)
@@ -157,7 +208,7 @@ def test_what_is_not_there(case: Case, name: str):
 
 
 def test_a_canary_that_dies_is_known_to_be_dead_and_its_traffic_can_be_taken(case: Case, name: str):
-    services, put, revision, kill = case
+    services, put, revision, kill = case[:4]
     services.deploy(name, put("one"), canary_traffic_pct=None)
     wait_state(services, name, lambda state: state.is_ready)
     uri = put("dies")
@@ -176,7 +227,7 @@ def test_a_canary_that_dies_is_known_to_be_dead_and_its_traffic_can_be_taken(cas
 
 def test_a_canary_that_is_replaced_leaves_the_stable_revision_alone(case: Case, name: str):
     """A second canary comes while the first has traffic; then the champion's model comes again and gets everything."""
-    services, put, revision, _ = case
+    services, put, revision = case[:3]
     uri_1 = put("one")
     services.deploy(name, uri_1, canary_traffic_pct=None)
     wait_state(services, name, lambda state: state.is_ready)
@@ -197,7 +248,7 @@ def test_a_canary_that_is_replaced_leaves_the_stable_revision_alone(case: Case, 
 
 def test_what_is_deployed_right_after_a_deletion_stays(case: Case, name: str):
     """A deletion takes time on a cluster: what is written to the old object would go with it."""
-    services, put, _, _ = case
+    services, put = case[:2]
     services.deploy(name, put("one"), canary_traffic_pct=None)
     wait_state(services, name, lambda state: state.is_ready)
     services.delete(name)

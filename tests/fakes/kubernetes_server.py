@@ -8,21 +8,21 @@ its definitions have, whether it honours fieldValidation, which modes its KServe
 import copy
 import json
 import re
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from embedded.control_plane.revisions import Rollout, percent_by_revision, revision_name, settle
 from embedded.control_plane.serving_patch import merge_patch
+from tests.fakes.kserve_controller import FINALIZER, MODE, PlayedKServe, route_status_of
 
 NAMESPACE = "ml"
-FINALIZER = "inferenceservice.finalizers"
-MODE = "serving.kserve.io/deploymentMode"
 _COLLECTION = re.compile(
-    rf"/apis/(?P<group>[^/]+)/(?P<version>\w+)/namespaces/{NAMESPACE}/(?P<plural>\w+)(?:/(?P<name>[^/]+))?"
+    rf"/apis/(?P<group>[^/]+)/(?P<version>\w+)/namespaces/{NAMESPACE}/(?P<plural>\w+)"
+    r"(?:/(?P<name>[^/]+))?(?P<status>/status)?"
 )
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"
 _KINDS = {"inferenceservices": "InferenceService", "httproutes": "HTTPRoute"}
@@ -51,22 +51,22 @@ class KubernetesServer:
     can_read_definitions: bool = False
     """A Role does not give this right."""
     has_controller: bool = True
+    has_knative: bool = False
     forbidden: set[str] = field(default_factory=set)
     """Verbs and resources, `patch httproutes`."""
     objects: dict[tuple[str, str], Object] = field(default_factory=dict)
     holds: set[str] = field(default_factory=set)
     """Names of InferenceServices whose deletion is held up."""
     writes: list[str] = field(default_factory=list)
-    """What had an effect, in order: `PATCH httproutes/digits`."""
+    """What had an effect, in order: `patch httproutes/digits`."""
     rehearsals: list[str] = field(default_factory=list)
     modes: dict[str, str] = field(default_factory=dict)
     """Of InferenceServices that come up in another mode than was asked for."""
     never_ready: set[str] = field(default_factory=set)
     """Storage URIs."""
     _version: int = 0
-    _rollouts: dict[str, Rollout] = field(default_factory=dict)
-    _uris: dict[str, list[str]] = field(default_factory=dict)
-    on_write: Callable[[str], None] = lambda _: None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _kserve: PlayedKServe = field(default_factory=PlayedKServe)
 
     @property
     def transport(self) -> httpx.MockTransport:
@@ -88,20 +88,22 @@ class KubernetesServer:
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         try:
-            code, body = self._answer(request)
+            with self._lock:
+                code, body = self._answer(request)
         except Refused as error:
             status = {"kind": "Status", "status": "Failure", "message": str(error), "reason": error.reason}
             return httpx.Response(error.code, json={**status, "code": error.code})
         return httpx.Response(code, json=body)
 
     def _answer(self, request: httpx.Request) -> tuple[int, Object]:
-        parts = urlsplit(str(request.url))
-        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-        if parts.path.startswith(_CRDS):
-            return 200, self._definition(parts.path.removeprefix(_CRDS))
-        if parts.path == "/version":
+        path = urlsplit(str(request.url)).path
+        if path.startswith(_CRDS):
+            return 200, self._definition(path.removeprefix(_CRDS))
+        if path == "/version":
             return 200, {"gitVersion": "v1.32.13" if self.is_strict else "v1.24.1"}
-        found = _COLLECTION.fullmatch(parts.path)
+        if path == "/apis/serving.knative.dev/v1" and self.has_knative:
+            return 200, {"kind": "APIResourceList"}
+        found = _COLLECTION.fullmatch(path)
         if found is None or (found["plural"] == "httproutes" and not self.gateway_api):
             raise Refused(404, "NotFound", "the server could not find the requested resource")
         plural, name = found["plural"], found["name"] or ""
@@ -113,19 +115,25 @@ class KubernetesServer:
                 f'{verb} resource "{plural}" in API group "{found["group"]}" in the namespace "{NAMESPACE}"',
             )
         self._reconcile()
-        body = json.loads(request.content) if request.content else {}
+        query = {key: values[0] for key, values in parse_qs(urlsplit(str(request.url)).query).items()}
         if verb == "list":
             return 200, {"items": list(self._chosen(plural, query.get("labelSelector", "")))}
         if verb == "get":
             return 200, copy.deepcopy(self._fetch(plural, name))
-        what = f"{request.method} {plural}/{name or body['metadata']['name']}"
+        body = json.loads(request.content) if request.content else {}
+        if found["status"]:
+            self._fetch(plural, name)["status"] = body["status"]
+            return 200, copy.deepcopy(self._fetch(plural, name))
+        return self._write(verb, plural, name, body, query)
+
+    def _write(self, verb: str, plural: str, name: str, body: Object, query: dict[str, str]) -> tuple[int, Object]:
+        act = {"create": self._create, "patch": self._patch, "delete": self._delete}[verb]
+        what = f"{verb} {plural}/{name or body['metadata']['name']}"
         if query.get("dryRun") == "All":
             self.rehearsals.append(what)
-        act = {"create": self._create, "patch": self._patch, "delete": self._delete}[verb]
         answer = act(plural, name, body, query)
         if query.get("dryRun") != "All":
             self.writes.append(what)
-            self.on_write(what)
         return 201 if verb == "create" else 200, copy.deepcopy(answer)
 
     def _definition(self, name: str) -> Object:
@@ -169,7 +177,9 @@ class KubernetesServer:
         after = self._decoded(plural, after, query, is_patch=True)
         after = self._admitted(plural, after, before)
         after["metadata"]["generation"] += after.get("spec") != before.get("spec")
-        if query.get("dryRun") != "All":
+        if "deletionTimestamp" in after["metadata"] and not after["metadata"].get("finalizers"):
+            del self.objects[plural, name]
+        elif query.get("dryRun") != "All":
             self._store(plural, after)
         return after
 
@@ -244,11 +254,8 @@ class KubernetesServer:
         for (plural, name), found in list(self.objects.items()):
             metadata = found["metadata"]
             if plural == "httproutes":
-                conditions = [
-                    {"type": kind, "status": "True", "observedGeneration": metadata["generation"]}
-                    for kind in ("Accepted", "ResolvedRefs")
-                ]
-                found["status"] = {"parents": [{"conditions": conditions}]}
+                if self.has_controller and found["spec"] and "parentRefs" in found["spec"]:
+                    found["status"] = route_status_of(found)
             elif self.has_controller and "deletionTimestamp" in metadata:
                 if name not in self.holds:
                     metadata["finalizers"] = [each for each in metadata["finalizers"] if each != FINALIZER]
@@ -256,38 +263,10 @@ class KubernetesServer:
                         del self.objects[plural, name]
             elif self.has_controller:
                 metadata["finalizers"] = list({FINALIZER, *metadata.get("finalizers", [])})
-                found["status"] = self._status_of(name, found)
-
-    def _status_of(self, name: str, found: Object) -> Object:
-        mode, predictor = self._mode_of(found), found.get("spec", {}).get("predictor", {})
-        uri = predictor.get("model", {}).get("storageUri", "")
-        is_ready = uri not in self.never_ready
-        status: Object = {"observedGeneration": found["metadata"]["generation"]}
-        status["conditions"] = [{"type": "Ready", "status": "True" if is_ready else "False", "message": "no"}]
-        if self.kserve >= (0, 15, 1):
-            status["deploymentMode"] = mode
-        if mode in {"Standard", "RawDeployment"}:
-            return status
-        uid = found["metadata"]["uid"]
-        rollout = self._rollouts.get(uid, Rollout())
-        seen = self._uris.setdefault(uid, [])
-        if uri not in seen[-1:]:
-            seen.append(uri)
-        created = revision_name(name, len(seen))
-        rollout = rollout.model_copy(update={"latest_created": created})
-        if is_ready:
-            rollout = rollout.model_copy(update={"latest_ready": created})
-        self._rollouts[uid], targets = settle(rollout, canary_traffic_pct=predictor.get("canaryTrafficPercent"))
-        traffic = [{"revisionName": key, "percent": share} for key, share in percent_by_revision(targets).items()]
-        after = self._rollouts[uid]
-        named = {
-            "latestCreatedRevision": after.latest_created,
-            "latestReadyRevision": after.latest_ready,
-            "latestRolledoutRevision": after.latest_rolled_out,
-            "traffic": traffic,
-        }
-        status["components"] = {"predictor": named}
-        return status
+                self._kserve.never_ready = self.never_ready
+                found["status"] = self._kserve.status_of(found, mode=self._mode_of(found))
+                if self.kserve < (0, 15, 1):
+                    del found["status"]["deploymentMode"]
 
 
 def _denied(text: str) -> Refused:
