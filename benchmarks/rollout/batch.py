@@ -33,7 +33,7 @@ from ratchet.core.rollout.evidence import (
 from ratchet.core.rollout.judge import SETTLE_S, SHARE_ODDS, SHARE_START
 from ratchet.core.rollout.measure import GROSS_SHARE, advance_levels
 from ratchet.core.rollout.policy import RolloutPolicy
-from ratchet.core.rollout.sequential import lower_bound, upper_bound
+from ratchet.core.rollout.sequential import beside, lower_bound, upper_bound
 
 DARK, LIVE, WITHDRAWN, PROMOTED, ROLLED_BACK, INCONCLUSIVE = range(6)
 COLUMNS = (
@@ -72,6 +72,8 @@ class Batch:
     now_s: Numbers
     total: Numbers
     recent: Numbers
+    strata: Numbers
+    """`total` by phase: (num, 1 + steps, columns); the first is of mirrored requests."""
     unbet: Numbers
     bet_at_s: Numbers
     num_canary: Numbers
@@ -107,6 +109,7 @@ def begin_batch(num: int, policy: RolloutPolicy) -> Batch:
         now_s=zeros.copy(),
         total=counts.copy(),
         recent=counts.copy(),
+        strata=np.zeros((num, 1 + len(policy.judged_steps), len(COLUMNS))),
         unbet=counts.copy(),
         bet_at_s=zeros.copy(),
         num_canary=zeros.copy(),
@@ -167,6 +170,8 @@ def _observe(batch: Batch, window: Numbers, at_s: Numbers, policy: RolloutPolicy
     _bet(seen, window, policy)
     seen.share_wealth = _share_after(seen, window, policy)
     seen.total, seen.recent = batch.total + window, batch.recent + window
+    seen.strata = batch.strata.copy()
+    seen.strata[np.arange(len(window)), np.where(seen.phase == LIVE, 1 + seen.step, 0)] += window
     seen.num_canary = batch.num_canary + window[:, _AT["canary"]]
     seen.errors_in_a_row = _row_after(batch.errors_in_a_row, Counts(*window[:, _ERRORS].T))
     seen.error_block, seen.slow_block = batch.error_block + window[:, _ERRORS], batch.slow_block + window[:, _SLOW]
@@ -301,7 +306,8 @@ def _is_harmless(seen: Batch, policy: RolloutPolicy) -> Numbers:
     harmless = np.ones(len(seen.phase), dtype=bool)
     margins = ((_ERRORS, policy.error_margin), (_SLOW, policy.slow_margin), (_VERY_SLOW, policy.error_margin))
     for columns, margin in margins:
-        canary_bad, canary, stable_bad, stable = seen.total[:, columns].T
+        canary_bad, canary, *_ = seen.total[:, columns].T
+        stable_bad, stable = beside(*(seen.strata[:, :, columns[i]] for i in (1, 2, 3)))
         # As in _is_gross: what these ratios rule out needs no bound.
         rows = np.flatnonzero(
             harmless & (canary_bad / np.maximum(canary, 1) < margin + stable_bad / np.maximum(stable, 1))
@@ -339,6 +345,7 @@ def _follow(
     seen.step = seen.step + steps_up
     entered = suspect | to_live
     seen.total[suspect] = 0
+    seen.strata[suspect] = 0
     seen.recent[entered] = 0
     seen.unbet[entered] = 0
     seen.bet_at_s = np.where(entered, seen.now_s, seen.bet_at_s)

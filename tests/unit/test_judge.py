@@ -7,7 +7,7 @@ import pytest
 
 from ratchet.core.rollout.history import judge_look
 from ratchet.core.rollout.judge import Action, Look, Orders
-from ratchet.core.rollout.window import ArmWindow, Window
+from ratchet.core.rollout.window import ArmWindow, QualityWindow, Window
 from tests.unit.judge_world import DARK, POLICY, arm, judge, judge_all, looks_of, refusing, window
 
 
@@ -100,6 +100,34 @@ def test_evidence_stays_but_each_step_sees_its_own_requests() -> None:
 
 
 # Phases: dark, live, withdrawn.
+
+
+def test_evidence_of_phases_with_different_splits_is_compared_within_each_phase() -> None:
+    """60 of 322 against 60 of 2,095 is no harm: the same 60 requests failed in the dark, where both got all of them."""
+    dark = DARK.model_copy(update={"dark_requests": 300})
+    alike, calm = window(arm(30, errors=6), arm(30, errors=6)), window(arm(22), arm(1795))
+    progress, judged = judge_all(looks_of(*[alike] * 10, calm), dark)
+    error = judged[-1].evidence.error
+    assert (error.canary.num_bad, error.canary.num) == (60, 322)
+    assert (error.stable.num_bad, error.stable.num) == (60, 2095)
+    assert error.stable.lower < 60 / 322 < error.stable.upper, "the canary fails as often as stable beside it"
+    assert progress.outcome == ""
+    progress, _ = judge_all(looks_of(*[alike] * 10, *[window(arm(100), arm(900))] * 300), dark)
+    assert progress.outcome == "promoted"
+
+
+def test_wrong_answers_of_the_dark_do_not_condemn_beside_right_ones_of_live_traffic() -> None:
+    """The same numbers among delayed labels."""
+    dark = DARK.model_copy(update={"dark_requests": 300})
+    alike = QualityWindow(stable_known=300, stable_right=240, canary_known=300, canary_right=240)
+    later = QualityWindow(stable_known=1795, stable_right=1795, canary_known=22, canary_right=22)
+    seen = [window(arm(300), arm(300)), window(arm(22), arm(1795))]
+    looks = [
+        look.model_copy(update={"quality": known}) for look, known in zip(looks_of(*seen), (alike, later), strict=True)
+    ]
+    _, judged = judge_all(looks, dark)
+    assert judged[-1].evidence.accuracy_harm < 0
+    assert judged[-1].decision.action is not Action.ROLL_BACK
 
 
 def test_a_rollout_walks_from_the_dark_to_its_promotion() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ratchet.core.rollout.measure import advance_levels
 from ratchet.core.rollout.policy import RolloutPolicy
-from ratchet.core.rollout.sequential import lower_bound, upper_bound
+from ratchet.core.rollout.sequential import beside, lower_bound, upper_bound
 
 POLICY = RolloutPolicy()
 LEVELS = advance_levels(POLICY)
@@ -64,3 +64,40 @@ def test_one_more_bad_request_never_lowers_a_bound(pair: tuple[int, int]) -> Non
     if bad < num:
         assert lower_bound(bad, num, alpha=0.05) <= lower_bound(bad + 1, num, alpha=0.05) + 1e-9
         assert upper_bound(bad, num, alpha=0.05) <= upper_bound(bad + 1, num, alpha=0.05) + 1e-9
+
+
+strata = st.lists(
+    st.tuples(st.integers(1, 400), st.integers(1, 4_000), st.floats(0, 1)), min_size=1, max_size=4
+)  # canary's requests, stable's, and the ratio that both have there
+
+
+@given(strata)
+def test_arms_that_are_alike_in_each_phase_show_no_harm_over_all_of_them(phases):
+    """Simpson's paradox: whatever the splits, and however the ratio changes from phase to phase."""
+    canary, stable = ([phase[arm] for phase in phases] for arm in (0, 1))
+    canary_bad, stable_bad = ([phase[arm] * phase[2] for phase in phases] for arm in (0, 1))
+    bad, num = beside(canary, stable_bad, stable)
+    assert bad / num == pytest.approx(sum(canary_bad) / sum(canary), abs=1e-9)
+    lower = lower_bound(sum(canary_bad), sum(canary), alpha=0.01)
+    assert lower <= upper_bound(bad, num, alpha=0.01)
+
+
+@given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 300)), min_size=1, max_size=4), st.integers(1, 9))
+def test_with_one_split_the_weighted_counts_are_the_plain_sums(phases, times):
+    canary, stable = [num for num, _ in phases], [num * times for num, _ in phases]
+    stable_bad = [min(bad, num) for (_, bad), num in zip(phases, stable, strict=True)]
+    bad, num = beside(canary, stable_bad, stable)
+    assert (bad, num) == (pytest.approx(sum(stable_bad)), pytest.approx(sum(stable)))
+
+
+@pytest.mark.parametrize(
+    ("canary", "stable_bad", "stable", "expected"),
+    [
+        pytest.param([300, 22], [60, 0], [300, 1795], 60 / 322, id="60-of-322-beside-60-of-2095"),
+        pytest.param([0, 22], [60, 0], [300, 1795], 0.0, id="stable-counts-where-the-canary-is"),
+        pytest.param([50, 50], [5, 0], [50, 0], 0.05, id="without-stable-none-failed"),
+    ],
+)
+def test_stable_is_weighted_as_the_canary_is(canary, stable_bad, stable, expected):
+    bad, num = beside(canary, stable_bad, stable)
+    assert bad / num == pytest.approx(expected)

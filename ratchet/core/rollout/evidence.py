@@ -10,7 +10,8 @@ of sequential.py, and so does a row of errors without a success, once bets that 
 answers the same kind of requests have won (`row_wealth_after`): where a client breaks both revisions alike they win
 nothing, however long the row.
 
-**Bounds** (advance): harm proven to be under the margin, from everything since the beginning, or since the withdrawal.
+**Bounds** (advance): harm proven to be under the margin, from everything since the beginning, or since the withdrawal;
+stable weighted as the canary is over phases and steps, since they split the traffic differently (sequential.beside).
 
 How the alphas are spent:
 

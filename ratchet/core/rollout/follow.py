@@ -25,7 +25,7 @@ def follow(progress: Progress, action: Action, policy: RolloutPolicy) -> Progres
                 "error_wealth": tuple(ERROR_START.tolist()),
                 "latency_wealth": tuple(LATENCY_START.tolist()),
                 "very_slow_wealth": tuple(VERY_SLOW_START.tolist()),
-                "quality": progress.quality.with_fresh_accuracy(),
+                "quality": progress.quality.with_phase_closed().with_fresh_accuracy(),
             }
         )
     if action is Action.ROLL_BACK:
@@ -66,6 +66,8 @@ def _entered(progress: Progress, *, phase: Phase, weight_pct: int, is_mirrored: 
             "is_mirrored": is_mirrored,
             "total": total,
             "recent": Window(),
+            "earlier": progress.strata if total != Window() else (),
+            "quality": progress.quality.with_phase_closed(),
             "unbet": Window(),
             "bet_at_s": progress.now_s,
             "step_began_s": progress.now_s,

@@ -110,6 +110,8 @@ class Progress(BaseModel):
     """Everything since the beginning, or since the withdrawal: it goes on counting from step to step."""
     recent: Window = Window()
     """Everything in this phase and step."""
+    earlier: tuple[Window, ...] = ()
+    """What `total` holds of earlier phases and steps, one window each: they split the traffic differently."""
     unbet: Window = Window()
     """What came since the fast test bet last."""
     bet_at_s: float = 0.0
@@ -138,6 +140,12 @@ class Progress(BaseModel):
     slow_votes: Votes = Votes()
     very_slow_votes: Votes = Votes()
     quality: QualityEvidence = QualityEvidence()
+
+    @property
+    def strata(self) -> tuple[Window, ...]:
+        """`total` by phase and step, the present one last."""
+        before = Window(stable=self.total.stable - self.recent.stable, canary=self.total.canary - self.recent.canary)
+        return (*(self.earlier or (before,)), self.recent)  # a memory from before they were kept apart has none
 
 
 class Decision(BaseModel):

@@ -18,7 +18,7 @@ from ratchet.core.rollout.evidence import (
 from ratchet.core.rollout.judge import Progress
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.quality_evidence import accuracy_harm_lower, score_shift_lower
-from ratchet.core.rollout.sequential import lower_bound, upper_bound
+from ratchet.core.rollout.sequential import beside, lower_bound, upper_bound
 from ratchet.core.rollout.window import Window
 
 _CANARY_SHARE = 0.8
@@ -156,7 +156,7 @@ def measure(progress: Progress, policy: RolloutPolicy) -> Evidence:
         share=_test("traffic share", progress.share_wealth, float(-np.log(policy.alpha_share))),
         accuracy=_test("accuracy", quality.accuracy_wealth, withdraw_limit("accuracy", policy)),
         disagreement=_test("disagreement", quality.disagreement_wealth, withdraw_limit("agreement", policy)),
-        accuracy_harm=accuracy_harm_lower(quality.total, alpha=policy.alpha_condemn * CONDEMN_SHARE["accuracy"]),
+        accuracy_harm=accuracy_harm_lower(quality.strata, alpha=policy.alpha_condemn * CONDEMN_SHARE["accuracy"]),
         score_shift=score_shift_lower(quality.total, alpha=policy.alpha_withdraw * WITHDRAW_SHARE["agreement"]),
     )
 
@@ -180,6 +180,15 @@ def bad_and_num(window: Window) -> tuple[np.ndarray, np.ndarray]:
     return np.array(bad, dtype=float), np.array(num, dtype=float)
 
 
+def _beside_canary(progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+    """As `bad_and_num` of everything, with stable weighted as the canary is over phases and steps."""
+    bad_SM, num_SM = (np.array(each) for each in zip(*map(bad_and_num, progress.strata), strict=True))
+    stable_bad, stable_num = beside(num_SM[:, ::2].T, bad_SM[:, 1::2].T, num_SM[:, 1::2].T)
+    bad, num = bad_SM.sum(axis=0), num_SM.sum(axis=0)
+    bad[1::2], num[1::2] = stable_bad, stable_num
+    return bad, num
+
+
 def _fast_error(progress: Progress, policy: RolloutPolicy) -> TestValue:
     log_e = failure_log_e(np.array(progress.error_wealth), np.array(progress.very_slow_wealth))
     return TestValue(name="errors, fast", log_e=round(float(log_e), DIGITS), limit=withdraw_limit("errors", policy))
@@ -187,16 +196,17 @@ def _fast_error(progress: Progress, policy: RolloutPolicy) -> TestValue:
 
 def _measure_harms(progress: Progress, policy: RolloutPolicy) -> tuple[Harm, Harm, Harm]:
     bad, num = bad_and_num(progress.total)
+    beside_bad, beside_num = _beside_canary(progress)
     recent_bad, recent_num = bad_and_num(progress.recent)
     levels = np.array([*advance_levels(policy)] * 3)
     # Very slow requests are slow: gross harm in them is gross harm in those, and has no alpha of its own.
     gross = np.array([gross_alpha(metric, policy) for metric in ("errors", "slow", "slow")]) * GROSS_SHARE
     # One call for all metrics, both arms and both spans: most of its time is per call.
     lower = lower_bound(
-        np.append(bad, recent_bad[::2]), np.append(num, recent_num[::2]), alpha=np.append(levels, gross)
+        np.append(beside_bad, recent_bad[::2]), np.append(beside_num, recent_num[::2]), alpha=np.append(levels, gross)
     )
     upper = upper_bound(
-        np.append(bad, recent_bad[1::2]), np.append(num, recent_num[1::2]), alpha=np.append(levels, gross)
+        np.append(beside_bad, recent_bad[1::2]), np.append(beside_num, recent_num[1::2]), alpha=np.append(levels, gross)
     )
     intervals = [
         Interval(

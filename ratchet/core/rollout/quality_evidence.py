@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 from ratchet.core.rollout.betting import Bets, Counts, bet_on, log_gain, log_gain_over, start_wealth
 from ratchet.core.rollout.evidence import BET_SHARES, DIGITS, Guess, as_batch, as_tuple, guess_of, total_of, wealth_of
 from ratchet.core.rollout.policy import RolloutPolicy
-from ratchet.core.rollout.sequential import lower_bound, upper_bound
+from ratchet.core.rollout.sequential import beside, lower_bound, upper_bound
 from ratchet.core.rollout.window import QualityWindow
 
 NUM_SCORE_BINS = 10
@@ -20,6 +20,8 @@ class QualityEvidence(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     total: QualityWindow = QualityWindow()
+    earlier: tuple[QualityWindow, ...] = ()
+    """What `total` held when each earlier phase or step ended."""
     disagreement_wealth: tuple[float, ...] = _START
     """Log wealth of bets that the revisions disagree on more than `disagreement_max`."""
     accuracy_wealth: tuple[float, ...] = _START
@@ -29,6 +31,7 @@ class QualityEvidence(BaseModel):
         """With what became known since the last look."""
         return QualityEvidence(
             total=_sum_of(self.total, window),
+            earlier=self.earlier,
             disagreement_wealth=as_tuple(self._disagreement_after(window, policy)),
             accuracy_wealth=as_tuple(self._accuracy_after(window, policy)),
         )
@@ -40,6 +43,18 @@ class QualityEvidence(BaseModel):
     @property
     def accuracy_log_e(self) -> float:
         return total_of(self.accuracy_wealth)
+
+    def with_phase_closed(self) -> "QualityEvidence":
+        """What becomes known from now on is of another phase, which splits the traffic differently."""
+        if self.total == (self.earlier[-1] if self.earlier else QualityWindow()):
+            return self
+        return self.model_copy(update={"earlier": (*self.earlier, self.total)})
+
+    @property
+    def strata(self) -> Counts:
+        """Wrong and known answers by the phase in which they became known; each array is (S,)."""
+        ends = [_known_of(each) for each in (QualityWindow(), *self.earlier, self.total)]
+        return Counts(*np.diff(np.array(ends), axis=0).T)
 
     def with_fresh_accuracy(self) -> "QualityEvidence":
         """For the next stay in live traffic."""
@@ -63,20 +78,27 @@ class QualityEvidence(BaseModel):
 
 
 def wrong_of(window: QualityWindow) -> Counts:
-    values = (
+    return Counts(*(as_batch(value) for value in _known_of(window)))
+
+
+def accuracy_harm_lower(strata: Counts, *, alpha: float) -> float:
+    """How many more answers of the canary are wrong than of stable, at least; bounds as in sequential.py.
+
+    strata: arrays (S,); stable is weighted as the canary is.
+    """
+    stable_bad, stable = beside(strata.canary, strata.stable_bad, strata.stable)
+    lower = lower_bound(strata.canary_bad.sum(), strata.canary.sum(), alpha=alpha / 2)
+    return round(float(lower - upper_bound(stable_bad, stable, alpha=alpha / 2)), DIGITS)
+
+
+def _known_of(window: QualityWindow) -> tuple[int, int, int, int]:
+    """Wrong and known answers of the canary, then of stable."""
+    return (
         window.canary_known - window.canary_right,
         window.canary_known,
         window.stable_known - window.stable_right,
         window.stable_known,
     )
-    return Counts(*(as_batch(value) for value in values))
-
-
-def accuracy_harm_lower(total: QualityWindow, *, alpha: float) -> float:
-    """How many more answers of the canary are wrong than of stable, at least; bounds as in sequential.py."""
-    wrong = wrong_of(total)
-    canary = lower_bound(wrong.canary_bad, wrong.canary, alpha=alpha / 2)
-    return round(float((canary - upper_bound(wrong.stable_bad, wrong.stable, alpha=alpha / 2))[0]), DIGITS)
 
 
 def score_shift_lower(total: QualityWindow, *, alpha: float) -> float:

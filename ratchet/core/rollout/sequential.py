@@ -11,10 +11,12 @@ Ann. Math. Stat. 41 (1970); Howard, Ramdas, McAuliffe & Sekhon, Ann. Stat. 49 (2
 With a beta density f the integral is a ratio of beta functions. Each bound uses the density that makes it tight where
 it decides, which is free to choose as long as the data are not consulted.
 
+Phases split the traffic differently (a copy of everything in the dark, then 10 %, then 50 %), so over several of them
+the arms average over different times. So `beside` compares the canary with stable as it was where the canary was.
+
 What this does not protect against: requests of one arm that fail together. Errors that come in bursts on one revision
 (a bad node, a noisy neighbour) are not independent. So these bounds promote, and condemn only harm so gross that no
-burst explains it; evidence.py has the tests for the rest. Nor do the bounds see a base rate that drifts while the split
-changes (10 % to 50 %): the arms then average over different times.
+burst explains it; evidence.py has the tests for the rest.
 """
 
 import numpy as np
@@ -30,6 +32,24 @@ _LOWER_PRIOR = (2.0, 8.0)
 """Mean 20 %: the lower bound rises fastest for a revision that is plainly broken."""
 _NUM_HALVINGS = 40
 """A bound to 2^-40, far finer than any request count can tell."""
+
+
+def beside(canary_S: NumbersLike, stable_bad_S: NumbersLike, stable_S: NumbersLike) -> tuple[Numbers, Numbers]:
+    """Stable's bad requests and requests, weighted as the canary's requests are over S strata; S is the last axis.
+
+    The ratio is the directly standardised one, sum of w_i k_i / n_i with the canary's shares w_i (as in Cochran, "Some
+    methods for strengthening the common chi-squared tests", Biometrics 10, 1954); the number is the effective one, 1 /
+    sum of w_i^2 / n_i (Kish, "Survey Sampling", 1965). With one split in all strata both are the plain sums. Where
+    stable has no request it is taken to have failed on none. Shares follow from the routing, never from outcomes.
+    """
+    canary, bad, num = (np.asarray(value, dtype=float) for value in (canary_S, stable_bad_S, stable_S))
+    total = canary.sum(axis=-1)
+    share = canary / np.maximum(total, 1)[..., None]
+    ratio = (share * bad / np.maximum(num, 1)).sum(axis=-1)
+    variance = np.where(num > 0, share**2 / np.maximum(num, 1), 0.0).sum(axis=-1)
+    is_known = variance > 0
+    size = np.where(is_known, 1 / np.where(is_known, variance, 1.0), num.sum(axis=-1))
+    return np.where(is_known, ratio * size, bad.sum(axis=-1)), size
 
 
 def lower_bound(num_bad: NumbersLike, num: NumbersLike, *, alpha: NumbersLike) -> Numbers:
