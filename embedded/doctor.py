@@ -233,7 +233,10 @@ def _with_override(finding: Finding, overridden: tuple[str, ...]) -> Finding:
 
 def _get(url: str, path: str, *, token: str = "") -> tuple[int, str]:
     """Status and "", or 0 and what went wrong."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return 0, "not an http(s) URL"
     kinds: dict[str, Callable[..., http.client.HTTPConnection]] = {
         "http": http.client.HTTPConnection,
         "https": http.client.HTTPSConnection,
@@ -246,7 +249,7 @@ def _get(url: str, path: str, *, token: str = "") -> tuple[int, str]:
             "GET", parts.path.rstrip("/") + path, headers={"Authorization": f"Bearer {token}"} if token else {}
         )
         return connection.getresponse().status, ""
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return 0, str(error) or type(error).__name__
 
 

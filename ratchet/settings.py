@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from ratchet.core.errors import SettingsError
 from ratchet.core.validation_text import first_problem, problem_text
@@ -105,6 +106,19 @@ class Settings(BaseModel):
     guard_interval_s: float = Field(2.0, gt=0)
     """How long the guard waits between two looks at what serves."""
 
+    @field_validator(
+        *("s3_endpoint", "kfp_endpoint", "kubernetes_endpoint", "mlflow_endpoint", "gateway_endpoint"),
+        *("envoy_admin_endpoint", "prometheus_endpoint", "sensor_endpoint", "guard_endpoint"),
+    )
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        """Half an IPv6 address, or a port that is no number, would raise in every client."""
+        try:
+            _ = urlsplit(url).port
+        except ValueError as error:
+            raise ValueError(f"no URL such as http://127.0.0.1:18800 ({error})") from None
+        return url
+
     def require(self, *names: str) -> None:
         """Raise SettingsError for the first of these settings that has no value."""
         for name in names:
@@ -180,7 +194,8 @@ def settings_of(variables: dict[str, str]) -> Settings:
         return Settings.model_validate(values)
     except ValidationError as error:
         place, details = first_problem(error)
-        told = problem_text(details, subject=f"{variable_of(str(place[0]))}:")
+        colon = "" if details["type"] == "value_error" else ":"
+        told = problem_text(details, subject=f"{variable_of(str(place[0]))}{colon}")
         raise SettingsError(f"{told}. Correct it in the environment or in the profile file.") from None
 
 
