@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
+from embedded.control_plane.engine.artifact_metadata import check_metadata, metadata_of_reader
 from embedded.control_plane.engine.artifact_store import check_import
 from embedded.control_plane.engine.go_text import parse_json, parse_text, plain_of
 from embedded.control_plane.engine.inputs import with_defaults
@@ -39,7 +40,7 @@ def executor_input_of(component: Component, inputs: Values, *, root: Root, given
             "artifacts": {
                 key: {
                     "artifacts": [
-                        _wire_of(artifact, origin.uri)
+                        _wire_of(_as_read(artifact), origin.uri)
                         for artifact, origin in zip(artifacts, given.artifacts[key], strict=True)
                     ]
                 }
@@ -55,6 +56,10 @@ def executor_input_of(component: Component, inputs: Values, *, root: Root, given
             "outputFile": str(folder / OUTPUT_FILE),
         },
     }
+
+
+def _as_read(artifact: Artifact) -> Artifact:
+    return artifact.model_copy(update={"metadata": metadata_of_reader(artifact.metadata)})
 
 
 def _wire_of(artifact: Artifact, address: str) -> dict[str, Any]:
@@ -85,6 +90,7 @@ def collect_outputs(component: Component, *, folder: Path, take: Callable[[str, 
         if got.custom_path:
             take(_path_in(got.custom_path, what=f"the artifact {key!r}"), folder / key)
         artifacts[key] = (_completed(_blank(key, component, folder), got),)
+        check_metadata(artifacts[key][0].metadata, where=f"output {key!r}")
     return Values(parameters=parameters, artifacts=artifacts)
 
 
@@ -101,6 +107,7 @@ def imported_artifact(
     check_import(uri)
     context = {"inputs": {"parameterValues": inputs.parameters, "artifacts": {}}, "outputs": {}}
     metadata = _filled(plain_of(importer.metadata), context, job)
+    check_metadata(metadata, where="the importer's artifact")
     kind = importer.type_schema.model_dump(by_alias=True, exclude_defaults=True)
     identity = json.dumps([uri, kind, metadata], sort_keys=True)
     artifact_id = uuid.uuid4() if importer.reimport else uuid.uuid5(uuid.NAMESPACE_URL, identity)
