@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from embedded.control_plane.config import ControlPlaneConfig
@@ -23,6 +24,7 @@ from embedded.control_plane.kfp_token import KfpTokenOnly
 from embedded.control_plane.serving import ServingSide
 from embedded.control_plane.store import Store
 from ratchet.callers import foreign_header
+from ratchet.heartbeat import problem_in
 
 _MAX_BODY_BYTES = MAX_BYTES + 64 * 1024
 
@@ -63,10 +65,16 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
 
     app = FastAPI(title="Ratchet control plane", lifespan=lifespan, docs_url=None, redoc_url=None)
 
+    heartbeats = (engine.heartbeat, schedule.heartbeat, sweep.heartbeat, log_cap.heartbeat, serving.heartbeat)
+
+    @app.get("/readyz", tags=["health"])
     @app.get("/healthz", tags=["health"])
-    def healthz() -> dict[str, str]:
-        """`engine` is there while it pauses: models are served all the same."""
-        return {"status": "ok", **({"engine": engine.room.problem} if engine.room.problem else {})}
+    def healthz() -> JSONResponse:
+        """503 with the loops that stand still. `engine` is there while it pauses: models are served all the same."""
+        pause = {"engine": engine.room.problem} if engine.room.problem else {}
+        if problem := problem_in(heartbeats):
+            return JSONResponse({"status": "ill", "problem": problem, **pause}, status_code=503)
+        return JSONResponse({"status": "ok", **pause})
 
     answer_errors(app)
     app.include_router(router_of(store, engine, folders))

@@ -36,6 +36,7 @@ from embedded.control_plane.serving_processes import RevisionRunner, Servers
 from embedded.control_plane.serving_status import RevisionState, render_status
 from embedded.control_plane.serving_store import RevisionRow, ServiceRow, ServingStore
 from embedded.control_plane.xds import Endpoint, Mirror, RoutedService
+from ratchet.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 _LOOK_AGAIN_S = 1.0
@@ -79,12 +80,14 @@ class Reconciler:
         self._models_kept: set[Path] | None = None
         """Of the last pruning."""
         self._woken = asyncio.Event()
+        self.heartbeat = Heartbeat("InferenceServices", late_s_max=120.0)
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Look for the servers of a control plane that was killed, then begin."""
         await self._survivors.find(self._served_names())
         self._prune_models()
+        self.heartbeat.begin()
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
@@ -140,6 +143,7 @@ class Reconciler:
                 await self._reconcile()
             except Exception:
                 log.exception("a pass over the InferenceServices failed; trying again")
+            self.heartbeat.beat(next_in_s=_LOOK_AGAIN_S)
             try:
                 async with asyncio.timeout(_LOOK_AGAIN_S):
                     await self._woken.wait()

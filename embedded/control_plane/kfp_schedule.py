@@ -16,6 +16,7 @@ from embedded.control_plane.kfp_slots import due_slot, last_slot_of, max_concurr
 from embedded.control_plane.kfp_wire import now_text, parse_time, time_text
 from embedded.control_plane.store import Document, Store
 from ratchet.core.errors import Conflict, RatchetError
+from ratchet.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +35,11 @@ class Schedule:
         self._engine = engine
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._tick_for_ever, name="schedule", daemon=True)
+        self.heartbeat = Heartbeat("schedule", late_s_max=300.0)
 
     def start(self) -> None:
         self._thread.start()
+        self.heartbeat.begin(self._thread)
 
     def stop(self) -> None:
         self._is_stopping.set()
@@ -64,6 +67,7 @@ class Schedule:
 
     def _tick_for_ever(self) -> None:
         while not self._is_stopping.wait(_TICK_S):
+            self.heartbeat.beat(next_in_s=_TICK_S)
             try:
                 self.tick(datetime.now(UTC))
             except Exception:

@@ -19,6 +19,7 @@ from embedded.control_plane.kfp_retention import GIB, KeptFiles, Removal, Retent
 from embedded.control_plane.kfp_wire import FINAL_STATES, parse_time, time_text
 from embedded.control_plane.store import Document, Store
 from ratchet.core.errors import NotFound
+from ratchet.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +44,11 @@ class Sweep:
         self._is_over_quota = False
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._sweep_for_ever, name="sweep", daemon=True)
+        self.heartbeat = Heartbeat("removal of old files", late_s_max=3600.0)
 
     def start(self) -> None:
         self._thread.start()
+        self.heartbeat.begin(self._thread)
 
     def stop(self) -> None:
         self._is_stopping.set()
@@ -68,6 +71,7 @@ class Sweep:
         pause_s = _FIRST_PAUSE_S
         while not self._is_stopping.wait(pause_s):
             pause_s = _PAUSE_S
+            self.heartbeat.beat(next_in_s=pause_s)
             try:
                 self.sweep(datetime.now(UTC))
                 unfinished = frozenset(self._store.unfinished_runs())

@@ -13,6 +13,7 @@ from embedded.control_plane.serving_register import ServerRegister
 from embedded.control_plane.serving_resources import InferenceServiceObjects
 from embedded.control_plane.serving_server import ServerSite
 from embedded.control_plane.serving_store import ServingStore
+from ratchet.heartbeat import Heartbeat
 
 
 class ServingSide:
@@ -49,6 +50,10 @@ class ServingSide:
         )
         http_routes = HttpRouteObjects(self._store.core, on_change=self._reconciler.wake)
         return router_of(objects, http_routes, self._store, token=self._config.token)
+
+    @property
+    def heartbeat(self) -> Heartbeat:
+        return self._reconciler.heartbeat
 
     @property
     def num_watchers(self) -> int:

@@ -18,6 +18,7 @@ from ratchet.core.feedback import parse_feedback
 from ratchet.core.lines import NotJson, parse_json
 from ratchet.core.ports import FeedbackStore
 from ratchet.core.validation_text import found_text
+from ratchet.heartbeat import problem_in
 from sensors.guard.loop import GuardLoop
 from sensors.guard.metrics import GuardMetrics
 from sensors.guard.sweeping import SweepLoop
@@ -78,18 +79,25 @@ def _token_check(service: Service) -> Any:
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
+    def problem() -> str:
+        sweeping = (service.sweeping.heartbeat,) if service.sweeping else ()
+        return problem_in((service.loop.heartbeat, *sweeping))
+
     @app.get("/healthz")
     def healthz() -> JSONResponse:
-        """200 while the loop lives, whatever is down around it."""
-        is_alive = service.loop.is_alive
-        return JSONResponse({"alive": is_alive}, status_code=200 if is_alive else 503)
+        """200 while every loop turns, whatever is down around it; else which one stands still."""
+        if standing := problem():
+            return JSONResponse({"alive": False, "problem": standing}, status_code=503)
+        return JSONResponse({"alive": True})
 
     @app.get("/readyz")
     def readyz() -> JSONResponse:
         """200 when the last look at every task could see something."""
         failing = {task: seen.reason for task, seen in service.loop.newest().items() if seen.outcome == "error"}
-        is_ready = service.loop.is_alive and not failing
-        return JSONResponse({"ready": is_ready, "failing": failing}, status_code=200 if is_ready else 503)
+        standing = problem()
+        is_ready = not failing and not standing
+        told = {"ready": is_ready, "failing": failing, **({"problem": standing} if standing else {})}
+        return JSONResponse(told, status_code=200 if is_ready else 503)
 
 
 def _add_views(app: FastAPI, service: Service) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from ratchet.actions.guarding import GuardReport
 from ratchet.core.errors import RatchetError
+from ratchet.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +32,11 @@ class GuardLoop:
         self._stopping = threading.Event()
         self._newest: dict[str, GuardReport] = {}
         self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
+        self.heartbeat = Heartbeat("guard", late_s_max=600.0)
 
     def start(self) -> None:
         self._thread.start()
+        self.heartbeat.begin(self._thread)
 
     def stop(self, *, timeout_s: float) -> bool:
         """Let the look under way finish; whether it did in time. One that is cut off is settled by the next start."""
@@ -41,10 +44,6 @@ class GuardLoop:
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
-
-    @property
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
 
     def newest(self) -> Mapping[str, GuardReport]:
         """The last look at each task."""
@@ -55,13 +54,15 @@ class GuardLoop:
             for task in self._known_tasks():
                 if self._stopping.is_set():
                     return
+                self.heartbeat.beat()
                 self._remember(self._look_safely(task))
+            self.heartbeat.beat(next_in_s=self._interval_s)
             self._stopping.wait(self._interval_s)
 
     def _known_tasks(self) -> Sequence[str]:
         try:
             tasks = self._list_tasks()
-        except OSError as error:
+        except Exception as error:  # whatever is wrong with the files, the next look comes
             log.error("cannot list the task files: %s", error)
             return ()
         for gone in self._newest.keys() - set(tasks):
@@ -90,7 +91,10 @@ class GuardLoop:
             extra = {"task": report.task, "outcome": report.outcome, "champion": report.champion}
             log.log(level, "%s: %s: %s", report.task, report.outcome, report.reason, extra=extra)
         self._newest[report.task] = report
-        self._on_look(report)
+        try:
+            self._on_look(report)
+        except Exception:
+            log.exception("the look at %s could not be noted", report.task)
 
 
 _QUIET = frozenset({"absent", "rollout", "learning", "well"})

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from ratchet.actions.retention import Swept
 from ratchet.actions.space import SpaceReport
 from ratchet.core.errors import RatchetError
+from ratchet.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,11 @@ class SweepLoop:
         self._space: SpaceReport | None = None
         self._metrics = _Metrics()
         self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
+        self.heartbeat = Heartbeat("retention", late_s_max=3600.0)
 
     def start(self) -> None:
         self._thread.start()
+        self.heartbeat.begin(self._thread)
 
     def stop(self, *, timeout_s: float) -> None:
         """A pass that is cut off is gone on with by the next."""
@@ -78,7 +81,9 @@ class SweepLoop:
     def _run(self) -> None:
         pause_s = self._first_pause_s
         while not self._stopping.wait(pause_s):
+            self.heartbeat.beat()
             pause_s = self.pass_once()
+            self.heartbeat.beat(next_in_s=pause_s)
 
 
 class _Metrics:

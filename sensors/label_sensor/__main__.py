@@ -87,6 +87,7 @@ def make_service(settings: Settings) -> Service:
         metrics=metrics,
         at_start=start,
         at_stop=stop,
+        heartbeats=(writer.heartbeat, keeper.heartbeat),
     )
 
 

@@ -10,14 +10,13 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ratchet.callers import is_authorized
+from ratchet.heartbeat import Heartbeat, problem_in
 from sensors.label_sensor.events import BODY_BYTES_MAX, Hints, Malformed, read_hints
 from sensors.label_sensor.loop import SensorLoop
 from sensors.label_sensor.metrics import SensorMetrics
 
 STOP_WITHIN_S = 8.0
 """A tick takes well under a second; with a server down, until that server's timeout."""
-STUCK_AFTER_S = 600.0
-"""Every wait in a tick has a deadline, and together they are far below this: then only a restart helps."""
 
 
 def _nothing() -> None:
@@ -37,6 +36,8 @@ class Service:
     at_start: Callable[[], None] = _nothing
     at_stop: Callable[[], None] = _nothing
     """After the last tick."""
+    heartbeats: Sequence[Heartbeat] = ()
+    """Of the loops beside the ticks."""
 
 
 def make_app(service: Service) -> FastAPI:
@@ -51,26 +52,34 @@ def make_app(service: Service) -> FastAPI:
         service.at_stop()
 
     app = FastAPI(title="Ratchet label sensor", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    _add_health(app, service.loop)
+    _add_health(app, service)
     check = _token_check(service)
     _add_views(app, service, check)
     _add_orders(app, service, check)
     return app
 
 
-def _add_health(app: FastAPI, loop: SensorLoop) -> None:
+def _add_health(app: FastAPI, service: Service) -> None:
+    loop = service.loop
+
+    def problem() -> str:
+        return problem_in((*loop.heartbeats, *service.heartbeats))
+
     @app.get("/healthz")
     def healthz() -> JSONResponse:
-        """200 while the loop lives, whatever is down around it."""
-        is_alive = loop.is_alive and loop.oldest_tick_s() < STUCK_AFTER_S
-        return JSONResponse({"alive": is_alive}, status_code=200 if is_alive else 503)
+        """200 while every loop turns, whatever is down around it; else which one stands still."""
+        if standing := problem():
+            return JSONResponse({"alive": False, "problem": standing}, status_code=503)
+        return JSONResponse({"alive": True})
 
     @app.get("/readyz")
     def readyz() -> JSONResponse:
         """200 when the last tick of every task could decide something."""
         failing = {task: report.reason for task, report in loop.newest().items() if report.outcome == "error"}
-        is_ready = loop.is_alive and loop.has_looked and not failing
-        return JSONResponse({"ready": is_ready, "failing": failing}, status_code=200 if is_ready else 503)
+        standing = problem()
+        is_ready = loop.has_looked and not failing and not standing
+        told = {"ready": is_ready, "failing": failing, **({"problem": standing} if standing else {})}
+        return JSONResponse(told, status_code=200 if is_ready else 503)
 
 
 def _token_check(service: Service) -> Any:

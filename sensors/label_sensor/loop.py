@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from ratchet.core.errors import RatchetError
+from ratchet.heartbeat import Heartbeat
 from sensors.label_sensor.tick import TickReport
 from sensors.label_sensor.tick_log import TickEntry, TickLog
 
@@ -14,6 +15,8 @@ log = logging.getLogger(__name__)
 
 NUM_THREADS = 4
 """Tasks that are ticked at the same time: one that waits for a server holds up none of the others."""
+STUCK_AFTER_S = 600.0
+"""Every wait in a tick has a deadline, and together they are far below this: then only a restart helps."""
 GAP_S_MAX = 1.0
 """After a tick a task rests as long as the tick took, up to this: a storm of hints costs half a thread at most."""
 FIRST_LOOK_S = 10.0
@@ -64,13 +67,16 @@ class SensorLoop:
         self._newest: dict[str, TickReport] = {}
         self._last_seen: dict[str, TickReport] = {}
         self._threads = [
-            threading.Thread(target=self._run, name=f"ticks-{number}", daemon=True) for number in range(NUM_THREADS)
+            threading.Thread(target=self._run, args=(number,), name=f"ticks-{number}", daemon=True)
+            for number in range(NUM_THREADS)
         ]
+        self.heartbeats = [Heartbeat(thread.name, late_s_max=STUCK_AFTER_S) for thread in self._threads]
 
     def start(self) -> None:
         self._began_at = time.monotonic()
-        for thread in self._threads:
+        for thread, heartbeat in zip(self._threads, self.heartbeats, strict=True):
             thread.start()
+            heartbeat.begin(thread)
 
     def stop(self, *, timeout_s: float) -> bool:
         """Let the ticks that are under way finish; whether they did in time. One that is cut off is settled later."""
@@ -91,18 +97,9 @@ class SensorLoop:
             return self._num_ticks.get(task, 0) + (2 if task in self._ticking else 1)
 
     @property
-    def is_alive(self) -> bool:
-        return all(thread.is_alive() for thread in self._threads)
-
-    @property
     def has_looked(self) -> bool:
         """Whether every task was ticked since the start."""
         return self._next_round_at > 0 and self._priorities.keys() <= self._newest.keys()
-
-    def oldest_tick_s(self) -> float:
-        """How long the longest tick under way has taken so far."""
-        with self._changed:
-            return time.monotonic() - min(self._ticking.values(), default=time.monotonic())
 
     def newest(self) -> dict[str, TickReport]:
         """The last tick of each task."""
@@ -131,16 +128,18 @@ class SensorLoop:
         """Newest first."""
         return self._ticks.history(task)
 
-    def _run(self) -> None:
-        while (task := self._take_next()) is not None:
+    def _run(self, number: int) -> None:
+        while (task := self._take_next(self.heartbeats[number])) is not None:
+            self.heartbeats[number].beat()
             began_at = time.monotonic()
             report = self._tick_safely(task)
             self._remember(report, took_s=time.monotonic() - began_at)
 
-    def _take_next(self) -> str | None:
+    def _take_next(self, heartbeat: Heartbeat) -> str | None:
         """The task to tick, once there is one; None when it is time to stop."""
         with self._changed:
             while not self._stopping:
+                heartbeat.beat(next_in_s=self._interval_s)
                 now = time.monotonic()
                 if now >= self._next_round_at:
                     self._begin_round(now)
@@ -156,11 +155,11 @@ class SensorLoop:
         self._next_round_at = now + self._interval_s
         try:
             tasks = tuple(self._list_tasks())
-        except OSError as error:
+            for gone in self._priorities.keys() - set(tasks):
+                self._forget(gone)
+        except Exception as error:  # whatever is wrong with the files, the known tasks are ticked
             log.error("cannot list the task files: %s", error)
-            return
-        for gone in self._priorities.keys() - set(tasks):
-            self._forget(gone)
+            tasks = tuple(self._priorities)
         self._priorities = {task: self._priority_safely(task) for task in tasks}
         for task in tasks:
             if task not in self._ticking:
@@ -189,7 +188,7 @@ class SensorLoop:
         """A policy file that is wrong has its say in the tick's report."""
         try:
             return self._priority_of(task)
-        except (RatchetError, OSError):
+        except Exception:
             return 0
 
     def _tick_safely(self, task: str) -> TickReport:
@@ -213,9 +212,7 @@ class SensorLoop:
         with self._changed:
             is_known = task in self._priorities
         if is_known:
-            self._on_tick(report, took_s)
-            if self._ticks.note(report):
-                _log_tick(report)
+            self._tell(report, took_s)
         with self._changed:
             if is_known:
                 self._newest[task] = report
@@ -225,6 +222,15 @@ class SensorLoop:
             self._rests_until[task] = time.monotonic() + min(took_s, GAP_S_MAX)
             del self._ticking[task]
             self._changed.notify_all()
+
+    def _tell(self, report: TickReport, took_s: float) -> None:
+        """A metric or a log that fails costs no task its next tick."""
+        try:
+            self._on_tick(report, took_s)
+            if self._ticks.note(report):
+                _log_tick(report)
+        except Exception:
+            log.exception("the tick of %s could not be noted", report.task, extra={"task": report.task})
 
     def _forget(self, task: str) -> None:
         for known in (self._due, self._newest, self._last_seen, self._rests_until, self._num_ticks):

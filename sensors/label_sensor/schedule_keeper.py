@@ -10,6 +10,7 @@ from ratchet.actions.schedules import AppliedChange, Reconciled
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import RatchetError
 from ratchet.core.schedules import WantedSchedule
+from ratchet.heartbeat import Heartbeat
 
 logger = logging.getLogger(__name__)
 LOOK_S = 5.0
@@ -39,9 +40,11 @@ class ScheduleKeeper:
         self._last_error = ""
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._keep_for_ever, name="schedules", daemon=True)
+        self.heartbeat = Heartbeat("schedules", late_s_max=600.0)
 
     def start(self) -> None:
         self._thread.start()
+        self.heartbeat.begin(self._thread)
 
     def stop(self) -> None:
         """A reconcile that is under way may be cut off by the end of the process: the next one settles it."""
@@ -78,6 +81,7 @@ class ScheduleKeeper:
 
     def _keep_for_ever(self) -> None:
         while not self._is_stopping.is_set():
+            self.heartbeat.beat(next_in_s=self._look_s)
             try:
                 self.look(datetime.now(UTC))
             except Exception:

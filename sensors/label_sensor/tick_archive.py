@@ -12,6 +12,7 @@ from typing import Any
 from ratchet.core.errors import NotFound, RatchetError
 from ratchet.core.labels import ulid_of
 from ratchet.core.ports import ObjectStore
+from ratchet.heartbeat import Heartbeat
 from sensors.label_sensor.tick_log import TickEntry, TickLog
 
 log = logging.getLogger(__name__)
@@ -84,9 +85,11 @@ class TickWriter:
         self._newest_id: dict[str, str] = {}
         self._is_failing = False
         self._thread = threading.Thread(target=self._run, name="tick-writer", daemon=True)
+        self.heartbeat = Heartbeat("tick-writer", late_s_max=600.0)
 
     def start(self) -> None:
         self._thread.start()
+        self.heartbeat.begin(self._thread)
 
     def stop(self, *, timeout_s: float) -> None:
         """Write what is left, if that goes quickly."""
@@ -110,6 +113,7 @@ class TickWriter:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            self.heartbeat.beat(next_in_s=_RETRY_S)
             self._ticks.wait_for_news(_GROWTH_POLL_S)
             if not self.write():
                 self._stopping.wait(_RETRY_S)

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from embedded.layout import Layout
 from embedded.object_store import write_webhook
 from ratchet.core.errors import SettingsError, Unavailable
+from ratchet.heartbeat import problem_in
 from ratchet.settings import Settings
 from sensors.json_logs import JsonFormatter
 from sensors.label_sensor.__main__ import check_host
@@ -53,7 +54,7 @@ def test_what_the_service_tells():
         number = client.post("/tick", params={"task": "digits"}).json()["tick"]
         wait_for(lambda: client.get("/status").json()["tasks"][0]["num_ticks"] >= number)
         assert client.post("/tick", params={"task": "nobody"}).status_code == 404
-    assert not service.loop.is_alive
+    assert "has ended" in problem_in(service.loop.heartbeats)
 
 
 def test_the_service_is_alive_but_not_ready_while_a_server_is_down():
@@ -70,10 +71,11 @@ def test_the_service_is_alive_but_not_ready_while_a_server_is_down():
 
 
 def test_a_tick_that_never_ends_makes_the_service_unwell(monkeypatch):
-    monkeypatch.setattr("sensors.label_sensor.app.STUCK_AFTER_S", 0.02)
+    monkeypatch.setattr("sensors.label_sensor.loop.STUCK_AFTER_S", 0.02)
     ticks = Ticks("digits")
     with TestClient(make_app(service_of(ticks))) as client:
         wait_for(lambda: client.get("/healthz").status_code == 503)
+        assert "has not ended a turn for" in client.get("/healthz").json()["problem"]
         ticks.gates["digits"].set()
         wait_for(lambda: client.get("/healthz").status_code == 200)
 

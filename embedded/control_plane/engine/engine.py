@@ -50,11 +50,15 @@ from embedded.control_plane.engine.walk import Begin, End, Step, Walk
 from embedded.control_plane.store import Store
 from ratchet.core.errors import DataRejected, RatchetError
 from ratchet.core.printable import printable_lines
+from ratchet.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 
 _STOP_GRACE_S = 5.0
 _LONGEST_SLEEP_S = 3600.0
+_STILL_S = 300.0
+"""One decision takes milliseconds; the first, which resumes runs, reads their records."""
+_PAUSE_AGAIN_S = 1.0
 RESUMES_MAX = 25
 """Of one attempt, over restarts of this server. A machine that is switched off every night must not end a long task."""
 _NUM_PAUSES_MAX = 3
@@ -83,6 +87,7 @@ class Engine:
         self._num_pauses: Counter[str] = Counter()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._decide_for_ever, name="engine", daemon=True)
+        self.heartbeat = Heartbeat("engine", late_s_max=_STILL_S)
         self._reaper: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -99,6 +104,7 @@ class Engine:
         for run_id in self._store.unfinished_runs():
             self.submit(run_id)
         self._thread.start()
+        self.heartbeat.begin(self._thread)
 
     def stop(self) -> None:
         """End all processes; their tasks stay open in the store, and the next start runs them again."""
@@ -137,6 +143,7 @@ class Engine:
 
     def _decide_for_ever(self) -> None:
         while True:
+            self.heartbeat.beat(next_in_s=_LONGEST_SLEEP_S)
             try:
                 event = self._inbox.get(timeout=self._sleep_s())
             except queue.Empty:
@@ -147,13 +154,29 @@ class Engine:
                 event = (run_id, action)
             if event is None or self._is_stopping:
                 return
+            self.heartbeat.beat()
             try:
                 self._decide(*event)
             except (sqlite3.Error, OSError) as error:  # the store takes nothing: not even a run can be given up
-                self._pause(event[0], error)
+                self._pause_until_well(event[0], error)
             except Exception:
                 log.exception("run %s: it could not be given up; it goes on when the server is restarted", event[0])
                 self._forget(event[0])
+
+    def _pause_until_well(self, run_id: str, error: Exception) -> None:
+        while not self._is_stopping:
+            try:
+                self._pause(run_id, error)
+                return
+            except Exception as again:  # an error in the way out of an error must not end the thread
+                log.exception("the pipeline engine cannot continue yet")
+                error = again
+                time.sleep(_PAUSE_AGAIN_S)
+
+    def _has_stopped(self) -> bool:
+        """Asked each second of a pause, which is no standstill."""
+        self.heartbeat.beat()
+        return self._is_stopping
 
     def _pause(self, run_id: str, error: Exception) -> None:
         """What is in memory may be ahead of the store: go on as after a crash, once the store takes something.
@@ -164,7 +187,7 @@ class Engine:
         for run_id in list(self._live):
             self._forget(run_id)
         family.stop_marked(f"{self._folders.engine_id}:", grace_s=_STOP_GRACE_S)
-        self.room.wait(error, is_stopping=lambda: self._is_stopping)
+        self.room.wait(error, is_stopping=self._has_stopped)
         for unfinished in self._store.unfinished_runs():
             if self._num_pauses[unfinished] < _NUM_PAUSES_MAX:
                 self.submit(unfinished)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ratchet.heartbeat import Heartbeat
+
 log = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
@@ -41,9 +43,11 @@ class LogCap:
         self._max_bytes = max_bytes
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._look_for_ever, name="log-cap", daemon=True)
+        self.heartbeat = Heartbeat("limit of logs", late_s_max=300.0)
 
     def start(self) -> None:
         self._thread.start()
+        self.heartbeat.begin(self._thread)
 
     def stop(self) -> None:
         self._is_stopping.set()
@@ -51,13 +55,14 @@ class LogCap:
 
     def _look_for_ever(self) -> None:
         while not self._is_stopping.wait(_TICK_S):
+            self.heartbeat.beat(next_in_s=_TICK_S)
             with _lock:
                 paths = {**_growing, **_ended}
                 _ended.clear()
             for path, num_cut in paths.items():
                 try:
                     self._look(path, num_cut)
-                except OSError:
+                except Exception:
                     log.exception("the log %s could not be cut", path)
 
     def _look(self, path: Path, num_cut: int) -> None:
