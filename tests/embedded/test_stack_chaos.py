@@ -1,0 +1,231 @@
+"""25 SIGKILLs at random moments, from a seed, under steady load and with labels coming in: what must hold anyway."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pyarrow.parquet as pq
+import pytest
+
+from demo.data import load_scans
+from embedded.control_plane.engine.family import list_marked
+from embedded.control_plane.serving_register import ServerRegister
+from embedded.leftovers import list_stack_processes
+from embedded.services import StackReport
+from ratchet.adapters.dvc import DvcDatasetStore
+from ratchet.adapters.s3 import S3ObjectStore
+from ratchet.adapters.s3_labels import S3LabelStore
+from ratchet.core.errors import RatchetError
+from ratchet.settings import Settings, child_env
+from tests.conftest import PROJECT_DIR, settings_in
+from tests.embedded.serving_world import COLLECTION, isvc_body, wait_for
+from tests.embedded.steady_load import SteadyLoad, outage_s
+from tests.models import digits_model
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+SEED, NUM_KILLS = 20, 25
+SHARD_LABELS, SHARD_EVERY_S = 40, 2.5
+SERVING = ("model", "gateway")
+"""Whose death users may notice."""
+VICTIMS = (*SERVING, "control_plane", "supervisor", "keeper", "sensor", "guard", "object_store", "mlflow", "task")
+MODEL = "steady"
+
+
+class Kill(NamedTuple):
+    what: str
+    num_asked: int
+    num_failed: int
+    outage_s: float
+
+
+class Stage:
+    """A whole stack with a model that serves, and its processes by name."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir
+        self.kills: list[Kill] = []
+        self.ids: list[str] = []
+        """Of the labels that are stored."""
+
+    def run(self, *words: str) -> str:
+        env = child_env({"RATCHET_STATE_DIR": str(self.state_dir)})
+        ratchet = str(Path(sys.executable).with_name("ratchet"))
+        done = subprocess.run([ratchet, *words], env=env, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    @property
+    def settings(self) -> Settings:
+        return settings_in(self.state_dir)
+
+    @property
+    def report(self) -> StackReport:
+        return StackReport.model_validate_json((self.state_dir / "stack.json").read_text())
+
+    def serve(self, folder: Path) -> None:
+        digest = digits_model(folder)
+        uri = f"s3://models/{MODEL}/{digest}"
+        S3ObjectStore.of(self.settings).put_directory(folder, uri)
+        token = {"authorization": f"Bearer {self.settings.kubernetes_token.get_secret_value()}"}
+        api = httpx.Client(base_url=self.settings.kubernetes_endpoint, headers=token, timeout=20)
+        api.post(COLLECTION, json=isvc_body(MODEL, uri)).raise_for_status()
+        url = f"{self.settings.gateway_endpoint}/v1/models/{MODEL}:predict"
+        wait_for(lambda: httpx.post(url, json=BODY).status_code == 200, "the model to serve", within_s=120)
+
+    def pids_of(self, what: str) -> list[int]:
+        """None, when it is being started at the moment."""
+        data, supervisor = self.state_dir / "control_plane", self.report.supervisor
+        if what == "model":
+            return [server.pid for server in ServerRegister(data / "model_servers").list_living()]
+        if what == "task":
+            return list_marked(f"{(data / 'engine_id').read_text()}:")
+        if what in ("supervisor", "keeper"):
+            named = supervisor if what == "supervisor" else supervisor.keeper
+            return [named.pid] if named else []
+        return [service.pid for service in self.report.services if service.name == what and service.pid]
+
+    def kill(self, chance: random.Random, load: SteadyLoad) -> None:
+        what = chance.choice(VICTIMS)
+        pids = self.pids_of(what)
+        while not pids:
+            what = chance.choice(VICTIMS)
+            pids = self.pids_of(what)
+        began = time.monotonic()
+        try:
+            os.kill(chance.choice(pids), signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        pause_s = chance.uniform(0.5, 3.0)
+        time.sleep(max(pause_s, 2.0) if what in SERVING else pause_s)
+        if what in SERVING:
+            wait_for(lambda: is_well(load), f"answers after the death of {what}", within_s=60)
+        time.sleep(0.3)  # what was asked a moment ago is answered
+        asked, failed = load.answers(since=began), load.failed(since=began)
+        self.kills.append(Kill(what, len(asked), len(failed), round(outage_s(failed), 2)))
+
+    @contextmanager
+    def labels_coming_in(self) -> Iterator[None]:
+        """As a labeling tool sends them: what could not be stored is sent again."""
+        is_over = threading.Event()
+
+        def push() -> None:
+            scans, start = load_scans(), 0
+            while not is_over.wait(SHARD_EVERY_S):
+                lines = [scans.line(index, labeler="ada") for index in range(start, start + SHARD_LABELS)]
+                try:
+                    store = S3LabelStore(S3ObjectStore.of(self.settings), bucket=self.settings.labels_bucket)
+                    store.put_shard("digits", ("\n".join(lines) + "\n").encode(), num_labels=SHARD_LABELS)
+                except RatchetError:
+                    continue
+                self.ids += [json.loads(line)["id"] for line in lines]
+                start += SHARD_LABELS
+
+        thread = threading.Thread(target=push)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+
+
+BODY = {"instances": [[0.0] * 64]}
+
+
+def is_well(load: SteadyLoad) -> bool:
+    """Whether everything of the last half second was answered."""
+    now = time.monotonic()
+    recent = load.answers(since=now - 0.6, until=now - 0.1)
+    return len(recent) >= 3 and all(answer.is_fine for answer in recent)
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """After the kills; the stack is still up."""
+    stage = Stage(tmp_path_factory.mktemp("chaos") / "state")
+    try:
+        stage.run("up")
+        stage.serve(tmp_path_factory.mktemp("model"))
+        chance = random.Random(SEED)
+        load = SteadyLoad(stage.settings.gateway_endpoint, f"/v1/models/{MODEL}:predict", BODY)
+        with load.running(), stage.labels_coming_in():
+            time.sleep(2)
+            while len(stage.kills) < NUM_KILLS:
+                stage.kill(chance, load)
+        print("\n".join(str(kill) for kill in stage.kills))
+        yield stage
+    finally:
+        stage.run("down")
+
+
+def test_users_notice_the_death_of_what_serves_them_and_of_nothing_else(stage: Stage) -> None:
+    assert len(stage.kills) == NUM_KILLS
+    noticed = [kill for kill in stage.kills if kill.num_failed and kill.what not in SERVING]
+    assert not noticed, stage.kills
+    assert all(kill.num_asked for kill in stage.kills), "there was load all the time"
+
+
+def test_every_server_comes_back_and_listens_on_loopback_only(stage: Stage) -> None:
+    wait_for(lambda: stage.report.is_ready, "every server to be ready", within_s=120)
+    pids = {stat.pid for stat in list_stack_processes(stage.report.stack_id)}
+    inodes = {name for pid in pids for name in open_files(pid)}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
+        listening = [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes]
+        assert all(address.startswith("0100007F:") for address in listening), listening
+
+
+def test_every_label_is_in_an_accepted_version_or_waits_and_none_twice(stage: Stage) -> None:
+    def counted() -> dict[str, Any]:
+        return json.loads(stage.run("labels", "count", "--task", "digits", "--json"))
+
+    wait_for(lambda: stage.report.is_ready, "every server to be ready", within_s=120)
+    wait_for(lambda: counted()["version"] is not None, "an accepted version", within_s=200)
+    count = counted()
+    accepted = accepted_ids(stage, count["version"])
+    assert len(accepted) == len(set(accepted)), "a label twice"
+    assert set(accepted) <= set(stage.ids)
+    assert len(accepted) + count["num_pending"] == len(stage.ids) == len(set(stage.ids))
+
+
+def test_the_journal_and_the_ledger_have_no_gap(stage: Stage) -> None:
+    objects = S3ObjectStore.of(stage.settings)
+    for folder in ("runs/digits/", "ledger/digits/"):
+        uris = objects.list_uris(f"s3://{stage.settings.ratchet_bucket}/{folder}")
+        numbers = {int(uri.partition(folder)[2].partition("/")[0].partition(".")[0]) for uri in uris}
+        assert sorted(numbers) == list(range(min(numbers, default=0), max(numbers, default=-1) + 1)), folder
+
+
+def test_down_leaves_no_process(stage: Stage) -> None:
+    """Last on purpose."""
+    stack_id = stage.report.stack_id
+    stage.run("down")
+    assert list_stack_processes(stack_id) == []
+
+
+def open_files(pid: int) -> list[str]:
+    try:
+        return [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:
+        return []
+
+
+def accepted_ids(stage: Stage, version: str) -> list[str]:
+    store = DvcDatasetStore.of(stage.settings, S3ObjectStore.of(stage.settings))
+    shards = store.fetch_manifest(version).shards
+    return [
+        each
+        for shard in shards
+        for each in pq.read_table(BytesIO(store.fetch_shard(shard)), columns=["id"]).column("id").to_pylist()
+    ]
