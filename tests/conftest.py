@@ -44,14 +44,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     subprocess.run([ratchet, "down"], env=env, cwd=PROJECT_DIR, check=True, capture_output=True, timeout=120)
 
 
+def _starts_stack(item: pytest.Item) -> bool:
+    started_by_itself = item.nodeid.startswith(("tests/embedded/test_stack", "tests/e2e/"))
+    return started_by_itself or "stack" in getattr(item, "fixturenames", ())
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Which tests go to one worker, in order: a module's, and all that start a whole stack or look at a running one.
 
-    Two workers fit two cores; two whole stacks at once would measure each other.
+    Two workers fit two cores; two whole stacks at once would measure each other. They are the longest and come first.
     """
     for item in items:
-        module = item.nodeid.partition("::")[0]
-        starts_stack = "stack" in getattr(item, "fixturenames", ()) or module.startswith(
-            ("tests/embedded/test_stack", "tests/e2e/")
-        )
-        item.add_marker(pytest.mark.xdist_group("stack" if starts_stack else module))
+        group = "stack" if _starts_stack(item) else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: not _starts_stack(item))
