@@ -26,7 +26,7 @@ NIGHTLY_S ?= 60
 setup: $(STAMP) ## create .venv and install the locked requirements
 
 test: $(STAMP) ## all tests, on real servers, two at a time
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 fuzz: $(STAMP) ## each fuzzer for NIGHTLY_S seconds (60); `make test` runs each for a few
 	@FUZZ_SECONDS=$(NIGHTLY_S) $(BIN)/python -m pytest tests/fuzz

@@ -4,8 +4,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from embedded.object_store import NAME as OBJECT_STORE
 from embedded.stack import layout_of, start_stack, stop_stack
@@ -44,18 +46,26 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     subprocess.run([ratchet, "down"], env=env, cwd=PROJECT_DIR, check=True, capture_output=True, timeout=120)
 
 
-def _starts_stack(item: pytest.Item) -> bool:
-    started_by_itself = item.nodeid.startswith(("tests/embedded/test_stack", "tests/e2e/"))
-    return started_by_itself or "stack" in getattr(item, "fixturenames", ())
+def _group_of(nodeid: str) -> str:
+    module = nodeid.partition("::")[0]
+    return "stack" if module.startswith(("tests/embedded/test_stack", "tests/e2e/")) else module
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Which tests go to one worker, in order: a module's, and all that start a whole stack or look at a running one.
+class _Groups(LoadScopeScheduling):
+    """A module goes to one worker, and all that start a whole stack to the same one: two stacks fight over the ports.
 
-    Two workers fit two cores; two whole stacks at once would measure each other. They are the longest and come first.
+    The groups of `--dist loadgroup` would do, but xdist 3.8 cannot mark the tests of pytest 9.2.
     """
-    for item in items:
-        group = "stack" if _starts_stack(item) else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: not _starts_stack(item))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group_of(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Groups:
+    return _Groups(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests on whole stacks take longest, so they come first."""
+    items.sort(key=lambda item: _group_of(item.nodeid) != "stack")
