@@ -103,4 +103,8 @@ class Stack:
         for process in self._processes:
             stop_group(process.pid, grace_s=5)
             process.wait()
+        report = self.report()
+        keepers = {each.pid for each in (report.supervisor, report.supervisor.keeper) if each} if report else set()
+        running = list_stack_processes(self.stack_id)
+        end_processes([stat for stat in running if stat.pid in keepers], grace_s=8)  # first: they replace what ends
         end_processes(list_stack_processes(self.stack_id), grace_s=2)

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.stack
 def world(s3_settings: Settings) -> Iterator[ServingWorld]:
     with serving_world(s3_settings, is_lasting=True) as world:
         yield world
+        world.kill_control_plane()  # first: it would replace what ends
         for server in register_of(world).list_living():
             stop_group(server.pid, grace_s=0)
 
