@@ -161,8 +161,6 @@ class Reconciler:
             self._start_needed(plan, revisions)
             self._remember_places(plan.service, revisions)
             plans.append(plan)
-        if not self._is_synced:  # the gateway's files may have been lost, or be older than the store
-            self._is_synced = await self._apply(self._applied)
         await self._drop_deleted({plan.service.name for plan in plans})
         for plan in plans:
             await self._move(plan)
@@ -229,8 +227,11 @@ class Reconciler:
         routings = {routing.service.name: routing for routing in self._routings()}
         kept = {name: service for name, service in self._applied.items() if name in names or name in routings}
         kept |= {name: _without(kept[name], routings[name].missing) for name in routings if name in kept}
-        if kept != self._applied:
-            await self._apply(kept)
+        if kept != self._applied or not self._is_synced:
+            # In the first pass too, where the gateway's files may have been lost or be older than the store, and what
+            # was deleted right before the last control plane was killed has no process any more.
+            is_done = await self._apply(kept)
+            self._is_synced = self._is_synced or is_done
 
     async def _move(self, plan: Plan) -> None:
         """Route as planned, if everybody is ready for it, and remember it. Status and routes never disagree for long:

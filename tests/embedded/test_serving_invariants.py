@@ -63,6 +63,9 @@ class FakeGateway:
     ) -> bool:
         """Whoever gets traffic that had none must answer at this moment."""
         routes = {service.name: dict(service.percent_by_revision) for service in services}
+        running = {endpoint.revision for endpoint in endpoints}
+        named = {revision for shares in routes.values() for revision in shares if shares[revision]}
+        assert named <= running, f"as the real one: {named - running} is routed and does not run"
         had, gets = (
             {revision for shares in each.values() for revision in shares if shares[revision]}
             for each in (self.routes, routes)
@@ -258,6 +261,15 @@ def test_old_revisions_and_their_models_are_forgotten_while_running_and_numbers_
     world.objects.delete("default", "m", Deletion())
     world.tick(3)
     assert world.pruned[-1] == set() and not world.store.list_revisions(row.uid)
+
+
+@pytest.mark.parametrize("propagation", ["Background", "Foreground"])
+def test_a_deletion_that_a_killed_control_plane_did_not_begin_is_finished_by_the_next_one(world, propagation):
+    roll_out(world, 1)
+    world.objects.delete("default", "m", Deletion(propagation=propagation))
+    world.start_control_plane()
+    world.tick(4)
+    assert "m" not in world.gateway.routes and world.store.fetch_service("default", "m") is None
 
 
 @pytest.mark.parametrize(
