@@ -101,9 +101,10 @@ class Keeper:
         self._pidfd = os.pidfd_open(child.pid)
         os.close(fd)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        assert child.stdin, "it was asked for"
         try:
-            child.stdin.write(self._plan)  # type: ignore[union-attr]
-            child.stdin.close()  # type: ignore[union-attr]
+            child.stdin.write(self._plan)
+            child.stdin.close()
         except BrokenPipeError:
             return
 

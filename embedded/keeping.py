@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -16,6 +17,7 @@ from ratchet.settings import child_env
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 _NAMED_WITHIN_S = 0.5
+SUPERVISOR = (sys.executable, "-m", "embedded.supervisor")
 
 
 def start_keeper(plan: StackPlan, *, supervisor_pid: int | None, log: IO[bytes] | None) -> "subprocess.Popen[bytes]":
@@ -23,8 +25,13 @@ def start_keeper(plan: StackPlan, *, supervisor_pid: int | None, log: IO[bytes] 
     assert plan.keeper_lock, "this stack has no keeper"
     deed = ("start", "0") if supervisor_pid is None else ("watch", str(supervisor_pid))
     options = (deed[0], str(plan.lock), str(plan.keeper_lock), deed[1])
-    keeper = subprocess.Popen(
-        [sys.executable, "-S", "-E", str(_KEEPER), *options, "--", sys.executable, "-m", "embedded.supervisor"],
+    return start_with_plan([sys.executable, "-S", "-E", str(_KEEPER), *options, "--", *SUPERVISOR], plan, log=log)
+
+
+def start_with_plan(command: Sequence[str], plan: StackPlan, *, log: IO[bytes] | None) -> "subprocess.Popen[bytes]":
+    """A process of the stack that reads the plan from its standard input."""
+    process = subprocess.Popen(
+        command,
         env=child_env({STACK_ID_VARIABLE: plan.stack_id}),
         cwd=plan.report.parent,
         stdin=subprocess.PIPE,
@@ -32,10 +39,10 @@ def start_keeper(plan: StackPlan, *, supervisor_pid: int | None, log: IO[bytes] 
         stderr=log,
         start_new_session=True,
     )
-    assert keeper.stdin, "it was asked for"
-    with suppress(BrokenPipeError), keeper.stdin as pipe:
+    assert process.stdin, "it was asked for"
+    with suppress(BrokenPipeError), process.stdin as pipe:
         pipe.write(plan.model_dump_json().encode())
-    return keeper
+    return process
 
 
 def living_keeper(plan: StackPlan) -> ProcessName | None:

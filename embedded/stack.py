@@ -2,7 +2,6 @@
 
 import fcntl
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,10 +12,10 @@ from typing import IO
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from embedded import gateway, object_store
-from embedded.adopted import SERVICE_VARIABLE, STACK_ID_VARIABLE, environment_of
+from embedded.adopted import SERVICE_VARIABLE, environment_of
 from embedded.container_engine import find_container_engine
 from embedded.credentials import Credentials, load_or_make_credentials
-from embedded.keeping import start_keeper
+from embedded.keeping import SUPERVISOR, start_keeper, start_with_plan
 from embedded.layout import (
     Layout,
     make_private_dir,
@@ -42,7 +41,7 @@ from embedded.processes import is_listener_in_group, is_port_free, process_stat,
 from embedded.repositories import commit_of, make_dataset_repo
 from embedded.services import ProcessName, Service, StackPlan, StackReport
 from ratchet.core.errors import RatchetError, SettingsError, Unavailable
-from ratchet.settings import Settings, child_env, variable_of
+from ratchet.settings import Settings, variable_of
 
 READY_WITHIN_S = 120.0
 STOPPED_WITHIN_S = 45.0
@@ -254,19 +253,7 @@ def _start(layout: Layout, plan: StackPlan, on_change: OnChange) -> StackReport:
 
 def _tethered(plan: StackPlan, output: IO[bytes]) -> "subprocess.Popen[bytes]":
     """A supervisor that dies with this process, and its servers with it."""
-    supervisor = subprocess.Popen(
-        tethered([sys.executable, "-m", "embedded.supervisor"]),
-        env=child_env({STACK_ID_VARIABLE: plan.stack_id}),
-        cwd=plan.report.parent,
-        stdin=subprocess.PIPE,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-    )
-    assert supervisor.stdin, "it was asked for"
-    with suppress(BrokenPipeError), supervisor.stdin as pipe:
-        pipe.write(plan.model_dump_json().encode())
-    return supervisor
+    return start_with_plan(tethered(SUPERVISOR), plan, log=output)
 
 
 def _wait_ready(

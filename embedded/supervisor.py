@@ -29,7 +29,7 @@ from embedded.liveness import HangWatch
 from embedded.log_files import trim_log, trim_open_log
 from embedded.probes import probe, why_not_ready
 from embedded.processes import cpu_s_of_group, is_listener_in_group, process_stat, stop_group, tethered
-from embedded.services import Service, ServiceReport, StackPlan, StackReport, SupervisorReport
+from embedded.services import ProcessName, Service, ServiceReport, StackPlan, StackReport, SupervisorReport
 from ratchet.settings import child_env
 
 _PROBE_EVERY_S = 0.1
@@ -68,6 +68,7 @@ class Supervisor:
             s.name: ServiceReport(name=s.name, port=s.port, log=s.log, ready=s.ready, restarts=restarts.get(s.name, 0))
             for s in plan.services
         }
+        self._keeper: ProcessName | None = None
         self._servers: dict[str, Held] = {}
         self._ready = {service.name: asyncio.Event() for service in plan.services}
         self._stopped = {service.name: asyncio.Event() for service in plan.services}
@@ -104,13 +105,21 @@ class Supervisor:
     async def _keep_keeper(self) -> None:
         """Who starts us again is started again by us."""
         self._write_report()
+        await self._note_keeper()
         while self._plan.is_lasting:
             await asyncio.sleep(_LOOK_EVERY_S)
-            if living_keeper(self._plan) is None:
-                log.warning("the supervisor's keeper ended; another one is started")
-                start_keeper(self._plan, supervisor_pid=os.getpid(), log=None)
-                await asyncio.sleep(_LOOK_EVERY_S)
-                self._write_report()
+            if await self._note_keeper():
+                continue
+            log.warning("the supervisor's keeper ended; another one is started")
+            start_keeper(self._plan, supervisor_pid=os.getpid(), log=None)
+
+    async def _note_keeper(self) -> bool:
+        """Whether one lives; the report names it. In a thread: one that is starting takes a moment to be named."""
+        keeper = await asyncio.to_thread(living_keeper, self._plan)
+        if keeper != self._keeper:
+            self._keeper = keeper
+            self._write_report()
+        return keeper is not None
 
     async def _keep_running(self, service: Service) -> None:
         server = self._adopt(service)
@@ -262,7 +271,7 @@ class Supervisor:
                 pid=stat.pid,
                 started_at_ticks=stat.started_at_ticks,
                 restarts=self._restarts,
-                keeper=living_keeper(self._plan),
+                keeper=self._keeper,
             ),
         )
         write_private(self._plan.report, report.model_dump_json(indent=1))

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import yaml
 
 from embedded.control_plane.kubernetes_structure import quoted
+from embedded.control_plane.plain_yaml import PLAIN_RESOLVERS
 from embedded.control_plane.serving_errors import bad_request
 from embedded.control_plane.sound_json import check_sound
 from ratchet.core.errors import DataRejected
@@ -36,10 +37,7 @@ def parse_body(body: bytes, *, is_yaml: bool) -> tuple[Any, list[str]]:
     _check(parsed)
     if not repeated:
         return parsed, []
-    try:
-        paths = {id(found): path for found, path in _objects_of(parsed, "")}
-    except RecursionError:
-        raise bad_request("the body is nested too deeply") from None
+    paths = {id(found): path for found, path in _objects_of(parsed, "")}
     twice = {f"{paths[id(found)]}.{key}".lstrip(".") for found, key in repeated if id(found) in paths}
     return parsed, [f"duplicate field {quoted(path)}" for path in sorted(twice)]
 
@@ -100,10 +98,7 @@ class _PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-_PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+_PlainLoader.yaml_implicit_resolvers = PLAIN_RESOLVERS
 
 
 def _refuse_constant(name: str) -> NoReturn:

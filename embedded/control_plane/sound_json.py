@@ -11,14 +11,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from ratchet.core.errors import DataRejected
-from ratchet.core.lines import DEPTH_MAX, NotJson, parse_json
+from ratchet.core.lines import DEPTH_MAX, DIGITS_MAX, NotJson, parse_json
 from ratchet.core.printable import printable
 
 VALUES_MAX = 100_000
 """Of one request or pipeline; kfp's own samples have under 5,000."""
 _DEPTH_KEPT_MAX = DEPTH_MAX + 32
 """What is stored wraps what came in; an answer wraps it once more. Python's own limit is about 300."""
-_DIGITS_MAX = 308
 _REPLACEMENT = "\ufffd"
 _SUSPECTS = ("\\ud", "\\uD", "NaN", "Infinity")
 """One of these is in the JSON text of a value that is not sound, unless it is nested too deep."""
@@ -72,8 +71,8 @@ def _check_scalar(value: Any, *, where: str) -> None:
     if isinstance(value, str):
         check_text(value, where=where)
     elif isinstance(value, int):
-        if not isinstance(value, bool) and abs(value) >= 10**_DIGITS_MAX:
-            raise DataRejected(f"{where}: a number has more than {_DIGITS_MAX} digits; a float holds up to 1.8e308.")
+        if not isinstance(value, bool) and abs(value) >= 10**DIGITS_MAX:
+            raise DataRejected(f"{where}: a number has more than {DIGITS_MAX} digits; a float holds up to 1.8e308.")
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise DataRejected(f"{where}: {value} is no number that JSON has. Use a finite one.")

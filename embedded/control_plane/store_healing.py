@@ -16,7 +16,10 @@ from embedded.control_plane.sound_json import dumps_sound, is_sound_text, loads_
 
 log = logging.getLogger(__name__)
 
-_SUSPECT = "instr(body, '\\ud') > 0 or instr(body, 'NaN') > 0 or instr(body, 'Infinity') > 0"
+_FIND_SUSPECTS = (
+    "select seq, cast(body as blob) from documents "
+    "where instr(body, '\\ud') > 0 or instr(body, 'NaN') > 0 or instr(body, 'Infinity') > 0"
+)
 _NEVER = "1970-01-01T00:00:00.000000Z"
 _NEEDED: dict[str, dict[str, Any]] = {
     "run": {
@@ -45,7 +48,7 @@ _UNREADABLE = "its record in the database cannot be read. Start a new run."
 
 def heal(connection: sqlite3.Connection) -> int:
     """Rewrite documents that hold what JSON has not; the number of them. All or nothing."""
-    rows = connection.execute(f"select seq, cast(body as blob) from documents where {_SUSPECT}").fetchall()  # noqa: S608
+    rows = connection.execute(_FIND_SUSPECTS).fetchall()
     mended = [(text, seq) for seq, body in rows if (text := _mended(body)) is not None]
     if mended:
         connection.execute("begin immediate")

@@ -94,8 +94,9 @@ def load_access(paths: str, *, context: str, is_insecure: bool) -> ClusterAccess
     cluster = _named(clusters, chosen.text("cluster"), paths, "cluster")
     user = _named(users, chosen.text("user"), paths, "user") if chosen.text("user") else None
     server, login = _server_of(cluster)
-    trust = _trust_of(cluster, is_insecure=is_insecure)
-    credential = _credential_of(user, cluster, server, login) if user else fixed(Secret(authorization=login))
+    ca = cluster.pem("certificate-authority")
+    trust = _trust_of(cluster, ca, is_insecure=is_insecure)
+    credential = _credential_of(user, ca, server, login) if user else fixed(Secret(authorization=login))
     identity = f"user {user.name} of {user.path}" if user else f"context {chosen.name} of {chosen.path}"
     return ClusterAccess(server, trust, credential, identity, cluster.text("proxy-url"))
 
@@ -162,15 +163,15 @@ def _server_of(cluster: Entry) -> tuple[str, str]:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), login
 
 
-def _trust_of(cluster: Entry, *, is_insecure: bool) -> Trust:
+def _trust_of(cluster: Entry, ca: str, *, is_insecure: bool) -> Trust:
     is_checked = not cluster.flag("insecure-skip-tls-verify")
     if not is_checked and not is_insecure:
         raise SettingsError(
             f"{cluster.where}: `insecure-skip-tls-verify` lets anyone in between read the token. "
             "Name the CA in `certificate-authority`; or set RATCHET_KUBERNETES_INSECURE=true to accept it."
         )
-    ca_pem = certificates_in(cluster.pem("certificate-authority").encode())
-    if cluster.pem("certificate-authority") and not ca_pem:
+    ca_pem = certificates_in(ca.encode())
+    if ca and not ca_pem:
         raise SettingsError(f"{cluster.where}: `certificate-authority` holds no PEM certificate.")
     return Trust(
         ca_pem=ca_pem,
@@ -181,7 +182,7 @@ def _trust_of(cluster: Entry, *, is_insecure: bool) -> Trust:
     )
 
 
-def _credential_of(user: Entry, cluster: Entry, server: str, login: str) -> Credential:
+def _credential_of(user: Entry, ca: str, server: str, login: str) -> Credential:
     for key, reason in _REFUSED_OF_USER.items():
         if user.value.get(key):
             raise SettingsError(f"{user.where}: `{key}` cannot be used: {reason}.")
@@ -196,7 +197,7 @@ def _credential_of(user: Entry, cluster: Entry, server: str, login: str) -> Cred
     if user.value.get("exec") and not certificate:
         if not isinstance(user.value["exec"], dict):
             raise SettingsError(f"{user.where}: `exec` must be an object.")
-        shown = {"server": server, "certificate-authority-data": cluster.pem("certificate-authority")}
+        shown = {"server": server, "certificate-authority-data": ca}
         return ExecPlugin(user.value["exec"], folder=user.path.parent, where=user.where, cluster=shown)
     if user.text("username"):
         login = basic(user.text("username"), user.text("password"))

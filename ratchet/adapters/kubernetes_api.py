@@ -26,7 +26,7 @@ _NUM_TRIES = 5
 _BACKOFF_S = 0.2
 _BUSY = {409, 429, 500, 502, 503, 504}
 _WRITES = {"POST", "PUT", "PATCH"}
-_TOKEN_SETTING = "RATCHET_KUBERNETES_TOKEN"  # noqa: S105 - a name
+_IDENTITY_SETTING = "RATCHET_KUBERNETES_TOKEN"
 _CA_VARIABLE = "RATCHET_KUBERNETES_CA_FILE"
 
 
@@ -40,7 +40,7 @@ class KubernetesApi:
         token: Token | None = None,
         namespace: str,
         credential: Credential | None = None,
-        identity: str = _TOKEN_SETTING,
+        identity: str = _IDENTITY_SETTING,
         trust: Trust = SYSTEM_TRUST,
         proxy: str = "",
         transport: Any = None,

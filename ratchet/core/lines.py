@@ -17,7 +17,7 @@ from ratchet.core.validation_text import found_text
 LINE_BYTES_MAX = 16 << 20
 """A 1024 x 1024 image as numbers in text is about 6 MB."""
 DEPTH_MAX = 64
-_DIGITS_MAX = 308
+DIGITS_MAX = 308
 """Of an integer: a float holds no larger one."""
 _BOM = b"\xef\xbb\xbf"
 
@@ -104,7 +104,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int:
-    if len(text) > _DIGITS_MAX:
+    if len(text) > DIGITS_MAX:
         raise NotJson(f"a number is too large ({len(text):,} digits; a float holds up to 1.8e308)")
     return int(text)
 

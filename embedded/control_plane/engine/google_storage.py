@@ -5,6 +5,7 @@ for Google's metadata server first.
 """
 
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from embedded.control_plane.engine.roots import bucket_and_key
 from ratchet.core.errors import DataRejected, NotFound, Unavailable
@@ -55,7 +56,7 @@ def download_gs(uri: str, path: Path) -> None:
         raise Unavailable(f"{uri}: {error}. Check that Google Cloud Storage can be reached from here.") from None
 
 
-def _client():  # type: ignore[no-untyped-def]
+def _client() -> Any:
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import storage
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
+from embedded.control_plane.plain_yaml import PLAIN_RESOLVERS
 from embedded.control_plane.sound_json import VALUES_MAX, check_sound
 from ratchet.core.errors import DataRejected
 from ratchet.core.lines import DEPTH_MAX
 from ratchet.core.printable import printable
 
-_TIMESTAMP = "tag:yaml.org,2002:timestamp"
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _NUMBER_CHARS_MAX = 400
 _STARTS = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
@@ -74,7 +74,4 @@ class _PlainLoader(_C_LOADER):
             raise DataRejected(f"The file merges more than {VALUES_MAX:,} keys by `<<`. Write them out.")
 
 
-_PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+_PlainLoader.yaml_implicit_resolvers = PLAIN_RESOLVERS
