@@ -148,7 +148,7 @@ def test_refusals_reach_the_person_who_typed(world: ServingWorld, kubectl: Kubec
 
 
 def test_get_watch_prints_each_change(world: ServingWorld, kubectl: Kubectl):
-    words = ("get", "isvc", "-w", "-o", "name", "--request-timeout=2s")
+    words = ("get", "isvc", "-w", "-o", "name", "--request-timeout=8s")
     with subprocess.Popen(
         ["kubectl", *words], env=kubectl._env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as watcher:

@@ -74,7 +74,7 @@ def test_a_watch_gets_every_later_change_once_and_in_order(world, isvc):
 
 def test_changes_during_the_watch_arrive_while_it_runs(world, isvc):
     start, seen = version_of(world), []
-    thread = threading.Thread(target=lambda: seen.extend(events(world, start, timeout_s=2)))
+    thread = threading.Thread(target=lambda: seen.extend(events(world, start, timeout_s=6)))
     thread.start()
     written = [label(world, isvc, str(number)) for number in range(20)]
     thread.join()
