@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 ##@ Use
 .PHONY: demo up down
-demo: $(STAMP) ## the whole loop on real data, in four acts (about 4 minutes)
+demo: $(STAMP) ## the whole loop on real data, in four acts (about 5 minutes)
 	@$(BIN)/ratchet demo
 
 up: $(STAMP) ## start the embedded stack

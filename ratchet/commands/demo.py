@@ -19,7 +19,7 @@ def demo(
     stop: Annotated[bool, typer.Option("--stop/--keep", help="Stop the stack at the end.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run the whole loop on this machine: labels, training, canary, promotion, rollback. About 4 minutes.
+    """Run the whole loop on this machine: labels, training, canary, promotion, rollback. About 5 minutes.
 
     Exits 0 only when all checks passed. The stack stays up afterwards, so that you can look around; the next demo
     first removes it with all its data. A stack that no demo started is never touched.
