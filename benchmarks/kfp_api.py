@@ -21,8 +21,8 @@ from kfp import compiler
 
 from benchmarks.engine import chain_of, control_plane
 from embedded.control_plane.engine.records import TaskKind, TaskRecord, TaskState
-from embedded.control_plane.kfp_wire import time_text
-from embedded.control_plane.store import Store
+from embedded.control_plane.kfp.store import Store
+from embedded.control_plane.kfp.wire import time_text
 
 _GOAL_MS = 50.0
 _NUM_STORED = 10_000

@@ -64,7 +64,7 @@ def run_ratchet(command: str, *, state_dir: Path, extra: dict[str, str] | None =
     # Not stdout: with --json that is the summary's alone.
     output = subprocess.PIPE if is_quiet else sys.stderr
     done = subprocess.run(
-        [sys.executable, "-m", "ratchet", command], env=env, stdout=output, stderr=output, text=True, check=False
+        [sys.executable, "-P", "-m", "cli", command], env=env, stdout=output, stderr=output, text=True, check=False
     )
     if done.returncode != 0:
         raise RatchetError(

@@ -14,12 +14,12 @@ from demo.observe import Runs, RunView, TrafficLog, fetch_serving_model
 from demo.screen import Screen
 from demo.stage import TASK, change_task_implementation, measure_resident_mib, steady_traffic
 from ratchet import wiring
-from ratchet.actions.datasets import fetch_verdict
-from ratchet.actions.rollout_record import fetch_record
-from ratchet.actions.rollout_replay import replay_record
+from ratchet.actions.labels.datasets import fetch_verdict
+from ratchet.actions.rollout.replay import replay_record
 from ratchet.core.errors import RatchetError, Unavailable
-from ratchet.core.ledger import LedgerEntry, ModelRef, champion_of, denied_digests_of
+from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of, denied_digests_of
 from ratchet.settings import Settings
+from ratchet.stores.rollout_record import fetch_record
 
 FIRST = range(220)
 MORE = range(220, 560)

@@ -16,7 +16,7 @@ _LONGEST = "3600s"
 next run takes over what had finished."""
 _FINAL_EXIT_CODES = "ratchet/final-exit-codes"
 """An annotation that the embedded backend reads: a step that ends with one of these codes is not retried. A cluster
-retries it, and the step then ends at once with the same error (`ratchet.actions.run_outcomes`)."""
+retries it, and the step then ends at once with the same error (`ratchet.stores.run_outcomes`)."""
 
 
 def with_settings(task: dsl.PipelineTask) -> dsl.PipelineTask:

@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from ratchet.actions.finished import FinishedSteps
-    from ratchet.actions.guarding import GuardPorts
-    from ratchet.actions.model_classes import ClassesInUse
-    from ratchet.actions.model_files import ModelFiles
+    from ratchet.actions.models.classes import ClassesInUse
+    from ratchet.actions.models.files import ModelFiles
     from ratchet.actions.retention import RetentionPorts
-    from ratchet.actions.retraining import RetrainPorts
-    from ratchet.actions.rollout_start import ChoiceStores
-    from ratchet.actions.rollouts import RolloutPorts
-    from ratchet.actions.run_journal import RunJournal
-    from ratchet.actions.run_outcomes import RunOutcomes, StepNotes
+    from ratchet.actions.rollout.guarding import GuardPorts
+    from ratchet.actions.rollout.start import ChoiceStores
+    from ratchet.actions.rollout.traffic import RolloutPorts
+    from ratchet.actions.runs.retraining import RetrainPorts
     from ratchet.adapters.cluster_check import Examined
     from ratchet.adapters.guard_service import GuardService
     from ratchet.adapters.sensor_service import SensorService
     from ratchet.adapters.task_checks import ProcessTaskChecks
     from ratchet.core.retention import RetentionPolicy
-    from ratchet.core.schedules import WantedSchedule
+    from ratchet.core.runs.schedules import WantedSchedule
+    from ratchet.stores.finished import FinishedSteps
+    from ratchet.stores.run_journal import RunJournal
+    from ratchet.stores.run_outcomes import RunOutcomes, StepNotes
 
 Model = TypeVar("Model", bound=BaseModel)
 POLICY_NAMES = ("trigger", "quality", "drift", "evaluation", "rollout")
@@ -105,7 +105,7 @@ def wanted_schedules() -> "tuple[WantedSchedule, ...] | None":
     PolicyError names what is wrong in it, a task that there is not, too. A task whose own file is wrong keeps its
     schedules, and those of the others follow the file.
     """
-    from ratchet.core.schedules import ScheduleFile
+    from ratchet.core.runs.schedules import ScheduleFile
 
     if not schedules_path().is_file():
         return None
@@ -113,6 +113,12 @@ def wanted_schedules() -> "tuple[WantedSchedule, ...] | None":
     for schedule in wanted:
         check_task(schedule.task)
     return wanted
+
+
+def clock() -> ports.Clock:
+    from ratchet.adapters.clock import SystemClock
+
+    return SystemClock()
 
 
 @lru_cache
@@ -166,20 +172,20 @@ def pipeline_catalog() -> ports.PipelineCatalog:
 
 @lru_cache
 def run_journal() -> "RunJournal":
-    from ratchet.actions.run_journal import RunJournal
+    from ratchet.stores.run_journal import RunJournal
 
     return RunJournal(object_store(), bucket=settings().ratchet_bucket)
 
 
 def run_outcomes() -> "RunOutcomes":
-    from ratchet.actions.run_outcomes import RunOutcomes
+    from ratchet.stores.run_outcomes import RunOutcomes
 
     return RunOutcomes(object_store(), settings().ratchet_bucket)
 
 
 def finished_steps(task: str, run_id: str) -> "FinishedSteps":
     """What an earlier attempt, or an earlier run, has finished of a training."""
-    from ratchet.actions.finished import FinishedSteps
+    from ratchet.stores.finished import FinishedSteps
 
     return FinishedSteps(object_store(), settings().ratchet_bucket, task, run_id)
 
@@ -198,7 +204,7 @@ def step_of_run(
 
 @lru_cache
 def retrain_ports() -> "RetrainPorts":
-    from ratchet.actions.retraining import RetrainPorts
+    from ratchet.actions.runs.retraining import RetrainPorts
 
     return RetrainPorts(
         labels=label_store(),
@@ -269,7 +275,7 @@ def feedback_store() -> ports.FeedbackStore:
 
 @lru_cache
 def classes_in_use() -> "ClassesInUse":
-    from ratchet.actions.model_classes import ClassesInUse
+    from ratchet.actions.models.classes import ClassesInUse
 
     return ClassesInUse(ledger(), object_store(), classes_of=lambda task: task_spec(task).classes)
 
@@ -297,30 +303,29 @@ def model_probe() -> ports.ModelProbe:
 
 
 def rollout_choice() -> "ChoiceStores":
-    from ratchet.actions.rollout_start import ChoiceStores
+    from ratchet.actions.rollout.start import ChoiceStores
 
     return ChoiceStores(registry(), ledger(), model_files())
 
 
 @lru_cache
 def model_files() -> "ModelFiles":
-    from ratchet.actions.model_files import StoredModelFiles
+    from ratchet.actions.models.files import StoredModelFiles
 
     return StoredModelFiles(object_store())
 
 
 def rollout_ports() -> "RolloutPorts":
     """What a rollout acts on: for canary_deploy, rollback and the command line."""
-    from ratchet.actions.clock import SystemClock
-    from ratchet.actions.fallback import LoadProof
-    from ratchet.actions.rollouts import RolloutPorts
+    from ratchet.actions.models.fallback import LoadProof
+    from ratchet.actions.rollout.traffic import RolloutPorts
 
     return RolloutPorts(
         services=inference_services(),
         stats=traffic_stats(),
         ledger=ledger(),
         registry=registry(),
-        clock=SystemClock(),
+        clock=clock(),
         objects=object_store(),
         bucket=settings().ratchet_bucket,
         gateway=gateway(),
@@ -334,7 +339,7 @@ def rollout_ports() -> "RolloutPorts":
 @lru_cache
 def guard_ports() -> "GuardPorts":
     """What the guard looks at and acts on. KFP is asked only while a rollout is open: champions are guarded without."""
-    from ratchet.actions.guarding import GuardPorts
+    from ratchet.actions.rollout.guarding import GuardPorts
 
     return GuardPorts(
         rollout=rollout_ports(), pipelines=pipelines, objects=object_store(), bucket=settings().ratchet_bucket
@@ -352,8 +357,8 @@ def default_retention() -> "RetentionPolicy":
 def retention_ports() -> "RetentionPorts":
     """What the retention of records looks at and deletes from. The policies are read anew at each pass."""
     from ratchet.actions.retention import RetentionPorts, TaskPolicies
-    from ratchet.core.monitor import MonitorPolicy
     from ratchet.core.retention import RetentionPolicy
+    from ratchet.core.rollout.monitor import MonitorPolicy
 
     def policies_of(task: str) -> TaskPolicies:
         if task not in task_names():

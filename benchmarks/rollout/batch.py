@@ -1,7 +1,7 @@
 """The judge over many rollouts at once: the arithmetic of ratchet.core.rollout on arrays, its decisions as masks.
 
-tests/unit/test_judge_batch.py holds this against `judge_look`, look by look. Left out is what these worlds do not have:
-people, readiness, answers and labels, a metrics backend that is down.
+tests/unit/core/rollout/test_judge_batch.py holds this against `judge_look`, look by look. Left out is what these
+worlds do not have: people, readiness, answers and labels, a metrics backend that is down.
 """
 
 from dataclasses import dataclass, field, fields

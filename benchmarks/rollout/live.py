@@ -21,19 +21,19 @@ from typing import Any
 
 import httpx
 
-from embedded.control_plane.revisions import revision_name
+from embedded.control_plane.kserve.revisions import revision_name
 from embedded.object_store import NAME as OBJECT_STORE
 from embedded.stack import layout_of, start_stack, stop_stack
-from ratchet.actions.clock import SystemClock
-from ratchet.actions.rollout_record import Checkpoint, RecordWriter, RolloutBegin, begin_record
-from ratchet.actions.rollouts import set_canary_traffic
+from ratchet.actions.rollout.traffic import set_canary_traffic
+from ratchet.adapters.clock import SystemClock
 from ratchet.adapters.s3 import S3ObjectStore
-from ratchet.core.ledger import ModelRef
+from ratchet.core.models.ledger import ModelRef
 from ratchet.core.rollout.history import judge_look
 from ratchet.core.rollout.judge import Look, begin
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.window import Window
 from ratchet.settings import Settings, parse_profile, settings_of
+from ratchet.stores.rollout_record import Checkpoint, RecordWriter, RolloutBegin, begin_record
 from tests.embedded.serving_world import ServingWorld, serving_world, wait_for
 
 _GOAL_WITHDRAW_MS_P99 = 200.0

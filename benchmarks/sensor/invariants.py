@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from benchmarks.sensor.simulated_task import MINUTE, SimulatedTask
-from ratchet.core.trigger import Trigger
-from ratchet.core.trigger.hours import WEEKDAYS
+from ratchet.core.runs import Trigger
+from ratchet.core.runs.hours import WEEKDAYS
 
 MINUTES_A_WEEK = 7 * 24 * 60
 VIOLATIONS_KEPT = 20

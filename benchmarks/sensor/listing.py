@@ -21,14 +21,14 @@ from typing import Any, NamedTuple
 from benchmarks.sensor.old_shards import list_old_keys, load_old_shards
 from embedded.object_store import NAME as OBJECT_STORE
 from embedded.stack import layout_of, start_stack, stop_stack
-from ratchet.actions.datasets import ACCEPTED, Memory, list_pending, verdict_uri, write_verdict
-from ratchet.actions.settled import LATE, LOOK_BACK_EVERY_S
+from ratchet.actions.labels.datasets import ACCEPTED, Memory, list_pending, verdict_uri, write_verdict
+from ratchet.actions.labels.settled import LATE, LOOK_BACK_EVERY_S
 from ratchet.adapters.dvc import DvcDatasetStore
 from ratchet.adapters.git import GitRepo
 from ratchet.adapters.s3 import S3ObjectStore
 from ratchet.adapters.s3_labels import S3LabelStore
-from ratchet.core.dataset import version_name
-from ratchet.core.labels import ShardCounts, first_key_at, landed_at_of, shard_key_of
+from ratchet.core.labels.dataset import version_name
+from ratchet.core.labels.shards import ShardCounts, first_key_at, landed_at_of, shard_key_of
 from ratchet.core.uris import s3_uri
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.settings import Settings, parse_profile, settings_of

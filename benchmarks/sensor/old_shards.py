@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from embedded.object_store import weed_binary
-from ratchet.core.labels import shard_key_of
+from ratchet.core.labels.shards import shard_key_of
 
 _BODY = b"{}" + b" " * 60 + b"\n"
 _LOADED_WITHIN_S = 1800

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, get_args
 
 from benchmarks.sensor.invariants import VIOLATIONS_KEPT, Invariants
 from benchmarks.sensor.simulated_task import CLASSES, DAY, MINUTE, Shard, SimulatedTask
-from ratchet.core.trigger import Rival, Skip, Trigger, TriggerCode, TriggerPolicy, plan_request, plan_tick
+from ratchet.core.runs import Rival, Skip, Trigger, TriggerCode, TriggerPolicy, plan_request, plan_tick
 
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
 SLOT_CODES = ("no_slot", "yields")

@@ -25,7 +25,7 @@ def canary_deploy(
     from pathlib import Path
 
     from components.canary_deploy.step import canary_deploy_step
-    from ratchet.core.ledger import ModelRef
+    from ratchet.core.models.ledger import ModelRef
     from ratchet.core.rollout.policy import RolloutPolicy
     from ratchet.wiring import policy, rollout_ports, step_of_run
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ratchet.core.errors import Unavailable
-from ratchet.core.ledger import LedgerEntry, ModelRef, refusal_of
+from ratchet.core.models.ledger import LedgerEntry, ModelRef, refusal_of
 from ratchet.core.rollout.history import History, policy_digest_of
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.report import render_report

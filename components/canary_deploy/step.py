@@ -1,10 +1,10 @@
 """Serve the challenger to more and more users while the judge watches; promote it, or give the champion back.
 
 Promotion: new revision ready, traffic 100 %, ledger entry, aliases. Ending it: traffic 0 % first, seen at the gateway,
-then the ledger entry, then the champion gets a fresh revision (ratchet/actions/rollouts.py says why). Whatever was done
-before a crash is read from the cluster, the ledger and the rollout's record, so the step may be killed anywhere and
-started again. A run that ends without a promotion leaves one ledger entry that says so: the run's `rollback` task then
-knows that nothing is left to do.
+then the ledger entry, then the champion gets a fresh revision (ratchet/actions/rollout/traffic.py says why). Whatever
+was done before a crash is read from the cluster, the ledger and the rollout's record, so the step may be killed
+anywhere and started again. A run that ends without a promotion leaves one ledger entry that says so: the run's
+`rollback` task then knows that nothing is left to do.
 """
 
 import logging
@@ -28,20 +28,12 @@ from components.canary_deploy.outcome import (
     untold_reason,
     write_verdict,
 )
-from ratchet.actions.fallback import prove_nothing
-from ratchet.actions.model_files import trouble_of
-from ratchet.actions.promotions import check_comparable, ending_of, promote, record_refusal
-from ratchet.actions.registry_mirror import tell_registry
-from ratchet.actions.rollout_record import (
-    Recorded,
-    RolloutBegin,
-    begin_record,
-    fetch_record,
-    put_fallback,
-    put_verdict,
-)
-from ratchet.actions.rollout_steering import ending_in
-from ratchet.actions.rollouts import (
+from ratchet.actions.models.fallback import prove_nothing
+from ratchet.actions.models.files import trouble_of
+from ratchet.actions.models.promotions import check_comparable, ending_of, promote, record_refusal
+from ratchet.actions.models.registry_mirror import tell_registry
+from ratchet.actions.rollout.steering import ending_in
+from ratchet.actions.rollout.traffic import (
     RolloutPorts,
     close_canary,
     close_half_open,
@@ -51,14 +43,22 @@ from ratchet.actions.rollouts import (
     take_traffic,
     wait_ready,
 )
-from ratchet.actions.watch import watch_canary
+from ratchet.actions.rollout.watch import watch_canary
 from ratchet.core.errors import Conflict, NotFound, Unavailable
-from ratchet.core.ledger import LedgerEntry, LedgerKind, ModelRef, champion_of, denied_digests_of
+from ratchet.core.models.ledger import LedgerEntry, LedgerKind, ModelRef, champion_of, denied_digests_of
 from ratchet.core.ports import ServiceState
 from ratchet.core.rollout.history import History
 from ratchet.core.rollout.judge import Action
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.verdict import Reason
+from ratchet.stores.rollout_record import (
+    Recorded,
+    RolloutBegin,
+    begin_record,
+    fetch_record,
+    put_fallback,
+    put_verdict,
+)
 
 logger = logging.getLogger(__name__)
 

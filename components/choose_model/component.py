@@ -24,8 +24,7 @@ def choose_model(task: str, version: str, run_key: str, run_id: str, run_name: s
     """
     from components.choose_model.step import choose_model_step
     from ratchet import wiring
-    from ratchet.actions.clock import SystemClock
-    from ratchet.actions.run_turn import OwnRun
+    from ratchet.actions.runs.turn import OwnRun
 
     with wiring.step_of_run("choose_model", task=task, run_id=run_id):
         turn_name, model = choose_model_step(
@@ -34,6 +33,6 @@ def choose_model(task: str, version: str, run_key: str, run_id: str, run_name: s
             stores=wiring.rollout_choice(),
             journal=wiring.run_journal(),
             policy_digest=wiring.policy_digest(task),
-            clock=SystemClock(),
+            clock=wiring.clock(),
         )
     return (turn_name, model.version, model.digest, model.uri, model.dataset_version)

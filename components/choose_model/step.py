@@ -2,12 +2,12 @@
 
 import logging
 
-from ratchet.actions.clock import Clock
-from ratchet.actions.rollout_start import ChoiceStores, choose_model, rollout_trigger
-from ratchet.actions.run_journal import RunJournal
-from ratchet.actions.run_turn import OwnRun, claim_turn
-from ratchet.core.ledger import ModelRef
-from ratchet.core.trigger import LastRun, Trigger
+from ratchet.actions.rollout.start import ChoiceStores, choose_model, rollout_trigger
+from ratchet.actions.runs.turn import OwnRun, claim_turn
+from ratchet.core.models.ledger import ModelRef
+from ratchet.core.ports import Clock
+from ratchet.core.runs import LastRun, Trigger
+from ratchet.stores.run_journal import RunJournal
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ def drift_check(
 
     from components.drift_check.step import Paths, drift_check_step
     from ratchet import wiring
-    from ratchet.core.drift import DriftPolicy
+    from ratchet.core.labels.drift import DriftPolicy
 
     with wiring.step_of_run("drift_check", task=task, run_id=run_id):
         verdict_name = drift_check_step(

@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ratchet.actions.drift_report import Sample, sample_of_table, write_drift_verdict
-from ratchet.actions.signals import put_signal
+from ratchet.actions.labels.drift_report import Sample, sample_of_table, write_drift_verdict
 from ratchet.core.digest import digest_of
-from ratchet.core.drift import DriftDecision, DriftPolicy, decide_drift
-from ratchet.core.findings import drift_signal_of
+from ratchet.core.labels.drift import DriftDecision, DriftPolicy, decide_drift
 from ratchet.core.ports import ObjectStore
+from ratchet.core.runs.findings import drift_signal_of
 from ratchet.core.verdict import Verdict
+from ratchet.stores.signals import put_signal
 from ratchet.tasks.spec import TaskSpec
 
 

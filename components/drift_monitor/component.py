@@ -16,8 +16,8 @@ def drift_monitor(task: str, report: dsl.Output[dsl.HTML], verdict: dsl.Output[d
 
     from components.drift_monitor.step import Paths, Policies, Stores, drift_monitor_step
     from ratchet import wiring
-    from ratchet.core.drift import DriftPolicy
-    from ratchet.core.monitor import MonitorPolicy
+    from ratchet.core.labels.drift import DriftPolicy
+    from ratchet.core.rollout.monitor import MonitorPolicy
 
     verdict_name = drift_monitor_step(
         wiring.task_spec(task),

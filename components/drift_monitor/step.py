@@ -11,19 +11,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ratchet.actions.drift_report import DECISION_ROWS_MAX, Sample, draw_rows, sample_of_table, write_drift_verdict
-from ratchet.actions.model_classes import fetch_classes
-from ratchet.actions.signals import put_signal
-from ratchet.core.dataset import Manifest
+from ratchet.actions.labels.drift_report import (
+    DECISION_ROWS_MAX,
+    Sample,
+    draw_rows,
+    sample_of_table,
+    write_drift_verdict,
+)
+from ratchet.actions.models.classes import fetch_classes
 from ratchet.core.digest import digest_of
-from ratchet.core.drift import DriftDecision, DriftPolicy, decide_drift
-from ratchet.core.feedback import Accuracy, join_feedback
-from ratchet.core.findings import drift_signal_of, serving_quality_signal_of
-from ratchet.core.labels import Split
-from ratchet.core.ledger import ModelRef, champion_of
-from ratchet.core.monitor import Gathered, MonitorPolicy, ServingQuality, gather, judge_serving_quality
+from ratchet.core.labels.dataset import Manifest
+from ratchet.core.labels.drift import DriftDecision, DriftPolicy, decide_drift
+from ratchet.core.labels.shards import Split
+from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, FeedbackStore, Ledger, ObjectStore, PayloadLog, Registry
+from ratchet.core.rollout.feedback import Accuracy, join_feedback
+from ratchet.core.rollout.monitor import Gathered, MonitorPolicy, ServingQuality, gather, judge_serving_quality
+from ratchet.core.runs.findings import drift_signal_of, serving_quality_signal_of
 from ratchet.core.verdict import Reason, Verdict
+from ratchet.stores.signals import put_signal
 from ratchet.tasks.spec import TaskSpec
 
 EVALUATED = "test_accuracy"

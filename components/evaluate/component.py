@@ -23,8 +23,8 @@ def evaluate(
     from components.evaluate.refused import note_refused
     from components.evaluate.step import evaluate_step
     from ratchet import wiring
-    from ratchet.core.dataset import Manifest
-    from ratchet.core.evaluation import REFUSED, EvaluationPolicy
+    from ratchet.core.labels.dataset import Manifest
+    from ratchet.core.models.evaluation import REFUSED, EvaluationPolicy
     from ratchet.core.reports import render_verdict
 
     with wiring.step_of_run("evaluate", task=task, run_id=run_id) as told:

@@ -4,8 +4,8 @@ import logging
 from collections.abc import Mapping
 
 from ratchet.core.errors import RatchetError
-from ratchet.core.outcome import step_after_refused_model
 from ratchet.core.ports import Registry
+from ratchet.core.runs.outcome import step_after_refused_model
 from ratchet.core.verdict import Verdict
 
 log = logging.getLogger(__name__)

@@ -9,15 +9,15 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from ratchet import __version__
-from ratchet.actions.dataset_rows import fetch_split
-from ratchet.actions.finished import FinishedSteps
-from ratchet.core.dataset import Manifest
+from ratchet.actions.labels.rows import fetch_split
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected
-from ratchet.core.evaluation import Answers, EvaluationPolicy, judge_challenger
-from ratchet.core.ledger import ModelRef, champion_of
+from ratchet.core.labels.dataset import Manifest
+from ratchet.core.models.evaluation import Answers, EvaluationPolicy, judge_challenger
+from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, Ledger, ModelProbe, ObjectStore
 from ratchet.core.verdict import Verdict
+from ratchet.stores.finished import FinishedSteps
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import ServableModel, load_model
 from ratchet.tasks.spec import TaskSpec

@@ -21,7 +21,7 @@ def finetune(
 
     from components.finetune.step import finetune_step
     from ratchet import wiring
-    from ratchet.core.dataset import Manifest
+    from ratchet.core.labels.dataset import Manifest
 
     with wiring.step_of_run("finetune", task=task, run_id=run_id):
         digest, last_epoch = finetune_step(

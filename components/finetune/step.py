@@ -12,13 +12,13 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from ratchet import __version__
-from ratchet.actions.dataset_rows import describe_left_out, fetch_split
-from ratchet.actions.finished import FinishedSteps
-from ratchet.core.dataset import Manifest
+from ratchet.actions.labels.rows import describe_left_out, fetch_split
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected, PolicyError, RatchetError
-from ratchet.core.ledger import ModelRef, champion_of
+from ratchet.core.labels.dataset import Manifest
+from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, Ledger, ObjectStore, Trainer
+from ratchet.stores.finished import FinishedSteps
 from ratchet.tasks.code_collect import collect_task_code
 from ratchet.tasks.identity import model_digest, read_model
 from ratchet.tasks.spec import TaskSpec

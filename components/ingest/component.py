@@ -25,8 +25,7 @@ def ingest(
     from components.ingest.fence import fenced_ingest
     from components.ingest.step import Paths, Stores
     from ratchet import wiring
-    from ratchet.actions.clock import SystemClock
-    from ratchet.actions.run_turn import OwnRun
+    from ratchet.actions.runs.turn import OwnRun
 
     with wiring.step_of_run("ingest", task=task, run_id=run_id) as told:
         version, num_new, turn_name = fenced_ingest(
@@ -38,7 +37,7 @@ def ingest(
             ),
             paths=Paths(incoming.path, reference.path, manifest.path, rejected.path),
             policy_digest=wiring.policy_digest(task),
-            clock=SystemClock(),
+            clock=wiring.clock(),
         )
         if version and num_new == 0:
             told.origin("ingest", text=f"no label is new since {version}: that version stands")

@@ -3,12 +3,12 @@
 import logging
 
 from components.ingest.step import Paths, Stores, ingest_step
-from ratchet.actions.clock import Clock
-from ratchet.actions.datasets import list_pending
-from ratchet.actions.retraining import backlog_of
-from ratchet.actions.run_journal import RunJournal
-from ratchet.actions.run_turn import OwnRun, claim_turn
-from ratchet.core.trigger import LastRun, Trigger, plan_request
+from ratchet.actions.labels.datasets import list_pending
+from ratchet.actions.runs.retraining import backlog_of
+from ratchet.actions.runs.turn import OwnRun, claim_turn
+from ratchet.core.ports import Clock
+from ratchet.core.runs import LastRun, Trigger, plan_request
+from ratchet.stores.run_journal import RunJournal
 from ratchet.tasks.spec import TaskSpec
 
 logger = logging.getLogger(__name__)

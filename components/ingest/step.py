@@ -14,19 +14,26 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ratchet.actions.dataset_rows import check_num_features
-from ratchet.actions.datasets import Pending, fetch_verdict, list_pending
-from ratchet.actions.labels import label_schema_of, read_shard
-from ratchet.adapters.dvc import md5_of
-from ratchet.adapters.parquet import INCOMING, INDEX, ROWS, columns_of, parquet_of, table_of
-from ratchet.core.agreement import Opinion, settle_labels
-from ratchet.core.dataset import DataFile, DatasetShard, Manifest, plan_index_merge, version_name, version_number
+from ratchet.actions.labels.datasets import Pending, fetch_verdict, list_pending
+from ratchet.actions.labels.reading import label_schema_of, read_shard
+from ratchet.actions.labels.rows import check_num_features
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import DataRejected, NotFound
-from ratchet.core.known import KnownExamples, rows_in_question
-from ratchet.core.labels import SPLITS, Label, features_digest_of, id_digest_of, split_of
+from ratchet.core.labels.agreement import Opinion, settle_labels
+from ratchet.core.labels.dataset import (
+    DataFile,
+    DatasetShard,
+    Manifest,
+    md5_of,
+    plan_index_merge,
+    version_name,
+    version_number,
+)
+from ratchet.core.labels.known import KnownExamples, rows_in_question
+from ratchet.core.labels.quality import IngestNotes, RejectedShard
+from ratchet.core.labels.shards import SPLITS, Label, features_digest_of, id_digest_of, split_of
+from ratchet.core.labels.tables import INCOMING, INDEX, ROWS, columns_of, parquet_of, table_of
 from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore
-from ratchet.core.quality import IngestNotes, RejectedShard
 from ratchet.tasks.spec import TaskSpec
 
 REFERENCE_ROWS_MAX = 10_000

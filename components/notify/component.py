@@ -10,7 +10,6 @@ def notify(status: dsl.PipelineTaskFinalStatus, task: str, run_key: str, run_id:
     """Record how the run ended, and close a canary that it left half open; of a superseded run, only the former."""
     from components.notify.step import EndedRun, notify_step
     from ratchet import wiring
-    from ratchet.actions.clock import SystemClock
 
     notify_step(
         EndedRun(
@@ -24,7 +23,7 @@ def notify(status: dsl.PipelineTaskFinalStatus, task: str, run_key: str, run_id:
         services=wiring.inference_services(),
         ledger=wiring.ledger(),
         journal=wiring.run_journal(),
-        clock=SystemClock(),
+        clock=wiring.clock(),
         bucket=wiring.settings().ratchet_bucket,
         files=wiring.model_files(),
     )

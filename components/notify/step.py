@@ -4,16 +4,15 @@ import logging
 
 from pydantic import BaseModel, ConfigDict
 
-from ratchet.actions.clock import Clock
-from ratchet.actions.finished import forget_finished
-from ratchet.actions.model_files import ModelFiles
-from ratchet.actions.rollouts import close_half_open
-from ratchet.actions.run_journal import RunJournal
-from ratchet.actions.run_outcomes import RunOutcomes
-from ratchet.actions.run_turn import is_run_of_newest_claim
+from ratchet.actions.models.files import ModelFiles
+from ratchet.actions.rollout.traffic import close_half_open
+from ratchet.actions.runs.turn import is_run_of_newest_claim
 from ratchet.core.errors import RatchetError
-from ratchet.core.outcome import Ended, Outcome, OutcomeState
-from ratchet.core.ports import InferenceServices, Ledger, ObjectStore
+from ratchet.core.ports import Clock, InferenceServices, Ledger, ObjectStore
+from ratchet.core.runs.outcome import Ended, Outcome, OutcomeState
+from ratchet.stores.finished import forget_finished
+from ratchet.stores.run_journal import RunJournal
+from ratchet.stores.run_outcomes import RunOutcomes
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ratchet.core.errors import Conflict, DataRejected, NotFound
+from ratchet.core.models.registered import CHALLENGER
 from ratchet.core.ports import ObjectStore, Registry
-from ratchet.core.registered import CHALLENGER
 from ratchet.core.verdict import Verdict
 from ratchet.tasks.identity import read_model
 from ratchet.tasks.spec import TaskSpec

@@ -2,8 +2,8 @@
 
 import logging
 
-from ratchet.actions.rollbacks import roll_back
-from ratchet.actions.rollouts import RolloutPorts
+from ratchet.actions.rollout.rollbacks import roll_back
+from ratchet.actions.rollout.traffic import RolloutPorts
 from ratchet.core.rollout.policy import RolloutPolicy
 
 logger = logging.getLogger(__name__)

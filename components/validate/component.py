@@ -22,7 +22,7 @@ def validate(
     """May these labels teach a model? "accepted" or "refused", with the reasons."""
     from components.validate.step import Paths, validate_step
     from ratchet import wiring
-    from ratchet.core.quality import QualityPolicy
+    from ratchet.core.labels.quality import QualityPolicy
 
     with wiring.step_of_run("validate", task=task, run_id=run_id) as told:
         verdict_name = validate_step(

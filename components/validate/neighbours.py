@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from ratchet.core.agreement import Opinion
 from ratchet.core.digest import digest_of
-from ratchet.core.excess import LabelerRecord
-from ratchet.core.label_noise import local_disagreement, measure_label_noise
-from ratchet.core.quality import QualityPolicy
+from ratchet.core.labels.agreement import Opinion
+from ratchet.core.labels.excess import LabelerRecord
+from ratchet.core.labels.noise import local_disagreement, measure_label_noise
+from ratchet.core.labels.quality import QualityPolicy
 from ratchet.tasks.spec import TaskSpec
 
 NOISE_ROWS_MAX = 5_000

@@ -12,18 +12,18 @@ import pyarrow.parquet as pq
 
 from components.validate.neighbours import Neighbours
 from components.validate.twins import count_twins, digest_of_row
-from ratchet.actions.datasets import ACCEPTED, REFUSED, fetch_verdict, mark_settled, write_verdict
-from ratchet.actions.signals import put_signal
-from ratchet.adapters.parquet import INCOMING, ROWS
-from ratchet.core.agreement import Opinion, latest_opinions, measure_agreement
-from ratchet.core.dataset import Manifest
+from ratchet.actions.labels.datasets import ACCEPTED, REFUSED, fetch_verdict, mark_settled, write_verdict
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected
-from ratchet.core.findings import label_quality_signal_of
+from ratchet.core.labels.agreement import Opinion, latest_opinions, measure_agreement
+from ratchet.core.labels.dataset import Manifest
+from ratchet.core.labels.quality import Count, Evidence, IngestNotes, Place, QualityPolicy, decide_quality
+from ratchet.core.labels.tables import INCOMING, ROWS
 from ratchet.core.ports import LabelStore, ObjectStore
-from ratchet.core.quality import Count, Evidence, IngestNotes, Place, QualityPolicy, decide_quality
 from ratchet.core.reports import render_verdict
+from ratchet.core.runs.findings import label_quality_signal_of
 from ratchet.core.verdict import Reason, Verdict
+from ratchet.stores.signals import put_signal
 from ratchet.tasks.spec import TaskSpec
 
 logger = logging.getLogger(__name__)

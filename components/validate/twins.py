@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ratchet.core.coincidence import agreement_by_chance
-from ratchet.core.labels import features_digest_of
-from ratchet.core.quality import Count, Place
+from ratchet.core.labels.coincidence import agreement_by_chance
+from ratchet.core.labels.quality import Count, Place
+from ratchet.core.labels.shards import features_digest_of
 
 Columns = Mapping[str, list[Any]]
 _ROWS_MAX = 5_000

@@ -7,8 +7,8 @@ from pathlib import Path
 from embedded.container_engine import find_container_engine
 from embedded.control_plane.app import create_app
 from embedded.control_plane.config import ControlPlaneConfig
-from embedded.control_plane.cron import check_zone
-from embedded.control_plane.kfp_retention import Retention
+from embedded.control_plane.kfp.cron import check_zone
+from embedded.control_plane.kfp.retention import Retention
 from ratchet.core.errors import SettingsError
 from ratchet.request_limits import serve_limited
 

@@ -13,16 +13,16 @@ from embedded.control_plane.engine.attempt import Folders
 from embedded.control_plane.engine.engine import Engine
 from embedded.control_plane.engine.loading import MAX_BYTES
 from embedded.control_plane.engine.log_cap import MIB, LogCap
-from embedded.control_plane.kfp_api import router_of
-from embedded.control_plane.kfp_docs import serve_docs
-from embedded.control_plane.kfp_errors import answer_errors, error_answer
-from embedded.control_plane.kfp_experiments import experiment_id_for
-from embedded.control_plane.kfp_page import serve_page
-from embedded.control_plane.kfp_schedule import Schedule
-from embedded.control_plane.kfp_sweep import Sweep
-from embedded.control_plane.kfp_token import KfpTokenOnly
-from embedded.control_plane.serving import ServingSide
-from embedded.control_plane.store import Store
+from embedded.control_plane.kfp.api import router_of
+from embedded.control_plane.kfp.docs import serve_docs
+from embedded.control_plane.kfp.errors import answer_errors, error_answer
+from embedded.control_plane.kfp.experiments import experiment_id_for
+from embedded.control_plane.kfp.page import serve_page
+from embedded.control_plane.kfp.schedule import Schedule
+from embedded.control_plane.kfp.store import Store
+from embedded.control_plane.kfp.sweep import Sweep
+from embedded.control_plane.kfp.token import KfpTokenOnly
+from embedded.control_plane.kserve.serving import ServingSide
 from ratchet.callers import foreign_header
 from ratchet.heartbeat import problem_in
 

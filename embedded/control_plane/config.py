@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from embedded.container_engine import ContainerEngine
-from embedded.control_plane.kfp_retention import Retention
+from embedded.control_plane.kfp.retention import Retention
 
 
 class ControlPlaneConfig(BaseModel):

@@ -14,9 +14,7 @@ from typing import NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ratchet.actions.rollout_record import RolloutBegin, fetch_current_run_id, folder_of
 from ratchet.core.errors import NotFound
-from ratchet.core.monitor import MonitorPolicy
 from ratchet.core.ports import Ledger, ObjectStore, StoredObject
 from ratchet.core.retention import (
     Needed,
@@ -29,6 +27,8 @@ from ratchet.core.retention import (
     plan_proofs,
     plan_rollouts,
 )
+from ratchet.core.rollout.monitor import MonitorPolicy
+from ratchet.stores.rollout_record import RolloutBegin, fetch_current_run_id, folder_of
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ Writing both by hand costs O(new shards) uploads and 75 bytes of the listing for
 and `dvc push` take 2.5 s. tests/contract/test_dataset_store.py proves it with the real `dvc pull`.
 """
 
-import hashlib
 import json
 import threading
 import time
@@ -17,9 +16,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ratchet.adapters.git import GitRepo
-from ratchet.core.dataset import DataFile, Manifest, task_of, version_number
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import DataRejected
+from ratchet.core.labels.dataset import DataFile, Manifest, md5_of, task_of, version_number
 from ratchet.core.ports import ObjectStore
 from ratchet.core.uris import s3_uri
 from ratchet.settings import Settings
@@ -107,11 +106,6 @@ class _Listed(NamedTuple):
     head: str
     versions: tuple[str, ...]
     until_s: float
-
-
-def md5_of(data: bytes) -> str:
-    """DVC's name of these bytes: a name, not a protection; sha256 in the manifest protects."""
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def _parse_manifest(data: bytes, *, version: str) -> Manifest:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ratchet.core.errors import DataRejected
-from ratchet.core.labels import SHARD_BYTES_MAX
+from ratchet.core.labels.shards import SHARD_BYTES_MAX
 from ratchet.core.printable import printable
 
 ROWS_MAX = 1_000_000

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ratchet.adapters.shard_counts import count_shard
 from ratchet.core.errors import Conflict, NotFound
-from ratchet.core.labels import (
+from ratchet.core.labels.shards import (
     SHARD_BYTES_MAX,
     CountedShards,
     LabelShard,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from ratchet.core.errors import Conflict, DataRejected
-from ratchet.core.ledger import LedgerEntry
+from ratchet.core.models.ledger import LedgerEntry
 from ratchet.core.ports import ObjectStore, StoredObject
 from ratchet.core.validation_text import validation_text
 

@@ -14,8 +14,8 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ratchet.core.errors import NotFound
-from ratchet.core.payloads import FEEDBACK, PAYLOADS, Feedback, Prediction, first_record_key_at, record_key_of
 from ratchet.core.ports import ObjectStore, StoredObject
+from ratchet.core.rollout.payloads import FEEDBACK, PAYLOADS, Feedback, Prediction, first_record_key_at, record_key_of
 from ratchet.core.uris import s3_uri
 
 Record = TypeVar("Record", bound=BaseModel)

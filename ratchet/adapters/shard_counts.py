@@ -1,7 +1,7 @@
 """How many labels are in a shard that does not say so, by class and by labeler: of bytes that nobody has checked."""
 
 from ratchet.core.errors import DataRejected
-from ratchet.core.labels import ShardCounts, count_label_fields
+from ratchet.core.labels.shards import ShardCounts, count_label_fields
 from ratchet.core.lines import BrokenLine, read_lines, split_lines
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from ratchet.core.task_checks import CheckResult, TaskReport, reports_of
+from ratchet.core.models.task_checks import CheckResult, TaskReport, reports_of
 from ratchet.processes import die_with_parent
 from ratchet.settings import child_env
 from ratchet.tasks.spec import TaskSpec

@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ratchet.core.labels import first_key_at, is_shard_key
-from ratchet.core.ledger import LedgerEntry, champion_of, previous_of
+from ratchet.core.labels.shards import first_key_at, is_shard_key
+from ratchet.core.models.ledger import LedgerEntry, champion_of, previous_of
 from ratchet.core.ports import StoredObject
 
 RecordKind = Literal["payloads", "feedback", "rollouts", "proofs", "guard"]

@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 from prometheus_client import Counter
 
-from ratchet.core.payloads import PAYLOADS, is_sampled, record_key_of
+from ratchet.core.rollout.payloads import PAYLOADS, is_sampled, record_key_of
 
 log = logging.getLogger(__name__)
 FLUSH_S = 1.0
@@ -140,7 +140,7 @@ class PayloadWriter:
 
 
 def render_lines(batch: Sequence[Answered], *, model_digest: str) -> Iterator[bytes]:
-    """One line of JSON each: `ratchet.core.payloads.Prediction`."""
+    """One line of JSON each: `ratchet.core.rollout.payloads.Prediction`."""
     for answered in batch:
         line = {
             "request_id": answered.request_id,

@@ -17,7 +17,7 @@ import torch
 from pydantic import TypeAdapter
 
 from ratchet.core.errors import DataRejected
-from ratchet.core.task_checks import CheckResult
+from ratchet.core.models.task_checks import CheckResult
 from ratchet.processes import die_with_parent
 from ratchet.tasks.code_collect import TaskCode, collect_task_code
 from ratchet.tasks.interface import Task

@@ -7,11 +7,11 @@ import argparse
 from datetime import UTC, datetime
 
 from ratchet import wiring
-from ratchet.actions.guarding import GuardPolicies, GuardReport, TaskGuard
 from ratchet.actions.retention import sweep
+from ratchet.actions.rollout.guarding import GuardPolicies, GuardReport, TaskGuard
 from ratchet.actions.space import measure_space
 from ratchet.core.errors import RatchetError
-from ratchet.core.guard import GuardPolicy
+from ratchet.core.rollout.guard import GuardPolicy
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.settings import Settings
 from sensors.guard.app import Service, make_app

@@ -11,12 +11,12 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from ratchet.actions.feedback import accept_feedback
+from ratchet.actions.rollout.feedback import accept_feedback
 from ratchet.callers import is_authorized
 from ratchet.core.errors import DataRejected, RatchetError
-from ratchet.core.feedback import parse_feedback
 from ratchet.core.lines import NotJson, parse_json
 from ratchet.core.ports import FeedbackStore
+from ratchet.core.rollout.feedback import parse_feedback
 from ratchet.core.validation_text import found_text
 from ratchet.heartbeat import problem_in
 from sensors.guard.loop import GuardLoop

@@ -8,7 +8,7 @@ import socket
 import threading
 
 from ratchet import wiring
-from ratchet.actions.schedules import reconcile_schedules
+from ratchet.actions.runs.schedules import reconcile_schedules
 from ratchet.core.errors import RatchetError, SettingsError
 from ratchet.settings import Settings
 from sensors.label_sensor.app import Service, make_app

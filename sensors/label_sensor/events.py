@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
-from ratchet.core.labels import is_shard_key
+from ratchet.core.labels.shards import is_shard_key
 
 BODY_BYTES_MAX = 1 << 20
 """A notification of one object has 1-2 kB; S3 puts several into one message, never a megabyte of them."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ratchet import wiring
-from ratchet.core.trigger import TriggerPolicy
+from ratchet.core.runs import TriggerPolicy
 
 
 @dataclass(frozen=True)

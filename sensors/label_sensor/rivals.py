@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ratchet.core.trigger import Rival
+from ratchet.core.runs import Rival
 from sensors.label_sensor.tick import TickReport
 
 _DUE_CODES = frozenset({"no_slot", "yields"})

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from ratchet.actions.schedules import AppliedChange, Reconciled
+from ratchet.actions.runs.schedules import AppliedChange, Reconciled
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import RatchetError
-from ratchet.core.schedules import WantedSchedule
+from ratchet.core.runs.schedules import WantedSchedule
 from ratchet.heartbeat import Heartbeat
 
 logger = logging.getLogger(__name__)

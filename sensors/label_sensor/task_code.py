@@ -5,8 +5,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from ratchet.core.task_checks import TaskReport
-from ratchet.core.trigger import CodeState
+from ratchet.core.models.task_checks import TaskReport
+from ratchet.core.runs import CodeState
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from ratchet.actions.retraining import RetrainPorts, Situation, ask_situation, start_run
-from ratchet.actions.run_claims import Hook, no_hook
+from ratchet.actions.runs.claims import Hook, no_hook
+from ratchet.actions.runs.retraining import RetrainPorts, Situation, ask_situation, start_run
 from ratchet.core.errors import Conflict
-from ratchet.core.labels import landed_at_of
-from ratchet.core.trigger import (
+from ratchet.core.labels.shards import landed_at_of
+from ratchet.core.runs import (
     UNKNOWN_CODE,
     CodeState,
     Rival,
@@ -21,7 +21,7 @@ from ratchet.core.trigger import (
     plan_tick,
     threshold_at,
 )
-from ratchet.core.trigger.evidence import Evidence
+from ratchet.core.runs.evidence import Evidence
 from sensors.label_sensor.policies import TaskPolicy
 
 

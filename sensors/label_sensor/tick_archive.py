@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ratchet.core.errors import NotFound, RatchetError
-from ratchet.core.labels import ulid_of
+from ratchet.core.labels.shards import ulid_of
 from ratchet.core.ports import ObjectStore
 from ratchet.heartbeat import Heartbeat
 from sensors.label_sensor.tick_log import TickEntry, TickLog

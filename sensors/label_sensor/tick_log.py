@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from ratchet.core.labels import ulid_of
+from ratchet.core.labels.shards import ulid_of
 from sensors.label_sensor.tick import TickReport
 
 HISTORY_MAX = 100

@@ -13,10 +13,10 @@ from components.ingest.step import Paths as IngestPaths
 from components.ingest.step import Stores, ingest_step
 from components.validate.step import Paths as ValidatePaths
 from components.validate.step import validate_step
-from ratchet.actions.finished import FinishedSteps
-from ratchet.core.labels import Label, render_labels
-from ratchet.core.quality import QualityPolicy
+from ratchet.core.labels.quality import QualityPolicy
+from ratchet.core.labels.shards import Label, render_labels
 from ratchet.core.verdict import Verdict
+from ratchet.stores.finished import FinishedSteps
 from ratchet.tasks.spec import TaskSpec
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FakeLabelStore

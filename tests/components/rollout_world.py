@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from components.canary_deploy.step import canary_deploy_step
-from embedded.control_plane import revisions
-from ratchet.actions.rollout_record import Recorded, fetch_record
-from ratchet.actions.rollouts import RolloutPorts
+from embedded.control_plane.kserve import revisions
+from ratchet.actions.rollout.traffic import RolloutPorts
 from ratchet.core.errors import Unavailable
-from ratchet.core.ledger import ModelRef
+from ratchet.core.models.ledger import ModelRef
 from ratchet.core.ports import RevisionCounts, ServiceState
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.verdict import Reason
+from ratchet.stores.rollout_record import Recorded, fetch_record
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.payload_log import FakePayloadLog

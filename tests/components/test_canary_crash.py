@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.actions.rollbacks import roll_back
-from ratchet.actions.rollouts import RolloutPorts, close_half_open
-from ratchet.core.ledger import ModelRef
+from ratchet.actions.rollout.rollbacks import roll_back
+from ratchet.actions.rollout.traffic import RolloutPorts, close_half_open
+from ratchet.core.models.ledger import ModelRef
 from tests.components.crash import Strike, Watched, killed_at
 from tests.components.rollout_world import (
     CHALLENGER,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from ratchet.actions.promotions import allow_again
-from ratchet.actions.rollout_replay import replay_record
+from ratchet.actions.models.promotions import allow_again
+from ratchet.actions.rollout.replay import replay_record
 from ratchet.core.errors import Conflict, Unavailable
-from ratchet.core.ledger import LedgerEntry, champion_of
+from ratchet.core.models.ledger import LedgerEntry, champion_of
 from ratchet.core.rollout.judge import Action
 from ratchet.core.rollout.policy import RolloutPolicy
 from tests.components.rollout_world import (
@@ -255,7 +255,7 @@ def test_no_look_waits_for_an_object_store_that_is_away(tmp_path: Path) -> None:
 
 
 def test_a_canary_gains_nothing_that_is_not_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ratchet.actions.watch._RECORD_S_MAX", 0.1)
+    monkeypatch.setattr("ratchet.actions.rollout.watch._RECORD_S_MAX", 0.1)
     world = world_with_champion(tmp_path)
 
     def at(reached: str) -> None:

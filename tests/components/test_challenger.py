@@ -14,12 +14,12 @@ from components.finetune.step import finetune_step
 from components.register.step import Lineage, register_step
 from ratchet.adapters.model_server import LocalModelServer
 from ratchet.adapters.torchrun import TorchrunTrainer
-from ratchet.core.dataset import DatasetShard, Manifest
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import DataRejected
-from ratchet.core.evaluation import EvaluationPolicy
-from ratchet.core.labels import SPLITS, split_of
-from ratchet.core.ledger import LedgerEntry, ModelRef
+from ratchet.core.labels.dataset import DatasetShard, Manifest
+from ratchet.core.labels.shards import SPLITS, split_of
+from ratchet.core.models.evaluation import EvaluationPolicy
+from ratchet.core.models.ledger import LedgerEntry, ModelRef
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import load_model

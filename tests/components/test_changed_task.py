@@ -12,7 +12,7 @@ import torch.distributed as dist
 from components.evaluate.step import evaluate_step
 from components.finetune.step import finetune_step
 from ratchet.core.errors import DataRejected
-from ratchet.core.ledger import LedgerEntry, ModelRef
+from ratchet.core.models.ledger import LedgerEntry, ModelRef
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import load_model

@@ -14,11 +14,11 @@ from components.register.component import register
 from components.rollback.component import rollback
 from components.validate.component import validate
 from ratchet import wiring
-from ratchet.actions.run_outcomes import RunOutcomes
-from ratchet.core.dataset import Manifest
 from ratchet.core.errors import PolicyError
-from ratchet.core.outcome import Ended, Outcome
+from ratchet.core.labels.dataset import Manifest
+from ratchet.core.runs.outcome import Ended, Outcome
 from ratchet.core.verdict import Reason, Verdict
+from ratchet.stores.run_outcomes import RunOutcomes
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.registry import FakeRegistry
 

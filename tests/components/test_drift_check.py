@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from components.drift_check.step import Paths, drift_check_step
-from ratchet.actions.page_libraries import fetch_whole_page
-from ratchet.actions.signals import fetch_signals
-from ratchet.adapters.parquet import ROWS
-from ratchet.core.drift import DriftPolicy
-from ratchet.core.labels import Label
+from ratchet.core.labels.drift import DriftPolicy
+from ratchet.core.labels.shards import Label
+from ratchet.core.labels.tables import ROWS
 from ratchet.core.verdict import Verdict
+from ratchet.stores.page_libraries import fetch_whole_page
+from ratchet.stores.signals import fetch_signals
 from tests.components.data import NOON, SPEC, digit_labels
 from tests.fakes.object_store import FakeObjectStore
 

@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 from components.drift_monitor.step import Paths, Policies, Stores, drift_monitor_step
-from ratchet.actions.signals import fetch_signals
-from ratchet.core.drift import DriftPolicy
-from ratchet.core.ledger import LedgerEntry, ModelRef
-from ratchet.core.monitor import MonitorPolicy
-from ratchet.core.payloads import Feedback, Prediction
-from ratchet.core.signals import Signal
+from ratchet.core.labels.drift import DriftPolicy
+from ratchet.core.models.ledger import LedgerEntry, ModelRef
+from ratchet.core.rollout.monitor import MonitorPolicy
+from ratchet.core.rollout.payloads import Feedback, Prediction
+from ratchet.core.runs.signals import Signal
 from ratchet.core.verdict import Verdict
+from ratchet.stores.signals import fetch_signals
 from tests.components.data import NOON, SPEC, Room, digit_labels, digits
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.payload_log import FakeFeedbackStore, FakePayloadLog

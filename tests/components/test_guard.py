@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.actions.guarding import GuardPolicies, GuardPorts, GuardReport, TaskGuard
+from ratchet.actions.rollout.guarding import GuardPolicies, GuardPorts, GuardReport, TaskGuard
 from ratchet.core.errors import Unavailable
-from ratchet.core.guard import GuardPolicy
-from ratchet.core.ledger import LedgerEntry, champion_of
+from ratchet.core.models.ledger import LedgerEntry, champion_of
+from ratchet.core.rollout.guard import GuardPolicy
 from sensors.guard.metrics import GuardMetrics
 from tests.components.rollout_world import (
     CHALLENGER,

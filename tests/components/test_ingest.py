@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from ratchet.actions.datasets import list_pending, newest_accepted
-from ratchet.adapters.parquet import INCOMING, INDEX, ROWS, table_of
-from ratchet.core.dataset import Manifest
+from ratchet.actions.labels.datasets import list_pending, newest_accepted
 from ratchet.core.errors import DataRejected
-from ratchet.core.labels import shard_key_of, split_of
+from ratchet.core.labels.dataset import Manifest
+from ratchet.core.labels.shards import shard_key_of, split_of
+from ratchet.core.labels.tables import INCOMING, INDEX, ROWS, table_of
 from tests.components.data import NOON, SPEC, Room, digit_labels
 
 

@@ -22,11 +22,11 @@ from components.register.step import Lineage, register_step
 from components.rollback.step import rollback_step
 from components.validate.step import Paths as ValidatePaths
 from components.validate.step import validate_step
-from ratchet.actions.rollout_start import ChoiceStores
-from ratchet.actions.run_journal import RunJournal
-from ratchet.actions.run_turn import OwnRun
+from ratchet.actions.rollout.start import ChoiceStores
+from ratchet.actions.runs.turn import OwnRun
 from ratchet.core.pages import CutPage
 from ratchet.core.verdict import Reason, Verdict
+from ratchet.stores.run_journal import RunJournal
 from tests.components.crash import Strike, Watched, killed_at, never
 from tests.components.data import NOON, QUALITY, SPEC, Room, digit_labels
 from tests.components.rollout_world import CHALLENGER, CHAMPION, NEWCOMER, POLICY, TASK, Objects
@@ -188,7 +188,7 @@ def nothing(world: World) -> None:
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evidently and Great Expectations take seconds a call, and touch nothing that outlives the step."""
     page = CutPage("<p>figures</p>", {"0" * 64: "library"})
-    monkeypatch.setattr("ratchet.actions.drift_report._cut_evidently", lambda *_, **__: page)
+    monkeypatch.setattr("ratchet.actions.labels.drift_report._cut_evidently", lambda *_, **__: page)
     monkeypatch.setattr("components.validate.expectations.check_rows", lambda frame, spec: ())
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.actions.signals import fetch_signals
+from ratchet.stores.signals import fetch_signals
 from tests.components.data import Room, digit_labels
 
 

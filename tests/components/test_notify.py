@@ -3,11 +3,11 @@
 import pytest
 
 from components.notify.step import EndedRun, notify_step, outcome_state_of
-from ratchet.actions.run_journal import RunJournal
 from ratchet.core.errors import Unavailable
-from ratchet.core.ledger import LedgerEntry
-from ratchet.core.outcome import Outcome
-from ratchet.core.trigger import Trigger
+from ratchet.core.models.ledger import LedgerEntry
+from ratchet.core.runs import Trigger
+from ratchet.core.runs.outcome import Outcome
+from ratchet.stores.run_journal import RunJournal
 from tests.components.rollout_world import CHALLENGER, CHAMPION, TASK, World
 from tests.fakes.object_store import FakeObjectStore
 

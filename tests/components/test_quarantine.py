@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from cli.main import app
 from ratchet import wiring
-from ratchet.actions.datasets import Pending, list_pending
-from ratchet.actions.quarantine_orders import list_orders, order_uri, put_order
-from ratchet.cli import app
-from ratchet.core.labels import Label
-from ratchet.core.quarantine import Order
+from ratchet.actions.labels.datasets import Pending, list_pending
+from ratchet.core.labels.quarantine import Order
+from ratchet.core.labels.shards import Label
 from ratchet.core.verdict import Verdict
+from ratchet.stores.quarantine_orders import list_orders, order_uri, put_order
 from tests.components.data import NOON, QUALITY, Room, digit_labels
 
 STRICT = QUALITY.model_copy(update={"bad_row_ratio_max": 0.0})

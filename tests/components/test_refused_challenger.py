@@ -6,7 +6,7 @@ import pytest
 from components.evaluate.refused import note_refused
 from components.evaluate.step import metrics_of
 from ratchet.core.errors import Unavailable
-from ratchet.core.evaluation import Answers, EvaluationPolicy, judge_challenger
+from ratchet.core.models.evaluation import Answers, EvaluationPolicy, judge_challenger
 from tests.fakes.registry import FakeRegistry
 
 POLICY = EvaluationPolicy(

@@ -9,13 +9,13 @@ import pytest
 
 from components.register.step import Lineage, register_step
 from components.rollback.step import rollback_step
-from ratchet.actions.guarding import GuardPolicies, GuardPorts, GuardReport, TaskGuard
-from ratchet.actions.model_files import list_missing
-from ratchet.actions.rollbacks import roll_back
+from ratchet.actions.models.files import list_missing
+from ratchet.actions.rollout.guarding import GuardPolicies, GuardPorts, GuardReport, TaskGuard
+from ratchet.actions.rollout.rollbacks import roll_back
 from ratchet.core.errors import Conflict, DataRejected, NotFound, Unavailable
-from ratchet.core.guard import GuardPolicy
-from ratchet.core.ledger import champion_of, denied_digests_of
-from ratchet.core.registered import merge_models
+from ratchet.core.models.ledger import champion_of, denied_digests_of
+from ratchet.core.models.registered import merge_models
+from ratchet.core.rollout.guard import GuardPolicy
 from ratchet.core.verdict import Reason, Verdict
 from tests.components.rollout_world import (
     CHALLENGER,

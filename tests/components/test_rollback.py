@@ -7,9 +7,9 @@ import pytest
 
 from components.canary_deploy.step import canary_deploy_step
 from components.rollback.step import rollback_step
-from ratchet.actions.rollouts import close_half_open
+from ratchet.actions.rollout.traffic import close_half_open
 from ratchet.core.errors import NotFound
-from ratchet.core.ledger import ModelRef, champion_of, denied_digests_of
+from ratchet.core.models.ledger import ModelRef, champion_of, denied_digests_of
 from ratchet.core.rollout.policy import RolloutPolicy
 from tests.components.rollout_world import CHALLENGER, CHAMPION, NEWCOMER, TASK, Behaviour, World
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from ratchet.actions.rollbacks import roll_back
-from ratchet.actions.rollout_orders import Order, OrderBook, OrderKind, put_order
-from ratchet.actions.rollout_record import folder_of
-from ratchet.actions.rollout_steering import abort_rollout, give_order
-from ratchet.actions.rollouts import RolloutPorts
+from ratchet.actions.rollout.rollbacks import roll_back
+from ratchet.actions.rollout.steering import abort_rollout, give_order
+from ratchet.actions.rollout.traffic import RolloutPorts
 from ratchet.core.errors import NotFound, Unavailable
-from ratchet.core.payloads import Prediction
+from ratchet.core.rollout.payloads import Prediction
+from ratchet.stores.rollout_orders import Order, OrderBook, OrderKind, put_order
+from ratchet.stores.rollout_record import folder_of
 from tests.components.rollout_world import (
     CHALLENGER,
     CHAMPION,

@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from cli.main import app
 from components.choose_model.component import choose_model
 from components.choose_model.step import choose_model_step
 from ratchet import wiring
-from ratchet.actions.retraining import RetrainPorts, ask_situation
-from ratchet.actions.rollout_start import ChoiceStores
-from ratchet.actions.run_claims import reclaim, settle
-from ratchet.actions.run_journal import RunJournal
-from ratchet.actions.run_outcomes import RunOutcomes
-from ratchet.actions.run_turn import OwnRun
-from ratchet.cli import app
+from ratchet.actions.rollout.start import ChoiceStores
+from ratchet.actions.runs.claims import reclaim, settle
+from ratchet.actions.runs.retraining import RetrainPorts, ask_situation
+from ratchet.actions.runs.turn import OwnRun
 from ratchet.core.errors import Conflict, DataRejected, NotFound
-from ratchet.core.ledger import ModelRef, champion_of
+from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.settings import Settings
+from ratchet.stores.run_journal import RunJournal
+from ratchet.stores.run_outcomes import RunOutcomes
 from tests.components.rollout_world import CHALLENGER, CHAMPION, ERRS, NEWCOMER, TASK, Behaviour, World, deploy, kinds
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FakeLabelStore

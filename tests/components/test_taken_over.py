@@ -12,14 +12,14 @@ import pytest
 from components.evaluate.step import evaluate_step
 from components.finetune.step import finetune_step
 from components.notify.step import EndedRun, notify_step
-from ratchet.actions.finished import FinishedSteps, finished_uri, forget_finished
-from ratchet.actions.run_journal import RunJournal
-from ratchet.actions.run_outcomes import RunOutcomes
-from ratchet.core.dataset import Manifest
 from ratchet.core.errors import Unavailable
-from ratchet.core.evaluation import EvaluationPolicy
-from ratchet.core.outcome import Ended, Origin
+from ratchet.core.labels.dataset import Manifest
+from ratchet.core.models.evaluation import EvaluationPolicy
+from ratchet.core.runs.outcome import Ended, Origin
 from ratchet.core.verdict import Verdict
+from ratchet.stores.finished import FinishedSteps, finished_uri, forget_finished
+from ratchet.stores.run_journal import RunJournal
+from ratchet.stores.run_outcomes import RunOutcomes
 from ratchet.tasks.model_files import load_model
 from ratchet.training.job import EpochMetrics, StartRecord, TrainingJob
 from tests.components.crash import Strike, Watched, never

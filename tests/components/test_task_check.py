@@ -3,7 +3,7 @@
 import pytest
 
 from ratchet.adapters.task_checks import ProcessTaskChecks
-from ratchet.core.task_checks import TaskReport
+from ratchet.core.models.task_checks import TaskReport
 from tests.models import DIGITS
 
 HERE = r"broken_tasks.py, line "

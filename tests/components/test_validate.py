@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from statsmodels.datasets import fair
 
-from ratchet.actions.datasets import fetch_verdict
+from ratchet.actions.labels.datasets import fetch_verdict
 from ratchet.core.errors import Conflict, DataRejected
-from ratchet.core.labels import Label, render_labels, split_of
+from ratchet.core.labels.shards import Label, render_labels, split_of
 from ratchet.tasks.spec import FeatureSpec
 from tests.components.data import NOON, QUALITY, SPEC, Room, digit_labels
 
@@ -208,7 +208,7 @@ def test_nothing_new_of_a_version_that_was_never_accepted_is_an_error(room: Room
 
 def test_labels_survive_the_way_through_jsonl() -> None:
     labels = digit_labels(range(3))
-    from ratchet.actions.labels import label_schema_of, read_shard
+    from ratchet.actions.labels.reading import label_schema_of, read_shard
     from tests.components.data import SPEC
 
     schema = label_schema_of(SPEC, with_range=True)

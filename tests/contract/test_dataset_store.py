@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.adapters.dvc import DvcDatasetStore, md5_of
+from ratchet.adapters.dvc import DvcDatasetStore
 from ratchet.adapters.git import GitRepo
 from ratchet.adapters.s3 import S3ObjectStore
-from ratchet.core.dataset import DatasetShard, Manifest, version_name
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import Conflict, DataRejected, NotFound, RatchetError
-from ratchet.core.labels import Split
+from ratchet.core.labels.dataset import DatasetShard, Manifest, md5_of, version_name
+from ratchet.core.labels.shards import Split
 from ratchet.core.ports import DatasetStore
 from ratchet.settings import Settings, child_env
 from tests.fakes.dataset_store import FakeDatasetStore

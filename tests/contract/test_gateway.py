@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from embedded.processes import free_port
-from ratchet.actions.rollouts import serve
+from ratchet.actions.rollout.traffic import serve
 from ratchet.adapters.gateway import HttpGateway
 from ratchet.core.errors import Unavailable
 from ratchet.core.ports import Gateway

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from embedded.control_plane.revisions import revision_name
+from embedded.control_plane.kserve.revisions import revision_name
 from ratchet.adapters.kserve import KServeInferenceServices
 from ratchet.adapters.kserve_standard import KServeStandardServices
 from ratchet.adapters.kubernetes_api import KubernetesApi

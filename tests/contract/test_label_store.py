@@ -15,7 +15,7 @@ from ratchet.adapters import s3_labels
 from ratchet.adapters.s3 import S3ObjectStore
 from ratchet.adapters.s3_labels import S3LabelStore
 from ratchet.core.errors import Conflict, NotFound
-from ratchet.core.labels import LabelShard, ShardCounts, is_shard_key, shard_key_of
+from ratchet.core.labels.shards import LabelShard, ShardCounts, is_shard_key, shard_key_of
 from ratchet.core.ports import LabelStore
 from tests.fakes.label_store import FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore

@@ -8,7 +8,7 @@ import pytest
 
 from ratchet.adapters.s3_ledger import S3Ledger
 from ratchet.core.errors import Conflict, DataRejected
-from ratchet.core.ledger import LedgerEntry, ModelRef
+from ratchet.core.models.ledger import LedgerEntry, ModelRef
 from ratchet.core.ports import Ledger
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import FakeObjectStore

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import pytest
 
-from ratchet.actions.datasets import ACCEPTED, Memory, list_pending, write_verdict
+from ratchet.actions.labels.datasets import ACCEPTED, Memory, list_pending, write_verdict
 from ratchet.adapters.dvc import DvcDatasetStore
 from ratchet.adapters.git import GitRepo
 from ratchet.adapters.s3 import S3ObjectStore
 from ratchet.adapters.s3_labels import S3LabelStore
-from ratchet.core.dataset import version_name
-from ratchet.core.labels import ShardCounts, render_counts, shard_key_of
+from ratchet.core.labels.dataset import version_name
+from ratchet.core.labels.shards import ShardCounts, render_counts, shard_key_of
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.settings import Settings
 

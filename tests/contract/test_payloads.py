@@ -9,8 +9,8 @@ import pytest
 
 from ratchet.adapters.s3 import S3ObjectStore
 from ratchet.adapters.s3_payloads import S3FeedbackStore, S3PayloadLog
-from ratchet.core.payloads import PAYLOADS, Feedback, Prediction, record_key_of
 from ratchet.core.ports import FeedbackStore, ObjectStore, PayloadLog
+from ratchet.core.rollout.payloads import PAYLOADS, Feedback, Prediction, record_key_of
 from ratchet.serving.payload_writer import Answered, render_lines
 from ratchet.settings import Settings
 from tests.fakes.object_store import FakeObjectStore

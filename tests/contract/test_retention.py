@@ -8,10 +8,10 @@ import pytest
 from ratchet.actions.retention import RetentionPorts, TaskPolicies, list_due, sweep
 from ratchet.actions.space import measure_space
 from ratchet.adapters.s3 import S3ObjectStore
-from ratchet.core.monitor import MonitorPolicy
-from ratchet.core.payloads import record_key_of
 from ratchet.core.ports import ObjectStore
 from ratchet.core.retention import RetentionPolicy
+from ratchet.core.rollout.monitor import MonitorPolicy
+from ratchet.core.rollout.payloads import record_key_of
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import FakeObjectStore
 

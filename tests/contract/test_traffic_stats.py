@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from embedded.control_plane.revisions import revision_name
+from embedded.control_plane.kserve.revisions import revision_name
 from ratchet.adapters.envoy import EnvoyTrafficStats
 from ratchet.core.errors import SettingsError, Unavailable
 from ratchet.core.ports import RevisionCounts, TrafficStats

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from embedded.control_plane.config import ControlPlaneConfig
-from embedded.control_plane.serving import ServingSide
+from embedded.control_plane.kserve.serving import ServingSide
 from tests.embedded.serving_world import TINY_RUNTIME, isvc_body
 
 ISVCS = "/apis/serving.kserve.io/v1beta1/namespaces/default/inferenceservices"

@@ -16,14 +16,14 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from components.canary_deploy.step import canary_deploy_step
-from ratchet.actions.clock import SystemClock
-from ratchet.actions.rollouts import RolloutPorts
+from ratchet.actions.rollout.traffic import RolloutPorts
+from ratchet.adapters.clock import SystemClock
 from ratchet.adapters.envoy import EnvoyTrafficStats
 from ratchet.adapters.gateway import HttpGateway
 from ratchet.adapters.kserve import KServeInferenceServices
 from ratchet.adapters.s3 import S3ObjectStore
 from ratchet.adapters.s3_ledger import S3Ledger
-from ratchet.core.ledger import ModelRef
+from ratchet.core.models.ledger import ModelRef
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.settings import Settings, settings_of
 from tests.fakes.registry import FakeRegistry

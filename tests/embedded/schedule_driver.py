@@ -7,9 +7,9 @@ import signal
 import sys
 from typing import Any
 
-from ratchet.actions.schedules import reconcile_schedules
+from ratchet.actions.runs.schedules import reconcile_schedules
 from ratchet.adapters.kfp_catalog import KfpPipelineCatalog
-from ratchet.core.schedules import WantedSchedule
+from ratchet.core.runs.schedules import WantedSchedule
 from ratchet.settings import Settings
 
 CRON = "*/2 * * * * *"

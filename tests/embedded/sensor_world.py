@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 from kfp import compiler, dsl
 
-from ratchet.actions.clock import SystemClock
-from ratchet.actions.retraining import RetrainPorts
-from ratchet.actions.run_journal import RunJournal
+from ratchet.actions.runs.retraining import RetrainPorts
+from ratchet.adapters.clock import SystemClock
 from ratchet.adapters.kfp import KfpPipelines
 from ratchet.adapters.s3 import S3ObjectStore
 from ratchet.adapters.s3_labels import S3LabelStore
 from ratchet.core.ports import RunState
 from ratchet.settings import Settings, child_env
+from ratchet.stores.run_journal import RunJournal
 from tests.conftest import PROJECT_DIR
 from tests.fakes.dataset_store import FakeDatasetStore
 

@@ -9,7 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from embedded.control_plane.config import ControlPlaneConfig
-from embedded.control_plane.serving import ServingSide
+from embedded.control_plane.kserve.serving import ServingSide
 
 
 def app_of(config: ControlPlaneConfig) -> FastAPI:

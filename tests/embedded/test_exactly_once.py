@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.publish import publish
-from ratchet.actions.retraining import RetrainPorts
+from ratchet.actions.runs.retraining import RetrainPorts
 from ratchet.adapters import kfp_client, s3
 from ratchet.adapters.kfp_catalog import KfpPipelineCatalog
 from ratchet.core.errors import RatchetError

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from embedded.adopted import Held
-from embedded.control_plane.serving_forks import ForkServer
-from embedded.control_plane.serving_register import Entered, ServerRecord, ServerRegister
+from embedded.control_plane.kserve.forks import ForkServer
+from embedded.control_plane.kserve.register import Entered, ServerRecord, ServerRegister
 from embedded.leftovers import end_processes
 from embedded.processes import list_processes
 

@@ -10,7 +10,7 @@ import pytest
 
 from embedded.processes import tethered
 from pipelines.publish import publish
-from ratchet.actions.schedules import reconcile_schedules
+from ratchet.actions.runs.schedules import reconcile_schedules
 from ratchet.adapters.kfp_catalog import KfpPipelineCatalog
 from ratchet.settings import Settings, child_env
 from tests.embedded.kfp_server import REPOSITORY, KfpServer

@@ -14,10 +14,10 @@ import jsonschema
 import pytest
 import yaml
 
-from embedded.control_plane.kubernetes_kinds import HTTP_ROUTES, INFERENCE_SERVICES, ObjectKind
-from embedded.control_plane.kubernetes_schema import schema_of
-from embedded.control_plane.kubernetes_structure import prune, structure_errors, with_defaults
-from embedded.control_plane.schema_words import FOREIGN, RULES
+from embedded.control_plane.kubernetes.kinds import HTTP_ROUTES, INFERENCE_SERVICES, ObjectKind
+from embedded.control_plane.kubernetes.schema import schema_of
+from embedded.control_plane.kubernetes.schema_words import FOREIGN, RULES
+from embedded.control_plane.kubernetes.structure import prune, structure_errors, with_defaults
 from tests.embedded.kubernetes_side import isvc, route
 from tests.embedded.serving_world import PROJECT_DIR
 

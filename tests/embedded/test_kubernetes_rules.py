@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedded.control_plane.kubernetes_apply import (
+from embedded.control_plane.kubernetes.apply import (
     Ownership,
     apply_config,
     fields_of,
@@ -18,13 +18,13 @@ from embedded.control_plane.kubernetes_apply import (
     render_managed_fields,
     track_update,
 )
-from embedded.control_plane.kubernetes_core import events_between
-from embedded.control_plane.kubernetes_journal import NUM_CHANGES_KEPT, Journal
-from embedded.control_plane.kubernetes_kinds import EVENTS, INFERENCE_SERVICES
-from embedded.control_plane.kubernetes_selectors import parse_fields, parse_labels
-from embedded.control_plane.kubernetes_table import render_age
-from embedded.control_plane.kubernetes_watch import Watcher, WatchOptions
-from embedded.control_plane.serving_errors import ApiError
+from embedded.control_plane.kubernetes.core import events_between
+from embedded.control_plane.kubernetes.errors import ApiError
+from embedded.control_plane.kubernetes.journal import NUM_CHANGES_KEPT, Journal
+from embedded.control_plane.kubernetes.kinds import EVENTS, INFERENCE_SERVICES
+from embedded.control_plane.kubernetes.selectors import parse_fields, parse_labels
+from embedded.control_plane.kubernetes.table import render_age
+from embedded.control_plane.kubernetes.watch import Watcher, WatchOptions
 
 
 def isvc(**predictor):

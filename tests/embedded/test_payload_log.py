@@ -15,7 +15,7 @@ import pytest
 from embedded.processes import free_port, stop_group, tethered
 from ratchet.adapters.s3 import S3ObjectStore
 from ratchet.adapters.s3_payloads import S3PayloadLog
-from ratchet.core.payloads import Prediction, is_sampled
+from ratchet.core.rollout.payloads import Prediction, is_sampled
 from ratchet.settings import Settings, child_env
 from ratchet.tasks.loading import load_task
 from ratchet.tasks.model_files import save_model

@@ -21,14 +21,14 @@ import httpx
 import pytest
 
 from embedded.processes import stop_group, tethered
-from ratchet.actions.rollbacks import roll_back
-from ratchet.actions.rollout_record import fetch_record
-from ratchet.actions.rollout_replay import replay_record
+from ratchet.actions.rollout.replay import replay_record
+from ratchet.actions.rollout.rollbacks import roll_back
 from ratchet.adapters.s3 import S3ObjectStore
 from ratchet.adapters.s3_ledger import S3Ledger
-from ratchet.core.ledger import LedgerEntry, ModelRef, champion_of
+from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.settings import Settings, child_env, settings_of, variable_of
+from ratchet.stores.rollout_record import fetch_record
 from tests.embedded.rollout_driver import Job, ports_of
 from tests.embedded.serving_world import PROJECT_DIR, ServingWorld, serving_world, wait_for
 

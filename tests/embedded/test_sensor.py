@@ -11,8 +11,8 @@ import pytest
 
 from embedded.processes import free_port, stop_group, tethered
 from pipelines.publish import publish
-from ratchet.actions.retraining import RetrainPorts
-from ratchet.actions.run_claims import RunJournal
+from ratchet.actions.runs.claims import RunJournal
+from ratchet.actions.runs.retraining import RetrainPorts
 from ratchet.adapters.dvc import DvcDatasetStore
 from ratchet.adapters.kfp import KfpPipelines
 from ratchet.adapters.kfp_catalog import KfpPipelineCatalog

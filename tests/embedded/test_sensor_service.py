@@ -24,7 +24,6 @@ from embedded.planning import CONTROL_PLANE, SENSOR
 from embedded.processes import free_port, stop_group, tethered
 from embedded.stack import layout_of, read_report, start_stack, stop_stack
 from pipelines.publish import publish
-from ratchet.actions.run_journal import RunJournal
 from ratchet.adapters.kfp import KfpPipelines
 from ratchet.adapters.kfp_catalog import KfpPipelineCatalog
 from ratchet.adapters.s3 import S3ObjectStore
@@ -32,6 +31,7 @@ from ratchet.adapters.s3_labels import S3LabelStore
 from ratchet.adapters.sensor_service import SensorService
 from ratchet.core.errors import SettingsError, Unavailable
 from ratchet.settings import Settings, child_env
+from ratchet.stores.run_journal import RunJournal
 from tests.conftest import PROJECT_DIR, settings_in
 from tests.kfp_server import compile_tiny
 

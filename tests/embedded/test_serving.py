@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from embedded.control_plane.revisions import revision_name
+from embedded.control_plane.kserve.revisions import revision_name
 from ratchet.settings import Settings
 from tests.embedded.serving_world import (
     COLLECTION,

@@ -16,10 +16,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from embedded.control_plane import inference_services
-from embedded.control_plane.inference_services import Reconciler
-from embedded.control_plane.kubernetes_objects import Author, Deletion
-from embedded.control_plane.revisions import (
+from embedded.control_plane.kserve import reconciler as inference_services
+from embedded.control_plane.kserve.reconciler import Reconciler
+from embedded.control_plane.kserve.register import ServerRegister
+from embedded.control_plane.kserve.resources import InferenceServiceObjects
+from embedded.control_plane.kserve.revisions import (
     NUM_OLD_REVISIONS_KEPT,
     Rollout,
     obsolete_revisions,
@@ -28,9 +29,8 @@ from embedded.control_plane.revisions import (
     revision_number,
     routed_revisions,
 )
-from embedded.control_plane.serving_register import ServerRegister
-from embedded.control_plane.serving_resources import InferenceServiceObjects
-from embedded.control_plane.serving_store import ServiceRow, ServingStore
+from embedded.control_plane.kserve.store import ServiceRow, ServingStore
+from embedded.control_plane.kubernetes.objects import Author, Deletion
 from tests.embedded.serving_world import TINY_RUNTIME, isvc_body
 
 SHARES = st.none() | st.sampled_from([0, 1, 10, 50, 99, 100])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from embedded.control_plane.revisions import revision_name
+from embedded.control_plane.kserve.revisions import revision_name
 from ratchet.settings import Settings
 from tests.embedded.serving_world import PROJECT_DIR, ServingWorld, kubeconfig, serving_world, wait_for
 from tests.models import digits_model

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from embedded.control_plane.revisions import revision_name
+from embedded.control_plane.kserve.revisions import revision_name
 from ratchet.adapters.kserve import KServeInferenceServices
 from ratchet.adapters.kubernetes_api import KubernetesApi
 from ratchet.settings import Settings

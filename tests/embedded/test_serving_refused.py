@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from embedded.control_plane.serving_commands import cause_in
-from embedded.control_plane.serving_models import StoredFile, is_intact
+from embedded.control_plane.kserve.commands import cause_in
+from embedded.control_plane.kserve.models import StoredFile, is_intact
 from ratchet.core.digest import digest_of_bytes
 from ratchet.settings import Settings
 from tests.embedded.serving_world import COLLECTION, PROJECT_DIR, isvc_body, serving_world, wait_for

@@ -8,7 +8,7 @@ import pytest
 
 from components.canary_deploy.step import canary_deploy_step
 from ratchet.adapters.kserve_standard import KServeStandardServices
-from ratchet.core.ledger import ModelRef
+from ratchet.core.models.ledger import ModelRef
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.settings import Settings, settings_of, variable_of
 from tests.embedded.rollout_driver import ports_of

@@ -20,7 +20,7 @@ import pytest
 
 from demo.data import load_scans
 from embedded.control_plane.engine.family import list_marked
-from embedded.control_plane.serving_register import ServerRegister
+from embedded.control_plane.kserve.register import ServerRegister
 from embedded.leftovers import list_stack_processes
 from embedded.services import StackReport
 from ratchet.adapters.dvc import DvcDatasetStore

@@ -12,9 +12,9 @@ import sys
 from datetime import datetime, timedelta
 
 from ratchet import wiring
-from ratchet.actions.clock import SystemClock
-from ratchet.actions.run_journal import RunJournal
-from ratchet.core.trigger import TriggerPolicy
+from ratchet.adapters.clock import SystemClock
+from ratchet.core.runs import TriggerPolicy
+from ratchet.stores.run_journal import RunJournal
 from sensors.label_sensor.policies import TaskPolicy
 from sensors.label_sensor.tick import tick
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from ratchet.core.dataset import DataFile, Manifest, task_of, version_number
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import Conflict, DataRejected, NotFound
+from ratchet.core.labels.dataset import DataFile, Manifest, task_of, version_number
 
 
 class FakeDatasetStore:

@@ -3,7 +3,7 @@ not to (`never_ready`, by storage URI). Without `can_mirror` it is like Knative 
 
 from dataclasses import dataclass, field
 
-from embedded.control_plane.revisions import Rollout, percent_by_revision, revision_name, settle
+from embedded.control_plane.kserve.revisions import Rollout, percent_by_revision, revision_name, settle
 from ratchet.core.errors import NotFound
 from ratchet.core.ports import ServiceState
 

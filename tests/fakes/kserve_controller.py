@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from embedded.control_plane.revisions import Rollout, percent_by_revision, revision_name, settle
+from embedded.control_plane.kserve.revisions import Rollout, percent_by_revision, revision_name, settle
 from ratchet.adapters.kubernetes_api import MERGE_PATCH, KubernetesApi
 from ratchet.core.errors import Conflict, NotFound
 

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from embedded.control_plane.serving_patch import merge_patch
+from embedded.control_plane.kubernetes.patch import merge_patch
 from tests.fakes.kserve_controller import FINALIZER, MODE, PlayedKServe, route_status_of
 
 NAMESPACE = "ml"

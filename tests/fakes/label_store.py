@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from ratchet.core.errors import NotFound
-from ratchet.core.labels import CountedShards, LabelShard, ShardCounts, is_shard_key, shard_key_of
+from ratchet.core.labels.shards import CountedShards, LabelShard, ShardCounts, is_shard_key, shard_key_of
 
 FIRST_AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ratchet.core.errors import Conflict
-from ratchet.core.ledger import LedgerEntry
+from ratchet.core.models.ledger import LedgerEntry
 
 
 class FakeLedger:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from ratchet.core.payloads import Feedback, Prediction
+from ratchet.core.rollout.payloads import Feedback, Prediction
 
 
 class FakePayloadLog:

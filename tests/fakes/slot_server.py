@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ratchet.core.cron import next_slot
 from ratchet.core.errors import NotFound
 from ratchet.core.ports import PipelineVersion, Schedule
+from ratchet.core.runs.cron import next_slot
 
 BEGAN_AT = datetime(2026, 1, 5, 8, 59, 30, tzinfo=UTC)
 

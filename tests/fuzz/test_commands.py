@@ -13,14 +13,14 @@ from typing import NamedTuple
 import pytest
 from typer.testing import CliRunner
 
+from cli.main import app
+from cli.output import print_error
 from ratchet import wiring
-from ratchet.cli import app
-from ratchet.commands.output import print_error
 from ratchet.core.errors import RatchetError
 from ratchet.settings import load_settings
 from tests.fuzz.hostile import TEXTS
 from tests.fuzz.running import fuzz
-from tests.unit.test_every_command import COMMANDS, START_SOMETHING, world  # noqa: F401 - a fixture
+from tests.unit.cli.test_every_command import COMMANDS, START_SOMETHING, world  # noqa: F401 - a fixture
 
 WORDS = (
     "digits", "nope", "", " ", "-1", "0", "1", "99999999999999999999", "nan", "inf", "1e400", "@daily", "digits/1",

@@ -6,10 +6,10 @@ from random import Random
 from typing import NamedTuple
 from urllib.parse import quote
 
-from ratchet.actions.datasets import list_pending
+from ratchet.actions.labels.datasets import list_pending
 from ratchet.adapters.s3_labels import S3LabelStore
 from ratchet.adapters.s3_payloads import S3FeedbackStore, S3PayloadLog
-from ratchet.core.labels import is_in_order, is_shard_key, landed_at_of, shard_key_of
+from ratchet.core.labels.shards import is_in_order, is_shard_key, landed_at_of, shard_key_of
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.object_store import LANDED_AT, FakeObjectStore
 from tests.fuzz.hostile import hostile_text

@@ -5,19 +5,19 @@ from datetime import timedelta
 from random import Random
 from typing import Any
 
-from ratchet.actions.feedback import measure_accuracy
-from ratchet.actions.finished import FinishedSteps
-from ratchet.actions.run_outcomes import RunOutcomes
-from ratchet.actions.signals import fetch_signals, signal_uri
+from ratchet.actions.rollout.feedback import measure_accuracy
 from ratchet.adapters.s3_payloads import S3FeedbackStore, S3PayloadLog
 from ratchet.core.errors import DataRejected
-from ratchet.core.feedback import parse_feedback, parse_feedback_lines
 from ratchet.core.lines import NotJson, parse_json
-from ratchet.core.outcome import Origin
-from ratchet.core.payloads import Feedback, Prediction
+from ratchet.core.rollout.feedback import parse_feedback, parse_feedback_lines
+from ratchet.core.rollout.payloads import Feedback, Prediction
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.trace import parse_trace, replay
-from ratchet.core.signals import Signal
+from ratchet.core.runs.outcome import Origin
+from ratchet.core.runs.signals import Signal
+from ratchet.stores.finished import FinishedSteps
+from ratchet.stores.run_outcomes import RunOutcomes
+from ratchet.stores.signals import fetch_signals, signal_uri
 from tests.fakes.object_store import LANDED_AT, FakeObjectStore
 from tests.fuzz.hostile import json_bytes, mangled, mutated
 from tests.fuzz.running import fuzz

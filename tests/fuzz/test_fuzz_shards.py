@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ratchet.actions.labels import label_schema_of, read_shard
+from ratchet.actions.labels.reading import label_schema_of, read_shard
 from ratchet.adapters.s3_labels import S3LabelStore
 from ratchet.adapters.shard_counts import count_shard
 from ratchet.core.errors import DataRejected
-from ratchet.core.labels import features_digest_of, render_labels, split_of
-from ratchet.core.quality import RejectedShard
+from ratchet.core.labels.quality import RejectedShard
+from ratchet.core.labels.shards import features_digest_of, render_labels, split_of
 from tests.components.data import NOON, SPEC, Room, digit_labels
 from tests.fakes.object_store import FakeObjectStore
 from tests.fuzz.hostile import hostile_text, hostile_value, json_bytes, mangled, mutated

@@ -20,9 +20,9 @@ from embedded.control_plane.engine.engine import Engine
 from embedded.control_plane.engine.leaf import Folders
 from embedded.control_plane.engine.loading import load_pipeline, parse_upload
 from embedded.control_plane.engine.task_process import Ending, TaskCommand, TaskExit, TaskProcess
-from embedded.control_plane.kfp_launch import add_run
-from embedded.control_plane.kfp_wire import show, task_details
-from embedded.control_plane.store import Store
+from embedded.control_plane.kfp.launch import add_run
+from embedded.control_plane.kfp.store import Store
+from embedded.control_plane.kfp.wire import show, task_details
 from ratchet.core.errors import RatchetError
 from tests.embedded import kfp_cluster_constructs, kfp_constructs, kfp_value_constructs
 from tests.fuzz.hostile import hostile_value, json_bytes, mangled, mutated

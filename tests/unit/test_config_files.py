@@ -13,9 +13,10 @@ from ratchet import wiring
 from ratchet.config_files import load_model, load_yaml
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import PolicyError
-from ratchet.core.trigger import TriggerPolicy
+from ratchet.core.runs import TriggerPolicy
 from ratchet.settings import load_settings
 from sensors.label_sensor.policies import PolicyFiles
+from tests.conftest import PROJECT_DIR
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_dates_stay_text_and_keys_sort(path: Path) -> None:
 def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The project's configuration, to which the test adds tasks that are broken."""
     folder = tmp_path / "configs"
-    shutil.copytree(Path(__file__).parents[2] / "configs", folder)
+    shutil.copytree(PROJECT_DIR / "configs", folder)
     monkeypatch.setenv("RATCHET_CONFIGS_DIR", str(folder))
     load_settings.cache_clear()
     wiring.task_spec.cache_clear()

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from ratchet.actions.errand import Errand
 from ratchet.core.errors import Conflict, Unavailable
+from ratchet.errand import Errand
 
 
 def test_work_that_takes_long_is_asked_for_again_and_done_once() -> None:

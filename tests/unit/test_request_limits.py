@@ -22,6 +22,7 @@ from embedded import tracking_server
 from ratchet.request_limits import LimitedProtocol, RequestLimits, limited
 from ratchet.settings import Settings
 from sensors.service import serve
+from tests.conftest import PROJECT_DIR
 
 SHORT = RequestLimits(
     header_s=0.3, body_s=0.3, body_bytes_per_s=10_000, write_s=0.3, header_bytes_max=4096, body_bytes_max=100_000,
@@ -204,7 +205,7 @@ def test_every_server_of_ours_is_within_the_limits(monkeypatch: pytest.MonkeyPat
 
 
 def test_no_server_of_ours_is_started_without_limits() -> None:
-    root = Path(__file__).parents[2]
+    root = PROJECT_DIR
     files = [path for folder in ("ratchet", "embedded", "sensors", "demo") for path in (root / folder).rglob("*.py")]
     starters = [path.name for path in files if "uvicorn.run(" in path.read_text()]
     makers = [

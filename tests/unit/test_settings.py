@@ -19,8 +19,9 @@ from ratchet.settings import (
     variable_names,
     variables_set_in_env,
 )
+from tests.conftest import PROJECT_DIR
 
-PROFILES = Path(__file__).parents[2] / "configs" / "profiles"
+PROFILES = PROJECT_DIR / "configs" / "profiles"
 
 
 @pytest.fixture(autouse=True)

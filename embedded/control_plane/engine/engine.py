@@ -47,7 +47,7 @@ from embedded.control_plane.engine.task_process import Ending, TaskExit, TaskPro
 from embedded.control_plane.engine.task_queue import Place, TaskQueue
 from embedded.control_plane.engine.values import Values
 from embedded.control_plane.engine.walk import Begin, End, Step, Walk
-from embedded.control_plane.store import Store
+from embedded.control_plane.kfp.store import Store
 from ratchet.core.errors import DataRejected, RatchetError
 from ratchet.core.printable import printable_lines
 from ratchet.heartbeat import Heartbeat

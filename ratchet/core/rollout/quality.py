@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from ratchet.core.payloads import Feedback, Prediction
+from ratchet.core.rollout.payloads import Feedback, Prediction
 from ratchet.core.rollout.window import QualityWindow
 
 NUM_SCORE_BINS = 10

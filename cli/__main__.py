@@ -1,0 +1,5 @@
+"""`python -m cli` is the command `ratchet`."""
+
+from cli.main import main
+
+main()

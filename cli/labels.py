@@ -1,0 +1,219 @@
+"""`ratchet labels`: push labelled examples, and see what waits for the next run."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from cli import quarantine
+from cli.names import TaskOption
+from cli.output import JsonFlag, print_json, stderr, stdout
+from ratchet.core.time_words import age_words
+
+if TYPE_CHECKING:
+    from ratchet.actions.labels.datasets import Pending
+
+_LOOKS_MAX = 50
+"""Of 2,000 shards each; what is left after them is said, not counted."""
+_BAR_COLUMNS = 24
+_ROWS_MAX = 30
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this group."""
+    labels = typer.Typer(help="Labelled examples: push them, count the waiting ones.", no_args_is_help=True)
+    labels.command("push")(push)
+    labels.command("count")(count)
+    quarantine.add_to(labels)
+    app.add_typer(labels, name="labels")
+
+
+def push(
+    file: Annotated[Path, typer.Argument(help="JSONL file, one labelled example per line.")],
+    task: TaskOption,
+    labeler: Annotated[str, typer.Option(help="Labeler of the lines without `labeler`.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and say what would become of it.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Push labels of known ids too, as second opinions.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Push a file of labels for the next run. Every line is checked first; all lines are pushed, or none.
+
+    A line: {"id": "img-7", "features": [0, 3.5], "label": "4", "labeler": "ada", "labeled_at": "2026-01-31T09:00:00Z"}
+
+    Nothing is pushed, and the exit code is 11, when the labels would not count: the same lines were pushed before and
+    wait, were taken in or are in quarantine, or every id has a label already. `--anyway` pushes second opinions about
+    known ids: they count for or against their labelers.
+
+    Example: ratchet labels push today.jsonl --task digits --labeler ada
+    """
+    from ratchet import wiring
+    from ratchet.actions.labels.pushing import forecast
+    from ratchet.actions.labels.reading import label_schema_of, read_label_file
+    from ratchet.core.errors import NothingNew
+    from ratchet.core.labels.shards import count_labels, render_labels
+
+    labels = read_label_file(
+        file,
+        schema=label_schema_of(wiring.task_spec(task), with_range=True),
+        defaults={"labeler": labeler} if labeler else {},
+        watch=_with_progress,
+    )
+    data = render_labels(labels)
+    told = forecast(
+        data,
+        labels,
+        labels=wiring.label_store(),
+        datasets=wiring.dataset_store(),
+        objects=wiring.object_store(),
+        task=task,
+        bucket=wiring.settings().ratchet_bucket,
+    )
+    if not told.counts and not (anyway and told.fate == "known"):
+        hint = " `--anyway` pushes them as second opinions." if told.fate == "known" else ""
+        raise NothingNew(f"{file}: nothing is pushed, {told.text}.{hint}")
+    key = ""
+    if not dry_run:
+        key = wiring.label_store().put_shard(task, data, num_labels=len(labels), counts=count_labels(labels))
+    if as_json:
+        print_json({"task": task, "key": key or None, "num_labels": len(labels), "num_known_ids": told.num_known})
+        return
+    done = f"pushed as {key}" if key else "can be pushed (dry run)"
+    known = f"; {told.num_known} of their ids have a label already, which stays" if told.num_known else ""
+    stdout.print(f"{len(labels)} labels of {task} {done}{known}", markup=False)
+
+
+def count(task: TaskOption, as_json: JsonFlag = False) -> None:
+    """Count the labels that wait for the next run, by class and by labeler, and those that do not count.
+
+    Example: ratchet labels count --task digits --json
+    """
+    from ratchet import wiring
+    from ratchet.core.runs import TriggerPolicy, threshold_at
+
+    wiring.task_spec(task)
+    now = datetime.now(UTC)
+    threshold = threshold_at(wiring.policy(task, "trigger", TriggerPolicy), (), at=now)
+    counted = render_count(_look(task), task=task, threshold=threshold, now=now)
+    if as_json:
+        print_json(counted)
+    else:
+        _print_count(counted)
+
+
+def render_count(pending: "Pending", *, task: str, threshold: int | None, now: datetime) -> dict[str, Any]:
+    """What `--json` prints."""
+    oldest_at = pending.oldest_at
+    return {
+        "task": task,
+        "num_pending": pending.num_labels,
+        "num_shards": len(pending.shards),
+        "threshold": threshold,
+        "oldest_at": oldest_at,
+        "oldest_age_s": max(round((now - oldest_at).total_seconds()), 0) if oldest_at else None,
+        "num_by_class": dict(pending.num_by_class),
+        "num_by_labeler": dict(pending.num_by_labeler),
+        "num_untold": pending.num_untold,
+        "num_resent": pending.num_resent,
+        "num_shards_quarantined": pending.num_quarantined,
+        "num_shards_left": pending.num_left,
+        "left_alone": list(pending.from_future),
+        "version": pending.accepted.version if pending.accepted else None,
+        "watermark": pending.watermark,
+    }
+
+
+def _look(task: str) -> "Pending":
+    """Look until all shards are counted; each look goes on where the one before it stopped."""
+    from ratchet import wiring
+    from ratchet.actions.labels.datasets import Memory, list_pending
+
+    memory = Memory()
+    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        bar = progress.add_task("counting", total=None)
+        for _ in range(_LOOKS_MAX):
+            pending = list_pending(
+                wiring.label_store(),
+                wiring.dataset_store(),
+                wiring.object_store(),
+                task=task,
+                bucket=wiring.settings().ratchet_bucket,
+                memory=memory,
+            )
+            num_seen = len(pending.shards)
+            progress.update(bar, total=num_seen + pending.num_left, completed=num_seen)
+            if not pending.num_left:
+                break
+    return pending
+
+
+def _with_progress(lines: Sequence[bytes]) -> Iterable[bytes]:
+    """A bar on a terminal, and nothing in a log, where rich would print a line for each step."""
+    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        yield from progress.track(lines, description="checking")
+
+
+def _print_count(counted: dict[str, Any]) -> None:
+    since = f"since {counted['version']}" if counted["version"] else "and no dataset version yet"
+    age = f", the oldest for {age_words(counted['oldest_age_s'])}" if counted["oldest_at"] else ""
+    stdout.print(
+        f"{counted['num_pending']:,} labels of {counted['task']} wait in {counted['num_shards']:,} shards {since}{age}",
+        markup=False,
+    )
+    if counted["threshold"] is None:  # the policy's own tree of conditions, without one
+        stdout.print(f"`ratchet sensor explain --task {counted['task']}` shows when they start a run", markup=False)
+    else:
+        stdout.print(_meter(counted["num_pending"], counted["threshold"]), end="")
+        stdout.print(f" of the {counted['threshold']:,} that start a run", markup=False)
+    for kind in ("class", "labeler"):
+        if counted[f"num_by_{kind}"] or counted["num_untold"]:
+            stdout.print()
+            stdout.print(_shares(kind, counted[f"num_by_{kind}"], num_untold=counted["num_untold"]))
+    for text in _list_asides(counted):
+        stderr.print(text, markup=False)
+
+
+def _meter(number: int, whole: int) -> Text:
+    """How far it is: `█████░░░░░`."""
+    num_full = min(number * _BAR_COLUMNS // whole, _BAR_COLUMNS)
+    style = "green" if number >= whole else "yellow"
+    return Text("█" * num_full, style=style) + Text("░" * (_BAR_COLUMNS - num_full), style="dim")
+
+
+def _shares(kind: str, numbers: Mapping[str, int], *, num_untold: int) -> Table:
+    """Names by falling number, each with its share of all that wait."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(kind, overflow="fold")
+    table.add_column("labels", justify="right")
+    table.add_column("share", justify="right")
+    table.add_column("")
+    rows = sorted(numbers.items(), key=lambda row: (-row[1], row[0]))
+    shown, rest = rows[:_ROWS_MAX], rows[_ROWS_MAX:]
+    if rest:
+        shown.append((f"{len(rest)} more", sum(number for _, number in rest)))
+    if num_untold:
+        shown.append(("(not told)", num_untold))
+    whole = max(sum(number for _, number in shown), 1)
+    largest = max((number for _, number in shown), default=1) or 1
+    for name, number in shown:
+        bar = Text("█" * round(number * _BAR_COLUMNS / largest), style="cyan")
+        table.add_row(Text(name), f"{number:,}", f"{number / whole:.1%}", bar)
+    return table
+
+
+def _list_asides(counted: dict[str, Any]) -> Iterable[str]:
+    """What lies in the bucket and does not count, and why."""
+    if counted["num_resent"]:
+        yield f"{counted['num_resent']:,} labels were sent again under another key: they do not count twice"
+    if counted["num_shards_quarantined"]:
+        door = f"`ratchet labels quarantine list --task {counted['task']}` says why"
+        yield f"{counted['num_shards_quarantined']:,} recent shards, or parts of them, are in quarantine: {door}"
+    if counted["num_shards_left"]:
+        yield f"{counted['num_shards_left']:,} more shards wait; count again, or start a run, which takes them all"
+    for key in counted["left_alone"]:
+        yield f"ignored, its key does not match the time at which it landed: {key}. Push it again under a "
+        "new key."

@@ -1,0 +1,65 @@
+"""The `ratchet` command: every group of commands in one program, and one place where errors become exit codes."""
+
+import importlib
+import sys
+
+import typer
+from typer.core import TyperGroup
+
+from cli.exit_codes import INTERRUPTED, epilog
+from cli.output import print_anything, print_error
+from ratchet import __version__
+from ratchet.core.errors import RatchetError
+from ratchet.settings import settings_from_env
+
+app = typer.Typer(
+    name="ratchet",
+    epilog=epilog(),
+    no_args_is_help=True,
+    cls=TyperGroup,
+    pretty_exceptions_enable=False,
+)
+
+_MODULES = (
+    "stack",
+    "tasks",
+    "labels",
+    "run",
+    "pipelines",
+    "sensor",
+    "models",
+    "predict",
+    "feedback",
+    "rollout",
+    "judge",
+    "guard",
+    "space",
+    "demo",
+)
+"""Each is `cli.<name>` with a function `add_to(app)`."""
+
+
+@app.callback(invoke_without_command=True)
+def root(context: typer.Context, version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    """Continuous training for labelled data: models only move forward."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand != "doctor":
+        settings_from_env()  # refuses a misspelt variable; doctor tells of it with all else that is wrong
+
+
+for _name in _MODULES:
+    importlib.import_module(f"cli.{_name}").add_to(app)
+
+
+def main() -> None:
+    """Entry point: an expected error is one line on stderr and its exit code; Ctrl-C is 130."""
+    print_anything()
+    try:
+        app()
+    except RatchetError as error:
+        print_error(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

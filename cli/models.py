@@ -1,0 +1,246 @@
+"""Commands about trained models: which there are, what one is made of, who was champion when and why."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, NamedTuple
+from uuid import uuid4
+
+import typer
+
+from cli.names import check_task, complete_model, complete_task
+from cli.output import JsonFlag, print_json, print_rows, stderr
+from ratchet.core.errors import NotFound
+from ratchet.core.models.ledger import LedgerEntry, champion_of
+from ratchet.core.models.registered import AliasChange, KnownModel, find_model, merge_models, plan_aliases
+
+TaskArgument = Annotated[
+    str | None,
+    typer.Argument(help="Name of the task.", show_default=False, callback=check_task, autocompletion=complete_task),
+]
+TaskAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        "-t",
+        help="The same, as an option.",
+        show_default=False,
+        callback=check_task,
+        autocompletion=complete_task,
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add `models list|show|history|allow|heal`."""
+    models_app = typer.Typer(help="Trained models: versions, lineage, history.", no_args_is_help=True)
+    models_app.command("list")(list_models)
+    models_app.command("show")(show_model)
+    models_app.command("history")(show_history)
+    models_app.command("allow")(allow_model)
+    models_app.command("heal")(heal_registry)
+    app.add_typer(models_app, name="models")
+
+
+def list_models(task: TaskArgument = None, task_option: TaskAlias = None, as_json: JsonFlag = False) -> None:
+    """List the models of a task: champion and previous from the ledger, and what is missing in MLflow or the bucket.
+
+    Example: ratchet models list digits
+    """
+    from ratchet import wiring
+    from ratchet.actions.models.files import find_missing
+
+    name = _task_of(task, task_option)
+    known = _fetch_known(name)
+    missing = find_missing(wiring.object_store(), [model.uri for model in known.models])
+    rows = [_model_row(model, missing.get(model.uri.rstrip("/"), ())) for model in known.models]
+    columns = ("version", "aliases", "dataset_version", "accuracy", "registered_at", "refused", "note")
+    print_rows(rows, columns=columns, as_json=as_json, empty=f"No model of {name} is registered yet.")
+    _tell_differences(known, name)
+
+
+def show_model(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="TASK/VERSION or TASK@ALIAS, as in digits/3 or digits@champion.", autocompletion=complete_model
+        ),
+    ],
+    as_json: JsonFlag = False,
+) -> None:
+    """Show one version: its location, lineage and metrics.
+
+    Example: ratchet models show digits@champion
+    """
+    from ratchet import wiring
+    from ratchet.actions.models.files import list_missing
+
+    found, known = _fetch_model(model)
+    missing = list_missing(wiring.object_store(), found.uri)
+    if as_json:
+        print_json(found.model_dump(mode="json") | {"missing_files": missing})
+        return
+    registered_at = found.registered_at.isoformat() if found.registered_at else None
+    rows: list[dict[str, Any]] = [
+        {"name": "uri", "value": found.uri},
+        {"name": "registered_at", "value": registered_at},
+        {"name": "role", "value": found.role},
+        {"name": "note", "value": _note_of(found, missing)},
+    ]
+    rows += [{"name": name, "value": value} for name, value in sorted(found.tags.items())]
+    rows += [{"name": name, "value": f"{value:.6g}"} for name, value in sorted(found.metrics.items())]
+    print_rows([row for row in rows if row["value"]], columns=("name", "value"), as_json=False)
+    _tell_differences(known, known.task)
+
+
+def heal_registry(task: TaskArgument = None, task_option: TaskAlias = None, as_json: JsonFlag = False) -> None:
+    """Set MLflow's aliases to the ledger's values now. The guard does the same within a minute.
+
+    Example: ratchet models heal digits
+    """
+    from ratchet import wiring
+    from ratchet.actions.models.registry_mirror import settle_aliases
+
+    name = _task_of(task, task_option)
+    changes = settle_aliases(wiring.registry(), wiring.ledger(), task=name)
+    if as_json:
+        print_json([change.model_dump() for change in changes])
+        return
+    for change in changes:
+        stderr.print(f"{name}: {change.text}: set back", markup=False)
+    if not changes:
+        stderr.print(f"{name}: MLflow agrees with the ledger", markup=False)
+
+
+def show_history(task: TaskArgument = None, task_option: TaskAlias = None, as_json: JsonFlag = False) -> None:
+    """Show the ledger, oldest entry first: each champion, when and why. --json adds digests and run ids.
+
+    Example: ratchet models history digits
+    """
+    from ratchet import wiring
+
+    name = _task_of(task, task_option)
+    entries = wiring.ledger().list_entries(name)
+    if as_json:
+        print_json([entry.model_dump(mode="json") for entry in entries])
+        return
+    rows = [_entry_row(entry) for entry in entries]
+    columns = ("at", "what", "model", "champion", "why")
+    print_rows(rows, columns=columns, as_json=False, empty=f"No model of {name} has been deployed yet.")
+    champion = champion_of(entries)
+    if champion is not None:
+        stderr.print(f"champion: version {champion.version}, trained on {champion.dataset_version}", markup=False)
+
+
+def allow_model(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="TASK/VERSION of a model that was rolled back, as in digits/3.", autocompletion=complete_model
+        ),
+    ],
+    reason: Annotated[str, typer.Option(help="Why it may be tried again; the ledger records it.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Take a model off the deny-list: the next rollout of it is judged like any other. The ledger records it.
+
+    Example: ratchet models allow digits/3 --reason "the errors were the new disk's, not the model's"
+    """
+    from ratchet import wiring
+    from ratchet.actions.models.promotions import allow_again
+
+    found, known = _fetch_model(model)
+    allowed, task = found.as_ref(), known.task
+    then = f"ratchet rollout start --task {task} --version {found.name}"
+    now, run_id = datetime.now(UTC), f"cli-{uuid4().hex[:12]}"
+    if not allow_again(wiring.ledger(), task=task, model=allowed, reason=reason, run_id=run_id, now=now):
+        raise NotFound(f"{model} is not refused: `ratchet models list {task}` shows which versions are.")
+    if as_json:
+        print_json({"task": task, "allowed": allowed.model_dump(mode="json"), "reason": reason, "next_step": then})
+    else:
+        stderr.print(f"{task}: version {found.name} may be rolled out again: `{then}`", markup=False)
+
+
+def _task_of(argument: str | None, option: str | None) -> str:
+    if argument and option and argument != option:
+        raise typer.BadParameter(f"two tasks are given: {argument!r} and {option!r}")
+    name = argument or option
+    if not name:
+        raise typer.BadParameter("name a task, as in `ratchet models history digits`")
+    return name
+
+
+class _Known(NamedTuple):
+    task: str
+    models: tuple[KnownModel, ...]
+    differences: tuple[AliasChange, ...]
+
+
+def _fetch_known(task: str) -> _Known:
+    from ratchet import wiring
+
+    registry = wiring.registry()
+    aliases, versions = registry.fetch_aliases(task), registry.list_versions(task)
+    entries = wiring.ledger().list_entries(task)
+    return _Known(task, merge_models(entries, versions, aliases), plan_aliases(entries, versions, aliases))
+
+
+def _fetch_model(name: str) -> tuple[KnownModel, _Known]:
+    """The model of `task/3`, `task/<digest>` or `task@alias`; champion and previous are the ledger's."""
+    task, separator, version = name.partition("/")
+    if separator and task and version:
+        known = _fetch_known(task)
+        return find_model(known.models, version, task=task), known
+    task, separator, alias = name.partition("@")
+    if not (separator and task and alias):
+        raise typer.BadParameter(f"{name!r} is neither TASK/VERSION nor TASK@ALIAS, as in digits/3 or digits@champion")
+    known = _fetch_known(task)
+    names_of = {model.uri: {*model.aliases, model.role} - {""} for model in known.models}
+    for model in known.models:
+        if alias in names_of[model.uri]:
+            return model, known
+    given = sorted(set().union(*names_of.values()))
+    raise NotFound(f"{task} has no alias {alias!r}; its aliases: {', '.join(given) or 'none'}.")
+
+
+def _model_row(model: KnownModel, missing: Sequence[str]) -> dict[str, Any]:
+    return {
+        "version": model.name,
+        "aliases": ", ".join(sorted({*model.aliases, model.role} - {""})),
+        "dataset_version": model.dataset_version,
+        "accuracy": model.metrics.get("test_accuracy"),
+        "registered_at": model.registered_at.isoformat(timespec="seconds") if model.registered_at else None,
+        "refused": "rolled back" if model.is_refused else "",
+        "note": _note_of(model, missing),
+        "in_registry": model.is_registered,
+        "missing_files": list(missing),
+        "digest": model.digest,
+        "uri": model.uri,
+    }
+
+
+def _note_of(model: KnownModel, missing: Sequence[str]) -> str:
+    notes = [] if model.is_registered else ["not in MLflow"]
+    if model.is_registered and model.ledger_version not in {"", model.version}:
+        notes.append(f"version {model.ledger_version} in the ledger")
+    if missing:
+        notes.append(f"files missing: {', '.join(missing)}")
+    return "; ".join(notes)
+
+
+def _tell_differences(known: _Known, task: str) -> None:
+    for change in known.differences:
+        stderr.print(
+            f"{change.text}. The ledger is right: `ratchet models heal {task}` corrects MLflow now, the guard within "
+            f"a minute",
+            markup=False,
+        )
+
+
+def _entry_row(entry: LedgerEntry) -> dict[str, str]:
+    return {
+        "at": entry.at.isoformat(timespec="seconds"),
+        "what": entry.kind.replace("_", " "),
+        "model": entry.model.version or entry.model.digest[:12],
+        "champion": entry.champion.version if entry.champion else "none",
+        "why": entry.reason,
+    }

@@ -1,0 +1,56 @@
+"""A person's run in turn: what is in flight is followed to its end first."""
+
+from collections.abc import Callable
+from typing import Any
+
+from cli import run_view
+from cli.output import stderr
+from ratchet import wiring
+from ratchet.core.errors import Conflict, NotFound
+from ratchet.stores.run_journal import ClaimedRun
+
+
+def name_in_flight(task: str) -> str:
+    """The run that holds the task's turn; "" when none does."""
+    newest = wiring.run_journal().fetch_newest(task)
+    return newest.claim.run_name if newest is not None and newest.end is None else ""
+
+
+def start_in_turn(
+    start: Callable[[], dict[str, Any]], *, task: str, in_flight: str, timeout_s: float
+) -> dict[str, Any]:
+    """Follow what is in flight, then start a run; the last one followed when it has left no labels.
+
+    The sensor may start a run between a push and this command: that run is what the caller waits for, also when it has
+    ended by now. in_flight: the run that held the turn when the command began, or "".
+    """
+    clock = wiring.retrain_ports().clock
+    deadline_s = clock.elapsed_s() + timeout_s
+    seen, followed = {in_flight}, ""
+    while True:
+        try:
+            return start()
+        except (Conflict, NotFound):
+            newest = wiring.run_journal().fetch_newest(task)
+            if newest is None or newest.run_id is None or clock.elapsed_s() >= deadline_s:
+                raise
+            name = newest.claim.run_name
+            if newest.end is not None or name == followed:
+                if name not in seen:
+                    raise
+                return _row_of(newest)
+            stderr.print(f"{name} is in flight: following it first", markup=False)
+            run_view.watch(wiring.pipelines(), newest.run_id, timeout_s=deadline_s - clock.elapsed_s())
+            seen.add(name)
+            followed = name
+
+
+def _row_of(claimed: ClaimedRun) -> dict[str, Any]:
+    return {
+        "name": claimed.claim.run_name,
+        "run_id": claimed.run_id,
+        "run_key": claimed.claim.trigger.run_key,
+        "attempt": claimed.claim.trigger.attempt,
+        "reason": "in flight when the command began",
+        "state": "RUNNING",
+    }

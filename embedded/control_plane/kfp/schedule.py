@@ -1,0 +1,131 @@
+"""Starting recurring runs. One thread looks twice a second at what is due.
+
+The run of a slot has an id that is a function of the slot, and is written in the same transaction that moves the
+schedule on: a crash before it leaves both undone, a crash after it leaves both done, and a second writer conflicts.
+"""
+
+import logging
+import threading
+import uuid
+from datetime import UTC, datetime
+
+from embedded.control_plane.engine.engine import Engine
+from embedded.control_plane.kfp.launch import add_run
+from embedded.control_plane.kfp.macros import expand_macros
+from embedded.control_plane.kfp.slots import due_slot, last_slot_of, max_concurrency_of
+from embedded.control_plane.kfp.store import Document, Store
+from embedded.control_plane.kfp.wire import now_text, parse_time, time_text
+from ratchet.core.errors import Conflict, RatchetError
+from ratchet.heartbeat import Heartbeat
+
+log = logging.getLogger(__name__)
+
+_TICK_S = 0.5
+_STOP_S = 5.0
+_PASSED_ON = ("experiment_id", "pipeline_version_reference", "service_account")
+
+
+class Schedule:
+    """Starts the runs of all enabled recurring runs, while it is started itself."""
+
+    def __init__(self, store: Store, engine: Engine, *, zone: str = "UTC") -> None:
+        """zone: of the cron expressions that name none."""
+        self._store = store
+        self._zone = zone
+        self._engine = engine
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self._tick_for_ever, name="schedule", daemon=True)
+        self.heartbeat = Heartbeat("schedule", late_s_max=300.0)
+
+    def start(self) -> None:
+        self._thread.start()
+        self.heartbeat.begin(self._thread)
+
+    def stop(self) -> None:
+        self._is_stopping.set()
+        self._thread.join(timeout=_STOP_S)
+
+    def tick(self, now: datetime) -> None:
+        """Start what is due at `now`: at most one slot of each recurring run."""
+        where = "status = 'ENABLED'"
+        for recurring in self._store.select("recurring_run", where=where):
+            recurring_run_id = recurring["recurring_run_id"]
+            try:  # whatever is wrong with this one, the others are due
+                self._tick_one(recurring_run_id, now)
+            except Exception:
+                log.exception("recurring run %s failed to start its slot", recurring_run_id)
+
+    def _tick_one(self, recurring_run_id: str, now: datetime) -> None:
+        try:
+            if run_id := self._claim(recurring_run_id, now):
+                self._engine.submit(run_id)
+        except RatchetError as error:
+            self._note_error(recurring_run_id, str(error))
+        except Exception as error:
+            self._note_error(recurring_run_id, f"{type(error).__name__}: {error}")
+            raise
+
+    def _tick_for_ever(self) -> None:
+        while not self._is_stopping.wait(_TICK_S):
+            self.heartbeat.beat(next_in_s=_TICK_S)
+            try:
+                self.tick(datetime.now(UTC))
+            except Exception:
+                log.exception("a tick of the schedule failed; the next one tries again")
+
+    def _claim(self, recurring_run_id: str, now: datetime) -> str | None:
+        """Write the run of the slot that is due, and move the schedule on; None when nothing is due."""
+        with self._store.transaction():
+            recurring = self._store.get("recurring_run", recurring_run_id)
+            slot = due_slot(
+                recurring["trigger"],
+                last_slot=last_slot_of(recurring),
+                made_at=parse_time(recurring["created_at"]),
+                now=now,
+                catches_up=recurring.get("no_catchup") is False,
+                zone=self._zone,
+            )
+            if (
+                slot is None
+                or recurring["status"] != "ENABLED"
+                or self._num_active(recurring) >= max_concurrency_of(recurring)
+            ):
+                return None
+            index = recurring["_index"] + 1
+            moved = {"_last_slot": time_text(slot), "_index": index}
+            self._store.change("recurring_run", recurring_run_id, lambda found: {**found, **moved})
+            return self._add_run_of(recurring, slot=slot, index=index, now=now)
+
+    def _add_run_of(self, recurring: Document, *, slot: datetime, index: int, now: datetime) -> str | None:
+        recurring_run_id = recurring["recurring_run_id"]
+        run_id = str(uuid.uuid5(uuid.UUID(recurring_run_id), time_text(slot)))
+        runtime = recurring.get("runtime_config") or {}
+        parameters = {
+            name: expand_macros(value, run_id=run_id, index=index, scheduled_at=slot, now=now)
+            for name, value in (runtime.get("parameters") or {}).items()
+        }
+        body = {key: recurring[key] for key in _PASSED_ON if recurring.get(key)}
+        body |= {
+            "display_name": f"{recurring['display_name']}-{index}",
+            "runtime_config": {**runtime, "parameters": parameters},
+        }
+        if "pipeline_version_reference" not in body:
+            body["pipeline_spec"] = self._store.get_spec(recurring["_spec_digest"])
+        try:
+            add_run(self._store, body, run_id=run_id, scheduled_at=time_text(slot), recurring_run_id=recurring_run_id)
+        except Conflict:
+            return None
+        return run_id
+
+    def _num_active(self, recurring: Document) -> int:
+        where = "recurring_run_id = ? and state in ('PENDING', 'RUNNING', 'CANCELING')"
+        return self._store.count("run", where=where, values=(recurring["recurring_run_id"],))
+
+    def _note_error(self, recurring_run_id: str, message: str) -> None:
+        """Show why the slot was not run; the next tick tries again, so it is written once."""
+
+        def noted(recurring: Document) -> Document | None:
+            error = {"code": 13, "message": message, "details": []}
+            return None if recurring.get("error") == error else {**recurring, "error": error, "updated_at": now_text()}
+
+        self._store.change("recurring_run", recurring_run_id, noted)

@@ -1,0 +1,425 @@
+"""The reconciler: makes what runs, and who gets the traffic, what the InferenceServices and HTTPRoutes ask for.
+
+One loop in the event loop's thread. Each pass looks at the store and at the processes, decides with the pure rules of
+`revisions`, and acts: start, route, remember, stop. A pass may be cut short anywhere: the next one starts from the
+truth again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from embedded.control_plane.kserve.adoption import Survivors
+from embedded.control_plane.kserve.commands import model_name_of
+from embedded.control_plane.kserve.finalizer import tended
+from embedded.control_plane.kserve.gateway import EnvoyGateway
+from embedded.control_plane.kserve.http_routes import Routing, render_route_status, route_key, routing_of
+from embedded.control_plane.kserve.predictor import canary_traffic_pct_of
+from embedded.control_plane.kserve.processes import RevisionRunner, Servers
+from embedded.control_plane.kserve.revisions import (
+    Rollout,
+    TrafficTarget,
+    mirrored_revision,
+    obsolete_revisions,
+    percent_by_revision,
+    routed_revisions,
+    serving_revisions,
+    settle,
+    standard_revision,
+)
+from embedded.control_plane.kserve.status import RevisionState, render_status
+from embedded.control_plane.kserve.store import RevisionRow, ServiceRow, ServingStore
+from embedded.control_plane.kserve.xds import Endpoint, Mirror, RoutedService
+from embedded.control_plane.kubernetes.core import events_between, rfc3339
+from embedded.control_plane.kubernetes.kinds import HTTP_ROUTES
+from embedded.control_plane.kubernetes.metadata import FOREGROUND, is_standard, mirror_pct_of
+from ratchet.heartbeat import Heartbeat
+
+log = logging.getLogger(__name__)
+_LOOK_AGAIN_S = 1.0
+"""Between passes when nothing has happened; every change wakes the loop at once."""
+DRAIN_S = 3.0
+"""How long a revision lives on after it lost its traffic: for requests under way, and for a change of mind."""
+
+Key = tuple[str, str]
+"""(uid of the service, name of the revision): a service deleted and made anew has other revisions of the same name."""
+
+
+class Plan(NamedTuple):
+    """What one service needs now."""
+
+    service: ServiceRow
+    rollout: Rollout
+    """With the markers as they will be once `targets` flows."""
+    targets: tuple[TrafficTarget, ...]
+    can_move: bool
+    """Whether everybody who is to get traffic is ready."""
+    needed: frozenset[str]
+
+
+class Reconciler:
+    """Owns the model servers' processes. `wake` after each change of the store."""
+
+    def __init__(self, *, store: ServingStore, servers: Servers, gateway: EnvoyGateway, url: str) -> None:
+        self._store = store
+        self._servers = servers
+        self._survivors = Survivors(servers.register)
+        self._gateway = gateway
+        self._url = url
+        self._runners: dict[Key, RevisionRunner] = {}
+        self._unneeded_since: dict[Key, float] = {}
+        self._retiring: dict[Key, asyncio.Task[None]] = {}
+        rows = store.list_services()
+        self._applied = {row.name: _routed_service(row.name, row.routed) for row in rows if not is_standard_row(row)}
+        self._applied |= {routing.service.name: routing.service for routing in self._routings(known_as_ready=True)}
+        """What the gateway's routes say, or will say after the first pass."""
+        self._is_synced = False
+        self._models_kept: set[Path] | None = None
+        """Of the last pruning."""
+        self._woken = asyncio.Event()
+        self.heartbeat = Heartbeat("InferenceServices", late_s_max=120.0)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Look for the servers of a control plane that was killed, then begin."""
+        await self._survivors.find(self._served_names())
+        self._prune_models()
+        self.heartbeat.begin()
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """End the loop, and every model server unless these outlive us. The routes stay: after a restart the same
+        revisions serve again."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        running = [runner for key, runner in self._runners.items() if key not in self._retiring]
+        is_lasting = self._servers.site.is_lasting
+        ends = (runner.leave() if is_lasting else runner.stop() for runner in running)
+        await asyncio.gather(*self._retiring.values(), *ends)
+        self._servers.close()
+
+    def _served_names(self) -> dict[Key, str]:
+        """What each revision's servers call their model."""
+        return {
+            (service.uid, row.name): _model_name(service, row)
+            for service in self._store.list_services()
+            for row in self._store.list_revisions(service.uid)
+        }
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def refresh_status(self, uid: str) -> None:
+        """Write the status as it is at this moment; nothing when it is as written, or the service is gone."""
+        service = next((row for row in self._store.list_services() if row.uid == uid), None)
+        if service is None:
+            return
+        plan = self._plan(service, self._store.list_revisions(uid))
+        status = render_status(
+            generation=service.manifest["metadata"]["generation"],
+            rollout=service.rollout.model_copy(update={"latest_ready": plan.rollout.latest_ready}),
+            wanted=plan.targets,
+            routed=service.routed,
+            states={name: self._state_of(service.uid, name) for name in plan.needed},
+            url=self._url,
+            previous=service.status,
+            now=rfc3339(datetime.now(UTC)),
+            mirror_pct=self._mirror_pct_now(service),
+            mode="Standard" if is_standard_row(service) else "Knative",
+        )
+        if status != service.status:
+            self._store.put_progress(uid, rollout=service.rollout, routed=service.routed, status=status)
+            told = events_between(service.name, service.status, status)
+            self._store.core.record(service.manifest["metadata"] | {"name": service.name}, told, now=datetime.now(UTC))
+
+    async def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                await self._reconcile()
+            except Exception:
+                log.exception("a pass over the InferenceServices failed; trying again")
+            self.heartbeat.beat(next_in_s=_LOOK_AGAIN_S)
+            try:
+                async with asyncio.timeout(_LOOK_AGAIN_S):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    async def _reconcile(self) -> None:
+        plans = []
+        services = [kept for service in self._store.list_services() if (kept := self._tend_finalizer(service))]
+        for service in services:
+            if _is_ending(service):
+                continue
+            revisions = self._store.list_revisions(service.uid)
+            plan = self._plan(service, revisions)
+            self._start_needed(plan, revisions)
+            self._remember_places(plan.service, revisions)
+            plans.append(plan)
+        await self._drop_deleted({plan.service.name for plan in plans})
+        for plan in plans:
+            await self._move(plan)
+            self.refresh_status(plan.service.uid)
+        for route in self._store.core.list_objects(HTTP_ROUTES, None):
+            await self._move_route(route)
+        self._gateway.update_clusters(self._endpoints(), self._applied.values())
+        self._retire_unneeded({(plan.service.uid, name) for plan in plans for name in plan.needed})
+        self._end_deletions(service for service in services if _is_ending(service))
+        self._collect_garbage(plans)
+        await self._survivors.end_unknown(lambda: {path for runner in self._runners.values() for path in runner.paths})
+
+    def _tend_finalizer(self, service: ServiceRow) -> ServiceRow | None:
+        """None when that was the last thing that kept a deleted service."""
+        manifest = tended(service.manifest, now=rfc3339(datetime.now(UTC)))
+        if manifest is None:
+            return service
+        if "deletionTimestamp" in manifest["metadata"] and not manifest["metadata"].get("finalizers"):
+            self._store.delete_service(service.uid)
+            return None
+        return self._store.put_service(service.model_copy(update={"manifest": manifest}), None)
+
+    def _plan(self, service: ServiceRow, revisions: list[RevisionRow]) -> Plan:
+        """Pure but for the look at the processes."""
+        been_ready = [row.name for row in revisions if self._has_been_ready(service.uid, row.name)]
+        rollout = service.rollout.model_copy(
+            update={"latest_ready": max([service.rollout.latest_ready, *been_ready])}  # names sort by age
+        )
+        predictor = service.manifest["spec"]["predictor"]
+        rollout, targets = settle(rollout, canary_traffic_pct=canary_traffic_pct_of(predictor))
+        wanted, routed = routed_revisions(targets), routed_revisions(service.routed)
+        return Plan(
+            service=service,
+            rollout=rollout,
+            targets=targets,
+            can_move=bool(wanted) and all(self._state_of(service.uid, name).is_ready for name in wanted),
+            needed=wanted | routed | {rollout.latest_created},
+        )
+
+    def _start_needed(self, plan: Plan, revisions: Iterable[RevisionRow]) -> None:
+        for row in revisions:
+            key = (plan.service.uid, row.name)
+            if row.name in plan.needed and key not in self._runners:
+                self._runners[key] = RevisionRunner(
+                    service=_model_name(plan.service, row),
+                    service_uid=plan.service.uid,
+                    revision=row.name,
+                    template=row.process,
+                    servers=self._servers,
+                    port=row.port,
+                    model_dir=Path(row.model_dir) if row.model_dir else None,
+                    running=self._survivors.take(key),
+                    on_change=self.wake,
+                )
+
+    def _remember_places(self, service: ServiceRow, revisions: Iterable[RevisionRow]) -> None:
+        for row in revisions:
+            runner = self._runners.get((service.uid, row.name))
+            if runner and runner.is_ready and (runner.port, str(runner.model_dir or "")) != (row.port, row.model_dir):
+                self._store.put_place(service.uid, row.name, port=runner.port, model_dir=str(runner.model_dir or ""))
+
+    async def _drop_deleted(self, names: set[str]) -> None:
+        """Routes of services that are gone go first; their processes follow after the drain."""
+        routings = {routing.service.name: routing for routing in self._routings()}
+        kept = {name: service for name, service in self._applied.items() if name in names or name in routings}
+        kept |= {name: _without(kept[name], routings[name].missing) for name in routings if name in kept}
+        if kept != self._applied or not self._is_synced:
+            # In the first pass too, where the gateway's files may have been lost or be older than the store, and what
+            # was deleted right before the last control plane was killed has no process any more.
+            is_done = await self._apply(kept)
+            self._is_synced = self._is_synced or is_done
+
+    async def _move(self, plan: Plan) -> None:
+        """Route as planned, if everybody is ready for it, and remember it. Status and routes never disagree for long:
+        a crash in between is repaired by the next pass, which finds the routes as wanted."""
+        service = plan.service
+        wanted = self._routed_service(plan)
+        is_routed_here = not is_standard_row(service)
+        if (
+            is_routed_here
+            and self._applied.get(service.name) != wanted
+            and not await self._apply({**self._applied, service.name: wanted})
+        ):
+            return
+        if not plan.can_move:
+            return
+        fresh = self._store.fetch_service(service.namespace, service.name)
+        if fresh is None or fresh.uid != service.uid:
+            return
+        rollout = plan.rollout.model_copy(update={"latest_created": fresh.rollout.latest_created})
+        if (rollout, plan.targets) != (fresh.rollout, fresh.routed):
+            log.info("%s: traffic %s", service.name, dict(percent_by_revision(plan.targets)))
+            self._store.put_progress(service.uid, rollout=rollout, routed=plan.targets, status=fresh.status)
+
+    def _routings(self, *, known_as_ready: bool = False) -> list[Routing]:
+        return [
+            self._routing(route, known_as_ready=known_as_ready)
+            for route in self._store.core.list_objects(HTTP_ROUTES, None)
+        ]
+
+    def _routing(self, route: dict[str, Any], *, known_as_ready: bool = False) -> Routing:
+        """`known_as_ready` is for the start, when what a route says is what the gateway was told last."""
+        namespace, name = route["metadata"]["namespace"], route["metadata"]["name"]
+        rows = [row for row in self._store.list_services() if is_standard_row(row) and row.namespace == namespace]
+        known = {standard_revision(row.name): row.uid for row in rows if not _is_ending(row)}
+        ready = [each for each, uid in known.items() if self._has_been_ready(uid, each)]
+        if known_as_ready:
+            placed = {row.name for uid in known.values() for row in self._store.list_revisions(uid) if row.port}
+            known, ready = {each: known[each] for each in placed}, list(placed)
+        before = self._applied.get(route_key(namespace, name)) if not known_as_ready else None
+        routing = routing_of(route, known=known, ready=ready, before=before)
+        problem = "" if known_as_ready else self._problem_of({each: known[each] for each in routing.service.routed})
+        return routing._replace(service=routing.service.model_copy(update={"problem": problem}))
+
+    async def _move_route(self, route: dict[str, Any]) -> None:
+        """Route as it says, as far as its backends can take it, and tell so in its status."""
+        routing = self._routing(route)
+        wanted, name = routing.service, routing.service.name
+        is_routed = self._applied.get(name) == wanted or await self._apply({**self._applied, name: wanted})
+        fresh = self._store.core.fetch(HTTP_ROUTES, route["metadata"]["namespace"], route["metadata"]["name"])
+        if fresh is None or fresh["metadata"] != route["metadata"]:
+            return
+        status = render_route_status(route, routing, is_routed=is_routed, now=rfc3339(datetime.now(UTC)))
+        if status != route.get("status"):
+            self._store.core.put(HTTP_ROUTES, {**route, "status": status})
+
+    def _routed_service(self, plan: Plan) -> RoutedService:
+        """As it should be now: a revision gets copies once it has been ready, also when it dies later."""
+        service, targets = plan.service, plan.targets if plan.can_move else plan.service.routed
+        percent, revision = mirror_pct_of(service.manifest["metadata"]), mirrored_revision(plan.rollout, targets)
+        is_mirrored = percent and routed_revisions(targets) and self._has_been_ready(service.uid, revision)
+        mirror = Mirror(revision=revision, percent=percent) if is_mirrored else None
+        routed = _routed_service(service.name, targets)
+        problem = self._problem_of(dict.fromkeys(routed.routed or [plan.rollout.latest_created], service.uid))
+        return routed.model_copy(update={"mirror": mirror, "problem": problem})
+
+    def _problem_of(self, uid_by_revision: Mapping[str, str]) -> str:
+        """Why nobody answers: of the first that failed, else of the first that is on its way; "" when one is ready."""
+        states = [self._state_of(uid, name) for name, uid in sorted(uid_by_revision.items())]
+        if any(state.is_ready or state.is_silent for state in states):  # Envoy finds out itself who is silent
+            return ""
+        messages = [state.message for state in sorted(states, key=lambda state: not state.is_failed)]
+        return messages[0].partition("\n")[0] if messages else ""
+
+    def _mirror_pct_now(self, service: ServiceRow) -> int:
+        applied = self._applied.get(service.name)
+        return applied.mirror.percent if applied and applied.mirror else 0
+
+    async def _apply(self, services: dict[str, RoutedService]) -> bool:
+        is_done = await self._gateway.apply(
+            self._endpoints(),
+            services.values(),
+            before=self._applied.values(),
+            healthy={runner.revision for runner in self._runners.values() if runner.is_ready},
+        )
+        if is_done:
+            self._applied = services
+        return is_done
+
+    def _endpoints(self) -> list[Endpoint]:
+        """Every revision that has been ready, and those that have traffic while they are being started again."""
+        current = {service.uid: service for service in self._store.list_services()}
+        endpoints: dict[str, Endpoint] = {}
+        for (_, name), runner in sorted(self._runners.items(), key=lambda item: item[0][0] in current):
+            is_routed = any(name in service.routed for service in self._applied.values())
+            if runner.ports and (runner.has_been_ready or is_routed):
+                endpoints[name] = Endpoint(service=runner.service, revision=name, ports=runner.ports)
+        return list(endpoints.values())
+
+    def _retire_unneeded(self, needed: set[Key]) -> None:
+        now = asyncio.get_running_loop().time()
+        for key in [key for key in self._unneeded_since if key in needed]:
+            del self._unneeded_since[key]
+        for key in self._runners.keys() - needed - self._retiring.keys():
+            since = self._unneeded_since.setdefault(key, now)
+            if now - since >= DRAIN_S:
+                self._retiring[key] = asyncio.create_task(self._retire(key))
+
+    async def _retire(self, key: Key) -> None:
+        """Scale to zero. The cluster stays in Envoy until the process has finished its last requests."""
+        log.info("%s is out of the traffic: stopping it", key[1])
+        try:
+            await self._runners[key].stop()
+        finally:
+            del self._runners[key], self._retiring[key]
+            self._unneeded_since.pop(key, None)
+            self.wake()
+
+    def _end_deletions(self, ending: Iterable[ServiceRow]) -> None:
+        """A deletion in the foreground is over when the last process is."""
+        running = {uid for uid, _ in self._runners}
+        for service in ending:
+            if service.uid in running or service.name in self._applied:
+                continue
+            fresh = self._store.fetch_service(service.namespace, service.name)
+            if fresh is None or fresh.uid != service.uid:
+                continue
+            if fresh.manifest["metadata"]["finalizers"] == [FOREGROUND]:  # others are for their owners to take off
+                self._store.delete_service(fresh.uid)
+
+    def _collect_garbage(self, plans: Iterable[Plan]) -> None:
+        """Forget revisions beyond the history that is kept, and the models that nobody can serve any more."""
+        for plan in plans:
+            fresh = self._store.fetch_service(plan.service.namespace, plan.service.name)
+            if fresh is None or fresh.uid != plan.service.uid:
+                continue
+            names = [row.name for row in self._store.list_revisions(fresh.uid)]
+            if obsolete := obsolete_revisions(names, fresh.rollout, (*fresh.routed, *plan.targets)):
+                self._store.delete_revisions(fresh.uid, obsolete)
+        if not any(runner.may_be_fetching for runner in self._runners.values()):
+            self._prune_models()
+
+    def _prune_models(self) -> None:
+        """Keep the models of revisions that run or that the traffic rule may call back."""
+        used = {runner.model_dir for runner in self._runners.values() if runner.model_dir}
+        for service in self._store.list_services():
+            serving = serving_revisions(service.rollout, service.routed)
+            rows = self._store.list_revisions(service.uid)
+            used |= {Path(row.model_dir) for row in rows if row.model_dir and row.name in serving}
+        if used != self._models_kept:
+            self._servers.models.prune(used)
+            self._models_kept = used
+
+    def _has_been_ready(self, uid: str, name: str) -> bool:
+        runner = self._runners.get((uid, name))
+        return runner is not None and runner.has_been_ready
+
+    def _state_of(self, uid: str, name: str) -> RevisionState:
+        runner = self._runners.get((uid, name))
+        if runner is None or (uid, name) in self._retiring:
+            return RevisionState(is_ready=False, message=f"{name} is not started yet")
+        return RevisionState(
+            is_ready=runner.is_ready,
+            is_silent=runner.phase == "silent",
+            is_failed=runner.phase == "failed",
+            message=runner.message,
+        )
+
+
+def _model_name(service: ServiceRow, row: RevisionRow) -> str:
+    return model_name_of(row.process.command) or service.name
+
+
+def _routed_service(name: str, targets: Iterable[TrafficTarget]) -> RoutedService:
+    return RoutedService(name=name, percent_by_revision=dict(percent_by_revision(targets)))
+
+
+def is_standard_row(service: ServiceRow) -> bool:
+    return is_standard(service.manifest["metadata"])
+
+
+def _without(service: RoutedService, revisions: Iterable[str]) -> RoutedService:
+    """Who is gone gets nothing any more, neither requests nor copies."""
+    shares = {name: share for name, share in service.percent_by_revision.items() if name not in set(revisions)}
+    mirror = service.mirror if service.mirror and service.mirror.revision not in set(revisions) else None
+    return service.model_copy(update={"percent_by_revision": shares, "mirror": mirror})
+
+
+def _is_ending(service: ServiceRow) -> bool:
+    """Deleted in the foreground: it lives until its processes have ended. With other finalizers alone it serves on."""
+    metadata = service.manifest["metadata"]
+    return "deletionTimestamp" in metadata and FOREGROUND in (metadata.get("finalizers") or ())

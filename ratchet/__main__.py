@@ -1,5 +1,0 @@
-"""`python -m ratchet` is the command `ratchet`."""
-
-from ratchet.cli import main
-
-main()

@@ -1,0 +1,232 @@
+"""Which dataset version counts, and which labels wait: shared by the sensor, ingest, validate and the command line."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from ratchet.actions.labels.settled import ACCEPTED as ACCEPTED
+from ratchet.actions.labels.settled import (
+    LATE,
+    LOOK_BACK_EVERY_S,
+    AcceptedVersion,
+    LateShards,
+    Memory,
+    Settled,
+    TaskMemory,
+    find_settled,
+    is_settling,
+)
+from ratchet.actions.labels.settled import REFUSED as REFUSED
+from ratchet.actions.labels.settled import fetch_verdict as fetch_verdict
+from ratchet.actions.labels.settled import list_history as list_history
+from ratchet.actions.labels.settled import mark_settled as mark_settled
+from ratchet.actions.labels.settled import newest_accepted as newest_accepted
+from ratchet.actions.labels.settled import verdict_uri as verdict_uri
+from ratchet.actions.labels.settled import write_verdict as write_verdict
+from ratchet.core.labels.quality import Place
+from ratchet.core.labels.quarantine import Reopened
+from ratchet.core.labels.shards import CountedShards, LabelShard, find_twins, is_in_order, landed_at_of
+from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore
+from ratchet.stores.contents import find_resent, is_answered
+
+NUM_NEW_MAX = 2_000
+"""Shards that one counted look asks about for the first time: two requests each, about 3 s in all."""
+
+
+class Pending(BaseModel):
+    """The label shards that no accepted version contains, without those in quarantine and those sent again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    shards: tuple[LabelShard, ...]
+    """In key order; without the last `num_left`."""
+    num_labels: int
+    """As the shards say of themselves."""
+    watermark: str
+    """Of the newest accepted version; "" before the first."""
+    last_key: str
+    """The last key looked at, in quarantine, sent again or not: the watermark of a version that takes these shards.
+    Only of a look that left none (`is_counted=False`): a watermark must not pass what nobody has looked at."""
+    accepted: AcceptedVersion | None
+    num_by_class: Mapping[str, int] = {}
+    """Of the labels whose shards tell; see `num_untold`."""
+    num_by_labeler: Mapping[str, int] = {}
+    num_untold: int = 0
+    """Labels that are counted in `num_labels` alone: their shards do not say of which class and by whom (yet)."""
+    num_resent: int = 0
+    """Labels in shards whose content was sent before, under another key; not in `num_labels`."""
+    num_left: int = 0
+    """Shards that wait and were not looked at yet: the last ones of a flood. The next look goes on with them."""
+    num_quarantined: int = 0
+    """Shards in quarantine, of the versions since the newest accepted one and 15 minutes before."""
+    refusal: str = ""
+    """Why `validate` refused the newest judged version, with its name; "" when it accepted it."""
+    left_out: frozenset[Place] = frozenset()
+    """(key, labeler): labels in these shards that are in quarantine while the rest of the shard waits."""
+    only: Mapping[str, frozenset[str]] = {}
+    """Of these shards all but the labels of these labelers is accepted already."""
+    released: frozenset[Place] = frozenset()
+    """Labels that a person released from quarantine: they are not judged. The labeler "" stands for the whole shard."""
+    reopened: frozenset[str] = frozenset()
+    """Keys of the shards among these that were in quarantine and come back by an order."""
+    orders: int = 0
+    """The number of the last order that this look knows of."""
+    from_future: tuple[str, ...] = ()
+    """Keys that claim a time over 15 minutes after their landing, or a day that is not that of their ULID. Put them
+    again under a key of the time of the PUT."""
+
+    def is_wanted(self, key: str, labeler: str) -> bool:
+        """Whether the labels of this labeler in this shard wait: they are not in quarantine, nor accepted already."""
+        return (key, labeler) not in self.left_out and (key not in self.only or labeler in self.only[key])
+
+    @property
+    def oldest_at(self) -> datetime | None:
+        """When the first of them landed, as the object store says."""
+        return min((shard.last_modified_at for shard in self.shards), default=None)
+
+
+def list_pending(
+    labels: LabelStore,
+    datasets: DatasetStore,
+    objects: ObjectStore,
+    *,
+    task: str,
+    bucket: str,
+    memory: Memory | None = None,
+    is_counted: bool = True,
+) -> Pending:
+    """Label shards that wait for a version: O(new). `bucket` is the one of the verdicts.
+
+    is_counted: say what the shards hold, and look at no more new ones a call than a tick has time for (`num_left`).
+    Without, all shards are there and no count is: what ingest needs.
+    """
+    known = (memory or Memory()).turned(task)
+    settled = find_settled(known, datasets, objects, task=task, bucket=bucket)
+    if not is_counted:
+        known.late = None
+    listed = _list_unsettled(labels, settled, known, task=task)
+    placed = [shard for shard in listed if not _is_from_future(shard)]
+    reopened, only = _find_reopened(labels, settled, known, placed)
+    waiting = sorted((*placed, *reopened), key=lambda shard: shard.key)
+    looked_at = _first_new(waiting, settled, known) if is_counted else waiting
+    resent = find_twins(waiting) | find_resent(
+        objects,
+        looked_at,
+        task=task,
+        settles=lambda version, key: is_settling(known, objects, version, key, bucket=bucket),
+        as_of=settled.as_of,
+        known=known.contents,
+        bucket=bucket,
+    )
+    counted = labels.count_shards(looked_at) if is_counted else CountedShards(tuple(looked_at), num_left=0)
+    return _pending(
+        counted.shards,
+        resent=resent,
+        settled=settled,
+        reopened=Reopened(only, _released(settled)),
+        reopened_keys=frozenset(shard.key for shard in reopened),
+        from_future=tuple(shard.key for shard in listed if _is_from_future(shard)),
+        num_left=len(waiting) - len(looked_at) + counted.num_left,
+    )
+
+
+def _pending(
+    seen: Sequence[LabelShard],
+    *,
+    resent: frozenset[str],
+    settled: Settled,
+    reopened: Reopened,
+    reopened_keys: frozenset[str],
+    from_future: tuple[str, ...],
+    num_left: int,
+) -> Pending:
+    left_out: dict[str, set[str]] = defaultdict(set)
+    for key, labeler in settled.left_out:
+        left_out[key].add(labeler)
+    shards = tuple(
+        shard.without(left_out.get(shard.key, ())).limited_to(reopened.only.get(shard.key))
+        for shard in seen
+        if shard.key not in resent
+    )
+    watermark = settled.accepted.watermark if settled.accepted else ""
+    told = [shard for shard in shards if shard.num_by_class is not None and shard.num_by_labeler is not None]
+    num_labels = _num_labels(shards)
+    return Pending(
+        shards=shards,
+        num_labels=num_labels,
+        watermark=watermark,
+        last_key=max((*(shard.key for shard in seen), *settled.keys, watermark)),
+        accepted=settled.accepted,
+        num_by_class=_summed(shard.num_by_class for shard in told),
+        num_by_labeler=_summed(shard.num_by_labeler for shard in told),
+        num_untold=num_labels - _num_labels(told),
+        num_resent=_num_labels([shard for shard in seen if shard.key in resent and shard.key > watermark]),
+        num_left=num_left,
+        num_quarantined=settled.num_quarantined,
+        refusal=settled.refusal,
+        from_future=from_future,
+        left_out=settled.left_out,
+        only=reopened.only,
+        released=reopened.released,
+        reopened=reopened_keys,
+        orders=settled.orders,
+    )
+
+
+def _find_reopened(
+    labels: LabelStore, settled: Settled, memory: TaskMemory, listed: Sequence[LabelShard]
+) -> tuple[list[LabelShard], dict[str, frozenset[str]]]:
+    """The shards that orders want back and that no listing shows, and of which labelers the labels are wanted."""
+    there = {shard.key for shard in listed}
+    labelers: dict[str, set[str]] = defaultdict(set)
+    for key, labeler in settled.wanted:
+        if key not in there:
+            labelers[key].add(labeler)
+    unknown = [key for key in labelers if memory.reopened.get(key) is None]
+    for shard in labels.find_shards(unknown) if unknown else ():
+        memory.reopened.put(shard.key, shard)
+    found = [known for key in labelers if (known := memory.reopened.get(key)) is not None]
+    return found, {key: frozenset(names) for key, names in labelers.items() if "" not in names}
+
+
+def _released(settled: Settled) -> frozenset[Place]:
+    return frozenset(place for place, order in settled.wanted.items() if order.kind == "release")
+
+
+def _list_unsettled(labels: LabelStore, settled: Settled, memory: TaskMemory, *, task: str) -> Sequence[LabelShard]:
+    """What is neither accepted nor in quarantine; what is late is listed every `LOOK_BACK_EVERY_S`."""
+    now_s, late = memory.monotonic_s(), memory.late
+    if late is not None and late.since == settled.since and now_s < late.until_s:
+        behind = tuple(shard for shard in late.shards if shard.key not in settled.keys)
+        return behind + tuple(labels.list_shards(task, after=settled.recent, settled=settled.keys))
+    listed = labels.list_shards(task, after=settled.since, settled=settled.keys)
+    behind = tuple(shard for shard in listed if shard.key <= settled.recent)
+    memory.late = LateShards(settled.since, behind, now_s + LOOK_BACK_EVERY_S)
+    return listed
+
+
+def _first_new(waiting: Sequence[LabelShard], settled: Settled, memory: TaskMemory) -> Sequence[LabelShard]:
+    """The first shards, with no more than `NUM_NEW_MAX` among them that this process has not asked about yet."""
+    num_new = 0
+    for number, shard in enumerate(waiting):
+        num_new += not is_answered(shard, as_of=settled.as_of, known=memory.contents)
+        if num_new > NUM_NEW_MAX:
+            return waiting[:number]
+    return waiting
+
+
+def _num_labels(shards: Sequence[LabelShard]) -> int:
+    return sum(shard.num_labels or 0 for shard in shards)
+
+
+def _summed(counts: Iterable[Mapping[str, int] | None]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for numbers in counts:
+        total.update(numbers or {})
+    return dict(sorted(total.items()))
+
+
+def _is_from_future(shard: LabelShard) -> bool:
+    return not is_in_order(shard.key) or landed_at_of(shard.key) > shard.last_modified_at + LATE

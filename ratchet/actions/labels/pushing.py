@@ -1,0 +1,79 @@
+"""Before labels are pushed: will they count? The same bytes count once, and an id keeps its first accepted label."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from ratchet.actions.labels.datasets import Pending, list_pending
+from ratchet.actions.labels.quarantine import list_quarantine
+from ratchet.core.labels.shards import Label, id_digest_of
+from ratchet.core.labels.tables import table_of
+from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore
+from ratchet.stores.contents import fetch_marker
+
+Fate = Literal["new", "waiting", "accepted", "quarantined", "known"]
+
+
+class Forecast(NamedTuple):
+    """What would become of a file of labels."""
+
+    fate: Fate
+    """waiting, accepted, quarantined: these very bytes are there already. known: so is each id, with a label."""
+    text: str
+    num_known: int = 0
+    """Ids that the newest accepted version holds."""
+
+    @property
+    def counts(self) -> bool:
+        return self.fate == "new"
+
+
+def forecast(
+    data: bytes,
+    found: Sequence[Label],
+    *,
+    labels: LabelStore,
+    datasets: DatasetStore,
+    objects: ObjectStore,
+    task: str,
+    bucket: str,
+) -> Forecast:
+    """Costs a listing of what waits, and the index of the newest version: 20 bytes a label."""
+    pending = list_pending(labels, datasets, objects, task=task, bucket=bucket, is_counted=False)
+    content = f"{hashlib.md5(data, usedforsecurity=False).hexdigest()}-{len(data)}"
+    if twin := next((shard.key for shard in pending.shards if shard.content == content), ""):
+        return Forecast("waiting", f"the same labels wait already as {twin}")
+    marker = fetch_marker(objects, task, content, bucket=bucket)
+    if marker is not None:
+        told = _settled_text(marker.key, datasets, objects, task=task, bucket=bucket)
+        if told is not None:
+            return told
+        if marker.version in datasets.list_versions(task):
+            return Forecast("accepted", f"the same labels were taken in as {marker.key}, in {marker.version}")
+    num_ids = len({label.id for label in found})
+    num_known = _num_known(pending, datasets, found)
+    if num_known == num_ids:
+        version = pending.accepted.version if pending.accepted else ""
+        return Forecast("known", f"all {num_ids} ids are in {version} already: an id keeps its first label", num_known)
+    return Forecast("new", "", num_known)
+
+
+def _settled_text(key: str, datasets: DatasetStore, objects: ObjectStore, *, task: str, bucket: str) -> Forecast | None:
+    for each in list_quarantine(datasets, objects, task=task, bucket=bucket):
+        if each.record.place == (key, "") and each.record.state in {"quarantined", "discarded"}:
+            door = f"`ratchet labels quarantine show {key} --task {task}` tells more, `rejudge` has it judged again"
+            return Forecast("quarantined", f"the same labels are in quarantine as {key}: {each.reason}. {door}")
+    return None
+
+
+def _num_known(pending: Pending, datasets: DatasetStore, found: Sequence[Label]) -> int:
+    if pending.accepted is None:
+        return 0
+    ids_N = np.array(sorted({id_digest_of(label.id) for label in found}), dtype=np.uint64)
+    is_known_N = np.zeros(len(ids_N), dtype=bool)
+    for file in datasets.fetch_manifest(pending.accepted.version).index:
+        index = table_of(datasets.fetch_shard(file), where=file.path)
+        is_known_N |= np.isin(ids_N, index["id_digest"].to_numpy())
+    return int(is_known_N.sum())

@@ -1,0 +1,170 @@
+"""Going one model back: an open canary is closed, else an earlier champion replaces the present one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ratchet.actions.models.files import ModelFiles, trouble_of
+from ratchet.actions.models.promotions import record_refusal
+from ratchet.actions.models.registry_mirror import tell_registry
+from ratchet.actions.rollout.traffic import (
+    READY_S_MAX,
+    RolloutPorts,
+    check_gone,
+    find_open_rollout,
+    model_at,
+    serve,
+    serve_champion,
+    stop_mirror,
+    take_traffic,
+)
+from ratchet.core.errors import NotFound
+from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of, earlier_champions_of, next_seq
+from ratchet.errand import Errand
+from ratchet.stores.rollout_orders import Order, put_order
+from ratchet.stores.rollout_record import fetch_current_run_id, fetch_record
+
+_TELL_S_MAX, _CONTROLLER_S_MAX = 1.0, 5.0
+"""For an order to be written, and for the controller, which looks twice a second, to obey."""
+_POLL_S = 0.25
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """What serves after a rollback."""
+
+    champion: ModelRef
+    told: tuple[str, ...] = ()
+    """What did not go as it should have: earlier champions without files, a registry that could not be told."""
+
+
+def roll_back(
+    ports: RolloutPorts, *, task: str, reason: str, run_id: str, ready_s_max: float = READY_S_MAX
+) -> RolledBack:
+    """Go one model back and refuse the one that served.
+
+    An open canary is closed and refused; with none open the champion goes back to the newest earlier one whose files
+    are whole. What this run has already ended stays ended, so the last task of a retraining may always call it.
+    NotFound, before any traffic moves, when there is nothing to go back to.
+    """
+    entries = ports.ledger.list_entries(task)
+    champion = champion_of(entries)
+    if champion is None:
+        raise NotFound(
+            f"{task} has no champion, so a rollback is not possible. `ratchet models history {task}` shows why."
+        )
+    open_uri, told = find_open_rollout(ports, ports.services.fetch(task), entries, task=task), list[str]()
+    if _is_ended_by(entries, run_id) or open_uri == champion.uri:
+        told.append(_serve_again(ports, champion, task=task, ready_s_max=ready_s_max))
+    elif open_uri:
+        is_told = tell_controller(ports, task=task, uri=open_uri, reason=reason)
+        take_traffic(ports, task=task, digest=model_at(open_uri).digest)
+        if is_told:
+            _wait_for_controller(ports, entries, task=task, digest=model_at(open_uri).digest)
+        refuse_canary(ports, task=task, model=model_at(open_uri), reason=reason, run_id=run_id)
+        stop_mirror(ports.services, task=task)
+        told.append(_serve_again(ports, champion, task=task, ready_s_max=ready_s_max))
+    else:
+        fallback = find_fallback(ports.files, entries, task=task)
+        _replace_champion(ports, entries, fallback, task=task, reason=reason, run_id=run_id, ready_s_max=ready_s_max)
+        champion, told = fallback.model, [*fallback.passed_over]
+    told.append(tell_registry(ports.registry, ports.ledger, task=task))
+    return RolledBack(champion, tuple(text for text in told if text))
+
+
+def _serve_again(ports: RolloutPorts, champion: ModelRef, *, task: str, ready_s_max: float) -> str:
+    return serve_champion(ports.services, ports.clock, ports.files, task=task, champion=champion, timeout_s=ready_s_max)
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """Where a rollback goes."""
+
+    model: ModelRef
+    passed_over: tuple[str, ...] = ()
+    """Newer champions that it cannot go to, and why."""
+
+
+def find_fallback(files: ModelFiles | None, entries: Sequence[LedgerEntry], *, task: str) -> Fallback:
+    """The newest earlier champion whose files are whole: each was proven by its own promotion. NotFound without one."""
+    passed_over: list[str] = []
+    for model in earlier_champions_of(entries):
+        trouble = trouble_of(files, model)
+        if not trouble:
+            return Fallback(model, tuple(passed_over))
+        passed_over.append(f"not version {model.version}: {trouble}")
+    next_step = (
+        f"`ratchet models list {task}` shows every version; train a new one with `ratchet run retrain --task {task}`"
+    )
+    if passed_over:
+        raise NotFound(f"{task}: no earlier champion can serve. {'. '.join(passed_over)}. {next_step}.")
+    raise NotFound(f"{task}: no earlier champion exists that was not rolled back itself. {next_step}.")
+
+
+def tell_controller(ports: RolloutPorts, *, task: str, uri: str, reason: str) -> bool:
+    """Order the controller of this model's rollout to end it, or it would give the canary its traffic back at its next
+    look. Told before the traffic is taken, and never longer than a second; False when there is nobody to tell."""
+
+    def order() -> bool:
+        try:
+            run_id = fetch_current_run_id(ports.objects, task=task, bucket=ports.bucket)
+            recorded = fetch_record(ports.objects, task=task, run_id=run_id, bucket=ports.bucket)
+        except NotFound:
+            return False
+        if recorded.begin.model.uri == uri and recorded.verdict is None:
+            abort = Order(kind="abort", reason=f"rolled back: {reason}", by="rollback", at=ports.clock.now())
+            put_order(ports.objects, abort, task=task, run_id=run_id, bucket=ports.bucket)
+            return True
+        return False
+
+    errand = Errand(order, name="tell-controller")
+    is_told = errand.ask(wait_s=_TELL_S_MAX)
+    errand.close()
+    return bool(is_told)
+
+
+def _wait_for_controller(ports: RolloutPorts, before: Sequence[LedgerEntry], *, task: str, digest: str) -> None:
+    """A moment for it to end its rollout in order. Users are safe already; one that is dead ends nothing."""
+    deadline_s = ports.clock.elapsed_s() + _CONTROLLER_S_MAX
+    while ports.clock.elapsed_s() < deadline_s:
+        if any(entry.model.digest == digest for entry in ports.ledger.list_entries(task)[len(before) :]):
+            return
+        ports.clock.sleep(_POLL_S)
+
+
+def refuse_canary(ports: RolloutPorts, *, task: str, model: ModelRef, reason: str, run_id: str) -> None:
+    """Deny-list a canary that has no traffic any more."""
+    record_refusal(
+        ports.ledger, kind="rolled_back", task=task, model=model, reason=reason, run_id=run_id, now=ports.clock.now()
+    )
+
+
+def _is_ended_by(entries: Sequence[LedgerEntry], run_id: str) -> bool:
+    return any(entry.run_id == run_id and entry.kind in {"rolled_back", "withdrawn"} for entry in entries)
+
+
+def _replace_champion(
+    ports: RolloutPorts,
+    entries: Sequence[LedgerEntry],
+    fallback: Fallback,
+    *,
+    task: str,
+    reason: str,
+    run_id: str,
+    ready_s_max: float,
+) -> None:
+    champion = champion_of(entries)
+    assert champion is not None
+    serve(ports.services, ports.clock, task=task, uri=fallback.model.uri, timeout_s=ready_s_max)
+    check_gone(ports, task=task, names={champion.digest})
+    ports.ledger.append(
+        LedgerEntry(
+            seq=next_seq(entries),
+            task=task,
+            kind="rolled_back",
+            model=champion,
+            champion=fallback.model,
+            reason="; ".join((reason, *fallback.passed_over)),
+            run_id=run_id,
+            at=ports.clock.now(),
+        )
+    )

@@ -1,0 +1,123 @@
+"""What the sensor and `ratchet run retrain` share: look at a task's labels and runs, and start a run."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from ratchet.actions.labels.datasets import Memory, Pending, list_pending
+from ratchet.actions.runs.claims import Hook, end_duplicates, no_hook, settle, start
+from ratchet.adapters.clock import SystemClock
+from ratchet.core.ports import Clock, DatasetStore, LabelStore, ObjectStore, Pipelines, RunState
+from ratchet.core.runs import RETRAIN, Backlog, LastRun, RunStart, Trigger
+from ratchet.core.runs.signals import Signal
+from ratchet.stores.run_journal import NOBODY, ClaimedRun, RunJournal
+from ratchet.stores.signals import fetch_signals
+
+STARTS_OF = timedelta(days=8)
+"""How far back a policy counts runs: a week of budget, and a day for a time zone."""
+_REASON_CHARS_MAX = 300
+
+
+@dataclass(frozen=True)
+class RetrainPorts:
+    """What deciding on a run looks at, and what starting one acts on."""
+
+    labels: LabelStore
+    datasets: DatasetStore
+    objects: ObjectStore
+    pipelines: Pipelines
+    journal: RunJournal
+    verdicts_bucket: str
+    clock: Clock = field(default_factory=SystemClock)
+    memory: Memory = field(default_factory=Memory)
+    """What was learned of the labels at earlier looks."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """All that a decision needs to know about a task."""
+
+    backlog: Backlog
+    newest_claim: ClaimedRun | None
+    """Of a training or a rollout: one run of a task at a time."""
+    newest_training: ClaimedRun | None
+    unfinished: tuple[RunState, ...]
+    """The unfinished runs in the task's experiment, whoever started them."""
+    starts: tuple[RunStart, ...] = ()
+    """Of the last 8 days, newest first."""
+    signals: tuple[Signal, ...] = ()
+    refusal: str = ""
+    """Why `validate` refused the newest version, with its name; "" when it did not."""
+
+    @property
+    def in_flight(self) -> tuple[str, ...]:
+        """Display names of the unfinished runs."""
+        return tuple(run.name for run in self.unfinished)
+
+    @property
+    def last(self) -> LastRun | None:
+        """The run in flight, whatever it is; else the newest training."""
+        claim = self.newest_claim
+        told = claim if claim is not None and claim.end is None else self.newest_training
+        return told.as_last_run() if told else None
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self.unfinished) or (self.last is not None and self.last.end is None)
+
+
+def ask_situation(ports: RetrainPorts, *, task: str, at: Hook = no_hook) -> Situation:
+    """Settle the newest claim, then look at the labels.
+
+    In this order: a run that ends in between is still in flight here, never a run that has ended whose labels
+    seem to wait. That is also what moves the cursor only after a run has ended: while one is in flight nothing is
+    decided, and the watermark counts together with how the run that moved it ended.
+    """
+    newest = settle(ports.journal, ports.pipelines, task=task, clock=ports.clock, at=at)
+    unfinished = tuple(ports.pipelines.list_unfinished(task))
+    end_duplicates(ports.pipelines, newest, unfinished)
+    pending = list_pending(
+        ports.labels,
+        ports.datasets,
+        ports.objects,
+        task=task,
+        bucket=ports.verdicts_bucket,
+        memory=ports.memory,
+    )
+    return Situation(
+        backlog=backlog_of(pending),
+        newest_claim=newest,
+        newest_training=ports.journal.find_training(newest),
+        unfinished=unfinished,
+        starts=_list_starts(ports, newest, task=task),
+        signals=fetch_signals(ports.objects, task, bucket=ports.verdicts_bucket),
+        refusal=pending.refusal[:_REASON_CHARS_MAX],
+    )
+
+
+def start_run(ports: RetrainPorts, trigger: Trigger, situation: Situation, *, at: Hook = no_hook) -> ClaimedRun:
+    """Start the run that was decided on; Conflict when somebody else was first since the look."""
+    return start(ports.journal, ports.pipelines, trigger, after=situation.newest_claim, clock=ports.clock, at=at)
+
+
+def backlog_of(pending: Pending) -> Backlog:
+    """What a decision needs to know of the labels that wait."""
+    return Backlog(
+        watermark=pending.watermark,
+        num_labels=pending.num_labels,
+        shard_keys=tuple(shard.key for shard in pending.shards),
+        num_by_class=pending.num_by_class,
+        num_by_labeler=pending.num_by_labeler,
+        num_resent=pending.num_resent,
+        oldest_at=pending.oldest_at,
+        num_left=pending.num_left,
+    )
+
+
+def _list_starts(ports: RetrainPorts, newest: ClaimedRun | None, *, task: str) -> tuple[RunStart, ...]:
+    """A claim that was closed without a run has cost nothing."""
+    claims = ports.journal.list_since(task, newest=newest, since=ports.clock.now() - STARTS_OF)
+    return tuple(
+        RunStart(at=claimed.claim.claimed_at, ended_at=claimed.end.at if claimed.end else None)
+        for claimed in claims
+        if claimed.run_id != NOBODY and claimed.claim.trigger.pipeline == RETRAIN
+    )

@@ -1,0 +1,67 @@
+"""What a model answered to whom, and what was true: the lines of the payload log and of feedback. Pure.
+
+`s3://ratchet/payloads/<task>/<yyyy>/<mm>/<dd>/<ulid>.jsonl` holds Predictions, `s3://ratchet/feedback/<task>/…` holds
+Feedback; keys sort by the time of the PUT, so what is new is listed in O(new).
+"""
+
+import hashlib
+from datetime import datetime
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
+
+from ratchet.core.labels.shards import first_key_at, shard_key_of
+
+
+class Prediction(BaseModel):
+    """One answered request of one revision. A mirrored request has one from each revision, under one request id."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    request_id: str = Field(min_length=1, max_length=256)
+    """`x-request-id`, which the gateway makes when the user did not."""
+    at: AwareDatetime
+    model_digest: str
+    latency_ms: float = Field(ge=0)
+    """Inside the model server."""
+    features: tuple[tuple[FiniteFloat, ...], ...]
+    """(B, F), as the user sent them."""
+    labels: tuple[str, ...]
+    """(B,), the most likely class of each instance."""
+    probabilities: tuple[FiniteFloat, ...]
+    """(B,), 0..1, of that class."""
+
+
+class Feedback(BaseModel):
+    """The true label of one instance of one earlier request."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    request_id: str = Field(min_length=1, max_length=256)
+    instance: int = Field(0, ge=0, le=1_000_000, strict=True)
+    """Which instance of the request, counted from 0."""
+    label: str = Field(min_length=1, max_length=256)
+    at: AwareDatetime
+    """When it arrived."""
+
+
+PAYLOADS, FEEDBACK = "payloads", "feedback"
+"""The folders of the two, in the bucket of Ratchet's own records."""
+
+
+def is_sampled(request_id: str, ratio: float) -> bool:
+    """Whether the payload log takes a request, by a digest of its id: every revision takes the same ones.
+
+    ratio: share of requests, 0..1; what is taken at a small ratio is taken at each larger one.
+    """
+    digest = hashlib.sha256(request_id.encode()).digest()
+    return int.from_bytes(digest[:8], "big") < ratio * 2**64
+
+
+def record_key_of(folder: str, task: str, at: datetime, entropy: bytes) -> str:
+    """Where records that are put now go: `<folder>/<task>/<yyyy>/<mm>/<dd>/<ulid>.jsonl`."""
+    return f"{folder}/{shard_key_of(task, at, entropy)}"
+
+
+def first_record_key_at(folder: str, task: str, at: datetime) -> str:
+    """Sorts right before every key of this time or later: where to begin a listing."""
+    return f"{folder}/{first_key_at(task, at)}"

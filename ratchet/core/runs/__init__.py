@@ -1,0 +1,53 @@
+"""When a run starts: the pure decision of when money is spent. `plan_tick` says how its gates stand to each other."""
+
+from ratchet.core.runs.facts import (
+    UNKNOWN_CODE,
+    Backlog,
+    Check,
+    CodeState,
+    Explanation,
+    LastRun,
+    Rival,
+    RunEnd,
+    RunEndState,
+    RunStart,
+    Skip,
+    SkipCode,
+    Trigger,
+    TriggerCode,
+)
+from ratchet.core.runs.hours import Hours, Window
+from ratchet.core.runs.identity import RETRAIN, ROLLOUT, run_key_of, run_name_of
+from ratchet.core.runs.plan import explain, plan_request, plan_tick
+from ratchet.core.runs.policy import Adaptive, Condition, TriggerPolicy
+from ratchet.core.runs.threshold import threshold_at
+
+__all__ = [
+    "RETRAIN",
+    "ROLLOUT",
+    "UNKNOWN_CODE",
+    "Adaptive",
+    "Backlog",
+    "Check",
+    "CodeState",
+    "Condition",
+    "Explanation",
+    "Hours",
+    "LastRun",
+    "Rival",
+    "RunEnd",
+    "RunEndState",
+    "RunStart",
+    "Skip",
+    "SkipCode",
+    "Trigger",
+    "TriggerCode",
+    "TriggerPolicy",
+    "Window",
+    "explain",
+    "plan_request",
+    "plan_tick",
+    "run_key_of",
+    "run_name_of",
+    "threshold_at",
+]

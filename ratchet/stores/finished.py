@@ -1,0 +1,161 @@
+"""What the steps of a task's newest training have finished, kept for the run that repeats it.
+
+`s3://ratchet/finished/<task>/<step>.json` holds the newest result of a step with the inputs that it came from, and
+`s3://ratchet/finished/<task>/model/<digest>/` the trained model. Files first, then the result that names them: a kill
+in between leaves files that the next result removes. A run takes a result over when it came from the same inputs and
+from the run itself or from one that did not end well; whatever differs is said, and the step does its work anew. All of
+it goes when a run of the task ends well.
+"""
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from ratchet.core.digest import digest_of
+from ratchet.core.errors import DataRejected, NotFound, RatchetError
+from ratchet.core.ports import ObjectStore
+from ratchet.core.printable import printable
+from ratchet.core.runs.outcome import Origin
+from ratchet.stores.run_outcomes import RunOutcomes
+from ratchet.tasks.identity import read_model
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result", bound=BaseModel)
+
+
+class Finished(BaseModel):
+    """`s3://ratchet/finished/<task>/<step>.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str
+    inputs: Mapping[str, str]
+    """Everything that decides the result, by its name for people."""
+    result: Any
+    digest: str
+    """Of the result."""
+
+
+@dataclass(frozen=True)
+class FinishedSteps:
+    """The finished steps of one task, as one run sees them."""
+
+    objects: ObjectStore
+    bucket: str
+    task: str
+    run_id: str
+
+    def find(self, step: str, inputs: Mapping[str, str], kind: type[Result]) -> tuple[str, Result] | None:
+        """The result of the same inputs, and the run that it is of; None when the step has to do its work."""
+        try:
+            found = self._fetch(step)
+            if found is None or not self._is_of_this_or_a_failed_run(found):
+                return None
+            if found.inputs != inputs:
+                self._note(
+                    step, "", f"done again, not taken from run {found.run_id}: {_difference(found.inputs, inputs)}"
+                )
+                return None
+            return found.run_id, kind.model_validate(found.result)
+        except (RatchetError, ValueError) as error:  # a number that is none has no digest
+            self.note_anew(step, printable(str(error)))
+            return None
+
+    def put(self, step: str, inputs: Mapping[str, str], result: BaseModel) -> None:
+        """Keep what a step has finished. When that fails the step goes on: a repetition then does its work anew."""
+        try:
+            content = result.model_dump(mode="json")
+            finished = Finished(run_id=self.run_id, inputs=inputs, result=content, digest=digest_of(content))
+            self.objects.put(self._uri_of(step), finished.model_dump_json(indent=1).encode())
+        except (RatchetError, ValueError) as error:  # NaN has no digest
+            log.warning("the result of %s is not kept for a repetition: %s", step, error)
+
+    def put_model(self, step: str, inputs: Mapping[str, str], result: BaseModel, *, path: Path, digest: str) -> None:
+        """Keep a trained model, then the result that names it; then other models of the task are removed.
+
+        As for `put`, a failure costs a repetition only.
+        """
+        root = self._models()
+        try:
+            self.objects.put_directory(path, f"{root}{digest}")
+            self.put(step, inputs, result)
+            for uri in [uri for uri in self.objects.list_uris(root) if not uri.startswith(f"{root}{digest}/")]:
+                self.objects.delete(uri)
+        except RatchetError as error:
+            log.warning("the model %s is not kept for a repetition: %s", digest[:12], error)
+
+    def fetch_model(self, path: Path, *, digest: str) -> bool:
+        """Put the model of a result into `path`; False, with the reason on record, unless it is that model."""
+        shutil.rmtree(path, ignore_errors=True)
+        try:
+            self.objects.fetch_directory(f"{self._models()}{digest}", path)
+            read_model(path, expected_digest=digest)
+        except (RatchetError, OSError, ValueError) as error:
+            shutil.rmtree(path, ignore_errors=True)
+            self.note_anew("finetune", printable(str(error)))
+            return False
+        return True
+
+    def note_taken(self, step: str, of_run: str, what: str) -> None:
+        """Say that a step did no work: its result is that of an earlier attempt, or of an earlier run."""
+        whose = "an earlier attempt of this run" if of_run == self.run_id else f"run {of_run}"
+        self._note(step, of_run, f"taken over from {whose}: {what}")
+
+    def note_anew(self, step: str, why: str) -> None:
+        self._note(step, "", f"done again, nothing is taken over: {why}")
+
+    def _note(self, step: str, taken_from: str, text: str) -> None:
+        log.info("%s: %s", step, text)
+        RunOutcomes(self.objects, self.bucket).put_origin(
+            self.run_id, Origin(step=step, taken_from=taken_from, text=text)
+        )
+
+    def _fetch(self, step: str) -> Finished | None:
+        try:
+            found = Finished.model_validate_json(self.objects.fetch(self._uri_of(step)))
+        except NotFound:
+            return None
+        if digest_of(found.result) != found.digest:
+            raise DataRejected(f"{self._uri_of(step)} was changed after it was written")
+        return found
+
+    def _is_of_this_or_a_failed_run(self, found: Finished) -> bool:
+        """A run that ended well has nothing to repeat: who starts another one on the same labels wants a training."""
+        if found.run_id == self.run_id:
+            return True
+        outcome = RunOutcomes(self.objects, self.bucket).fetch_outcome(found.run_id)
+        return outcome is None or outcome.state != "SUCCEEDED"
+
+    def _uri_of(self, step: str) -> str:
+        return f"{finished_uri(self.task, bucket=self.bucket)}{step}.json"
+
+    def _models(self) -> str:
+        return f"{finished_uri(self.task, bucket=self.bucket)}model/"
+
+
+def finished_uri(task: str, *, bucket: str) -> str:
+    return f"s3://{bucket}/finished/{task}/"
+
+
+def forget_finished(objects: ObjectStore, task: str, *, bucket: str) -> None:
+    """Remove all that is kept of a task's steps: the next run does everything anew. The results go before the model."""
+    uris = list(objects.list_uris(finished_uri(task, bucket=bucket)))
+    for uri in sorted(uris, key=lambda uri: "/model/" in uri):
+        objects.delete(uri)
+
+
+def _difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    return "; ".join(f"{name} was {_short(before.get(name))}, is {_short(now.get(name))}" for name in names)
+
+
+def _short(value: str | None) -> str:
+    """A digest by its beginning."""
+    if not value:
+        return "none"
+    return value[:12] if len(value) == 64 else value

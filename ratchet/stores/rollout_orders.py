@@ -1,0 +1,92 @@
+"""What people ask of a running rollout: one object an order, written once; the controller sees it at its next look.
+
+`s3://ratchet/rollouts/<task>/<run_id>/orders/<n:08d>.json`
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from ratchet.core.errors import Conflict
+from ratchet.core.ports import ObjectStore
+from ratchet.core.rollout.judge import Orders
+from ratchet.core.validation_text import validation_text
+from ratchet.stores.rollout_record import folder_of
+
+logger = logging.getLogger(__name__)
+
+OrderKind = Literal["pause", "resume", "approve", "abort"]
+_NUM_ATTEMPTS = 20
+
+
+class Order(BaseModel):
+    """One of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: OrderKind
+    approved_pct: int = Field(0, ge=0, le=100)
+    """approve: the greatest weight that is approved."""
+    reason: str = ""
+    by: str = ""
+    at: AwareDatetime
+
+
+def orders_of(orders: Sequence[Order]) -> Orders:
+    """What holds after all of these, in their order. An abort is never taken back. Pure."""
+    is_paused, approved_pct, abort_reason = False, 0, ""
+    for order in orders:
+        if order.kind in {"pause", "resume"}:
+            is_paused = order.kind == "pause"
+        elif order.kind == "approve":
+            approved_pct = max(approved_pct, order.approved_pct)
+        else:
+            abort_reason = abort_reason or order.reason or "no reason given"
+    num_approvals = sum(order.kind == "approve" for order in orders)
+    return Orders(
+        is_paused=is_paused, approved_pct=approved_pct, num_approvals=num_approvals, abort_reason=abort_reason
+    )
+
+
+def put_order(objects: ObjectStore, order: Order, *, task: str, run_id: str, bucket: str) -> None:
+    """Append it; somebody who orders at the same moment gets the next place."""
+    book = OrderBook(objects, task=task, run_id=run_id, bucket=bucket)
+    for _ in range(_NUM_ATTEMPTS):
+        book.fetch()
+        try:
+            objects.put_if_absent(
+                f"{book.folder}{book.num_places + 1:08d}.json", order.model_dump_json(indent=2).encode()
+            )
+        except Conflict:
+            continue
+        return
+    raise Conflict(f"{book.folder}: other orders came first {_NUM_ATTEMPTS} times. Give the order again.")
+
+
+class OrderBook:
+    """The orders of one rollout; each look reads what is new."""
+
+    def __init__(self, objects: ObjectStore, *, task: str, run_id: str, bucket: str) -> None:
+        self.folder = f"{folder_of(task, run_id, bucket=bucket)}/orders/"
+        self._objects = objects
+        self._newest_uri = ""
+        self._orders: list[Order] = []
+
+    @property
+    def num_places(self) -> int:
+        """The number of the newest order seen."""
+        name = self._newest_uri.rpartition("/")[2]
+        return int(name.removesuffix(".json") or 0)
+
+    def fetch(self) -> tuple[Order, ...]:
+        """All so far, in order."""
+        for uri in self._objects.list_uris(self.folder, start_after=self._newest_uri):
+            data = self._objects.fetch(uri)  # when that fails it is listed again: no order is ever passed over
+            self._newest_uri = uri
+            try:
+                self._orders.append(Order.model_validate_json(data))
+            except ValidationError as error:
+                logger.warning("%s is not an order and is ignored: %s", uri, validation_text(error, whole="it"))
+        return tuple(self._orders)

@@ -1,0 +1,407 @@
+"""Run keys are claimed, submitted and recorded exactly once, wherever a process dies and whatever call fails."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from ratchet.actions.runs.claims import LEASE_S, SUBMIT_WITHIN_S, end_duplicates, no_hook, settle, start
+from ratchet.core.errors import Conflict, DataRejected, Unavailable
+from ratchet.core.runs import Backlog, Trigger, plan_request
+from ratchet.stores.run_journal import NOBODY, ClaimedRun, RunJournal
+from tests.fakes.object_store import FakeObjectStore
+from tests.fakes.pipelines import FakePipelines
+
+POINTS = ("before claim", "after claim", "before submit", "after submit", "before record", "after record")
+BACKLOG = Backlog(watermark="", num_labels=200, shard_keys=("digits/a",))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.at = datetime(2026, 5, 4, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+    def elapsed_s(self) -> float:
+        return self.at.timestamp()
+
+    def sleep(self, duration_s: float) -> None:
+        self.at += timedelta(seconds=duration_s)
+
+
+class Crash(BaseException):
+    """The end of a process: nothing catches it."""
+
+
+class World:
+    """One object store and one KFP; each `process()` is a fresh journal over them, as after a restart."""
+
+    def __init__(self) -> None:
+        self.objects: Any = FakeObjectStore()
+        self.pipelines: Any = FakePipelines()
+        self.clock = Clock()
+
+    def journal(self) -> RunJournal:
+        return RunJournal(self.objects, bucket="ratchet")
+
+    def settle(self) -> ClaimedRun | None:
+        return settle(self.journal(), self.pipelines, task="digits", clock=self.clock)
+
+    def settle_patiently(self, *, at: Callable[[str], None] = no_hook) -> ClaimedRun | None:
+        """What a process does that goes on ticking: it sees a lease, and sees it again when it is over."""
+        journal = self.journal()
+        settle(journal, self.pipelines, task="digits", clock=self.clock, at=at)
+        self.clock.sleep(LEASE_S)
+        return settle(journal, self.pipelines, task="digits", clock=self.clock, at=at)
+
+    def start(self, *, at: Callable[[str], None] = no_hook) -> ClaimedRun:
+        """What one tick does."""
+        journal = self.journal()
+        newest = settle(journal, self.pipelines, task="digits", clock=self.clock, at=at)
+        return start(journal, self.pipelines, trigger_after(newest), after=newest, clock=self.clock, at=at)
+
+    def live_runs(self) -> list[str]:
+        return [run.name for run in self.pipelines.list_runs(limit=100) if not run.is_finished]
+
+
+def trigger_after(newest: ClaimedRun | None) -> Trigger:
+    planned = plan_request(
+        BACKLOG,
+        task="digits",
+        policy_digest="p",
+        last=newest.as_last_run() if newest else None,
+        in_flight=(),
+        again=True,
+    )
+    assert isinstance(planned, Trigger), planned.reason
+    return planned
+
+
+def crash_at(wanted: str) -> Callable[[str], None]:
+    def hook(point: str) -> None:
+        if point == wanted:
+            raise Crash(point)
+
+    return hook
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_crash_at_any_point_leaves_exactly_one_run(point):
+    world = World()
+    with pytest.raises(Crash):
+        world.start(at=crash_at(point))
+    settled = world.settle_patiently()
+    if settled is None:
+        assert point == "before claim"
+        settled = world.start()
+    assert world.live_runs() == [settled.claim.run_name]
+    assert settled.run_id is not None
+    assert world.settle() == settled, "settling twice changes nothing"
+
+
+@pytest.mark.parametrize("point", POINTS[2:])
+def test_a_second_crash_while_settling_leaves_exactly_one_run(point):
+    world = World()
+    with pytest.raises(Crash):
+        world.start(at=crash_at("after claim"))
+    with pytest.raises(Crash):
+        world.settle_patiently(at=crash_at(point))
+    settled = world.settle_patiently()
+    assert settled is not None
+    assert world.live_runs() == [settled.claim.run_name]
+
+
+class FailsOnce:
+    """A server behind a bad network: call number `number` fails, before its deed or after it."""
+
+    def __init__(self, inner: Any, *, number: int, is_done_first: bool) -> None:
+        self._inner, self._number, self._is_done_first, self.num_calls = inner, number, is_done_first, 0
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.num_calls += 1
+            if self.num_calls == self._number and not self._is_done_first:
+                raise Unavailable(f"{name} failed")
+            answer = getattr(self._inner, name)(*args, **kwargs)
+            if self.num_calls == self._number:
+                raise Unavailable(f"the answer of {name} was lost")
+            return answer
+
+        return call
+
+
+@pytest.mark.parametrize("is_done_first", [False, True], ids=["refused", "answer-lost"])
+@pytest.mark.parametrize(
+    ("server", "number"),
+    [*(("objects", number) for number in range(1, 10)), *(("pipelines", number) for number in range(1, 4))],
+)
+def test_any_failing_call_leaves_exactly_one_run(server, number, is_done_first):
+    world = World()
+    healthy = getattr(world, server)
+    setattr(world, server, FailsOnce(healthy, number=number, is_done_first=is_done_first))
+    with pytest.raises(Unavailable):
+        world.start()
+        world.settle()
+        world.settle()
+    setattr(world, server, healthy)
+    settled = world.settle_patiently() or world.start()
+    assert settled.run_id is not None
+    assert world.live_runs() == [settled.claim.run_name]
+
+
+def test_of_many_that_want_to_start_at_once_one_does():
+    world = World()
+    barrier = threading.Barrier(8)
+    outcomes: list[str] = []
+
+    def race() -> None:
+        journal = world.journal()
+        newest = settle(journal, world.pipelines, task="digits", clock=world.clock)
+        barrier.wait(timeout=10)
+        try:
+            start(journal, world.pipelines, trigger_after(newest), after=newest, clock=world.clock)
+            outcomes.append("started")
+        except Conflict:
+            outcomes.append("conflict")
+
+    threads = [threading.Thread(target=race) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(outcomes) == ["conflict"] * 7 + ["started"]
+    assert len(world.live_runs()) == 1
+
+
+def test_nobody_submits_while_the_owner_still_may():
+    world = World()
+    with pytest.raises(Crash):
+        world.start(at=crash_at("after claim"))
+    journal = world.journal()
+    settle(journal, world.pipelines, task="digits", clock=world.clock)
+    world.clock.sleep(LEASE_S - 1)
+    settled = settle(journal, world.pipelines, task="digits", clock=world.clock)
+    assert settled is not None
+    assert settled.is_unsubmitted
+    assert world.live_runs() == []
+
+
+@pytest.mark.parametrize("skew_s", [-3600, 3600], ids=["slow-clock", "fast-clock"])
+def test_a_skewed_clock_neither_ends_a_lease_early_nor_keeps_it(skew_s):
+    """A lease is watched by one's own clock: what others wrote as their time is for people alone."""
+    world = World()
+    with pytest.raises(Crash):
+        world.start(at=crash_at("after claim"))
+    world.clock.at += timedelta(seconds=skew_s)
+    journal = world.journal()
+    first = settle(journal, world.pipelines, task="digits", clock=world.clock)
+    assert first is not None and first.is_unsubmitted
+    world.clock.sleep(LEASE_S)
+    settle(journal, world.pipelines, task="digits", clock=world.clock)
+    assert len(world.live_runs()) == 1
+
+
+def test_a_process_that_starts_anew_watches_the_lease_from_its_start():
+    world = World()
+    with pytest.raises(Crash):
+        world.start(at=crash_at("after claim"))
+    world.clock.sleep(10 * LEASE_S)
+    assert (settled := world.settle()) is not None
+    assert settled.is_unsubmitted
+
+
+def test_an_owner_who_was_held_up_leaves_the_submission_to_the_next_lease():
+    world = World()
+
+    def hold_up(point: str) -> None:
+        if point == "before submit":
+            world.clock.sleep(SUBMIT_WITHIN_S)
+
+    assert world.start(at=hold_up).run_id is None
+    assert world.live_runs() == []
+    world.settle_patiently()
+    assert len(world.live_runs()) == 1
+
+
+@pytest.mark.parametrize("point", ["after claim", "before submit"])
+def test_an_owner_whose_lease_was_taken_on_reads_so_before_he_submits(point):
+    """Even if his clock stood still meanwhile, as that of a suspended machine does."""
+    world = World()
+
+    def pause(at: str) -> None:
+        if at == point:
+            assert (other := world.settle_patiently()) is not None and other.run_id is not None
+            world.clock.at -= timedelta(seconds=LEASE_S)
+
+    assert world.start(at=pause).run_id is None
+    settled = world.settle()
+    assert settled is not None
+    assert [run.run_id for run in world.pipelines.list_runs()] == [settled.run_id]
+
+
+def test_an_owner_who_was_paused_inside_the_submission_ends_his_own_run():
+    world = World()
+    submit = world.pipelines.submit
+
+    def paused_submit(*args: Any, **kwargs: Any) -> str:
+        world.pipelines.submit = submit
+        assert world.settle_patiently() is not None, "another process takes over"
+        return submit(*args, **kwargs)
+
+    world.pipelines.submit = paused_submit
+    paused = world.start()
+    settled = world.settle()
+    assert settled is not None
+    assert paused.run_id == settled.run_id, "the first run that was recorded stays"
+    assert world.live_runs() == [settled.claim.run_name]
+
+
+def test_a_late_run_of_a_dead_owner_is_terminated_by_whoever_sees_it():
+    world = World()
+    started = world.start()
+    name = started.claim.run_name
+    late = world.pipelines.submit("retrain", run_name=name, experiment="digits", parameters={})
+    other = world.pipelines.submit("retrain", run_name="another", experiment="digits", parameters={})
+    end_duplicates(world.pipelines, world.settle(), world.pipelines.list_unfinished("digits"))
+    states = {run.run_id: run.state for run in world.pipelines.list_runs()}
+    assert states == {started.run_id: "RUNNING", late: "CANCELED", other: "RUNNING"}
+
+
+def test_a_refusal_that_comes_after_another_s_run_does_not_end_its_claim():
+    world = World()
+
+    def refuse(*args: Any, **kwargs: Any) -> str:
+        del world.pipelines.submit
+        assert world.settle_patiently() is not None, "another process takes over, and is not refused"
+        raise DataRejected("unknown parameter")
+
+    world.pipelines.submit = refuse
+    with pytest.raises(DataRejected):
+        world.start()
+    settled = world.settle()
+    assert settled is not None
+    assert settled.end is None
+    assert world.live_runs() == [settled.claim.run_name]
+
+
+def test_a_claim_that_was_closed_by_a_process_that_died_is_ended_by_the_next():
+    world = World()
+    journal = world.journal()
+    claimed = journal.append_claim(trigger_after(None), after=None, clock=world.clock)
+    journal.record_run(claimed, NOBODY, error="not started: unknown parameter")
+    settled = world.settle()
+    assert settled is not None and settled.end is not None
+    assert (settled.end.state, settled.end.error) == ("FAILED", "not started: unknown parameter")
+    assert world.live_runs() == []
+
+
+def test_a_run_that_kfp_refuses_is_a_failed_attempt():
+    world = World()
+
+    def refuse(*args: Any, **kwargs: Any) -> str:
+        raise DataRejected("unknown parameter")
+
+    world.pipelines.submit = refuse
+    with pytest.raises(DataRejected):
+        world.start()
+    settled = world.settle()
+    assert settled is not None
+    assert settled.as_last_run().has_failed
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"])
+def test_how_a_run_ended_is_remembered_when_kfp_forgets_it(state):
+    world = World()
+    run_id = world.start().run_id
+    world.pipelines.finish(run_id, state, "why")
+    seen = world.settle()
+    world.pipelines.forget(run_id)
+    assert seen == world.settle()
+    assert seen is not None
+    assert seen.end is not None
+    assert (seen.end.state, seen.end.error) == (state, "why")
+
+
+def test_a_run_that_was_deleted_in_kfp_is_not_waited_for():
+    world = World()
+    world.pipelines.forget(world.start().run_id)
+    settled = world.settle()
+    assert settled is not None
+    assert settled.as_last_run().has_failed
+
+
+def test_attempts_follow_each_other_and_a_restart_finds_the_newest():
+    world = World()
+    names = []
+    for _ in range(21):
+        started = world.start()
+        names.append(started.claim.run_name)
+        world.pipelines.finish(started.run_id)
+    newest = world.settle()
+    assert newest is not None
+    assert (newest.claim.seq, newest.claim.trigger.attempt) == (21, 20)
+    assert len(set(names)) == 21
+
+
+def test_finding_the_newest_claim_does_not_read_the_history():
+    world = World()
+    for _ in range(40):
+        world.pipelines.finish(world.start().run_id)
+    counted = FailsOnce(world.objects, number=0, is_done_first=False)
+    journal = RunJournal(counted, bucket="ratchet")
+    journal.fetch_newest("digits")
+    num_first, counted.num_calls = counted.num_calls, 0
+    journal.fetch_newest("digits")
+    assert num_first <= 20
+    assert counted.num_calls == 1, "one listing"
+
+
+def test_the_runs_of_the_last_days_are_read_once_and_older_ones_never():
+    world = World()
+    for _ in range(30):
+        world.pipelines.finish(world.start().run_id)
+        world.settle()
+        world.clock.sleep(86_400)
+    counted = FailsOnce(world.objects, number=0, is_done_first=False)
+    journal = RunJournal(counted, bucket="ratchet")
+    since = world.clock.now() - timedelta(days=8, seconds=1)
+
+    def list_seqs() -> list[int]:
+        newest = journal.fetch_newest("digits")
+        return [claimed.claim.seq for claimed in journal.list_since("digits", newest=newest, since=since)]
+
+    assert list_seqs() == list(range(30, 22, -1))
+    num_first, counted.num_calls = counted.num_calls, 0
+    assert list_seqs() == list(range(30, 22, -1))
+    assert num_first < 60
+    assert counted.num_calls == 1
+
+
+def test_a_journal_that_somebody_removed_starts_anew():
+    world = World()
+    journal = world.journal()
+    for _ in range(3):
+        world.pipelines.finish(world.start().run_id)
+    assert (newest := journal.fetch_newest("digits")) is not None and newest.claim.seq == 3
+    for uri in list(world.objects.list_uris("s3://ratchet/runs/digits/")):
+        world.objects.delete(uri)
+    assert journal.fetch_newest("digits") is None
+    assert world.start().claim.seq == 1
+    assert (newest := journal.fetch_newest("digits")) is not None and newest.claim.seq == 1
+
+
+def test_old_claims_that_were_tidied_away_are_not_missed():
+    world = World()
+    for _ in range(5):
+        world.pipelines.finish(world.start().run_id)
+    for uri in list(world.objects.list_uris("s3://ratchet/runs/digits/0000000")):
+        if int(uri.split("/")[5]) <= 3:
+            world.objects.delete(uri)
+    world.objects.put("s3://ratchet/runs/digits/README", b"not ours")
+    journal = world.journal()
+    newest = journal.fetch_newest("digits")
+    since = world.clock.now() - timedelta(days=1)
+    assert [claimed.claim.seq for claimed in journal.list_since("digits", newest=newest, since=since)] == [5, 4]

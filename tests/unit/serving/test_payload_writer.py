@@ -1,0 +1,188 @@
+"""The writing end of the payload log: bounded, counted, never in the way; sampling that all revisions agree on."""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import REGISTRY
+
+from ratchet.adapters.s3_payloads import _in_parts
+from ratchet.core.ports import StoredObject
+from ratchet.core.rollout.payloads import Prediction, is_sampled
+from ratchet.serving.__main__ import _payload_writer
+from ratchet.serving.payload_writer import OBJECT_ROWS_MAX, Answered, PayloadWriter
+
+
+def answered(number: int = 0, *, num_rows: int = 1, num_features: int = 2) -> Answered:
+    features_BF = np.full((num_rows, num_features), float(number))
+    return Answered(f"r{number}", 1_767_268_800.25, 2.0, features_BF, ["7"] * num_rows, np.full(num_rows, 0.5))
+
+
+def dropped(reason: str) -> float:
+    return REGISTRY.get_sample_value("ratchet_payloads_dropped_total", {"reason": reason}) or 0.0
+
+
+class Bucket:
+    """Objects as they were put; `gate` holds a PUT back until it is set."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.gate = threading.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+
+    def put(self, key: str, data: bytes) -> None:
+        self.gate.wait(20)
+        if self.error:
+            raise self.error
+        self.objects[key] = data
+
+    def predictions(self) -> list[Prediction]:
+        lines = [line for data in self.objects.values() for line in data.splitlines()]
+        return [Prediction.model_validate_json(line) for line in lines]
+
+
+def writer_to(bucket: Bucket, *, ratio: float = 1.0, flush_s: float = 0.01, **bounds: int) -> PayloadWriter:
+    return PayloadWriter(bucket.put, task="digits", model_digest="d1", sample_ratio=ratio, flush_s=flush_s, **bounds)
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_an_answer_is_stored_by_itself_and_the_rest_when_the_server_ends():
+    bucket = Bucket()
+    writer = writer_to(bucket)
+    writer.offer(answered(1))
+    wait_for(lambda: len(bucket.objects) == 1)
+    writer.offer(answered(2))
+    writer.close(within_s=5)
+    assert [(each.request_id, each.features) for each in bucket.predictions()] == [
+        ("r1", ((1.0, 1.0),)),
+        ("r2", ((2.0, 2.0),)),
+    ]
+    assert all(key.startswith("payloads/digits/") and key.endswith(".jsonl") for key in bucket.objects)
+
+
+def test_objects_hold_a_thousand_rows_at_most():
+    bucket = Bucket()
+    writer = writer_to(bucket, flush_s=60)
+    for number in range(5):
+        writer.offer(answered(number, num_rows=400))
+    writer.offer(answered(5, num_rows=OBJECT_ROWS_MAX + 1))
+    writer.close(within_s=5)
+    sizes = [sum(len(Prediction.model_validate_json(line).labels) for line in data.splitlines())
+             for data in bucket.objects.values()]  # fmt: skip
+    assert sizes == [800, 800, 400, OBJECT_ROWS_MAX + 1]
+
+
+def test_objects_hold_a_few_megabytes_at_most():
+    bucket = Bucket()
+    writer = writer_to(bucket, flush_s=60)
+    for number in range(6):
+        writer.offer(answered(number, num_rows=64, num_features=3_072))
+    writer.close(within_s=10)
+    assert len(bucket.objects) == 3, "1.5 MB of features each"
+    assert len(bucket.predictions()) == 6
+
+
+def test_a_store_that_hangs_costs_memory_within_bounds_and_no_request_waits():
+    bucket, before = Bucket(), dropped("queue_full")
+    bucket.gate.clear()
+    writer = writer_to(bucket, queue_bytes_max=50_000)
+    began_s = time.monotonic()
+    for number in range(1_000):
+        writer.offer(answered(number))
+    assert time.monotonic() - began_s < 5
+    num_dropped = dropped("queue_full") - before
+    assert 900 < num_dropped < 1_000
+    bucket.gate.set()
+    writer.close(within_s=5)
+    assert len(bucket.predictions()) + num_dropped == 1_000
+
+
+def test_a_store_that_fails_costs_the_batch_and_the_next_one_is_kept(caplog):
+    bucket, before = Bucket(), dropped("store")
+    bucket.error = OSError("no route")
+    writer = writer_to(bucket)
+    writer.offer(answered(1))
+    wait_for(lambda: dropped("store") > before)
+    bucket.error = None
+    writer.offer(answered(2))
+    writer.close(within_s=5)
+    assert [each.request_id for each in bucket.predictions()] == ["r2"]
+    assert dropped("store") - before == 1 and "no route" in caplog.text
+
+
+def test_closing_is_bounded_in_time_and_says_what_was_lost(caplog):
+    bucket, before = Bucket(), dropped("shutdown")
+    writer = writer_to(bucket, flush_s=60)
+    bucket.gate.clear()
+    for number in range(3):
+        writer.offer(answered(number, num_rows=OBJECT_ROWS_MAX))
+    began_s = time.monotonic()
+    writer.close(within_s=0.2)
+    assert time.monotonic() - began_s < 5
+    assert dropped("shutdown") - before == 3, "the one that hangs in its PUT, and the two behind it"
+    assert "3 answers" in caplog.text
+    bucket.gate.set()
+
+
+@given(st.text(min_size=1, max_size=40), st.floats(0, 1), st.floats(0, 1))
+def test_what_a_small_ratio_takes_each_larger_one_takes(request_id, one, other):
+    assert is_sampled(request_id, max(one, other)) >= is_sampled(request_id, min(one, other))
+    assert is_sampled(request_id, 1.0) and not is_sampled(request_id, 0.0)
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.3, 0.9])
+def test_the_ratio_is_kept(ratio):
+    num_taken = sum(is_sampled(f"request-{number}", ratio) for number in range(20_000))
+    assert abs(num_taken / 20_000 - ratio) < 0.01
+
+
+def test_a_request_without_an_id_is_not_logged():
+    writer = writer_to(Bucket())
+    assert not writer.wants("") and writer.wants("r1")
+    writer.close(within_s=5)
+
+
+SECRET = {"RATCHET_S3_ENDPOINT": "http://127.0.0.1:9", "RATCHET_S3_ACCESS_KEY": "a", "RATCHET_S3_SECRET_KEY": "b"}
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        pytest.param({"RATCHET_PAYLOAD_SAMPLE_RATIO": "0.0"}, "", id="ratio-0"),
+        pytest.param({"RATCHET_S3_ENDPOINT": ""}, "", id="no-endpoint"),
+        pytest.param({"RATCHET_S3_ACCESS_KEY": ""}, "RATCHET_S3_ACCESS_KEY is not set", id="half-a-secret"),
+        pytest.param({"RATCHET_PAYLOAD_SAMPLE_RATIO": "much"}, "RATCHET_PAYLOAD_SAMPLE_RATIO", id="no-number"),
+        pytest.param({"RATCHET_S3_ENDPOINT": "nonsense"}, "RATCHET_S3_ENDPOINT", id="no-url"),
+    ],
+)
+def test_a_log_that_cannot_be_is_off_and_says_why(monkeypatch, caplog, others, said):
+    for name, value in {**SECRET, **others}.items():
+        monkeypatch.setenv(name, value)
+    assert _payload_writer(task="digits", digest="d1") is None
+    assert said in caplog.text
+
+
+def test_a_reader_holds_many_small_objects_or_few_large_ones():
+    def parts_of(size_bytes: int, *, number: int) -> list[int]:
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        stored = (
+            StoredObject(uri=f"s3://b/{each}", size_bytes=size_bytes, etag="e", last_modified_at=at)
+            for each in range(number)
+        )
+        return [len(part) for part in _in_parts(stored)]
+
+    assert parts_of(1_000, number=130) == [64, 64, 2]
+    assert parts_of(30 << 20, number=5) == [2, 2, 1]
+    assert parts_of(200 << 20, number=2) == [1, 1], "one is always read"
