@@ -22,7 +22,7 @@ down: $(STAMP) ## stop the embedded stack; data stays in .ratchet/
 
 ##@ Develop
 NIGHTLY_S ?= 60
-.PHONY: setup test fuzz lint types compile compile-check check
+.PHONY: setup test fuzz lint types lock compile compile-check check
 setup: $(STAMP) ## create .venv and install the locked requirements
 
 test: $(STAMP) ## all tests, on real servers, two at a time
@@ -39,6 +39,11 @@ lint: $(STAMP) ## style, formatting, import rules, types
 
 types: $(STAMP) ## types only
 	@$(BIN)/mypy .
+
+lock: $(STAMP) ## write requirements.lock from pyproject.toml: what is locked stays, unless a range excludes it
+	@$(BIN)/uv pip compile --quiet --all-extras --python-version 3.11 --no-header --no-annotate --no-emit-package ratchet \
+		--output-file requirements.lock pyproject.toml
+	@sed -i -E '/^(nvidia|cuda|triton)/d' requirements.lock  # the same lock installs torch for CPU and for GPU
 
 compile: $(STAMP) ## compile the pipelines to pipelines/compiled/
 	@$(BIN)/ratchet pipelines compile

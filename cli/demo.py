@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cli.extras import check_installed
 from cli.output import JsonFlag, print_json, stderr, stdout
 
 
@@ -26,6 +27,7 @@ def demo(
 
     Example: ratchet demo
     """
+    check_installed("embedded", who="ratchet demo")
     from demo import stage
     from demo.data import load_scans
     from demo.observe import TrafficLog

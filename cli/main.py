@@ -7,9 +7,10 @@ import typer
 from typer.core import TyperGroup
 
 from cli.exit_codes import INTERRUPTED, epilog
+from cli.extras import missing_module_text
 from cli.output import print_anything, print_error
 from ratchet import __version__
-from ratchet.core.errors import RatchetError
+from ratchet.core.errors import RatchetError, SettingsError
 from ratchet.settings import settings_from_env
 
 app = typer.Typer(
@@ -61,5 +62,8 @@ def main() -> None:
     except RatchetError as error:
         print_error(str(error))
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        print_error(missing_module_text(error))
+        sys.exit(SettingsError.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

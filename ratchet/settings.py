@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from ratchet.core.errors import SettingsError
 from ratchet.core.validation_text import first_problem, problem_text
+from ratchet.packaged import default_configs
 
 PREFIX = "RATCHET_"
 TEST_PREFIX = "RATCHET_TEST_"
@@ -44,8 +45,8 @@ class Settings(BaseModel):
 
     state_dir: Path = Path(".ratchet")
     """Where the embedded stack keeps its data, logs and generated credentials."""
-    configs_dir: Path = Path("configs")
-    """Folder of `tasks/*.yaml` and `policies/*.yaml`."""
+    configs_dir: Path = Field(default_factory=default_configs)
+    """Folder of `tasks/*.yaml` and `policies/*.yaml`: `configs` where there is one, else what Ratchet comes with."""
     namespace: str = "default"
     """Kubernetes namespace of the InferenceServices and of the pipelines."""
 

@@ -12,6 +12,7 @@ from ratchet.config_files import load_model, load_yaml
 from ratchet.core import ports
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import PolicyError
+from ratchet.packaged import packaged_configs
 from ratchet.settings import Settings, load_settings
 from ratchet.tasks.spec import TaskSpec
 
@@ -387,4 +388,7 @@ def space_kinds() -> "Mapping[str, str]":
 
 
 def _policy_path(spec: TaskSpec, name: str) -> "Path":
-    return settings().configs_dir / "policies" / spec.policies.get(name, f"{name}.yaml")
+    """The file that the task names; else the usual one of the configs' folder, else the one that Ratchet comes with."""
+    path = settings().configs_dir / "policies" / spec.policies.get(name, f"{name}.yaml")
+    usual = packaged_configs() / "policies" / path.name
+    return usual if name not in spec.policies and not path.is_file() and usual.is_file() else path

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("ratchet", "components", "pipelines", "sensors", "embedded", "demo", "benchmarks")
+PACKAGES = ("ratchet", "cli", "components", "pipelines", "sensors", "embedded", "demo", "benchmarks")
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 LINES_A_MODULE_MAX = 500
 LINES_A_FUNCTION_MAX = 70
@@ -42,6 +42,33 @@ def test_each_component_is_a_contract_and_a_step():
     for folder in sorted((ROOT / "components").iterdir()):
         if folder.is_dir() and folder.name != "__pycache__":
             assert {path.name for path in folder.glob("*.py")} >= {"__init__.py", "component.py", "step.py"}, folder
+
+
+def test_all_of_a_packages_front_names_what_it_offers():
+    for path in MODULES:
+        if path.name != "__init__.py":
+            continue
+        tree = ast.parse(path.read_text())
+        lists = [node.value for node in tree.body if isinstance(node, ast.Assign) and _names_all(node)]
+        if not lists:
+            continue
+        offered = {name for node in tree.body for name in _public_names(node)}
+        assert set(ast.literal_eval(lists[0])) == offered, path
+
+
+def _names_all(node: ast.Assign) -> bool:
+    return any(isinstance(target, ast.Name) and target.id == "__all__" for target in node.targets)
+
+
+def _public_names(node: ast.stmt) -> Iterator[str]:
+    names: list[str] = []
+    if isinstance(node, ast.ImportFrom):
+        names = [alias.asname or alias.name for alias in node.names]
+    elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        names = [node.name]
+    elif isinstance(node, ast.Assign):
+        names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+    yield from (name for name in names if not name.startswith("_"))
 
 
 def test_nothing_loads_a_pickle():

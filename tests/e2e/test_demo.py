@@ -1,4 +1,5 @@
-"""The main job, as a user runs it: four acts on real servers, then a look around with the real clients, then undo."""
+"""The main job, as a user runs it who has no checkout: `pip install`, then four acts on real servers in a folder of its
+own, then a look around with the real clients, then undo."""
 
 import json
 import subprocess
@@ -11,17 +12,19 @@ import httpx
 import pytest
 
 from ratchet.settings import Settings, child_env
-from tests.conftest import PROJECT_DIR, settings_in
+from tests.conftest import settings_in
+from tests.installed import install_wheel
 
 BIN = Path(sys.executable).parent
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 
 class Stage:
-    """Where the demo ran: its stack is still up."""
+    """Where the demo ran: its stack is still up. ratchet: the command as a wheel installed it."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, ratchet: Path) -> None:
         self.state_dir = state_dir
+        self.ratchet = ratchet
         self.summary: dict = {}
 
     @property
@@ -32,9 +35,15 @@ class Stage:
         profile = self.state_dir / "profile.env"
         clients = self.settings.client_env() if profile.exists() else {}  # as a shell that sourced the profile
         env = child_env({"RATCHET_STATE_DIR": str(self.state_dir), "HOME": str(self.state_dir.parent), **clients})
-        words = [str(BIN / command[0]), *command[1:]]
+        program = self.ratchet if command[0] == "ratchet" else BIN / command[0]
         return subprocess.run(
-            words, env=env, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=timeout_s, check=False
+            [str(program), *command[1:]],
+            env=env,
+            cwd=self.state_dir.parent,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
         )
 
     def json_of(self, *command: str) -> list[dict]:
@@ -45,7 +54,8 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    stage = Stage(tmp_path_factory.mktemp("demo") / ".ratchet")
+    folder = tmp_path_factory.mktemp("demo")
+    stage = Stage(folder / ".ratchet", install_wheel(tmp_path_factory.mktemp("installed")))
     try:
         done = stage.run("ratchet", "demo", "--json", timeout_s=900)
         assert done.returncode == 0, done.stdout + done.stderr

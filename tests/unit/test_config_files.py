@@ -14,7 +14,7 @@ from ratchet.config_files import load_model, load_yaml
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import PolicyError
 from ratchet.core.runs import TriggerPolicy
-from ratchet.settings import load_settings
+from ratchet.settings import Settings, load_settings
 from sensors.label_sensor.policies import PolicyFiles
 from tests.conftest import PROJECT_DIR
 
@@ -175,3 +175,22 @@ def test_no_file_is_a_traceback(path: Path, data: bytes | str) -> None:
         load_model(path, TriggerPolicy)
     except PolicyError as error:
         assert str(error).isprintable()
+
+
+def test_a_policy_that_the_folder_lacks_is_the_one_that_ratchet_comes_with(configs: Path) -> None:
+    with_it = wiring.policy_digest("digits")
+    (configs / "policies" / "trigger.yaml").unlink()
+    assert wiring.policy_digest("digits") == with_it
+    (configs / "policies" / "own.yaml").unlink(missing_ok=True)
+    task = configs / "tasks" / "digits.yaml"
+    task.write_text(task.read_text() + "\npolicies: {trigger: own.yaml}\n")
+    wiring.task_spec.cache_clear()
+    with pytest.raises(PolicyError, match=r"own\.yaml"):
+        wiring.policy_digest("digits")
+
+
+def test_without_a_folder_of_configs_the_packaged_ones_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (Settings().configs_dir / "tasks" / "digits.yaml").is_file()
+    (tmp_path / "configs").mkdir()
+    assert Settings().configs_dir == Path("configs")

@@ -1,0 +1,49 @@
+"""Optional parts of Ratchet, as its own metadata names them: a command says which one it needs and lacks."""
+
+import re
+from collections.abc import Iterator
+from importlib import metadata
+
+from ratchet.core.errors import SettingsError
+
+_NAME = re.compile(r"^[\w.-]+")
+_EXTRA = re.compile(r"""extra == ['"](?P<extra>[\w-]+)['"]""")
+_OWN = re.compile(r"^ratchet\[(?P<extras>[\w,-]+)\]")
+
+
+def check_installed(extra: str, *, who: str) -> None:
+    """SettingsError when a distribution of this extra is not installed. who: the command, as it is typed."""
+    missing = sorted(name for name in set(_distributions_of(extra)) if not _is_installed(name))
+    if missing:
+        raise SettingsError(
+            f"`{who}` needs the extra `{extra}` of Ratchet; not installed: {', '.join(missing)}. {install_step(extra)}"
+        )
+
+
+def missing_module_text(error: ModuleNotFoundError) -> str:
+    return f"The Python module {error.name} is not installed, which this command needs. {install_step('embedded')}"
+
+
+def install_step(extra: str) -> str:
+    return f"Install it: pip install 'ratchet[{extra}]' (in a checkout: make setup)."
+
+
+def _distributions_of(extra: str) -> Iterator[str]:
+    for line in metadata.requires("ratchet") or ():
+        named = _EXTRA.search(line)
+        if named is None or named["extra"] != extra:
+            continue
+        own = _OWN.match(line)
+        if own:
+            for other in own["extras"].split(","):
+                yield from _distributions_of(other)
+        elif name := _NAME.match(line):
+            yield name[0]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,21 @@
+"""What Ratchet carries beside its modules: from a wheel in its packages, from a checkout at its root."""
+
+from pathlib import Path
+
+_HERE = Path(__file__).parent
+
+
+def packaged_configs() -> Path:
+    """The tasks, policies and profiles that Ratchet comes with."""
+    installed = _HERE / "configs"
+    return installed if installed.is_dir() else _HERE.parent / "configs"
+
+
+def packaged_lock() -> Path:
+    """The exact versions of all that Ratchet imports; only a checkout has it."""
+    return _HERE.parent / "requirements.lock"
+
+
+def default_configs() -> Path:
+    """`configs` of the working folder where there is one, else the packaged ones."""
+    return Path("configs") if Path("configs").is_dir() else packaged_configs()
