@@ -107,7 +107,7 @@ def test_fields_of_the_pod_are_constants_in_the_environment(
     run_id = run_pipeline(client, constructs.field_as_variable, tmp_path)
     assert server.wait_for(run_id)["state"] == OK
     name, namespace, uid, label, missing, same = outputs_of(server, run_id)["read-variables"].split("|")
-    assert re.fullmatch(r"field-as-variable-[a-z0-9]{5}-system-container-impl-[0-9]+", name)
+    assert re.fullmatch(r"field-as-variable-[a-z0-9]{5}-metadata-0-1-system-container-impl-[0-9]+", name)
     assert (namespace, label, missing, same) == ("kubeflow", "green", "", name)
     assert str(uuid.UUID(uid)) == uid
 

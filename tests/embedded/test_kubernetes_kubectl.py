@@ -1,6 +1,11 @@
-"""Unmodified `kubectl`, as people type it, against the embedded control plane."""
+"""Unmodified `kubectl`, as people type it, against the embedded control plane.
+
+RATCHET_TEST_KUBECTL_DIR: a folder of kubectl programs (`kubectl-1.20`, `kubectl-1.37`, …), each of which runs all
+tests; without it, the one on PATH does.
+"""
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,10 +19,16 @@ from ratchet.adapters.kserve_standard import render_route
 from ratchet.settings import Settings, child_env
 from tests.embedded.serving_world import ServingWorld, isvc_body, kubeconfig, serving_world, wait_for
 
-pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl on PATH; Debian: kubernetes-client"),
-]
+pytestmark = pytest.mark.stack
+
+
+def kubectl_programs() -> list[str]:
+    """Paths. A folder that is named and has none in it fails the collection."""
+    if not (folder := os.environ.get("RATCHET_TEST_KUBECTL_DIR")):
+        return [found] if (found := shutil.which("kubectl")) else []
+    programs = sorted(str(path) for path in Path(folder).glob("kubectl*") if os.access(path, os.X_OK))
+    assert programs, f"RATCHET_TEST_KUBECTL_DIR={folder} has no program named kubectl* in it"
+    return programs
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +38,15 @@ def world(s3_settings: Settings) -> Iterator[ServingWorld]:
 
 
 class Kubectl:
-    def __init__(self, world: ServingWorld) -> None:
-        self._env = child_env({"KUBECONFIG": kubeconfig(world), "HOME": str(world.dir)})
+    def __init__(self, world: ServingWorld, program: str) -> None:
+        self.program = program
+        self.env = child_env({"KUBECONFIG": kubeconfig(world), "HOME": str(world.dir)})
 
     def run(self, *words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["kubectl", *words],
+            [self.program, *words],
             input=stdin,
-            env=self._env | env,
+            env=self.env | env,
             capture_output=True,
             text=True,
             timeout=60,
@@ -47,9 +59,11 @@ class Kubectl:
         return done.stdout
 
 
-@pytest.fixture(scope="module")
-def kubectl(world: ServingWorld) -> Kubectl:
-    return Kubectl(world)
+@pytest.fixture(scope="module", params=kubectl_programs() or [""], ids=lambda path: Path(path).name or "none")
+def kubectl(world: ServingWorld, request: pytest.FixtureRequest) -> Kubectl:
+    if not request.param:
+        pytest.skip("no kubectl on PATH; Debian: kubernetes-client")
+    return Kubectl(world, request.param)
 
 
 def test_the_life_of_a_service_in_kubectls_words(world: ServingWorld, kubectl: Kubectl, tmp_path: Path):
@@ -115,7 +129,8 @@ def test_discovery_and_explain(kubectl: Kubectl):
 
 def test_what_kubectl_asks_about_the_server_is_answered(kubectl: Kubectl):
     """The newer kubectl sends these in protobuf."""
-    assert kubectl("create", "namespace", "team-k") == "namespace/team-k created\n"
+    name = Path(kubectl.program).name.replace(".", "-").lower()
+    assert kubectl("create", "namespace", name) == f"namespace/{name} created\n"
     assert kubectl("auth", "can-i", "create", "isvc") == "yes\n"
     assert "inferenceservices.serving.kserve.io" in kubectl("auth", "can-i", "--list")
     assert "is running at" in kubectl("cluster-info")
@@ -150,7 +165,7 @@ def test_refusals_reach_the_person_who_typed(world: ServingWorld, kubectl: Kubec
 def test_get_watch_prints_each_change(world: ServingWorld, kubectl: Kubectl):
     words = ("get", "isvc", "-w", "-o", "name", "--request-timeout=8s")
     with subprocess.Popen(
-        ["kubectl", *words], env=kubectl._env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [kubectl.program, *words], env=kubectl.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as watcher:
         wait_for(lambda: world.api.get("/version").is_success, "the server")
         world.services.deploy("seen", world.put_model("seen"), canary_traffic_pct=None)

@@ -90,6 +90,8 @@ class LeafAttempt:
     importer: Importer | None = None
     """It copies an artifact into the workspace instead of running the container."""
     num_gpus: int = 0
+    is_retried: bool = False
+    """It has a retry policy."""
 
     @property
     def path(self) -> str:
@@ -105,7 +107,7 @@ class LeafAttempt:
 
     @property
     def pod(self) -> Pod:
-        return Pod(self.job, self.path, self.record.attempt, self.kubernetes.pod_metadata)
+        return Pod(self.job, self.path, self.record.attempt, self.kubernetes.pod_metadata, self.is_retried)
 
     def log_path(self, folders: Folders) -> Path:
         return folders.log_of(self.run_id, self.path, self.record.attempt)

@@ -367,11 +367,12 @@ class Engine:
             is_resumed=is_resumed,
             importer=executor.importer,
             num_gpus=demand.request.gpus,
+            is_retried=live.task_of(record.path)[0].has_retry_policy,
         )
         process = TaskProcess()
         work = partial(self._work, leaf, process)
-        run_at, priority = live.request.created_at, kubernetes.priority
-        place = self._queue.put(work, run_at=run_at, request=demand.request, priority=priority)
+        run_at = live.request.created_at
+        place = self._queue.put(work, run_at=run_at, request=demand.request, priority=kubernetes.priority)
         live.processes[record.path] = (process, place)
 
     def _work(self, leaf: LeafAttempt, process: TaskProcess, place: Place) -> None:

@@ -1,7 +1,8 @@
 """What a task may ask of its pod. There is none here: each answer is a constant that could stand there. Pure.
 
 Sources: kubeflow/pipelines, backend/src/v2/driver/k8s.go, extendPodSpecPatch (FieldPathAsEnv); compiler/argocompiler
-(common.go, commonEnvs; argo.go, Compile: the metadata of pods); Argo Workflows, workflow/util/pod_name.go; Kubernetes,
+(common.go, commonEnvs, retryIndexEnv; container.go, addContainerExecutorTemplate: the names of templates; argo.go,
+Compile: the metadata of pods); Argo Workflows, workflow/util/pod_name.go; Kubernetes,
 the downward API.
 """
 
@@ -16,8 +17,6 @@ from ratchet.core.errors import DataRejected
 NAMESPACE = "kubeflow"
 SERVICE_ACCOUNT = "pipeline-runner"
 """Both as KFP's own manifests name them."""
-_TEMPLATE = "system-container-impl"
-"""The template of all pods that run a component's command."""
 _LONGEST_NAME = 253
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 _FNV_OFFSET, _FNV_PRIME = 2166136261, 16777619
@@ -25,18 +24,21 @@ _FNV_OFFSET, _FNV_PRIME = 2166136261, 16777619
 
 @dataclass(frozen=True)
 class Pod:
-    """The pod of one attempt. job: values of placeholders of the run. path: of the task."""
+    """The pod of one attempt. job: values of placeholders of the run. path: of the task. attempt: from 0.
+    is_retried: the task has a retry policy.
+    """
 
     job: Mapping[str, str]
     path: str
     attempt: int
     metadata: PodMetadata | None = None
+    is_retried: bool = False
 
     @property
     def name(self) -> str:
         node = f"{self._workflow}.{self.path.replace('/', '.')}({self.attempt})"
         digits = str(_fnv1a(node.encode()))
-        return f"{self._workflow}-{_TEMPLATE}"[: _LONGEST_NAME - len(digits) - 1] + f"-{digits}"
+        return f"{self._workflow}-{self._template}"[: _LONGEST_NAME - len(digits) - 1] + f"-{digits}"
 
     @property
     def uid(self) -> str:
@@ -44,7 +46,8 @@ class Pod:
 
     def variables(self) -> dict[str, str]:
         """What every container of a component finds in its environment."""
-        return {"KFP_POD_NAME": self.name, "KFP_POD_UID": self.uid}
+        index = {"KFP_RETRY_INDEX": str(self.attempt)} if self.is_retried else {}
+        return {"KFP_POD_NAME": self.name, "KFP_POD_UID": self.uid, **index}
 
     def field(self, path: str) -> str:
         """The value of a field; a label or annotation that is not there is empty, as on a cluster."""
@@ -56,6 +59,13 @@ class Pod:
     @property
     def _workflow(self) -> str:
         return self.job["pipeline_job_resource_name"]
+
+    @property
+    def _template(self) -> str:
+        """A cluster has one template for all tasks that are alike in these respects."""
+        metadata = self.metadata
+        counts = f"metadata-{len(metadata.annotations)}-{len(metadata.labels)}-" if metadata else ""
+        return f"{counts}{'retry-' if self.is_retried else ''}system-container-impl"
 
     def _fields(self) -> dict[str, str]:
         return {**_CONSTANTS, "metadata.name": self.name, "metadata.uid": self.uid}

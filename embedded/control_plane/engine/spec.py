@@ -220,6 +220,11 @@ class Task(SpecModel):
         return self.task_info.name if self.task_info else ""
 
     @property
+    def has_retry_policy(self) -> bool:
+        """Whether the pipeline asks for retries, be it none."""
+        return "retry_policy" in self.model_fields_set
+
+    @property
     def is_loop(self) -> bool:
         return self.parameter_iterator is not None or self.artifact_iterator is not None
 

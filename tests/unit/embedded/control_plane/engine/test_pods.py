@@ -1,5 +1,6 @@
 """What a cluster would have around a task's process: its pod's fields, its workspace, its init containers."""
 
+import re
 import uuid
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from embedded.control_plane.engine.kubernetes_spec import Pipeline, PodMetadata
 from embedded.control_plane.engine.loading import load_pipeline
 from embedded.control_plane.engine.pod_fields import Pod, check_field_path
+from embedded.control_plane.engine.spec import Task
 from embedded.control_plane.engine.values import Artifact, Values
 from embedded.control_plane.engine.workspace import imported_path, needs_workspace, workspace_claim
 from ratchet.core.errors import DataRejected
@@ -20,8 +22,8 @@ JOB = {
 METADATA = PodMetadata(labels={"colour": "green"}, annotations={"pipelines.kubeflow.org/run_name": "mine"})
 
 
-def pod(path: str = "loop/0/train", attempt: int = 0, metadata: PodMetadata | None = METADATA) -> Pod:
-    return Pod(JOB, path, attempt, metadata)
+def pod(path: str = "loop/0/train", attempt: int = 0, *, is_retried: bool = False) -> Pod:
+    return Pod(JOB, path, attempt, METADATA, is_retried)
 
 
 @pytest.mark.parametrize(
@@ -45,9 +47,36 @@ def test_field_of_a_pod_is_what_a_cluster_would_give(field: str, value: str) -> 
 def test_each_attempt_of_each_task_is_a_pod_of_its_own_and_keeps_its_name() -> None:
     pods = [pod(path, attempt) for path in ("a", "b/0/a") for attempt in (0, 1)]
     assert len({each.name for each in pods}) == len({each.uid for each in pods}) == 4
-    assert [each.name for each in pods] == [pod(each.path, each.attempt, None).name for each in pods]
-    assert all(each.name.startswith("pipeline-abcde-system-container-impl-") for each in pods)
+    assert [each.name for each in pods] == [pod(each.path, each.attempt).name for each in pods]
     assert pod().variables() == {"KFP_POD_NAME": pod().name, "KFP_POD_UID": str(uuid.UUID(pod().uid))}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "is_retried", "template"),
+    [
+        (None, False, "system-container-impl"),
+        (None, True, "retry-system-container-impl"),
+        (METADATA, False, "metadata-1-1-system-container-impl"),
+        (METADATA, True, "metadata-1-1-retry-system-container-impl"),
+    ],
+)
+def test_name_of_a_pod_has_the_template_that_a_cluster_makes_for_such_tasks(
+    metadata: PodMetadata | None, is_retried: bool, template: str
+) -> None:
+    """Source: kubeflow/pipelines, backend/src/v2/compiler/argocompiler/container.go, addContainerExecutorTemplate."""
+    name = Pod(JOB, "train", 0, metadata, is_retried).name
+    assert re.fullmatch(rf"pipeline-abcde-{template}-\d+", name)
+
+
+@pytest.mark.parametrize(
+    ("policy", "index"), [({}, None), ({"retryPolicy": {}}, "2"), ({"retryPolicy": {"maxRetryCount": 3}}, "2")]
+)
+def test_task_with_a_retry_policy_knows_the_number_of_its_attempt_and_no_other_does(
+    policy: dict[str, Any], index: str | None
+) -> None:
+    """Source: kubeflow/pipelines, backend/src/v2/compiler/argocompiler/common.go, retryIndexEnv."""
+    task = Task.model_validate({"componentRef": {"name": "a"}, **policy})
+    assert pod(attempt=2, is_retried=task.has_retry_policy).variables().get("KFP_RETRY_INDEX") == index
 
 
 @pytest.mark.parametrize("field", ["spec.containers", "metadata.labels", "metadata.labels[x]", "", "status.phase"])
