@@ -198,7 +198,6 @@ def _start(rollout: Rollout) -> Outcome:
         at=ports.clock.now(),
     )
     recorded = begin_record(ports.objects, begin, bucket=ports.bucket)
-    ports.at("after begin")
     return _judge_canary(replace(rollout, policy=recorded.begin.policy, recorded=recorded), recorded, champion)
 
 
@@ -233,7 +232,6 @@ def _judge_canary(rollout: Rollout, recorded: Recorded, champion: ModelRef) -> O
     if _is_rolled_out(ports.services.fetch(rollout.task), rollout.model) and recorded.outcome == "promoted":
         return _promote(rollout, entries, _outcome_of(recorded.history, recorded))
     before = _deploy_dark(rollout, champion)
-    ports.at("after deploy")
     try:
         state, fallback = _wait_ready_and_prove(rollout, recorded, champion, newer_than=before)
     except Unavailable as error:
@@ -309,7 +307,6 @@ def _promote(rollout: Rollout, compared_with: Sequence[LedgerEntry], outcome: Ou
         now = ports.ledger.list_entries(task)
         check_comparable(now, task=task, model=model, expected=compared_with, run_id=run_id)
         roll_out(ports.services, ports.clock, task=task, uri=model.uri)
-        ports.at("after 100")
         text = "; ".join(reason.text for reason in outcome.reasons)
         promote(
             ports.ledger,
@@ -320,7 +317,6 @@ def _promote(rollout: Rollout, compared_with: Sequence[LedgerEntry], outcome: Ou
             run_id=run_id,
             now=ports.clock.now(),
         )
-        ports.at("after ledger")
     except Conflict:
         close_canary(ports.services, ports.clock, task=task)
         _serve(rollout, champion_of(ports.ledger.list_entries(task)))
@@ -338,9 +334,7 @@ def _end(rollout: Rollout, outcome: Outcome) -> Outcome:
     seen = take_traffic(ports, task=rollout.task, digest=rollout.model.digest)
     text = "; ".join(reason.text for reason in outcome.reasons if not reason.passed)
     logger.warning("%s: canary closed: %s", rollout.task, text)
-    ports.at("before ledger")
     _record(rollout, kind=_ledger_kind_of(outcome, rollout.policy), reason=text)
-    ports.at("after ledger")
     stop_mirror(ports.services, task=rollout.task)
     _serve(rollout, champion_of(ports.ledger.list_entries(rollout.task)))
     return replace(outcome, reasons=(*outcome.reasons, seen) if seen else outcome.reasons)

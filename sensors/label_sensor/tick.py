@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from ratchet.actions.runs.claims import Hook, no_hook
 from ratchet.actions.runs.retraining import RetrainPorts, Situation, ask_situation, start_run
 from ratchet.core.errors import Conflict
 from ratchet.core.labels.shards import landed_at_of
@@ -88,7 +87,6 @@ def tick(
     tell: Callable[[TickReport], None] = tell_nobody,
     code: CodeState = UNKNOWN_CODE,
     try_code: Callable[[], CodeState] | None = None,
-    at: Hook = no_hook,
 ) -> TickReport:
     """Look at a task once, and start a run when its labels are worth one.
 
@@ -96,7 +94,7 @@ def tick(
     tasks that are looked at together each knows what the others have just started. code: of the task, as it is known.
     try_code: tries it, for seconds; asked once a run is due, outside of the turn.
     """
-    situation = ask_situation(ports, task=task, at=at)
+    situation = ask_situation(ports, task=task)
     if try_code is not None and isinstance(
         decide(situation, policy, task=task, ports=ports, others=others(), code=code), Trigger
     ):
@@ -105,7 +103,7 @@ def tick(
         decision = decide(situation, policy, task=task, ports=ports, others=others(), code=code)
         report = report_of(situation, decision, policy, task=task, ports=ports)
         if isinstance(decision, Trigger):
-            report = act(ports, decision, situation, report=report, at=at)
+            report = act(ports, decision, situation, report=report)
         tell(report)
         return report
 
@@ -172,12 +170,10 @@ def decide(
     )
 
 
-def act(
-    ports: RetrainPorts, trigger: Trigger, situation: Situation, *, report: TickReport, at: Hook = no_hook
-) -> TickReport:
+def act(ports: RetrainPorts, trigger: Trigger, situation: Situation, *, report: TickReport) -> TickReport:
     began_at_s = ports.clock.elapsed_s()
     try:
-        run = start_run(ports, trigger, situation, at=at)
+        run = start_run(ports, trigger, situation)
     except Conflict as conflict:
         reason = f"another process claimed this run first ({conflict})"
         return report.model_copy(update={"reason": reason, "code": "lost_race"})

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests import crash_points
+from tests.crash_points import Call
+
 World = TypeVar("World")
 Strike = Callable[[str], None]
 Deed = Callable[[World, Strike], Any]
@@ -17,30 +20,25 @@ EFFECTS = (
 )
 
 
-class Watched:
+class Watched(crash_points.Watched):
     """A port that tells before and after each deed."""
 
     def __init__(self, port: Any, strike: Strike) -> None:
-        self._port, self._strike = port, strike
+        def tell(call: Call) -> None:
+            if call.method in EFFECTS:
+                strike(_deed_of(call) if call.when == "before" else "")
 
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._port, name)
-        if name not in EFFECTS:
-            return method
-
-        def struck(*args: Any, **kwargs: Any) -> Any:
-            self._strike(f"{name} {args[-1]}" if name in {"set_traffic", "set_mirror"} else name)
-            answer = method(*args, **kwargs)
-            self._strike("")
-            return answer
-
-        return struck
+        super().__init__("", port, tell)
 
     def put_directory(self, path: Path, uri: str) -> None:
         """File by file, as over the wire: a kill leaves some of them."""
         for file in sorted(path.rglob("*")):
             if file.is_file():
                 self.put(f"{uri}/{file.relative_to(path).as_posix()}", file.read_bytes())
+
+
+def _deed_of(call: Call) -> str:
+    return f"{call.method} {call.arguments[-1]}" if call.method in {"set_traffic", "set_mirror"} else call.method
 
 
 def killed_at(point: int, world: World, deed: Deed[World], folder: Path) -> World | None:

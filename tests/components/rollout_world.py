@@ -6,7 +6,7 @@ It can be pickled as a whole, so that a test can kill the process that acts on i
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ratchet.core.ports import RevisionCounts, ServiceState
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.verdict import Reason
 from ratchet.stores.rollout_record import Recorded, fetch_record
+from tests.crash_points import Tell, Watched, at
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.payload_log import FakePayloadLog
@@ -116,15 +117,16 @@ class World:
         for known in (CHAMPION, CHALLENGER, NEWCOMER):
             self.registry.register(TASK, known.uri, tags={}, metrics={})
 
-    def ports(self) -> RolloutPorts:
+    def ports(self, tell: Tell | None = None) -> RolloutPorts:
+        """tell: learns of each call that changes something."""
+        told: dict[str, Any] = {"services": self, "ledger": self.ledger, "objects": self.objects, "gateway": self}
+        if tell is not None:
+            told = {name: Watched(name, port, tell) for name, port in told.items()}
         return RolloutPorts(
-            services=self,
+            **told,
             stats=self,
-            ledger=self.ledger,
             registry=self.registry,
             clock=self,
-            objects=self.objects,
-            gateway=self,
             payloads=self.payloads,
             proof=self,
             files=self,
@@ -284,14 +286,16 @@ def recorded_of(world: World, run_id: str = "run-2") -> Recorded:
     return fetch_record(world.objects, task=TASK, run_id=run_id, bucket="ratchet")
 
 
+AT_10_PCT = "services.set_traffic(10):after"
+
+
 class Killed(Exception):
     """What a kill is to a test in the same process."""
 
 
 def deploy_killed_at(world: World, tmp_path: Path, point: str, **changes: Any) -> None:
-    def at(reached: str) -> None:
-        if reached == point:
-            raise Killed
+    def kill() -> None:
+        raise Killed
 
     with pytest.raises(Killed):
-        deploy(world, tmp_path, ports=replace(world.ports(), at=at), **changes)
+        deploy(world, tmp_path, ports=world.ports(at(point, kill)), **changes)

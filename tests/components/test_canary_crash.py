@@ -68,7 +68,7 @@ def test_the_order_of_deeds_keeps_users_safe(tmp_path: Path, behaviour: Behaviou
 @pytest.mark.parametrize("behaviour", [HEALTHY, ERRS])
 def test_mirroring_ends_also_when_a_crash_came_right_after_the_ledger(tmp_path: Path, behaviour: Behaviour) -> None:
     world = world_with_champion(tmp_path, challenger=behaviour)
-    deploy_killed_at(world, tmp_path, "after ledger")
+    deploy_killed_at(world, tmp_path, "ledger.append:after")
     assert world.mirror_pct == 100
     deploy(world, tmp_path)
     assert world.mirror_pct == 0
@@ -77,7 +77,7 @@ def test_mirroring_ends_also_when_a_crash_came_right_after_the_ledger(tmp_path: 
 def test_a_rollout_that_somebody_closed_stays_closed(tmp_path: Path) -> None:
     """Else a new process would get half of the users at once, in a rollout that is over for everybody else."""
     world = world_with_champion(tmp_path)
-    deploy_killed_at(world, tmp_path, "after weight 50")
+    deploy_killed_at(world, tmp_path, "services.set_traffic(50):after")
     close_half_open(world, world.ledger, task=TASK, run_id="guard-2", now=world.now(), clock=world)
     num_served = world.num_served(CHALLENGER.uri)
     assert deploy(world, tmp_path) == "inconclusive"
@@ -88,7 +88,7 @@ def test_a_rollout_that_somebody_closed_stays_closed(tmp_path: Path) -> None:
 
 def test_an_attempt_goes_on_where_the_last_one_died(tmp_path: Path) -> None:
     world = world_with_champion(tmp_path)
-    deploy_killed_at(world, tmp_path, "after weight 50")
+    deploy_killed_at(world, tmp_path, "services.set_traffic(50):after")
     before = recorded_of(world)
     seen: list[str] = []
     assert deploy(world, tmp_path, ports=watched(world, seen.append)) == "promoted"
@@ -101,7 +101,9 @@ def test_an_attempt_goes_on_where_the_last_one_died(tmp_path: Path) -> None:
 def test_nothing_is_counted_twice_over_a_crash(tmp_path: Path) -> None:
     """What came while nobody looked is lost, to both revisions alike."""
     world = world_with_champion(tmp_path)
-    deploy_killed_at(world, tmp_path, "after record", policy=POLICY.model_copy(update={"dark_requests": 0}))
+    deploy_killed_at(
+        world, tmp_path, "objects.put_if_absent(*.jsonl):after", policy=POLICY.model_copy(update={"dark_requests": 0})
+    )
     served_before = world.num_served(CHALLENGER.uri)
     world.sleep(5)
     num_lost = world.num_served(CHALLENGER.uri) - served_before

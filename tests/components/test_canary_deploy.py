@@ -15,6 +15,7 @@ from ratchet.core.models.ledger import LedgerEntry, champion_of
 from ratchet.core.rollout.judge import Action
 from ratchet.core.rollout.policy import RolloutPolicy
 from tests.components.rollout_world import (
+    AT_10_PCT,
     CHALLENGER,
     CHAMPION,
     ERRS,
@@ -31,6 +32,7 @@ from tests.components.rollout_world import (
     recorded_of,
     world_with_champion,
 )
+from tests.crash_points import at
 
 
 def test_the_first_model_serves_everything_at_once(tmp_path: Path) -> None:
@@ -131,7 +133,7 @@ def test_no_traffic_ends_soon_refuses_nobody_and_says_what_to_do(tmp_path: Path,
 
 def test_no_traffic_is_known_from_the_record_when_the_verdict_was_not_written(tmp_path: Path) -> None:
     world = world_with_champion(tmp_path, requests_per_s=0.0)
-    deploy_killed_at(world, tmp_path, "after ledger")
+    deploy_killed_at(world, tmp_path, "ledger.append:after")
     assert deploy(world, tmp_path) == "no_traffic"
 
 
@@ -241,13 +243,12 @@ def test_no_look_waits_for_an_object_store_that_is_away(tmp_path: Path) -> None:
     world = world_with_champion(tmp_path)
     live = POLICY.model_copy(update={"dark_requests": 0})
 
-    def at(reached: str) -> None:
-        if reached == "after weight 10":
-            world.objects.is_down = True
-            world.behaviours[CHALLENGER.uri] = Behaviour(error_ratio=1.0)
+    def break_both() -> None:
+        world.objects.is_down = True
+        world.behaviours[CHALLENGER.uri] = Behaviour(error_ratio=1.0)
 
     with pytest.raises(Unavailable):
-        deploy(world, tmp_path, ports=replace(world.ports(), at=at), policy=live)
+        deploy(world, tmp_path, ports=world.ports(at(AT_10_PCT, break_both)), policy=live)
     assert world.served_uri() == CHAMPION.uri
     assert world.num_served(CHALLENGER.uri) <= 40
     world.objects.is_down = False
@@ -258,11 +259,11 @@ def test_a_canary_gains_nothing_that_is_not_on_record(tmp_path: Path, monkeypatc
     monkeypatch.setattr("ratchet.actions.rollout.watch._RECORD_S_MAX", 0.1)
     world = world_with_champion(tmp_path)
 
-    def at(reached: str) -> None:
-        world.objects.is_down = world.objects.is_down or reached == "after weight 10"
+    def break_objects() -> None:
+        world.objects.is_down = True
 
     with pytest.raises(Unavailable, match="could not be recorded"):
-        deploy(world, tmp_path, ports=replace(world.ports(), at=at))
+        deploy(world, tmp_path, ports=world.ports(at(AT_10_PCT, break_objects)))
     assert world.traffic_pct()["digits-predictor-00001"] == 100
     world.objects.is_down = False
     assert deploy(world, tmp_path) == "promoted", "and started again it goes on"
@@ -271,12 +272,11 @@ def test_a_canary_gains_nothing_that_is_not_on_record(tmp_path: Path, monkeypatc
 def test_of_two_controllers_of_one_run_the_slower_leaves(tmp_path: Path) -> None:
     world = world_with_champion(tmp_path)
 
-    def at(reached: str) -> None:
-        if reached == "after weight 10":
-            assert deploy(world, tmp_path / "second") == "promoted"
+    def overtake() -> None:
+        assert deploy(world, tmp_path / "second") == "promoted"
 
     with pytest.raises(Conflict):
-        deploy(world, tmp_path, ports=replace(world.ports(), at=at))
+        deploy(world, tmp_path, ports=world.ports(at(AT_10_PCT, overtake)))
     assert world.served_uri() == CHALLENGER.uri
     assert kinds(world)[1:] == [("promoted", "challenger")]
 
@@ -370,7 +370,7 @@ def test_killed_while_withdrawn_it_stays_without_traffic_and_goes_on(tmp_path: P
     world = world_with_champion(tmp_path, requests_per_s=400.0)
     with_a_burst(world, from_s=world.elapsed + 8, until_s=world.elapsed + 18)
     patient = POLICY.model_copy(update={"withdrawn_s_max": 600.0, "hold_s_max": 600.0})
-    deploy_killed_at(world, tmp_path, "after weight 0", policy=patient)
+    deploy_killed_at(world, tmp_path, "services.set_traffic(0):after", policy=patient)
     checkpoint = recorded_of(world).checkpoint
     assert checkpoint is not None and checkpoint.progress.phase == "withdrawn"
     seen: list[int | None] = []

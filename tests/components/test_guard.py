@@ -65,10 +65,10 @@ def test_nothing_to_guard_before_the_first_champion():
     assert TaskGuard(ports(world), task=TASK).look(POLICIES).outcome == "absent"
 
 
-@pytest.mark.parametrize("point", ["after mirror", "after weight 10", "after weight 50"])
-def test_a_rollout_whose_run_died_is_closed(tmp_path: Path, point: str):
+@pytest.mark.parametrize("deed", ["set_mirror(100)", "set_traffic(10)", "set_traffic(50)"])
+def test_a_rollout_whose_run_died_is_closed(tmp_path: Path, deed: str):
     world = world_with_champion(tmp_path)
-    deploy_killed_at(world, tmp_path, point)
+    deploy_killed_at(world, tmp_path, f"services.{deed}:after")
     seen = watch(TaskGuard(ports(world), task=TASK), world, 60)
     assert outcomes(seen)[:3] == ["orphan", "closed", "learning"], seen
     assert world.served_uri() == CHAMPION.uri
@@ -79,7 +79,7 @@ def test_a_rollout_whose_run_died_is_closed(tmp_path: Path, point: str):
 def test_a_rollout_whose_run_lives_is_left_alone(tmp_path: Path):
     world, pipelines = world_with_champion(tmp_path), FakePipelines()
     run_id = pipelines.submit("retrain", run_name="retrain-digits-1", experiment=TASK, parameters={})
-    deploy_killed_at(world, tmp_path, "after weight 10")
+    deploy_killed_at(world, tmp_path, "services.set_traffic(10):after")
     guard = TaskGuard(ports(world, pipelines), task=TASK)
     assert outcomes(watch(guard, world, 120)) == ["rollout"]
     pipelines.finish(run_id, "FAILED")

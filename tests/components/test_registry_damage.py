@@ -211,7 +211,7 @@ def test_the_guard_tells_that_a_worse_champion_has_nowhere_to_go(world: World) -
 
 def test_an_earlier_champion_that_is_rolled_out_again_is_a_rollout(world: World, tmp_path: Path) -> None:
     """And no rollback under way: closing it keeps the champion."""
-    deploy_killed_at(world, tmp_path, "after weight 10", model=CHAMPION, run_id="run-3")
+    deploy_killed_at(world, tmp_path, "services.set_traffic(10):after", model=CHAMPION, run_id="run-3")
     assert look(world, guard_of(world), times=2).outcome == "orphan"
     after = roll_back(world.ports(), task=TASK, reason="not now", run_id="run-9")
     assert (after.champion, world.served_uri()) == (CHALLENGER, CHALLENGER.uri)

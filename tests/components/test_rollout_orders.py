@@ -16,6 +16,7 @@ from ratchet.core.rollout.payloads import Prediction
 from ratchet.stores.rollout_orders import Order, OrderBook, OrderKind, put_order
 from ratchet.stores.rollout_record import folder_of
 from tests.components.rollout_world import (
+    AT_10_PCT,
     CHALLENGER,
     CHAMPION,
     NOON,
@@ -31,6 +32,7 @@ from tests.components.rollout_world import (
     recorded_of,
     world_with_champion,
 )
+from tests.crash_points import Call, at
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.payload_log import FakePayloadLog
 
@@ -41,15 +43,7 @@ def ordered(world: World, kind: OrderKind, **changes: Any) -> None:
 
 def at_weight(world: World, weight_pct: int, act: Callable[[], None]) -> RolloutPorts:
     """Ports whose controller meets `act` when the canary has been given this weight, once."""
-    is_done = False
-
-    def at(reached: str) -> None:
-        nonlocal is_done
-        if reached == f"after weight {weight_pct}" and not is_done:
-            is_done = True
-            act()
-
-    return replace(world.ports(), at=at)
+    return world.ports(at(f"services.set_traffic({weight_pct}):after:1", act))
 
 
 def test_a_paused_canary_gains_nothing_until_it_is_resumed(tmp_path: Path) -> None:
@@ -86,16 +80,22 @@ def test_a_pause_outlives_its_controller_also_when_orders_cannot_be_read(tmp_pat
     brief = POLICY.model_copy(update={"ask_s_max": 30.0})
     num_records = 0
 
-    def at(reached: str) -> None:
+    pause = at(AT_10_PCT, lambda: ordered(world, "pause"))
+
+    def count() -> None:
         nonlocal num_records
-        if reached == "after weight 10":
-            ordered(world, "pause")
-        num_records += reached == "after record" and world.weight_pct == 10
+        num_records += world.weight_pct == 10
         if num_records == 5:
             raise Killed
 
+    recorded = at("objects.put_if_absent(*.jsonl):after", count)
+
+    def tell(call: Call) -> None:
+        pause(call)
+        recorded(call)
+
     with pytest.raises(Killed):
-        deploy(world, tmp_path, ports=replace(world.ports(), at=at), policy=brief)
+        deploy(world, tmp_path, ports=world.ports(tell), policy=brief)
     checkpoint = recorded_of(world).checkpoint
     assert checkpoint is not None and checkpoint.progress.orders.is_paused
     deaf = DeafToOrders()
@@ -160,7 +160,7 @@ def test_a_weight_that_wants_an_approval_waits_for_it(tmp_path: Path) -> None:
 
 def test_an_abort_is_carried_out_here_when_the_controller_is_dead(tmp_path: Path) -> None:
     world = world_with_champion(tmp_path)
-    deploy_killed_at(world, tmp_path, "after weight 10")
+    deploy_killed_at(world, tmp_path, "services.set_traffic(10):after")
     world.sleep(20)
     told = abort_rollout(world.ports(), task=TASK, reason="enough", by="ann", within_s=30, ready_s_max=60)
     assert "dead" in told
@@ -172,7 +172,7 @@ def test_an_abort_is_carried_out_here_when_the_controller_is_dead(tmp_path: Path
 
 def test_an_abort_waits_for_a_controller_that_lives(tmp_path: Path) -> None:
     world = world_with_champion(tmp_path)
-    deploy_killed_at(world, tmp_path, "after weight 10")
+    deploy_killed_at(world, tmp_path, "services.set_traffic(10):after")
     told = abort_rollout(world.ports(), task=TASK, reason="enough", by="ann", within_s=5, ready_s_max=60)
     assert "ordered" in told
     assert deploy(world, tmp_path) == "inconclusive"
@@ -182,7 +182,7 @@ def test_an_abort_waits_for_a_controller_that_lives(tmp_path: Path) -> None:
 def test_a_rollback_tells_the_controller_that_lives(tmp_path: Path) -> None:
     """Else it would give the canary its traffic back at its next look."""
     world = world_with_champion(tmp_path)
-    deploy_killed_at(world, tmp_path, "after weight 10")
+    deploy_killed_at(world, tmp_path, "services.set_traffic(10):after")
     assert roll_back(world.ports(), task=TASK, reason="wrong answers", run_id="cli-1").champion == CHAMPION
     assert deploy(world, tmp_path) == "rolled_back", "refused by the ledger, whoever looks next"
     assert world.served_uri() == CHAMPION.uri
@@ -202,7 +202,7 @@ def test_without_a_rollout_an_order_says_what_to_do_instead(tmp_path: Path) -> N
 
 def test_two_orders_at_once_get_two_places_and_nonsense_is_obeyed_by_nobody(tmp_path: Path) -> None:
     world = world_with_champion(tmp_path)
-    deploy_killed_at(world, tmp_path, "after weight 10")
+    deploy_killed_at(world, tmp_path, "services.set_traffic(10):after")
     ordered(world, "pause")
     folder = f"{folder_of(TASK, 'run-2', bucket='ratchet')}/orders/"
     world.objects.put(f"{folder}00000002.json", b"nonsense")
@@ -244,11 +244,11 @@ def test_disagreement_holds_until_a_person_approves(tmp_path: Path, is_approved:
     world = world_with_champion(tmp_path)
     world.payloads.predictions = answers(world, num=1500, is_same=False)
 
-    def at(reached: str) -> None:
-        if is_approved and reached == "after mirror":
+    def approve() -> None:
+        if is_approved:
             ordered(world, "approve", up_to_pct=100)
 
-    assert deploy(world, tmp_path, ports=replace(world.ports(), at=at)) == name
+    assert deploy(world, tmp_path, ports=world.ports(at("services.set_mirror(100):after", approve))) == name
 
 
 class Down(FakePayloadLog):

@@ -11,7 +11,9 @@ import sys
 import tempfile
 import traceback
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,6 +28,7 @@ from ratchet.adapters.s3_ledger import S3Ledger
 from ratchet.core.models.ledger import ModelRef
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.settings import Settings, settings_of
+from tests.crash_points import Watched, signal_at
 from tests.fakes.registry import FakeRegistry
 
 
@@ -40,34 +43,27 @@ class Job(BaseModel):
     policy: RolloutPolicy
     variables: dict[str, str]
     die_at: str = ""
-    """A point of RolloutPorts.at; "" lives to the end."""
-
-
-class Death:
-    """Kills this process at a point: no handler, no cleanup, no flush."""
-
-    def __init__(self, point: str) -> None:
-        self._point = point
-
-    def __call__(self, reached: str) -> None:
-        if reached == self._point:
-            os.kill(os.getpid(), signal.SIGKILL)
+    """A point (tests/crash_points.py) of the calls of its ports; "" lives to the end."""
 
 
 def ports_of(settings: Settings, *, task: str, die_at: str = "") -> RolloutPorts:
-    objects, registry = S3ObjectStore.of(settings), FakeRegistry()
+    registry = FakeRegistry()
     for version in ("1", "2"):
         registry.register(task, f"s3://models/{task}/{version}", tags={}, metrics={})
+    told = partial(Watched, tell=signal_at(die_at))
+    objects: Any = told("objects", S3ObjectStore.of(settings))
+    ledger: Any = told("ledger", S3Ledger(objects, bucket=settings.ratchet_bucket))
+    services: Any = told("services", KServeInferenceServices.of(settings))
+    gateway: Any = told("gateway", HttpGateway(settings.gateway_endpoint))
     return RolloutPorts(
-        services=KServeInferenceServices.of(settings),
+        services=services,
         stats=EnvoyTrafficStats.of(settings),
-        ledger=S3Ledger(objects, bucket=settings.ratchet_bucket),
+        ledger=ledger,
         registry=registry,
         clock=SystemClock(),
         objects=objects,
         bucket=settings.ratchet_bucket,
-        gateway=HttpGateway(settings.gateway_endpoint),
-        at=Death(die_at),
+        gateway=gateway,
     )
 
 

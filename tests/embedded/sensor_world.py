@@ -22,7 +22,6 @@ from ratchet.stores.run_journal import RunJournal
 from tests.conftest import PROJECT_DIR
 from tests.fakes.dataset_store import FakeDatasetStore
 
-POINTS = ("before claim", "after claim", "before submit", "after submit", "before record", "after record")
 WITHIN_S = 120.0
 Answer = TypeVar("Answer")
 

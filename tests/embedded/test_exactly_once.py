@@ -17,9 +17,10 @@ from ratchet.adapters.kfp_catalog import KfpPipelineCatalog
 from ratchet.core.errors import RatchetError
 from ratchet.settings import Settings
 from sensors.label_sensor.tick import TickReport, tick
+from tests.crash_points import CLAIM_POINTS as POINTS
+from tests.crash_points import file_name_of
 from tests.embedded.kfp_server import KfpServer
 from tests.embedded.sensor_world import (
-    POINTS,
     Driver,
     HastyClock,
     check_one_run,
@@ -68,7 +69,7 @@ def is_stopped(pid: int) -> bool:
 
 def test_a_sensor_that_is_killed_at_any_point_leaves_exactly_one_run(settings):
     ports = ports_of(settings)
-    points = {f"killed-{point.replace(' ', '-')}": point for point in POINTS}
+    points = {f"killed-{file_name_of(point)}": point for point in POINTS}
     for task in points:
         push(ports, task)
     driver = Driver(settings, points, signal_name="SIGKILL", lease_s=30.0)
@@ -83,7 +84,7 @@ def test_a_sensor_that_is_killed_at_any_point_leaves_exactly_one_run(settings):
 def test_a_leader_that_is_paused_at_any_point_has_no_run_beside_the_other_s(settings, skew_s):
     """Its clock is ten minutes off. The other takes over after the lease, then it goes on as if nothing had been."""
     ports = ports_of(settings)
-    points = {f"paused-{'slow' if skew_s < 0 else 'fast'}-{point.replace(' ', '-')}": point for point in POINTS}
+    points = {f"paused-{'slow' if skew_s < 0 else 'fast'}-{file_name_of(point)}": point for point in POINTS}
     for task in points:
         push(ports, task)
     driver = Driver(settings, points, signal_name="SIGSTOP", lease_s=LEADER_LEASE_S, skew_s=skew_s)

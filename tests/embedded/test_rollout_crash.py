@@ -29,6 +29,7 @@ from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.settings import Settings, child_env, settings_of, variable_of
 from ratchet.stores.rollout_record import fetch_record
+from tests.crash_points import file_name_of
 from tests.embedded.rollout_driver import Job, ports_of
 from tests.embedded.serving_world import PROJECT_DIR, ServingWorld, serving_world, wait_for
 
@@ -59,14 +60,17 @@ class Case:
 
     @property
     def task(self) -> str:
-        return f"{'good' if self.is_good else 'bad'}-{self.point.replace(' ', '-')}"
+        return f"{'good' if self.is_good else 'bad'}-{file_name_of(self.point)}"
 
 
 CASES = (
-    *map(Case, ("after begin", "after deploy", "after mirror", "after weight 40", "after weight 70")),
-    *map(Case, ("before record", "after record", "after 100", "after ledger")),
-    *(Case(point, is_good=False, policy=LIVE) for point in ("before weight 0", "after traffic 0")),
-    *(Case(point, is_good=False) for point in ("before ledger", "after ledger")),
+    *map(Case, ("objects.put(*/current.json):after", "services.deploy:after", "services.set_mirror(100):after")),
+    *map(Case, ("services.set_traffic(40):after", "services.set_traffic(70):after")),
+    *map(Case, ("objects.put_if_absent(*.jsonl):before", "objects.put_if_absent(*.jsonl):after")),
+    *map(Case, ("services.set_traffic(None):after", "ledger.append:before", "ledger.append:after")),
+    Case("services.set_traffic(0):before", is_good=False, policy=LIVE),
+    Case("gateway.fetch_answerers:before", is_good=False, policy=LIVE),
+    *(Case(point, is_good=False) for point in ("ledger.append:before", "ledger.append:after")),
 )
 STEERED = Case("never", policy=LIVE.model_copy(update={"min_requests": 10**6}))
 """A healthy canary that stays at its first weight, under a controller that lives, until somebody rolls it back."""
@@ -169,7 +173,8 @@ def model_of(uri: str, version: str) -> ModelRef:
 
 def job_of(world: ServingWorld, case: Case, model: ModelRef) -> Job:
     variables = world.settings.as_env() | {variable_of("gateway_endpoint"): world.config.gateway_url}
-    return Job(task=case.task, model=model, run_id="run-2", policy=case.policy, variables=variables, die_at=case.point)
+    die_at = "" if case is STEERED else case.point
+    return Job(task=case.task, model=model, run_id="run-2", policy=case.policy, variables=variables, die_at=die_at)
 
 
 @pytest.fixture(scope="module")

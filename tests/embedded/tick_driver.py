@@ -1,4 +1,4 @@
-"""Sensors in processes of their own, each stopped at a named point of its tick.
+"""Sensors in processes of their own, each stopped at a point of its tick (tests/crash_points.py).
 
 `python -m tests.embedded.tick_driver SIGNAL LEASE_S SKEW_S TASK=POINT…`: one child a task, forked after the imports;
 each ticks once, sends itself SIGNAL at its point ("" = never), and prints its report. The parent prints
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from datetime import datetime, timedelta
+from typing import Any
 
 from ratchet import wiring
 from ratchet.adapters.clock import SystemClock
@@ -17,6 +18,7 @@ from ratchet.core.runs import TriggerPolicy
 from ratchet.stores.run_journal import RunJournal
 from sensors.label_sensor.policies import TaskPolicy
 from sensors.label_sensor.tick import tick
+from tests.crash_points import Watched, signal_at
 
 POLICY = TaskPolicy(trigger=TriggerPolicy(threshold=2, retry_wait_s=0), digest="policy")
 
@@ -31,19 +33,16 @@ class SkewedClock(SystemClock):
         return super().now() + self._skew
 
 
-def tick_once(task: str, wanted: str, *, number: signal.Signals, lease_s: float, skew_s: float) -> None:
+def tick_once(task: str, point: str, *, number: signal.Signals, lease_s: float, skew_s: float) -> None:
     import kfp.client  # noqa: F401 - before the tick: it takes a second, and the lease of a test is short
 
-    def at(point: str) -> None:
-        if point == wanted:
-            os.kill(os.getpid(), number)
-
-    ports = dataclasses.replace(
-        wiring.retrain_ports(),
-        clock=SkewedClock(skew_s),
-        journal=RunJournal(wiring.object_store(), bucket=wiring.settings().ratchet_bucket, lease_s=lease_s),
-    )
-    report = tick(ports, POLICY, task=task, at=at)
+    ports, tell_of = wiring.retrain_ports(), signal_at(point, number)
+    journal = RunJournal(wiring.object_store(), bucket=wiring.settings().ratchet_bucket, lease_s=lease_s)
+    watched: dict[str, Any] = {
+        "journal": Watched("journal", journal, tell_of),
+        "pipelines": Watched("pipelines", ports.pipelines, tell_of),
+    }
+    report = tick(dataclasses.replace(ports, clock=SkewedClock(skew_s), **watched), POLICY, task=task)
     tell(f"report {report.model_dump_json()}")
 
 

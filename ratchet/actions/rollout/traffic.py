@@ -14,7 +14,6 @@ from datetime import datetime
 from ratchet.actions.models.fallback import FallbackProof
 from ratchet.actions.models.files import ModelFiles, trouble_of
 from ratchet.actions.models.promotions import ending_since, record_refusal
-from ratchet.actions.runs.claims import Hook, no_hook
 from ratchet.adapters.clock import SystemClock
 from ratchet.core.errors import NotFound, Unavailable
 from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of, earlier_champions_of
@@ -64,8 +63,6 @@ class RolloutPorts:
     """Whether the champion could be served again; None: nobody knows."""
     files: ModelFiles | None = None
     """Whether a model's files are whole; None: nobody looks."""
-    at: Hook = no_hook
-    """Crash tests put a kill here."""
 
 
 def is_rolled_out(state: ServiceState, uri: str) -> bool:
@@ -169,7 +166,6 @@ def take_traffic(ports: RolloutPorts, *, task: str, digest: str) -> Reason | Non
     close_canary(ports.services, ports.clock, task=task)
     if state is None or not state.canary_revision or not state.stable_revision:
         return None
-    ports.at("after traffic 0")
     return check_gone(ports, task=task, names={state.canary_revision, digest})
 
 

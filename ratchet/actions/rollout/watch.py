@@ -120,17 +120,14 @@ class CanaryWatch:
             if self._progress.is_mirrored and self._state.mirror_pct == 0 and not self._was_mirror_asked():
                 self._ports.services.set_mirror(self._task, MIRROR_PCT)
                 self._num_looks_at_mirror = len(self._looks)
-                self._ports.at("after mirror")
         except Unavailable as error:
             logger.warning("%s: %s", self._task, error)
 
     def _move_to(self, weight_pct: int) -> None:
         logger.info("%s: %d %% of the traffic to the canary", self._task, weight_pct)
-        self._ports.at(f"before weight {weight_pct}")
         set_canary_traffic(
             self._ports.services, self._ports.clock, task=self._task, weight_pct=weight_pct, timeout_s=_ROUTED_S_MAX
         )
-        self._ports.at(f"after weight {weight_pct}")
 
     def _was_mirror_asked(self) -> bool:
         return len(self._looks) - self._num_looks_at_mirror < _MIRROR_AGAIN_LOOKS
@@ -173,9 +170,7 @@ class CanaryWatch:
         if not moves and self._now_s() - self._flushed_at_s < FLUSH_EVERY_S:
             return
         self._flushed_at_s = self._now_s()
-        self._ports.at("before record")
         is_stored = self._writer.flush(wait_s=_RECORD_S_MAX if gains else _SIDE_WAIT_S)
-        self._ports.at("after record")
         if gains and not is_stored:
             close_canary(self._ports.services, self._ports.clock, task=self._task)
             raise Unavailable(

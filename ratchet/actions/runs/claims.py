@@ -7,7 +7,7 @@ terminated by whoever sees it; and the run itself asks the journal before it doe
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.ports import Clock, Pipelines, RunState
@@ -21,16 +21,8 @@ SUBMIT_WITHIN_RATIO = 1 / 6
 """Of the lease. An owner who was held up longer does not submit: his lease may be over before KFP answers (23 s)."""
 SUBMIT_WITHIN_S = LEASE_S * SUBMIT_WITHIN_RATIO
 
-Hook = Callable[[str], None]
 
-
-def no_hook(point: str) -> None:
-    """Crash tests put a kill here."""
-
-
-def settle(
-    journal: RunJournal, pipelines: Pipelines, *, task: str, clock: Clock, at: Hook = no_hook
-) -> ClaimedRun | None:
+def settle(journal: RunJournal, pipelines: Pipelines, *, task: str, clock: Clock) -> ClaimedRun | None:
     """The newest claim, after finishing what its owner left undone; None before the first.
 
     Its run is looked for by name before anybody submits it again: a crash after the submission is not a second run.
@@ -39,7 +31,7 @@ def settle(
     if claimed is None or claimed.end is not None:
         return claimed
     if claimed.run_id is None:
-        claimed = _settle_submission(journal, pipelines, claimed, clock=clock, at=at)
+        claimed = _settle_submission(journal, pipelines, claimed, clock=clock)
     if claimed.run_id is None or claimed.end is not None:
         return claimed
     return _settle_end(journal, pipelines, claimed, clock=clock)
@@ -52,13 +44,10 @@ def start(
     *,
     after: ClaimedRun | None,
     clock: Clock,
-    at: Hook = no_hook,
 ) -> ClaimedRun:
     """Claim, submit, record. Conflict when somebody else claimed since `after` was the newest claim."""
-    at("before claim")
     claimed = journal.append_claim(trigger, after=after, clock=clock)
-    at("after claim")
-    return _submit(journal, pipelines, claimed, clock=clock, at=at)
+    return _submit(journal, pipelines, claimed, clock=clock)
 
 
 def reclaim(journal: RunJournal, *, task: str, run_id: str, clock: Clock) -> ClaimedRun | None:
@@ -99,12 +88,10 @@ def end_duplicates(pipelines: Pipelines, claimed: ClaimedRun | None, runs: Seque
             pipelines.terminate(run.run_id)
 
 
-def _settle_submission(
-    journal: RunJournal, pipelines: Pipelines, claimed: ClaimedRun, *, clock: Clock, at: Hook
-) -> ClaimedRun:
+def _settle_submission(journal: RunJournal, pipelines: Pipelines, claimed: ClaimedRun, *, clock: Clock) -> ClaimedRun:
     watched_s = journal.watched_s(claimed, clock=clock)
     if found := pipelines.find_runs(claimed.claim.run_name):
-        return _record(journal, pipelines, claimed, found, at=at)
+        return _record(journal, pipelines, claimed, found)
     if watched_s < journal.lease_s:
         return claimed
     try:
@@ -112,13 +99,12 @@ def _settle_submission(
     except Conflict:
         return claimed
     log.info("%s was claimed and never submitted: submitting it", claimed.claim.run_name)
-    return _submit(journal, pipelines, claimed, clock=clock, at=at)
+    return _submit(journal, pipelines, claimed, clock=clock)
 
 
-def _submit(journal: RunJournal, pipelines: Pipelines, claimed: ClaimedRun, *, clock: Clock, at: Hook) -> ClaimedRun:
+def _submit(journal: RunJournal, pipelines: Pipelines, claimed: ClaimedRun, *, clock: Clock) -> ClaimedRun:
     """Submit while the lease is young and one's own; else leave it to whoever has the next lease."""
     name, trigger = claimed.claim.run_name, claimed.claim.trigger
-    at("before submit")
     if not journal.may_submit(claimed):
         log.warning("another process now holds %s: nothing done", name)
         return claimed
@@ -137,8 +123,7 @@ def _submit(journal: RunJournal, pipelines: Pipelines, claimed: ClaimedRun, *, c
     except DataRejected as error:
         _close(journal, claimed, error, clock=clock)
         raise
-    at("after submit")
-    return _record(journal, pipelines, claimed, [RunState(run_id=run_id, name=name, state="PENDING")], at=at)
+    return _record(journal, pipelines, claimed, [RunState(run_id=run_id, name=name, state="PENDING")])
 
 
 def _close(journal: RunJournal, claimed: ClaimedRun, error: DataRejected, *, clock: Clock) -> None:
@@ -153,12 +138,13 @@ def _end_without_run(journal: RunJournal, claimed: ClaimedRun, *, clock: Clock) 
 
 
 def _record(
-    journal: RunJournal, pipelines: Pipelines, claimed: ClaimedRun, runs: Sequence[RunState], *, at: Hook
+    journal: RunJournal,
+    pipelines: Pipelines,
+    claimed: ClaimedRun,
+    runs: Sequence[RunState],
 ) -> ClaimedRun:
     """Record the oldest of the runs of this claim, unless one recorded itself before; any other is ended."""
-    at("before record")
     claimed = journal.record_run(claimed, runs[0].run_id)
-    at("after record")
     end_duplicates(pipelines, claimed, runs)
     return claimed
 
@@ -190,12 +176,10 @@ __all__ = [
     "SUBMIT_WITHIN_S",
     "AdoptedRun",
     "ClaimedRun",
-    "Hook",
     "Lease",
     "RunClaim",
     "RunJournal",
     "end_duplicates",
-    "no_hook",
     "reclaim",
     "settle",
     "start",

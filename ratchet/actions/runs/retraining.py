@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from ratchet.actions.labels.datasets import Memory, Pending, list_pending
-from ratchet.actions.runs.claims import Hook, end_duplicates, no_hook, settle, start
+from ratchet.actions.runs.claims import end_duplicates, settle, start
 from ratchet.adapters.clock import SystemClock
 from ratchet.core.ports import Clock, DatasetStore, LabelStore, ObjectStore, Pipelines, RunState
 from ratchet.core.runs import RETRAIN, Backlog, LastRun, RunStart, Trigger
@@ -65,14 +65,14 @@ class Situation:
         return bool(self.unfinished) or (self.last is not None and self.last.end is None)
 
 
-def ask_situation(ports: RetrainPorts, *, task: str, at: Hook = no_hook) -> Situation:
+def ask_situation(ports: RetrainPorts, *, task: str) -> Situation:
     """Settle the newest claim, then look at the labels.
 
     In this order: a run that ends in between is still in flight here, never a run that has ended whose labels
     seem to wait. That is also what moves the cursor only after a run has ended: while one is in flight nothing is
     decided, and the watermark counts together with how the run that moved it ended.
     """
-    newest = settle(ports.journal, ports.pipelines, task=task, clock=ports.clock, at=at)
+    newest = settle(ports.journal, ports.pipelines, task=task, clock=ports.clock)
     unfinished = tuple(ports.pipelines.list_unfinished(task))
     end_duplicates(ports.pipelines, newest, unfinished)
     pending = list_pending(
@@ -94,9 +94,9 @@ def ask_situation(ports: RetrainPorts, *, task: str, at: Hook = no_hook) -> Situ
     )
 
 
-def start_run(ports: RetrainPorts, trigger: Trigger, situation: Situation, *, at: Hook = no_hook) -> ClaimedRun:
+def start_run(ports: RetrainPorts, trigger: Trigger, situation: Situation) -> ClaimedRun:
     """Start the run that was decided on; Conflict when somebody else was first since the look."""
-    return start(ports.journal, ports.pipelines, trigger, after=situation.newest_claim, clock=ports.clock, at=at)
+    return start(ports.journal, ports.pipelines, trigger, after=situation.newest_claim, clock=ports.clock)
 
 
 def backlog_of(pending: Pending) -> Backlog:

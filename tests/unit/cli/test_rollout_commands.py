@@ -107,7 +107,7 @@ def test_status_shows_revisions_and_their_traffic(world: World) -> None:
 @pytest.fixture
 def open_world(world: World, tmp_path: Path) -> World:
     world.sleep(10)
-    deploy_killed_at(world, tmp_path, "after weight 50", model=NEWCOMER, run_id="run-7")
+    deploy_killed_at(world, tmp_path, "services.set_traffic(50):after", model=NEWCOMER, run_id="run-7")
     return world
 
 
@@ -123,7 +123,7 @@ def test_status_tells_how_a_rollout_stands_and_what_it_waits_for(open_world: Wor
 
 def test_status_says_that_a_verdict_is_being_carried_out(world: World, tmp_path: Path) -> None:
     world.sleep(10)
-    deploy_killed_at(world, tmp_path, "after 100", model=NEWCOMER, run_id="run-7")
+    deploy_killed_at(world, tmp_path, "ledger.append:before", model=NEWCOMER, run_id="run-7")
     world.sleep(20)
     told = json.loads(run("rollout", "status", "--task", TASK, "--json"))["rollout"]
     assert told["waits_for"] == "the cluster: promoted is decided, and the traffic is moving"

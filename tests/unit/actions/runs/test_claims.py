@@ -1,20 +1,20 @@
 """Run keys are claimed, submitted and recorded exactly once, wherever a process dies and whatever call fails."""
 
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from ratchet.actions.runs.claims import LEASE_S, SUBMIT_WITHIN_S, end_duplicates, no_hook, settle, start
+from ratchet.actions.runs.claims import LEASE_S, SUBMIT_WITHIN_S, end_duplicates, settle, start
 from ratchet.core.errors import Conflict, DataRejected, Unavailable
 from ratchet.core.runs import Backlog, Trigger, plan_request
 from ratchet.stores.run_journal import NOBODY, ClaimedRun, RunJournal
+from tests.crash_points import CLAIM_POINTS as POINTS
+from tests.crash_points import Tell, Watched, at, tell_nobody
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.pipelines import FakePipelines
 
-POINTS = ("before claim", "after claim", "before submit", "after submit", "before record", "after record")
 BACKLOG = Backlog(watermark="", num_labels=200, shard_keys=("digits/a",))
 
 
@@ -47,21 +47,25 @@ class World:
     def journal(self) -> RunJournal:
         return RunJournal(self.objects, bucket="ratchet")
 
+    def told(self, tell: Tell) -> tuple[Any, Any]:
+        """A journal and KFP that tell of each call."""
+        return Watched("journal", self.journal(), tell), Watched("pipelines", self.pipelines, tell)
+
     def settle(self) -> ClaimedRun | None:
         return settle(self.journal(), self.pipelines, task="digits", clock=self.clock)
 
-    def settle_patiently(self, *, at: Callable[[str], None] = no_hook) -> ClaimedRun | None:
+    def settle_patiently(self, *, tell: Tell = tell_nobody) -> ClaimedRun | None:
         """What a process does that goes on ticking: it sees a lease, and sees it again when it is over."""
-        journal = self.journal()
-        settle(journal, self.pipelines, task="digits", clock=self.clock, at=at)
+        journal, pipelines = self.told(tell)
+        settle(journal, pipelines, task="digits", clock=self.clock)
         self.clock.sleep(LEASE_S)
-        return settle(journal, self.pipelines, task="digits", clock=self.clock, at=at)
+        return settle(journal, pipelines, task="digits", clock=self.clock)
 
-    def start(self, *, at: Callable[[str], None] = no_hook) -> ClaimedRun:
+    def start(self, *, tell: Tell = tell_nobody) -> ClaimedRun:
         """What one tick does."""
-        journal = self.journal()
-        newest = settle(journal, self.pipelines, task="digits", clock=self.clock, at=at)
-        return start(journal, self.pipelines, trigger_after(newest), after=newest, clock=self.clock, at=at)
+        journal, pipelines = self.told(tell)
+        newest = settle(journal, pipelines, task="digits", clock=self.clock)
+        return start(journal, pipelines, trigger_after(newest), after=newest, clock=self.clock)
 
     def live_runs(self) -> list[str]:
         return [run.name for run in self.pipelines.list_runs(limit=100) if not run.is_finished]
@@ -80,22 +84,21 @@ def trigger_after(newest: ClaimedRun | None) -> Trigger:
     return planned
 
 
-def crash_at(wanted: str) -> Callable[[str], None]:
-    def hook(point: str) -> None:
-        if point == wanted:
-            raise Crash(point)
+def crash_at(point: str) -> Tell:
+    def crash() -> None:
+        raise Crash(point)
 
-    return hook
+    return at(point, crash)
 
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_crash_at_any_point_leaves_exactly_one_run(point):
     world = World()
     with pytest.raises(Crash):
-        world.start(at=crash_at(point))
+        world.start(tell=crash_at(point))
     settled = world.settle_patiently()
     if settled is None:
-        assert point == "before claim"
+        assert point == POINTS[0]
         settled = world.start()
     assert world.live_runs() == [settled.claim.run_name]
     assert settled.run_id is not None
@@ -106,9 +109,9 @@ def test_a_crash_at_any_point_leaves_exactly_one_run(point):
 def test_a_second_crash_while_settling_leaves_exactly_one_run(point):
     world = World()
     with pytest.raises(Crash):
-        world.start(at=crash_at("after claim"))
+        world.start(tell=crash_at(POINTS[1]))
     with pytest.raises(Crash):
-        world.settle_patiently(at=crash_at(point))
+        world.settle_patiently(tell=crash_at(point))
     settled = world.settle_patiently()
     assert settled is not None
     assert world.live_runs() == [settled.claim.run_name]
@@ -179,7 +182,7 @@ def test_of_many_that_want_to_start_at_once_one_does():
 def test_nobody_submits_while_the_owner_still_may():
     world = World()
     with pytest.raises(Crash):
-        world.start(at=crash_at("after claim"))
+        world.start(tell=crash_at(POINTS[1]))
     journal = world.journal()
     settle(journal, world.pipelines, task="digits", clock=world.clock)
     world.clock.sleep(LEASE_S - 1)
@@ -194,7 +197,7 @@ def test_a_skewed_clock_neither_ends_a_lease_early_nor_keeps_it(skew_s):
     """A lease is watched by one's own clock: what others wrote as their time is for people alone."""
     world = World()
     with pytest.raises(Crash):
-        world.start(at=crash_at("after claim"))
+        world.start(tell=crash_at(POINTS[1]))
     world.clock.at += timedelta(seconds=skew_s)
     journal = world.journal()
     first = settle(journal, world.pipelines, task="digits", clock=world.clock)
@@ -207,7 +210,7 @@ def test_a_skewed_clock_neither_ends_a_lease_early_nor_keeps_it(skew_s):
 def test_a_process_that_starts_anew_watches_the_lease_from_its_start():
     world = World()
     with pytest.raises(Crash):
-        world.start(at=crash_at("after claim"))
+        world.start(tell=crash_at(POINTS[1]))
     world.clock.sleep(10 * LEASE_S)
     assert (settled := world.settle()) is not None
     assert settled.is_unsubmitted
@@ -216,27 +219,23 @@ def test_a_process_that_starts_anew_watches_the_lease_from_its_start():
 def test_an_owner_who_was_held_up_leaves_the_submission_to_the_next_lease():
     world = World()
 
-    def hold_up(point: str) -> None:
-        if point == "before submit":
-            world.clock.sleep(SUBMIT_WITHIN_S)
-
-    assert world.start(at=hold_up).run_id is None
+    held_up = at("journal.may_submit:before", lambda: world.clock.sleep(SUBMIT_WITHIN_S))
+    assert world.start(tell=held_up).run_id is None
     assert world.live_runs() == []
     world.settle_patiently()
     assert len(world.live_runs()) == 1
 
 
-@pytest.mark.parametrize("point", ["after claim", "before submit"])
+@pytest.mark.parametrize("point", ["journal.append_claim:after", "journal.may_submit:before"])
 def test_an_owner_whose_lease_was_taken_on_reads_so_before_he_submits(point):
     """Even if his clock stood still meanwhile, as that of a suspended machine does."""
     world = World()
 
-    def pause(at: str) -> None:
-        if at == point:
-            assert (other := world.settle_patiently()) is not None and other.run_id is not None
-            world.clock.at -= timedelta(seconds=LEASE_S)
+    def pause() -> None:
+        assert (other := world.settle_patiently()) is not None and other.run_id is not None
+        world.clock.at -= timedelta(seconds=LEASE_S)
 
-    assert world.start(at=pause).run_id is None
+    assert world.start(tell=at(point, pause)).run_id is None
     settled = world.settle()
     assert settled is not None
     assert [run.run_id for run in world.pipelines.list_runs()] == [settled.run_id]
