@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ratchet.core.printable import printable_lines
+from wire.printable import printable_lines
 
 _WIDTH_OF_A_FILE = 160
 """Columns where there is no terminal to fit: a pipe or a log."""

@@ -11,7 +11,7 @@ from cli.names import TaskOption
 from cli.output import JsonFlag, print_rows
 from ratchet.core.errors import DataRejected, NotFound, Unavailable
 from ratchet.core.lines import read_objects
-from ratchet.core.validation_text import found_text
+from wire.validation_text import found_text
 
 _ROWS_MAX = 64
 _BYTES_MAX = 3 << 20

@@ -9,8 +9,8 @@ threads then migrate one database, and it never starts again ("table … already
 import sys
 from pathlib import Path
 
-from ratchet.callers import LoopbackOnly, TokenOnly
-from ratchet.request_limits import RequestLimits, serve_limited
+from wire.callers import LoopbackOnly, TokenOnly
+from wire.request_limits import RequestLimits, serve_limited
 
 HEALTH_PATH = "/health"
 """Open to every local user."""

@@ -14,8 +14,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ratchet.core.errors import PolicyError
-from ratchet.core.printable import printable
-from ratchet.core.validation_text import first_problem, validation_text
+from wire.printable import printable
+from wire.validation_text import first_problem, validation_text
 
 log = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=BaseModel)

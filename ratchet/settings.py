@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from ratchet.core.errors import SettingsError
-from ratchet.core.validation_text import first_problem, problem_text
 from ratchet.packaged import default_configs
+from wire.validation_text import first_problem, problem_text
 
 PREFIX = "RATCHET_"
 TEST_PREFIX = "RATCHET_TEST_"

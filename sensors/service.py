@@ -5,10 +5,10 @@ import ipaddress
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from ratchet.callers import LoopbackOnly
-from ratchet.request_limits import serve_limited
 from ratchet.settings import Settings
 from sensors.json_logs import log_as_json
+from wire.callers import LoopbackOnly
+from wire.request_limits import serve_limited
 
 _STOP_S_MAX = 3
 """For requests under way; what the app's lifespan stops has its own limit."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from embedded.container_engine import find_container_engine
 from embedded.control_plane.app import create_app
 from embedded.control_plane.config import ControlPlaneConfig
-from embedded.control_plane.kfp.cron import check_zone
 from embedded.control_plane.kfp.retention import Retention
 from ratchet.core.errors import SettingsError
-from ratchet.request_limits import serve_limited
+from wire.cron import NotCron, check_zone
+from wire.request_limits import serve_limited
 
 _GRACE_S = 3
 
@@ -40,7 +40,8 @@ def parse_arguments(argv: list[str] | None = None) -> ControlPlaneConfig:
         parser.error(f"{given.kfp_token_file} holds no token. Write one into it, or leave --kfp-token-file out.")
     try:
         container_engine = find_container_engine() if given.task_runtime == "oci" else None
-    except SettingsError as error:
+        cron_timezone = check_zone(given.cron_timezone).key
+    except (SettingsError, NotCron) as error:
         parser.error(str(error))
     return ControlPlaneConfig(
         port=given.port,
@@ -53,7 +54,7 @@ def parse_arguments(argv: list[str] | None = None) -> ControlPlaneConfig:
         token=given.token_file.read_text().strip(),
         leaves_model_servers=given.leave_model_servers,
         kfp_token=given.kfp_token_file.read_text().strip() if given.kfp_token_file else "",
-        cron_timezone=check_zone(given.cron_timezone).key,
+        cron_timezone=cron_timezone,
         retention=Retention(
             keep_days=given.keep_days,
             keep_runs=given.keep_runs,

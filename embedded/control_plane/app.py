@@ -23,8 +23,8 @@ from embedded.control_plane.kfp.store import Store
 from embedded.control_plane.kfp.sweep import Sweep
 from embedded.control_plane.kfp.token import KfpTokenOnly
 from embedded.control_plane.kserve.serving import ServingSide
-from ratchet.callers import foreign_header
-from ratchet.heartbeat import problem_in
+from wire.callers import foreign_header
+from wire.heartbeat import problem_in
 
 _MAX_BODY_BYTES = MAX_BYTES + 64 * 1024
 

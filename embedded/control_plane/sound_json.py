@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from ratchet.core.errors import DataRejected
-from ratchet.core.lines import DEPTH_MAX, DIGITS_MAX, NotJson, parse_json
-from ratchet.core.printable import printable
+from wire.printable import printable
+from wire.strict_json import DEPTH_MAX, DIGITS_MAX, NotJson, parse_json
 
 VALUES_MAX = 100_000
 """Of one request or pipeline; kfp's own samples have under 5,000."""

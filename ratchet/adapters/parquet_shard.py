@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.shards import SHARD_BYTES_MAX
-from ratchet.core.printable import printable
+from wire.printable import printable
 
 ROWS_MAX = 1_000_000
 VALUES_MAX = SHARD_BYTES_MAX // 8

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from ratchet.core.errors import Conflict, DataRejected
 from ratchet.core.models.ledger import LedgerEntry
 from ratchet.core.ports import ObjectStore, StoredObject
-from ratchet.core.validation_text import validation_text
+from wire.validation_text import validation_text
 
 
 class S3Ledger:

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ratchet.core.errors import DataRejected
-from ratchet.core.printable import printable
-from ratchet.core.validation_text import found_text
+from wire.printable import printable
+from wire.validation_text import found_text
 
 Value = TypeVar("Value", bound=BaseModel)
 

@@ -17,8 +17,8 @@ from kserve import InferInput, InferRequest
 from kserve.protocol.infer_type import RequestedOutput
 
 from ratchet.core.errors import DataRejected
-from ratchet.core.validation_text import found_text, printable
 from ratchet.serving.inputs import NUM_INSTANCES_MAX
+from wire.validation_text import found_text, printable
 
 INPUT_NAME = "features"
 OUTPUT_NAMES = ("label", "probability", "scores")

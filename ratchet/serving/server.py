@@ -12,11 +12,11 @@ from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import RESTServer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ratchet.core.validation_text import printable
-from ratchet.request_limits import RequestLimits, limit_config
 from ratchet.serving.model import ServedModel
 from ratchet.serving.v1_routes import v1_router
 from ratchet.serving.v2_routes import v2_router
+from wire.request_limits import RequestLimits, limit_config
+from wire.validation_text import printable
 
 DIGEST_HEADER = b"x-ratchet-model"
 REQUEST_ID_HEADER = b"x-request-id"

@@ -19,10 +19,10 @@ from pydantic import BaseModel, ConfigDict
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected, NotFound, RatchetError
 from ratchet.core.ports import ObjectStore
-from ratchet.core.printable import printable
 from ratchet.core.runs.outcome import Origin
 from ratchet.stores.run_outcomes import RunOutcomes
 from ratchet.tasks.identity import read_model
+from wire.printable import printable
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result", bound=BaseModel)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from ratchet.core.errors import Conflict, DataRejected
 from ratchet.core.labels.quarantine import Order
 from ratchet.core.ports import ObjectStore
-from ratchet.core.validation_text import validation_text
+from wire.validation_text import validation_text
 
 _NUM_ATTEMPTS = 20
 

@@ -12,8 +12,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from ratchet.core.errors import Conflict
 from ratchet.core.ports import ObjectStore
 from ratchet.core.rollout.judge import Orders
-from ratchet.core.validation_text import validation_text
 from ratchet.stores.rollout_record import folder_of
+from wire.validation_text import validation_text
 
 logger = logging.getLogger(__name__)
 

@@ -27,9 +27,9 @@ from ratchet.core.rollout.history import History, JudgedLook
 from ratchet.core.rollout.judge import JUDGE_VERSION, Progress
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.window import LatencyLimits
-from ratchet.core.validation_text import validation_text
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.errand import Errand
+from wire.validation_text import validation_text
 
 Part = TypeVar("Part", bound=BaseModel)
 _NUM_THREADS = 8

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from ratchet.core.errors import NotFound
 from ratchet.core.ports import ObjectStore
 from ratchet.core.runs.signals import SIGNAL_KINDS, Signal, SignalKind
-from ratchet.core.validation_text import validation_text
+from wire.validation_text import validation_text
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,9 @@ from ratchet.core.errors import RatchetError
 
 _LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib/python3\.\d+/|^<frozen ")
 _ROOT = Path(ratchet.__file__).parents[1]
-_PRODUCT_DIRS = tuple(f"{_ROOT / name}/" for name in ("ratchet", "components", "pipelines", "sensors", "embedded"))
+_PRODUCT_DIRS = tuple(
+    f"{_ROOT / name}/" for name in ("ratchet", "components", "pipelines", "sensors", "embedded", "wire")
+)
 _EXAMPLE = f"{_ROOT}/ratchet/tasks/digits.py"
 """Ours, and to be edited or copied like a user's."""
 _COMPONENT_FILE = "ephemeral_component.py"

@@ -12,16 +12,16 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ratchet.actions.rollout.feedback import accept_feedback
-from ratchet.callers import is_authorized
 from ratchet.core.errors import DataRejected, RatchetError
-from ratchet.core.lines import NotJson, parse_json
 from ratchet.core.ports import FeedbackStore
 from ratchet.core.rollout.feedback import parse_feedback
-from ratchet.core.validation_text import found_text
-from ratchet.heartbeat import problem_in
 from sensors.guard.loop import GuardLoop
 from sensors.guard.metrics import GuardMetrics
 from sensors.guard.sweeping import SweepLoop
+from wire.callers import is_authorized
+from wire.heartbeat import problem_in
+from wire.strict_json import NotJson, parse_json
+from wire.validation_text import found_text
 
 STOP_WITHIN_S = 8.0
 _SWEEP_STOP_S = 2.0

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from ratchet.actions.rollout.guarding import GuardReport
 from ratchet.core.errors import RatchetError
-from ratchet.heartbeat import Heartbeat
+from wire.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from ratchet.actions.retention import Swept
 from ratchet.actions.space import SpaceReport
 from ratchet.core.errors import RatchetError
-from ratchet.heartbeat import Heartbeat
+from wire.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from ratchet.callers import is_authorized
-from ratchet.heartbeat import Heartbeat, problem_in
 from sensors.label_sensor.events import BODY_BYTES_MAX, Hints, Malformed, read_hints
 from sensors.label_sensor.loop import SensorLoop
 from sensors.label_sensor.metrics import SensorMetrics
+from wire.callers import is_authorized
+from wire.heartbeat import Heartbeat, problem_in
 
 STOP_WITHIN_S = 8.0
 """A tick takes well under a second; with a server down, until that server's timeout."""

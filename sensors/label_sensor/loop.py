@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from ratchet.core.errors import RatchetError
-from ratchet.heartbeat import Heartbeat
 from sensors.label_sensor.tick import TickReport
 from sensors.label_sensor.tick_log import TickEntry, TickLog
+from wire.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from ratchet.actions.runs.schedules import AppliedChange, Reconciled
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import RatchetError
 from ratchet.core.runs.schedules import WantedSchedule
-from ratchet.heartbeat import Heartbeat
+from wire.heartbeat import Heartbeat
 
 logger = logging.getLogger(__name__)
 LOOK_S = 5.0

@@ -12,8 +12,8 @@ from typing import Any
 from ratchet.core.errors import NotFound, RatchetError
 from ratchet.core.labels.shards import ulid_of
 from ratchet.core.ports import ObjectStore
-from ratchet.heartbeat import Heartbeat
 from sensors.label_sensor.tick_log import TickEntry, TickLog
+from wire.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-OWN = ("ratchet", "cli", "components", "pipelines", "sensors", "embedded", "demo", "benchmarks", "tests")
+OWN = ("ratchet", "cli", "components", "pipelines", "sensors", "embedded", "demo", "benchmarks", "tests", "wire")
 NOT_IMPORTED = {
     "kfp-kubernetes": "kfp.kubernetes lies in kfp's own namespace",
     "boto3": "MLflow's artifacts in S3",

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("ratchet", "components", "pipelines", "sensors", "embedded", "demo")
-COMMANDS = ROOT / "ratchet" / "commands"
+PACKAGES = ("ratchet", "components", "pipelines", "sensors", "embedded", "demo", "wire", "cli")
+COMMANDS = ROOT / "cli"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "guide").glob("*.md"))]
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 INSTEAD = {

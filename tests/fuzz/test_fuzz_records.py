@@ -8,7 +8,6 @@ from typing import Any
 from ratchet.actions.rollout.feedback import measure_accuracy
 from ratchet.adapters.s3_payloads import S3FeedbackStore, S3PayloadLog
 from ratchet.core.errors import DataRejected
-from ratchet.core.lines import NotJson, parse_json
 from ratchet.core.rollout.feedback import parse_feedback, parse_feedback_lines
 from ratchet.core.rollout.payloads import Feedback, Prediction
 from ratchet.core.rollout.policy import RolloutPolicy
@@ -21,6 +20,7 @@ from ratchet.stores.signals import fetch_signals, signal_uri
 from tests.fakes.object_store import LANDED_AT, FakeObjectStore
 from tests.fuzz.hostile import json_bytes, mangled, mutated
 from tests.fuzz.running import fuzz
+from wire.strict_json import NotJson, parse_json
 
 CLASSES = ("cat", "dog")
 SINCE = LANDED_AT - timedelta(days=1)

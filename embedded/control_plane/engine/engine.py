@@ -49,8 +49,8 @@ from embedded.control_plane.engine.values import Values
 from embedded.control_plane.engine.walk import Begin, End, Step, Walk
 from embedded.control_plane.kfp.store import Store
 from ratchet.core.errors import DataRejected, RatchetError
-from ratchet.core.printable import printable_lines
-from ratchet.heartbeat import Heartbeat
+from wire.heartbeat import Heartbeat
+from wire.printable import printable_lines
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from embedded.control_plane.engine.placeholders import fill_text
 from embedded.control_plane.engine.pod_fields import Pod
 from embedded.control_plane.engine.spec import Container, Resources
 from ratchet.core.errors import DataRejected
-from ratchet.core.printable import printable
 from ratchet.settings import child_env
+from wire.printable import printable
 
 _WITHOUT_MEANING = (
     "node_selector",

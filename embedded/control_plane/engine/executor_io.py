@@ -18,8 +18,8 @@ from embedded.control_plane.engine.spec import Component, Importer, ParameterDef
 from embedded.control_plane.engine.values import Artifact, Values
 from embedded.control_plane.sound_json import check_sound
 from ratchet.core.errors import DataRejected
-from ratchet.core.printable import printable
-from ratchet.core.validation_text import validation_text
+from wire.printable import printable
+from wire.validation_text import validation_text
 
 OUTPUT_FILE = "executor_output.json"
 _LOCAL_SCHEME = "file://"

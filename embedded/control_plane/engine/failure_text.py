@@ -14,7 +14,9 @@ from ratchet import settings
 from ratchet.core.errors import RatchetError
 
 _PROJECT = PurePath(settings.__file__).parents[1]
-PRODUCT_DIRS = tuple(f"{_PROJECT / name}/" for name in ("ratchet", "components", "embedded", "sensors", "pipelines"))
+PRODUCT_DIRS = tuple(
+    f"{_PROJECT / name}/" for name in ("ratchet", "components", "embedded", "sensors", "pipelines", "wire")
+)
 _LIBRARY = re.compile(r"/(?:site|dist)-packages/|/lib/python3\.\d+/|^<frozen ")
 _TEMPORARY_FILE = "ephemeral_component.py"
 """Where KFP's executor puts the source of a component; its folder is gone when the task has ended."""

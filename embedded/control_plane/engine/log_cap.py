@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ratchet.heartbeat import Heartbeat
+from wire.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 

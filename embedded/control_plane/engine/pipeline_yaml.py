@@ -11,8 +11,8 @@ import yaml
 from embedded.control_plane.plain_yaml import PLAIN_RESOLVERS
 from embedded.control_plane.sound_json import VALUES_MAX, check_sound
 from ratchet.core.errors import DataRejected
-from ratchet.core.lines import DEPTH_MAX
-from ratchet.core.printable import printable
+from wire.printable import printable
+from wire.strict_json import DEPTH_MAX
 
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _NUMBER_CHARS_MAX = 400

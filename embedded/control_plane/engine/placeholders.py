@@ -13,8 +13,8 @@ from typing import Any
 from embedded.control_plane.engine.go_text import argument_of, json_of, text_of
 from embedded.control_plane.engine.spec import Definitions
 from ratchet.core.errors import DataRejected
-from ratchet.core.lines import parse_json
-from ratchet.core.printable import printable
+from wire.printable import printable
+from wire.strict_json import parse_json
 
 _OPEN, _CLOSE = "{{$", "}}"
 PARAMETER = re.compile(r"\.inputs\.parameters\['([^']+)'\]")

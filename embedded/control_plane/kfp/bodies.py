@@ -10,7 +10,7 @@ from embedded.control_plane.engine.loading import MAX_BYTES
 from embedded.control_plane.kfp.store import Document
 from embedded.control_plane.sound_json import check_sound, read_json
 from ratchet.core.errors import DataRejected
-from ratchet.core.validation_text import validation_text
+from wire.validation_text import validation_text
 
 BODY_BYTES_MAX = MAX_BYTES + 64 * 1024
 """A pipeline, and what stands around it."""

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from embedded.control_plane.kubernetes.errors import ApiError
 from embedded.control_plane.kubernetes.routes import answer_of, is_kubernetes
 from ratchet.core.errors import Conflict, DataRejected, NotFound, RatchetError
-from ratchet.core.printable import printable_lines
+from wire.printable import printable_lines
 
 KFP_PREFIX = "/apis/v2beta1"
 _STATUS_AND_CODE: tuple[tuple[type[RatchetError], int, int], ...] = (

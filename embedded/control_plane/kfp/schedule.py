@@ -16,7 +16,7 @@ from embedded.control_plane.kfp.slots import due_slot, last_slot_of, max_concurr
 from embedded.control_plane.kfp.store import Document, Store
 from embedded.control_plane.kfp.wire import now_text, parse_time, time_text
 from ratchet.core.errors import Conflict, RatchetError
-from ratchet.heartbeat import Heartbeat
+from wire.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from math import floor
 from typing import Any
 
-from embedded.control_plane.kfp.cron import Cron, parse_cron
 from embedded.control_plane.kfp.store import Document
 from embedded.control_plane.kfp.wire import parse_time
 from ratchet.core.errors import DataRejected
+from wire.cron import Cron, NotCron, parse_cron
 
 _MAX_CONCURRENCY = 10
 """As the real backend has it."""
@@ -28,7 +28,7 @@ def check_recurring(body: Document) -> None:
     trigger = body.get("trigger") or {}
     schedule = _schedule_of(trigger)
     if "cron" in schedule:
-        parse_cron(str(schedule["cron"]))
+        _cron_of(schedule)
     elif not 1 <= _interval_s(schedule) <= _INT64_MAX:
         found = f"{schedule.get('interval_second')!r:.40}"
         raise DataRejected(f"interval_second is {found}; it must be a whole number of seconds, at least 1.")
@@ -70,7 +70,7 @@ def due_slot(
     schedule = _schedule_of(trigger)
     base_s, now_s = _base_s(schedule, last_slot=last_slot, made_at=made_at), floor(now.timestamp())
     if "cron" in schedule:
-        cron = parse_cron(str(schedule["cron"]), zone=zone)
+        cron = _cron_of(schedule, zone=zone)
         slot_s = _due_of_cron(cron, schedule, base_s=base_s, now_s=now_s, catches_up=catches_up)
     else:
         slot_s = _due_of_interval(schedule, base_s=base_s, now_s=now_s, catches_up=catches_up)
@@ -85,12 +85,20 @@ def slot_before(
     base_s, now_s = _base_s(schedule, last_slot=last_slot, made_at=made_at), floor(now.timestamp())
     every_s = _interval_s(schedule)
     if "cron" in schedule:
-        cron = parse_cron(str(schedule["cron"]))
+        cron = _cron_of(schedule)
         if not cron.every_s:
             return _moment(max(base_s, now_s))
         every_s = cron.every_s
     num_missed = (now_s - base_s) // every_s
     return last_slot if num_missed <= 0 else _moment(base_s + num_missed * every_s)
+
+
+def _cron_of(schedule: dict[str, Any], *, zone: str = "UTC") -> Cron:
+    """zone: unless the expression names one."""
+    try:
+        return parse_cron(str(schedule["cron"]), zone=zone)
+    except NotCron as error:
+        raise DataRejected(str(error)) from None
 
 
 def _due_of_interval(schedule: dict[str, Any], *, base_s: int, now_s: int, catches_up: bool) -> int | None:

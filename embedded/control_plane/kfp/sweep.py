@@ -19,7 +19,7 @@ from embedded.control_plane.kfp.retention import GIB, KeptFiles, Removal, Retent
 from embedded.control_plane.kfp.store import Document, Store
 from embedded.control_plane.kfp.wire import FINAL_STATES, parse_time, time_text
 from ratchet.core.errors import NotFound
-from ratchet.heartbeat import Heartbeat
+from wire.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import Any
 from embedded.control_plane.engine.records import ROOT, Records, TaskRecord, TaskState, parent_path
 from embedded.control_plane.kfp.store import Document
 from ratchet.core.errors import DataRejected
-from ratchet.core.printable import printable
+from wire.printable import printable
 
 FINAL_STATES = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 _INTERNAL_CODE = 13

@@ -36,7 +36,7 @@ from embedded.control_plane.kserve.xds import Endpoint, Mirror, RoutedService
 from embedded.control_plane.kubernetes.core import events_between, rfc3339
 from embedded.control_plane.kubernetes.kinds import HTTP_ROUTES
 from embedded.control_plane.kubernetes.metadata import FOREGROUND, is_standard, mirror_pct_of
-from ratchet.heartbeat import Heartbeat
+from wire.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
 _LOOK_AGAIN_S = 1.0

@@ -13,7 +13,7 @@ from embedded.control_plane.kserve.resources import InferenceServiceObjects
 from embedded.control_plane.kserve.server import ServerSite
 from embedded.control_plane.kserve.store import ServingStore
 from embedded.control_plane.kubernetes.api import router_of
-from ratchet.heartbeat import Heartbeat
+from wire.heartbeat import Heartbeat
 
 
 class ServingSide:

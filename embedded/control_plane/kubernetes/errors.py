@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from ratchet.core.printable import printable_lines
+from wire.printable import printable_lines
 
 GROUP = "serving.kserve.io"
 VERSION = "v1beta1"

@@ -8,8 +8,8 @@ from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.labels.parsing import parse_label_rows, parse_labels
 from ratchet.core.labels.shards import SHARD_BYTES_MAX, Label, LabelSchema
 from ratchet.core.lines import split_lines
-from ratchet.core.printable import printable
 from ratchet.tasks.spec import TaskSpec
+from wire.printable import printable
 
 
 def label_schema_of(spec: TaskSpec, *, with_range: bool) -> LabelSchema:

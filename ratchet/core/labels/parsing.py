@@ -7,8 +7,8 @@ from ratchet.core.errors import DataRejected
 from ratchet.core.fields import parse_fields, refuse_unknown
 from ratchet.core.labels.shards import Label, LabelSchema
 from ratchet.core.lines import read_objects
-from ratchet.core.printable import listed
-from ratchet.core.validation_text import found_text
+from wire.printable import listed
+from wire.validation_text import found_text
 
 NEXT_STEP = "Correct it and push the file again: a shard that has landed never changes."
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from ratchet.core.labels.excess import LabelerRecord
-from ratchet.core.printable import printable
 from ratchet.core.verdict import Reason
+from wire.printable import printable
 
 _REASON_CHARS_MAX = 600
 """An excerpt of 200 characters, the key and the next step."""

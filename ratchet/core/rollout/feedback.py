@@ -10,9 +10,9 @@ from scipy.special import ndtri
 from ratchet.core.errors import DataRejected
 from ratchet.core.fields import parse_fields, refuse_unknown
 from ratchet.core.lines import read_objects, split_lines
-from ratchet.core.printable import listed
 from ratchet.core.rollout.payloads import Feedback, Prediction
-from ratchet.core.validation_text import found_text
+from wire.printable import listed
+from wire.validation_text import found_text
 
 ITEMS_MAX = 1_000
 """Of one request."""

@@ -26,11 +26,12 @@ from ratchet.core.labels.shards import (
     num_labels_max,
     parse_counts,
 )
-from ratchet.core.lines import LINE_BYTES_MAX, BrokenLine, NotJson, parse_json, read_lines, split_lines
-from ratchet.core.printable import printable, printable_lines
+from ratchet.core.lines import BrokenLine, read_lines, split_lines
 from ratchet.core.rollout.feedback import parse_feedback_lines
 from ratchet.core.rollout.trace import parse_trace
 from tests.unit.core.labels.test_labels import LINE, NOON
+from wire.printable import printable, printable_lines
+from wire.strict_json import LINE_BYTES_MAX, NotJson, parse_json
 
 SCHEMA = LabelSchema(classes=("cat", "dog"), num_features=2)
 GOOD = json.dumps(LINE).encode()

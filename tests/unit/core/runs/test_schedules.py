@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from embedded.control_plane.kfp import cron as embedded_cron
 from ratchet.actions.runs.schedules import plan_from, reconcile_schedules
 from ratchet.core.errors import DataRejected
 from ratchet.core.ports import Schedule
@@ -18,6 +17,7 @@ from ratchet.core.runs.cron import check_cron, next_slot
 from ratchet.core.runs.schedules import ScheduleFile, WantedSchedule, digest_in, mark_of, plan_schedules
 from tests.fakes.pipelines import FakePipelines
 from tests.fakes.slot_server import BEGAN_AT, Killed, SlotServer
+from wire.cron import parse_cron
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 VERSIONS = {"drift-monitor": "v1", "retrain": "v1"}
@@ -284,11 +284,11 @@ ZONES = st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathm
 
 @settings(deadline=None, max_examples=150)
 @given(CRONS, ZONES, st.integers(0, 365 * 86_400), st.sampled_from(["TZ=", "CRON_TZ="]))
-def test_slots_are_those_of_the_embedded_server(cron, zone, after_s, prefix):
+def test_slots_are_those_that_the_server_counts(cron, zone, after_s, prefix):
     after = NOON + timedelta(seconds=after_s)
     text = f"{prefix}{zone} {cron}"
     assert check_cron(text) == text
-    assert next_slot(text, after) == embedded_cron.parse_cron(text).next_after(after)
+    assert next_slot(text, after) == parse_cron(text).next_after(after)
 
 
 @pytest.mark.parametrize(

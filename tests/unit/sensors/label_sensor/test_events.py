@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet.callers import is_authorized
 from ratchet.core.labels.shards import shard_key_of
 from sensors.label_sensor.events import Hints, Malformed, read_hints
 from tests.unit.sensors.label_sensor.test_tick import NOON
+from wire.callers import is_authorized
 
 SHARD = shard_key_of("digits", NOON, b"0123456789")
 TASKS = ("digits", "churn")

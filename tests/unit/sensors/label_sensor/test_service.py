@@ -13,7 +13,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from embedded.layout import Layout
 from embedded.object_store import write_webhook
 from ratchet.core.errors import SettingsError, Unavailable
-from ratchet.heartbeat import problem_in
 from ratchet.settings import Settings
 from sensors.json_logs import JsonFormatter
 from sensors.label_sensor.__main__ import check_host
@@ -25,6 +24,7 @@ from sensors.label_sensor.tick import TickReport
 from tests.unit.sensors.label_sensor.test_events import SHARD, of_filer, of_s3
 from tests.unit.sensors.label_sensor.test_loop import Ticks, report, wait_for
 from tests.unit.sensors.label_sensor.test_tick import NOON
+from wire.heartbeat import problem_in
 
 TOKEN = {"authorization": "Bearer s3cret"}
 

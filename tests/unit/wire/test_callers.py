@@ -7,7 +7,7 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from ratchet.callers import LoopbackOnly, TokenOnly, foreign_header, is_authorized
+from wire.callers import LoopbackOnly, TokenOnly, foreign_header, is_authorized
 
 
 def basic(text: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Who may call a server: the checks that all of our HTTP servers share. It imports nothing of ours.
+"""Who may call a server: the checks that all of our HTTP servers share.
 
 A server on loopback is reached by every local user, who has no token, and by web pages in the owner's browser: those
 name a foreign origin, or by DNS rebinding a foreign host.

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from ratchet.actions.rollout.guarding import GuardReport
-from ratchet.heartbeat import Heartbeat, problem_in
 from sensors.guard.loop import GuardLoop
 from sensors.guard.sweeping import SweepLoop
 from sensors.label_sensor.loop import SensorLoop
 from sensors.label_sensor.schedule_keeper import ScheduleKeeper
 from sensors.label_sensor.tick import TickReport
 from tests.unit.sensors.label_sensor.test_loop import wait_for
+from wire.heartbeat import Heartbeat, problem_in
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embedded.control_plane.kfp.cron import parse_cron
-from embedded.control_plane.kfp.macros import expand_macros
-from ratchet.core.errors import DataRejected
+from wire.cron import NotCron, parse_cron
 
 MONDAY = datetime(2026, 1, 5, 8, 59, 59, tzinfo=UTC)
 
@@ -52,7 +50,7 @@ def test_next_time_is_as_robfig_cron_has_it(expression: Any, after: Any, expecte
     ],
 )
 def test_bad_expression_is_refused_with_the_reason(expression: Any, told: Any) -> None:
-    with pytest.raises(DataRejected, match=r"(?s).*") as refused:
+    with pytest.raises(NotCron, match=r"(?s).*") as refused:
         parse_cron(expression)
     assert told in str(refused.value)
 
@@ -69,24 +67,6 @@ def test_times_rise_and_match_their_own_expression(moment: Any, expression: Any)
     assert second is not None, "the expression has no end"
     assert moment < first < second
     assert first.second in cron.fields[0] and first.minute in cron.fields[1] and first.hour in cron.fields[2]
-
-
-def at(hour: int, minute: int = 0, day: int = 5) -> datetime:
-    return datetime(2026, 1, day, hour, minute, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param("at [[ScheduledTime]]", "at 20260105080000", id="default-layout"),
-        pytest.param("[[ScheduledTime.2006-01-02]]/[[Index]]", "2026-01-05/7", id="go-layout"),
-        pytest.param("[[RunUUID]] [[CurrentTime.15:04]]", "id 09:00", id="run-and-now"),
-        pytest.param("[[Unknown]]", "[[Unknown]]", id="unknown-stays"),
-        pytest.param(5, 5, id="only-text-has-macros"),
-    ],
-)
-def test_macros_of_scheduled_runs(text: Any, expected: Any) -> None:
-    assert expand_macros(text, run_id="id", index=7, scheduled_at=at(8), now=at(9)) == expected
 
 
 NINE_IN_BERLIN = "TZ=Europe/Berlin 0 0 9 * * *"
@@ -145,7 +125,7 @@ def test_the_next_slot_is_the_first_minute_at_which_the_clock_there_matches(mome
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "../etc/passwd", "Berlin"])
 def test_an_unknown_zone_is_refused_by_name(zone: str) -> None:
-    with pytest.raises(DataRejected, match="is not a time zone"):
+    with pytest.raises(NotCron, match="is not a time zone"):
         parse_cron(f"TZ={zone} 0 0 9 * * *")
-    with pytest.raises(DataRejected, match="five fields"):
+    with pytest.raises(NotCron, match="five fields"):
         parse_cron("TZ=UTC 0 9 * * *")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
-from ratchet.core.validation_text import found_text, printable, validation_text
+from wire.validation_text import found_text, printable, validation_text
 
 
 class Inner(BaseModel):

@@ -19,10 +19,10 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 
 import embedded.control_plane.__main__ as control_plane
 from embedded import tracking_server
-from ratchet.request_limits import LimitedProtocol, RequestLimits, limited
 from ratchet.settings import Settings
 from sensors.service import serve
 from tests.conftest import PROJECT_DIR
+from wire.request_limits import LimitedProtocol, RequestLimits, limited
 
 SHORT = RequestLimits(
     header_s=0.3, body_s=0.3, body_bytes_per_s=10_000, write_s=0.3, header_bytes_max=4096, body_bytes_max=100_000,
@@ -206,7 +206,9 @@ def test_every_server_of_ours_is_within_the_limits(monkeypatch: pytest.MonkeyPat
 
 def test_no_server_of_ours_is_started_without_limits() -> None:
     root = PROJECT_DIR
-    files = [path for folder in ("ratchet", "embedded", "sensors", "demo") for path in (root / folder).rglob("*.py")]
+    files = [
+        path for folder in ("ratchet", "embedded", "sensors", "demo", "wire") for path in (root / folder).rglob("*.py")
+    ]
     starters = [path.name for path in files if "uvicorn.run(" in path.read_text()]
     makers = [
         path.name for path in files if "RESTServer(" in path.read_text() and "limit_config(" not in path.read_text()

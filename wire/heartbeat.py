@@ -1,4 +1,4 @@
-"""Whether a server's loops still turn: what its health answers, and what restarts it. It imports nothing of ours."""
+"""Whether a server's loops still turn: what its health answers, and what restarts it."""
 
 import threading
 import time

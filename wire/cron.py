@@ -1,8 +1,8 @@
-"""Six-field cron expressions as Kubeflow's scheduler reads them: `second minute hour day month weekday`.
+"""Six-field cron expressions as Kubeflow's scheduler reads them: `second minute hour day month weekday`. Pure.
 
 Source: robfig/cron v1. Also `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly` and `@every 1h30m`. Weekdays count
 from 0 = Sunday; when both day and weekday are restricted, either may match. Five fields are refused: the real parser
-would take them for six with the last left out, and run at other times than the author meant.
+would take them for six with the last left out, and `0 9 * * 1` would run every hour at 9 past, in January.
 
 The time zone is the server's (CRON_SCHEDULE_TIMEZONE of the real controller) unless the text begins with
 `TZ=Area/City ` or `CRON_TZ=Area/City `. The slots are the moments at which a clock on the wall there shows the fields:
@@ -16,16 +16,12 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from ratchet.core.errors import DataRejected
-
 _FIELDS = (("second", 0, 59), ("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 6))
-_MONTHS = {
-    name: number
-    for number, name in enumerate(
-        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1
-    )
+_NAMES = {
+    "month": ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
+    "weekday": ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
 }
-_WEEKDAYS = {name: number for number, name in enumerate(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])}
+_FIRST_OF = {"month": 1, "weekday": 0}
 _SHORTHANDS = {
     "@yearly": "0 0 0 1 1 *",
     "@annually": "0 0 0 1 1 *",
@@ -37,8 +33,13 @@ _SHORTHANDS = {
 }
 _EVERY = re.compile(r"@every (?=\d)(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+(.*)", re.DOTALL)
+_DIGITS_MAX = 9
 _YEARS_MAX = 5
 """robfig/cron gives up after the fifth year that follows, though around 2100 a 29 February may take eight."""
+
+
+class NotCron(ValueError):
+    """What is wrong with an expression or a time zone, and what to write instead."""
 
 
 @dataclass(frozen=True)
@@ -84,18 +85,18 @@ class Cron:
 
 
 def check_zone(name: str) -> ZoneInfo:
-    """DataRejected when there is no such time zone."""
+    """NotCron when there is no such time zone."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise DataRejected(
+        raise NotCron(
             f"{name!r} is not a time zone. Write Area/City as in the IANA database, such as Europe/Berlin, or UTC."
         ) from None
 
 
 @lru_cache(maxsize=1024)
 def parse_cron(text: str, *, zone: str = "UTC") -> Cron:
-    """DataRejected says what is wrong, and for five fields what the six would be. zone: unless the text names one."""
+    """NotCron says what is wrong, and for five fields what the six would be. zone: unless the text names one."""
     if named := _ZONE.fullmatch(text.strip()):
         zone, text = named[1], named[2]
     where = check_zone(zone)
@@ -104,16 +105,17 @@ def parse_cron(text: str, *, zone: str = "UTC") -> Cron:
         return Cron(every_s=_parse_every(expression))
     parts = expression.split()
     if len(parts) == 5:
-        raise DataRejected(
+        raise NotCron(
             f"cron {text!r} has five fields; Kubeflow reads six, seconds first. You mean '0 {' '.join(parts)}'."
         )
     if len(parts) != 6:
-        raise DataRejected(
-            f"cron {text!r} has {len(parts)} fields; expected six: second minute hour day month weekday."
+        raise NotCron(
+            f"cron {text!r} has {len(parts)} fields; expected six: second minute hour day month weekday, such as "
+            "'0 0 3 * * *' (each day at 03:00), with 'TZ=Europe/Berlin ' before them, or '@daily', '@every 6h'."
         )
     fields = tuple(
-        _parse_field(part, name=name, low=low, high=high)
-        for part, (name, low, high) in zip(parts, _FIELDS, strict=True)
+        frozenset(value for each in part.split(",") for value in _parse_range(each, *bounds))
+        for part, bounds in zip(parts, _FIELDS, strict=True)
     )
     return Cron(fields=fields, is_any_day=any(parts[i][0] in "*?" for i in (3, 5)), zone=where)
 
@@ -129,16 +131,12 @@ def _parse_every(expression: str) -> int:
     hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     total_s = hours * 3600 + minutes * 60 + seconds
     if total_s <= 0:
-        raise DataRejected(f"cron {expression!r} is not known. Write '@every 1h30m', '@daily', or six fields.")
+        raise NotCron(f"cron {expression!r} is not known. Write '@every 1h30m', '@daily', or six fields.")
     return total_s
 
 
-def _parse_field(text: str, *, name: str, low: int, high: int) -> frozenset[int]:
-    parts = text.split(",")
-    return frozenset(value for part in parts for value in _parse_range(part, name=name, low=low, high=high))
-
-
-def _parse_range(part: str, *, name: str, low: int, high: int) -> range:
+def _parse_range(part: str, name: str, low: int, high: int) -> range:
+    """`*`, `5`, `mon-fri`, `*/10`, `5/15`."""
     span, has_step, step = part.partition("/")
     if span in ("*", "?"):
         first, last = low, high
@@ -148,14 +146,14 @@ def _parse_range(part: str, *, name: str, low: int, high: int) -> range:
         last = _number_of(end, name) if has_end else (high if has_step else first)
     stride = _number_of(step, name) if has_step else 1
     if not low <= first <= last <= high or stride < 1:
-        raise DataRejected(f"cron: {part!r} is not a {name}; expected {low} to {high}.")
+        raise NotCron(f"cron: {part!r} is not a {name}; expected {low} to {high}.")
     return range(first, last + 1, stride)
 
 
 def _number_of(text: str, name: str) -> int:
-    names = {"month": _MONTHS, "weekday": _WEEKDAYS}.get(name, {})
+    names = _NAMES.get(name, ())
     if text.lower() in names:
-        return names[text.lower()]
-    if not text.isascii() or not text.isdigit():
-        raise DataRejected(f"cron: {text!r} is not a {name}.")
+        return names.index(text.lower()) + _FIRST_OF[name]
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX):
+        raise NotCron(f"cron: {text!r} is not a {name}.")
     return int(text)

@@ -1,4 +1,4 @@
-"""How slow and how large a request may be: limits that all of our HTTP servers share. It imports nothing of ours.
+"""How slow and how large a request may be: limits that all of our HTTP servers share.
 
 uvicorn waits without an end for the rest of a request, and takes any number of connections: a few hundred sockets that
 send a byte now and then, or nothing, keep everyone else out. Here each wait for a client has a deadline.

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ratchet.core.printable import printable
+from wire.printable import printable
 
 _FOUND_LENGTH = 60
 _NUM_NAMED = 12
