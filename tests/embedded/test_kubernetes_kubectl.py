@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import yaml
 from embedded.control_plane.kserve.revisions import revision_name
 from ratchet.adapters.kserve_standard import render_route
 from ratchet.settings import Settings, child_env
-from tests.embedded.serving_world import ServingWorld, isvc_body, kubeconfig, serving_world, wait_for
+from tests.embedded.serving_world import ServingWorld, isvc_body, kubeconfig, serving_world
 
 pytestmark = pytest.mark.stack
 
@@ -81,7 +82,7 @@ def test_the_life_of_a_service_in_kubectls_words(world: ServingWorld, kubectl: K
     assert kubectl("apply", "-f", str(manifest)) == "inferenceservice.serving.kserve.io/kc configured\n"
     world.wait_traffic("kc", {"00001": 90, "00002": 10})
     kubectl("wait", "--for=condition=Ready", "isvc/kc", "--timeout=40s")
-    header, row = (line.split() for line in kubectl("get", "inferenceservices").splitlines())
+    header, row = (line.split() for line in kubectl("get", "inferenceservices", "kc").splitlines())
     assert header == ["NAME", "URL", "READY", "PREV", "LATEST", "PREVROLLEDOUTREVISION", "LATESTREADYREVISION", "AGE"]
     assert row[:-1] == ["kc", world.config.gateway_url, "True", "90", "10", first, second]
 
@@ -163,13 +164,13 @@ def test_refusals_reach_the_person_who_typed(world: ServingWorld, kubectl: Kubec
 
 
 def test_get_watch_prints_each_change(world: ServingWorld, kubectl: Kubectl):
-    words = ("get", "isvc", "-w", "-o", "name", "--request-timeout=8s")
-    with subprocess.Popen(
-        [kubectl.program, *words], env=kubectl.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as watcher:
-        wait_for(lambda: world.api.get("/version").is_success, "the server")
-        world.services.deploy("seen", world.put_model("seen"), canary_traffic_pct=None)
-        world.wait_traffic("seen", {"00001": 100})
-        out, _ = watcher.communicate(timeout=20)
-    assert out.count("inferenceservice.serving.kserve.io/seen") >= 2, out
-    world.services.delete("seen")
+    name = f"seen-{Path(kubectl.program).name.replace('.', '-')}"
+    words = [kubectl.program, "get", "isvc", "-w", "-o", "name", "--request-timeout=60s"]
+    with subprocess.Popen(words, env=kubectl.env, stdout=subprocess.PIPE, text=True) as watcher:
+        world.services.deploy(name, world.put_model(name), canary_traffic_pct=None)
+        assert watcher.stdout
+        seen = (line for line in watcher.stdout if line == f"inferenceservice.serving.kserve.io/{name}\n")
+        num_seen = len(list(islice(seen, 2)))
+        watcher.kill()
+    world.services.delete(name)
+    assert num_seen == 2, "its object, and at least one status"

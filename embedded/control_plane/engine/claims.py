@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from embedded.control_plane.engine.cluster_settings import check_claim_inputs
 from embedded.control_plane.engine.images import DEED_OF_CLUSTER
 from embedded.control_plane.engine.values import Values
 from embedded.control_plane.engine.volumes import DEEDS, claim_folder, forget_uses, used_by
@@ -28,6 +29,7 @@ def operation_of(image: str) -> Callable[..., Values] | None:
 def create_claim(inputs: Values, *, task_id: str, volumes_dir: Path) -> Values:
     """A folder under a name of its own. DataRejected when the name is taken, as on a cluster."""
     given = inputs.parameters
+    check_claim_inputs(given)
     name = str(given.get("pvc_name") or "")
     if not name:
         name = f"{uuid.uuid5(uuid.NAMESPACE_OID, task_id)}{given.get('pvc_name_suffix') or ''}"

@@ -32,7 +32,10 @@ def check_root(text: str) -> None:
         raise DataRejected(f"pipeline_root {text!r} has a NUL character. Write s3://bucket/prefix.")
     if is_s3(text):
         if not _S3_URI.fullmatch(text) or ".." in PurePosixPath(text).parts:
-            raise DataRejected(f"pipeline_root {text!r} is no S3 prefix. Write s3://bucket/prefix.")
+            raise DataRejected(
+                f"pipeline_root {text!r} is no S3 prefix: write s3://bucket/prefix. "
+                "A bucket's name has 3 to 63 lower-case letters, digits, dots and hyphens."
+            )
         return
     path = text.removeprefix(_FILE_SCHEME)
     if "://" in path or not path.startswith("/"):

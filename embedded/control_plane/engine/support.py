@@ -3,6 +3,7 @@
 from graphlib import CycleError, TopologicalSorter
 
 from embedded.control_plane.engine import claims
+from embedded.control_plane.engine.cluster_settings import check_cluster_settings
 from embedded.control_plane.engine.condition import check_condition
 from embedded.control_plane.engine.flow import check_flow
 from embedded.control_plane.engine.init_containers import check_init_containers
@@ -36,6 +37,7 @@ def check_supported(pipeline: Pipeline) -> None:
         _check_executor(name, executor)
     for name, kubernetes in pipeline.platform.platforms.kubernetes.deployment_spec.executors.items():
         _check_kubernetes(kubernetes, where=f"executor {name}")
+        check_cluster_settings(kubernetes, has_workspace=pipeline.has_workspace, where=f"executor {name}")
     check_sources(pipeline)
     _check_nesting(spec)
 

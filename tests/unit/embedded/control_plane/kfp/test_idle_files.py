@@ -131,7 +131,7 @@ def test_a_crash_between_the_rename_and_the_removal_leaves_no_volume_and_no_rest
 
 
 def test_deeds_stay_as_long_as_their_run_may_do_them_again(volumes):
-    inputs = Values(parameters={"pvc_name": "data"})
+    inputs = Values(parameters={"pvc_name": "data", "access_modes": ["ReadWriteOnce"], "size": "1Gi"})
     create_claim(inputs, task_id="run/make", volumes_dir=volumes)
     delete_claim(inputs, task_id="run/drop", volumes_dir=volumes)
     remove_idle_volumes(volumes, unfinished={"run"}, unused_since=0)
