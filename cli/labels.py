@@ -13,14 +13,13 @@ from rich.text import Text
 from cli import quarantine
 from cli.names import TaskOption
 from cli.output import JsonFlag, print_json, stderr, stdout
-from ratchet.core.time_words import age_words
+from cli.words import BAR_WIDTH, age_words, bar
 
 if TYPE_CHECKING:
     from ratchet.actions.labels.datasets import Pending
 
 _LOOKS_MAX = 50
 """Of 2,000 shards each; what is left after them is said, not counted."""
-_BAR_COLUMNS = 24
 _ROWS_MAX = 30
 
 
@@ -179,9 +178,10 @@ def _print_count(counted: dict[str, Any]) -> None:
 
 def _meter(number: int, whole: int) -> Text:
     """How far it is: `█████░░░░░`."""
-    num_full = min(number * _BAR_COLUMNS // whole, _BAR_COLUMNS)
+    drawn = bar(number / whole)
+    num_full = drawn.count("█")
     style = "green" if number >= whole else "yellow"
-    return Text("█" * num_full, style=style) + Text("░" * (_BAR_COLUMNS - num_full), style="dim")
+    return Text(drawn[:num_full], style=style) + Text(drawn[num_full:], style="dim")
 
 
 def _shares(kind: str, numbers: Mapping[str, int], *, num_untold: int) -> Table:
@@ -200,8 +200,8 @@ def _shares(kind: str, numbers: Mapping[str, int], *, num_untold: int) -> Table:
     whole = max(sum(number for _, number in shown), 1)
     largest = max((number for _, number in shown), default=1) or 1
     for name, number in shown:
-        bar = Text("█" * round(number * _BAR_COLUMNS / largest), style="cyan")
-        table.add_row(Text(name), f"{number:,}", f"{number / whole:.1%}", bar)
+        drawn = Text("█" * round(number * BAR_WIDTH / largest), style="cyan")
+        table.add_row(Text(name), f"{number:,}", f"{number / whole:.1%}", drawn)
     return table
 
 

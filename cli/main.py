@@ -25,7 +25,7 @@ _MODULES = (
     "stack",
     "tasks",
     "labels",
-    "run",
+    "runs",
     "pipelines",
     "sensor",
     "models",

@@ -77,7 +77,7 @@ def start(
 
     Example: ratchet rollout start --task digits --version 3 --wait
     """
-    from cli.run import show_started
+    from cli.runs.retrain import show_started
     from ratchet import wiring
     from ratchet.actions.rollout.start import choose_model, start_rollout
     from ratchet.adapters.clock import SystemClock

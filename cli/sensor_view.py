@@ -6,9 +6,8 @@ from typing import Any
 
 from rich.text import Text
 
-from ratchet.core.time_words import age_words, moment_words
+from cli.words import ago_words, bar, moment_words
 
-_BAR_WIDTH = 24
 _STYLE_OF = {"trigger": "green", "error": "bold red"}
 
 
@@ -44,15 +43,6 @@ def tick_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 TICK_COLUMNS = ("from", "to", "ticks", "outcome", "code", "pending", "threshold", "reason")
-
-
-def bar(share: float, *, width: int = _BAR_WIDTH) -> str:
-    """`██████░░░░`; a little is not nothing, and not quite all is not all."""
-    share = min(max(share, 0.0), 1.0)
-    num_full = round(share * width)
-    if 0 < share < 1:
-        num_full = min(max(num_full, 1), width - 1)
-    return "█" * num_full + "░" * (width - num_full)
 
 
 def _headline(row: Mapping[str, Any], *, now: datetime) -> Text:
@@ -120,4 +110,4 @@ def _moment(at: str) -> str:
 
 
 def _ago(at: str, *, now: datetime) -> str:
-    return f"{age_words((now - datetime.fromisoformat(at)).total_seconds())} ago"
+    return ago_words(datetime.fromisoformat(at), now=now)

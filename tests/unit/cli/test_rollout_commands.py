@@ -206,7 +206,7 @@ def test_a_run_may_allow_what_was_rolled_back_last(
     world.behaviours[NEWCOMER.uri] = Behaviour(error_ratio=0.5)
     deploy(world, tmp_path, model=NEWCOMER, run_id="run-7")
     started = {"name": "retrain-digits-1", "state": "PENDING", "run_id": "run-8"}
-    monkeypatch.setattr("cli.run._start", lambda task, again, fresh: started)
+    monkeypatch.setattr("cli.runs.retrain.start_retrain", lambda task, again, fresh: started)
     run("run", "retrain", "--task", TASK, "--again", "--allow-rolled-back")
     entry = world.ledger.list_entries(TASK)[-1]
     assert (entry.kind, entry.model.digest) == ("allowed", NEWCOMER.digest)

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
-from cli import run_view
 from cli.main import app
-from cli.run import _start
-from cli.run_logs import news_in
-from cli.run_view import depth_of, duration_s_of, short_error, tree_order
+from cli.runs import view as run_view
+from cli.runs.logs import news_in
+from cli.runs.retrain import start_retrain
+from cli.runs.view import depth_of, duration_s_of, short_error, tree_order
 from ratchet import wiring
 from ratchet.actions.runs.claims import RunJournal
 from ratchet.actions.runs.retraining import RetrainPorts, ask_situation
@@ -147,7 +147,7 @@ def test_two_commands_at_once_start_one_run(ports):
 
     def command() -> str:
         try:
-            _start("digits", again=True)
+            start_retrain("digits", again=True)
         except Conflict:
             return "conflict"
         return "started"
@@ -305,7 +305,7 @@ def test_following_a_log_prints_each_line_once_and_ends_with_the_run(ports, monk
         return text
 
     ports.pipelines.fetch_log = fetch_log
-    monkeypatch.setattr("cli.run_logs.POLL_S", 0)
+    monkeypatch.setattr("cli.runs.logs.POLL_S", 0)
     assert invoke("runs", "logs", "-f", run_id).stdout.splitlines() == ["train | one", "train | two", "train | three"]
 
 

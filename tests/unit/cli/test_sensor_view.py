@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cli.sensor_view import bar, status_text, tick_row
+from cli.sensor_view import status_text, tick_row
 from tests.unit.sensors.label_sensor.test_loop import report
 from tests.unit.sensors.label_sensor.test_tick import NOON
 
@@ -16,21 +16,6 @@ def row_of(**fields: Any) -> dict[str, Any]:
 
 def words_of(row: dict[str, Any]) -> str:
     return status_text(row, now=NOON + timedelta(minutes=5)).plain
-
-
-@pytest.mark.parametrize(
-    ("share", "drawn"),
-    [
-        pytest.param(0.0, "░░░░", id="nothing"),
-        pytest.param(0.001, "█░░░", id="a little is not nothing"),
-        pytest.param(0.5, "██░░", id="half"),
-        pytest.param(0.999, "███░", id="not quite all"),
-        pytest.param(1.0, "████", id="all"),
-        pytest.param(7.0, "████", id="more than that"),
-    ],
-)
-def test_a_bar(share, drawn):
-    assert bar(share, width=4) == drawn
 
 
 def test_a_task_on_its_way():

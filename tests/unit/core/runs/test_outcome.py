@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cli.run_outcome import NOT_PROMOTED_CODE, exit_code_of, fetch_outcomes, outcome_text, words_of
+from cli.runs.outcome import NOT_PROMOTED_CODE, exit_code_of, fetch_outcomes, outcome_text, words_of
 from ratchet.core.errors import Conflict, DataRejected, NotFound, PolicyError, SettingsError, Unavailable
 from ratchet.core.ports import RunState
 from ratchet.core.runs.outcome import NOT_PROMOTED, Ended, Outcome, RunFailure, decide_outcome

@@ -3,7 +3,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from ratchet.core.time_words import age_words, moment_words
+from cli.words import age_words, bar, moment_words
 from tests.conftest import PROJECT_DIR
 
 ROOT = PROJECT_DIR
@@ -31,10 +31,25 @@ def test_no_command_forms_spans_by_itself() -> None:
     units = re.compile(r"""["'](min|h|d)["']\)|(//?\s*(60|3_?600|86_?400)\b.*["'].*\b(min|h|d)\b)""")
     found = [
         f"{path.relative_to(ROOT)}:{number}"
-        for folder in ("ratchet", "sensors", "components")
+        for folder in ("cli", "ratchet", "sensors", "components")
         for path in (ROOT / folder).rglob("*.py")
-        if path.name != "time_words.py"
+        if path.name != "words.py"
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if units.search(line)
     ]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("share", "drawn"),
+    [
+        pytest.param(0.0, "░░░░", id="nothing"),
+        pytest.param(0.001, "█░░░", id="a little is not nothing"),
+        pytest.param(0.5, "██░░", id="half"),
+        pytest.param(0.999, "███░", id="not quite all"),
+        pytest.param(1.0, "████", id="all"),
+        pytest.param(7.0, "████", id="more than that"),
+    ],
+)
+def test_a_bar(share, drawn):
+    assert bar(share, width=4) == drawn

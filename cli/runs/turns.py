@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from cli import run_view
 from cli.output import stderr
+from cli.runs import view as run_view
 from ratchet import wiring
 from ratchet.core.errors import Conflict, NotFound
 from ratchet.stores.run_journal import ClaimedRun

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cli.output import print_rows, stderr
-from cli.run_logs import chosen_tasks
+from cli.runs.logs import chosen_tasks
 from ratchet.actions.runs.pages import INDEX, DrawnPage, write_run_pages
 from ratchet.core.errors import NotFound
 from ratchet.core.ports import Pipelines, RunState
@@ -16,7 +16,7 @@ _KEPT_S = 7 * 86_400
 """Copies in the state folder; each can be written again while the run's artifacts are there."""
 
 
-def report(
+def write_pages(
     pipelines: Pipelines, run: RunState, *, task: str | None, out: Path | None, is_opened: bool, as_json: bool
 ) -> None:
     """Write the copies, list them, open them. NotFound when the run drew something and nothing of it is left."""

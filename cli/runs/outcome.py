@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from rich.text import Text
 
 from cli import exit_codes
-from cli.output import stderr
+from cli.output import stderr, stdout
 from ratchet.core.errors import RatchetError
 from ratchet.core.ports import RunState, RunTask
 from ratchet.core.runs.outcome import NOT_PROMOTED, Origin, Outcome
@@ -80,3 +80,17 @@ def errors_text(run: RunState, tasks: Sequence[RunTask]) -> Text:
 def outcome_row(outcome: Outcome | None) -> Mapping[str, object] | None:
     """For --json."""
     return outcome.model_dump(mode="json") if outcome else None
+
+
+def outcome_of(ended: RunState) -> tuple[Outcome | None, int]:
+    """What an ended run came to, and the exit code that says it."""
+    from ratchet import wiring
+
+    outcome = fetch_outcomes(wiring.run_outcomes(), [ended]).get(ended.run_id)
+    return outcome, exit_code_of(ended, outcome)
+
+
+def print_outcome(outcome: Outcome | None) -> None:
+    """For people; nothing while the outcome is unknown."""
+    if outcome is not None:
+        stdout.print(outcome_text(outcome))

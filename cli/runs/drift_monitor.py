@@ -26,7 +26,7 @@ def drift_monitor(
 
     Example: ratchet run drift-monitor --task digits --wait
     """
-    from cli.run_view import watch
+    from cli.runs.view import watch
     from ratchet import wiring
 
     pipelines, name = wiring.pipelines(), f"drift-monitor-{task}-{secrets.token_hex(6)}"

@@ -1,0 +1,78 @@
+"""`ratchet logs`: what the servers of the stack wrote."""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.output import JsonFlag, print_json
+from ratchet.core.errors import DataRejected, NotFound
+from ratchet.settings import state_dir_from_env
+
+_FOLLOW_EVERY_S = 0.3
+
+
+def logs(
+    service: Annotated[str, typer.Argument(help="One server; default: all.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines of each log to begin with.")] = 20,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print the logs of the servers. Example: `ratchet logs control_plane --follow`"""
+    paths = _log_paths(service)
+    if as_json:
+        if follow:
+            raise DataRejected("--json prints one document, and --follow has no end. Use one of them.")
+        print_json([row for name, path in paths.items() for row in _last_rows(name, path, lines)])
+        return
+    width = max((len(name) for name in paths), default=0)
+    offsets = {}
+    for name, path in paths.items():
+        with path.open(errors="replace") as file:
+            for line in deque(file, maxlen=lines):
+                _print_log_line(name, line, width=width, is_only=bool(service))
+            offsets[name] = file.tell()
+    while follow:
+        for name, line in _list_new_lines(paths, offsets):
+            _print_log_line(name, line, width=width, is_only=bool(service))
+        time.sleep(_FOLLOW_EVERY_S)
+
+
+def _last_rows(name: str, path: Path, num_lines: int) -> list[dict[str, str]]:
+    with path.open(errors="replace") as file:
+        return [{"service": name, "line": line.rstrip("\n")} for line in deque(file, maxlen=num_lines)]
+
+
+def _log_paths(service: str) -> dict[str, Path]:
+    from embedded.layout import Layout
+
+    folder = Layout(state_dir=state_dir_from_env().absolute()).log_of("any").parent
+    paths = {path.stem: path for path in sorted(folder.glob("*.log"))}
+    if not paths:
+        raise NotFound(f"{folder} has no logs. `ratchet up` creates them.")
+    if service and service not in paths:
+        raise NotFound(f"{folder} has no log of {service!r}; it has: {', '.join(paths)}.")
+    return {service: paths[service]} if service else paths
+
+
+def _list_new_lines(paths: Mapping[str, Path], offsets: dict[str, int]) -> Iterator[tuple[str, str]]:
+    """Whole lines that were written since the last look; a log that became shorter was begun anew."""
+    for name, path in paths.items():
+        if not path.exists():
+            continue
+        if path.stat().st_size < offsets[name]:
+            offsets[name] = 0
+        with path.open("rb") as file:
+            file.seek(offsets[name])
+            text = file.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        offsets[name] += len(whole)
+        yield from ((name, line) for line in whole.decode(errors="replace").splitlines())
+
+
+def _print_log_line(name: str, line: str, *, width: int, is_only: bool) -> None:
+    prefix = "" if is_only else f"{name:<{width}} | "
+    typer.echo(prefix + line.rstrip("\n"))
