@@ -107,30 +107,25 @@ def explain(task: TaskOption, as_json: JsonFlag = False) -> None:
     Example: ratchet sensor explain --task digits
     """
     from ratchet import wiring
-    from ratchet.actions.runs.retraining import ask_situation
+    from ratchet.actions.runs.retraining import look_at_task
     from ratchet.core.runs import CodeState
     from ratchet.core.runs import explain as explain_gates
     from sensors.label_sensor.policies import PolicyFiles
     from sensors.label_sensor.rivals import rivals_of
 
     policies, ports = PolicyFiles(), wiring.retrain_ports()
-    policy, situation = policies.fetch(task), ask_situation(ports, task=task)
+    policy, look = policies.fetch(task), look_at_task(ports, task=task)
     live, why_not = _fetch_live()
     seen = {row["task"]: _report_of(row) for row in live if row["outcome"] != "error"}
-    explained = explain_gates(
-        situation.backlog,
+    situation = look.situation(
+        policy.trigger,
         task=task,
-        policy=policy.trigger,
         policy_digest=policy.digest,
-        last=situation.last,
-        in_flight=situation.in_flight,
-        now=ports.clock.now(),
-        starts=situation.starts,
-        signals=situation.signals,
         others=rivals_of(task, seen, priorities={each: policies.fetch(each).trigger.priority for each in seen}),
         classes=policy.classes,
         code=CodeState(digest=wiring.code_digest(task)),
     )
+    explained = explain_gates(situation, now=ports.clock.now())
     if as_json:
         print_json(explained.model_dump(mode="json"))
         return

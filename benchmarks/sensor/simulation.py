@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, get_args
 
 from benchmarks.sensor.invariants import VIOLATIONS_KEPT, Invariants
 from benchmarks.sensor.simulated_task import CLASSES, DAY, MINUTE, Shard, SimulatedTask
-from ratchet.core.runs import Rival, Skip, Trigger, TriggerCode, TriggerPolicy, plan_request, plan_tick
+from ratchet.core.runs import Rival, Situation, Skip, Trigger, TriggerCode, TriggerPolicy, plan_request, plan_tick
 
 BEGIN = datetime(2026, 1, 5, tzinfo=UTC)
 SLOT_CODES = ("no_slot", "yields")
@@ -148,19 +148,18 @@ class World:
 
     def _tick(self, task: SimulatedTask, *, is_between: bool) -> None:
         self.num_looks += 1
-        planned = self.decide(
+        situation = Situation(
             task.backlog(),
             task=task.name,
             policy=task.policy,
             policy_digest="p",
             last=task.last,
-            in_flight=(),
-            now=self.now,
             starts=task.starts,
             signals=list(task.signals.values()),
             others=self._rivals(task),
             classes=CLASSES,
         )
+        planned = self.decide(situation, now=self.now)
         if isinstance(planned, Trigger):
             self.invariants[task.name].check_start(planned, self.now)
             self._check_turns(task)
@@ -182,17 +181,16 @@ class World:
             self.push(at, kind, task)
 
     def _ask(self, task: SimulatedTask) -> None:
-        planned = plan_request(
+        situation = Situation(
             task.backlog(),
             task=task.name,
+            policy=task.policy,
             policy_digest="p",
             last=task.last,
             in_flight=["running"] if task.running else [],
-            again=True,
-            policy=task.policy,
-            now=self.now,
             starts=task.starts,
         )
+        planned = plan_request(situation, again=True, now=self.now)
         if isinstance(planned, Trigger):
             self.invariants[task.name].check_start(planned, self.now)
             self._start(task, planned)

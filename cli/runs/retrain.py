@@ -12,7 +12,7 @@ from ratchet.core.errors import Conflict, NotFound, RatchetError, Unavailable
 from ratchet.core.runs import Skip, TriggerPolicy, plan_request
 
 if TYPE_CHECKING:
-    from ratchet.actions.runs.retraining import RetrainPorts, Situation
+    from ratchet.actions.runs.retraining import RetrainPorts, TaskLook
 
 _SETTLE_POLL_S = 1.0
 _SETTLE_MARGIN_S = 10.0
@@ -98,23 +98,14 @@ def start_retrain(task: str, *, again: bool, fresh: bool = False) -> dict[str, A
     digest = wiring.policy_digest(task)
     policy = wiring.policy(task, "trigger", TriggerPolicy)
     ports = wiring.retrain_ports()
-    situation = _ask_settled(ports, task)
-    decision = plan_request(
-        situation.backlog,
-        task=task,
-        policy_digest=digest,
-        last=situation.last,
-        in_flight=situation.in_flight,
-        again=again,
-        policy=policy,
-        now=ports.clock.now(),
-        starts=situation.starts,
-    )
+    look = _look_settled(ports, task)
+    situation = look.situation(policy, task=task, policy_digest=digest)
+    decision = plan_request(situation, again=again, now=ports.clock.now())
     if isinstance(decision, Skip):
-        raise _refusal(decision, is_empty=situation.backlog.num_labels == 0 and not situation.is_busy)
+        raise _refusal(decision, is_empty=look.backlog.num_labels == 0 and not look.is_busy)
     if fresh:
         forget_finished(ports.objects, task, bucket=ports.verdicts_bucket)
-    run = start_run(ports, decision, situation)
+    run = start_run(ports, decision, look)
     return {
         "name": run.claim.run_name,
         "run_id": run.run_id,
@@ -125,24 +116,24 @@ def start_retrain(task: str, *, again: bool, fresh: bool = False) -> dict[str, A
     }
 
 
-def _ask_settled(ports: "RetrainPorts", task: str) -> "Situation":
-    """The situation once no claim hangs: whoever left one without a run is given his time, then it is submitted here.
+def _look_settled(ports: "RetrainPorts", task: str) -> "TaskLook":
+    """The task once no claim hangs: whoever left one without a run is given his time, then it is submitted here.
 
     So it takes no sensor to get over a process that died between its claim and its run.
     """
-    from ratchet.actions.runs.retraining import ask_situation
+    from ratchet.actions.runs.retraining import look_at_task
 
-    situation = ask_situation(ports, task=task)
+    look = look_at_task(ports, task=task)
     deadline_s = ports.clock.elapsed_s() + ports.journal.lease_s + _SETTLE_MARGIN_S
     is_told = False
-    while situation.newest_claim and situation.newest_claim.is_unsubmitted and ports.clock.elapsed_s() < deadline_s:
+    while look.newest_claim and look.newest_claim.is_unsubmitted and ports.clock.elapsed_s() < deadline_s:
         if not is_told:
-            name, wait_s = situation.newest_claim.claim.run_name, ports.journal.lease_s
+            name, wait_s = look.newest_claim.claim.run_name, ports.journal.lease_s
             stderr.print(f"{name} is claimed and has no run yet; waiting for its owner, {wait_s:.0f} s", markup=False)
             is_told = True
         ports.clock.sleep(_SETTLE_POLL_S)
-        situation = ask_situation(ports, task=task)
-    return situation
+        look = look_at_task(ports, task=task)
+    return look
 
 
 def _allow_rolled_back(task: str) -> None:

@@ -7,7 +7,7 @@ from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.runs.retraining import backlog_of
 from ratchet.actions.runs.turn import OwnRun, claim_turn
 from ratchet.core.ports import Clock
-from ratchet.core.runs import LastRun, Trigger, plan_request
+from ratchet.core.runs import LastRun, Situation, Trigger, plan_request
 from ratchet.stores.run_journal import RunJournal
 from ratchet.tasks.spec import TaskSpec
 
@@ -40,8 +40,7 @@ def fenced_ingest(
 def _trigger_by_hand(task: str, last: LastRun | None, *, stores: Stores, policy_digest: str) -> Trigger:
     """The claim of a run that somebody started in KFP: as of `ratchet run retrain --again`."""
     pending = list_pending(stores.labels, stores.datasets, stores.objects, task=task, bucket=stores.bucket)
-    planned = plan_request(
-        backlog_of(pending), task=task, policy_digest=policy_digest, last=last, in_flight=(), again=True
-    )
+    situation = Situation(backlog_of(pending), task=task, policy_digest=policy_digest, last=last)
+    planned = plan_request(situation, again=True)
     assert isinstance(planned, Trigger), planned.reason
     return planned

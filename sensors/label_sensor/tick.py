@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from ratchet.actions.runs.retraining import RetrainPorts, Situation, ask_situation, start_run
+from ratchet.actions.runs.retraining import RetrainPorts, TaskLook, look_at_task, start_run
 from ratchet.core.errors import Conflict
 from ratchet.core.labels.shards import landed_at_of
 from ratchet.core.runs import (
@@ -20,7 +20,6 @@ from ratchet.core.runs import (
     plan_tick,
     threshold_at,
 )
-from ratchet.core.runs.evidence import Evidence
 from sensors.label_sensor.policies import TaskPolicy
 
 
@@ -94,59 +93,52 @@ def tick(
     tasks that are looked at together each knows what the others have just started. code: of the task, as it is known.
     try_code: tries it, for seconds; asked once a run is due, outside of the turn.
     """
-    situation = ask_situation(ports, task=task)
+    look = look_at_task(ports, task=task)
     if try_code is not None and isinstance(
-        decide(situation, policy, task=task, ports=ports, others=others(), code=code), Trigger
+        decide(look, policy, task=task, ports=ports, others=others(), code=code), Trigger
     ):
         code = try_code()
     with turn or nullcontext():
-        decision = decide(situation, policy, task=task, ports=ports, others=others(), code=code)
-        report = report_of(situation, decision, policy, task=task, ports=ports)
+        decision = decide(look, policy, task=task, ports=ports, others=others(), code=code)
+        report = report_of(look, decision, policy, task=task, ports=ports)
         if isinstance(decision, Trigger):
-            report = act(ports, decision, situation, report=report)
+            report = act(ports, decision, look, report=report)
         tell(report)
         return report
 
 
 def report_of(
-    situation: Situation, decision: Trigger | Skip, policy: TaskPolicy, *, task: str, ports: RetrainPorts
+    look: TaskLook, decision: Trigger | Skip, policy: TaskPolicy, *, task: str, ports: RetrainPorts
 ) -> TickReport:
     """What the tick saw; a run that it starts is added by `act`."""
     now = ports.clock.now()
-    newest = max(situation.backlog.shard_keys, default=None)
-    evidence = Evidence(
-        backlog=situation.backlog,
-        task=task,
-        policy=policy.trigger,
-        policy_digest=policy.digest,
-        last=situation.last,
-        in_flight=situation.in_flight,
-    )
+    newest = max(look.backlog.shard_keys, default=None)
+    waiting = look.situation(policy.trigger, task=task, policy_digest=policy.digest).waiting
     return TickReport(
         task=task,
         at=now,
         outcome="skip",
-        reason="; ".join(filter(None, (decision.reason, situation.refusal))),
+        reason="; ".join(filter(None, (decision.reason, look.refusal))),
         code=decision.code,
-        num_pending=situation.backlog.num_labels,
-        num_seen=situation.backlog.num_labels - evidence.waiting.num_labels,
-        num_by_class=situation.backlog.num_by_class,
-        num_by_labeler=situation.backlog.num_by_labeler,
-        num_resent=situation.backlog.num_resent,
-        oldest_at=situation.backlog.oldest_at,
+        num_pending=look.backlog.num_labels,
+        num_seen=look.backlog.num_labels - waiting.num_labels,
+        num_by_class=look.backlog.num_by_class,
+        num_by_labeler=look.backlog.num_by_labeler,
+        num_resent=look.backlog.num_resent,
+        oldest_at=look.backlog.oldest_at,
         newest_at=landed_at_of(newest) if newest else None,
         not_before=decision.not_before if isinstance(decision, Skip) else None,
         threshold=threshold_at(policy.trigger, (), at=now),
-        threshold_now=threshold_at(policy.trigger, situation.signals, at=now),
-        watermark=situation.backlog.watermark,
-        refusal=situation.refusal,
-        is_running=situation.is_busy,
-        last_started_at=situation.newest_claim.claim.claimed_at if situation.newest_claim else None,
+        threshold_now=threshold_at(policy.trigger, look.signals, at=now),
+        watermark=look.backlog.watermark,
+        refusal=look.refusal,
+        is_running=look.is_busy,
+        last_started_at=look.newest_claim.claim.claimed_at if look.newest_claim else None,
     )
 
 
 def decide(
-    situation: Situation,
+    look: TaskLook,
     policy: TaskPolicy,
     *,
     task: str,
@@ -154,26 +146,16 @@ def decide(
     others: Sequence[Rival] = (),
     code: CodeState = UNKNOWN_CODE,
 ) -> Trigger | Skip:
-    return plan_tick(
-        situation.backlog,
-        task=task,
-        policy=policy.trigger,
-        policy_digest=policy.digest,
-        last=situation.last,
-        in_flight=situation.in_flight,
-        now=ports.clock.now(),
-        starts=situation.starts,
-        signals=situation.signals,
-        others=others,
-        classes=policy.classes,
-        code=code,
+    situation = look.situation(
+        policy.trigger, task=task, policy_digest=policy.digest, others=others, classes=policy.classes, code=code
     )
+    return plan_tick(situation, now=ports.clock.now())
 
 
-def act(ports: RetrainPorts, trigger: Trigger, situation: Situation, *, report: TickReport) -> TickReport:
+def act(ports: RetrainPorts, trigger: Trigger, look: TaskLook, *, report: TickReport) -> TickReport:
     began_at_s = ports.clock.elapsed_s()
     try:
-        run = start_run(ports, trigger, situation)
+        run = start_run(ports, trigger, look)
     except Conflict as conflict:
         reason = f"another process claimed this run first ({conflict})"
         return report.model_copy(update={"reason": reason, "code": "lost_race"})

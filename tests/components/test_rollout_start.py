@@ -12,7 +12,7 @@ from components.choose_model.step import choose_model_step
 from ratchet import wiring
 from ratchet.actions.rollout.start import ChoiceStores
 from ratchet.actions.runs.claims import reclaim, settle
-from ratchet.actions.runs.retraining import RetrainPorts, ask_situation
+from ratchet.actions.runs.retraining import RetrainPorts, look_at_task
 from ratchet.actions.runs.turn import OwnRun
 from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.models.ledger import ModelRef, champion_of
@@ -193,9 +193,9 @@ def test_the_sensor_looks_past_rollouts(house: House) -> None:
     """A training that failed before a rollout is the last one still, and a rollout costs nobody's budget."""
     retrained = json.loads(house.command("run", "retrain", "--task", TASK, "--again", "--no-check", "--json").stdout)
     house.pipelines.finish(retrained["run_id"], "FAILED", "out of memory")
-    before = ask_situation(house.retrain_ports(), task=TASK)
+    before = look_at_task(house.retrain_ports(), task=TASK)
     house.run(house.start("3"))
-    after = ask_situation(house.retrain_ports(), task=TASK)
+    after = look_at_task(house.retrain_ports(), task=TASK)
     assert after.last == before.last
     assert after.last is not None and after.last.has_failed
     assert not after.is_busy

@@ -1,5 +1,6 @@
 """What the sensor and `ratchet run retrain` share: look at a task's labels and runs, and start a run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -7,7 +8,18 @@ from ratchet.actions.labels.datasets import Memory, Pending, list_pending
 from ratchet.actions.runs.claims import end_duplicates, settle, start
 from ratchet.adapters.clock import SystemClock
 from ratchet.core.ports import Clock, DatasetStore, LabelStore, ObjectStore, Pipelines, RunState
-from ratchet.core.runs import RETRAIN, Backlog, LastRun, RunStart, Trigger
+from ratchet.core.runs import (
+    RETRAIN,
+    UNKNOWN_CODE,
+    Backlog,
+    CodeState,
+    LastRun,
+    Rival,
+    RunStart,
+    Situation,
+    Trigger,
+    TriggerPolicy,
+)
 from ratchet.core.runs.signals import Signal
 from ratchet.stores.run_journal import NOBODY, ClaimedRun, RunJournal
 from ratchet.stores.signals import fetch_signals
@@ -33,8 +45,8 @@ class RetrainPorts:
 
 
 @dataclass(frozen=True)
-class Situation:
-    """All that a decision needs to know about a task."""
+class TaskLook:
+    """What one look at a task found."""
 
     backlog: Backlog
     newest_claim: ClaimedRun | None
@@ -60,12 +72,37 @@ class Situation:
         told = claim if claim is not None and claim.end is None else self.newest_training
         return told.as_last_run() if told else None
 
+    def situation(
+        self,
+        policy: TriggerPolicy,
+        *,
+        task: str,
+        policy_digest: str,
+        others: Sequence[Rival] = (),
+        classes: Sequence[str] = (),
+        code: CodeState = UNKNOWN_CODE,
+    ) -> Situation:
+        """What a decision goes by: the look, and what is known without one."""
+        return Situation(
+            backlog=self.backlog,
+            task=task,
+            policy=policy,
+            policy_digest=policy_digest,
+            last=self.last,
+            in_flight=self.in_flight,
+            starts=self.starts,
+            signals=self.signals,
+            others=others,
+            classes=classes,
+            code=code,
+        )
+
     @property
     def is_busy(self) -> bool:
         return bool(self.unfinished) or (self.last is not None and self.last.end is None)
 
 
-def ask_situation(ports: RetrainPorts, *, task: str) -> Situation:
+def look_at_task(ports: RetrainPorts, *, task: str) -> TaskLook:
     """Settle the newest claim, then look at the labels.
 
     In this order: a run that ends in between is still in flight here, never a run that has ended whose labels
@@ -83,7 +120,7 @@ def ask_situation(ports: RetrainPorts, *, task: str) -> Situation:
         bucket=ports.verdicts_bucket,
         memory=ports.memory,
     )
-    return Situation(
+    return TaskLook(
         backlog=backlog_of(pending),
         newest_claim=newest,
         newest_training=ports.journal.find_training(newest),
@@ -94,9 +131,9 @@ def ask_situation(ports: RetrainPorts, *, task: str) -> Situation:
     )
 
 
-def start_run(ports: RetrainPorts, trigger: Trigger, situation: Situation) -> ClaimedRun:
+def start_run(ports: RetrainPorts, trigger: Trigger, look: TaskLook) -> ClaimedRun:
     """Start the run that was decided on; Conflict when somebody else was first since the look."""
-    return start(ports.journal, ports.pipelines, trigger, after=situation.newest_claim, clock=ports.clock)
+    return start(ports.journal, ports.pipelines, trigger, after=look.newest_claim, clock=ports.clock)
 
 
 def backlog_of(pending: Pending) -> Backlog:

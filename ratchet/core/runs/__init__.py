@@ -20,6 +20,7 @@ from ratchet.core.runs.hours import Hours, Window
 from ratchet.core.runs.identity import RETRAIN, ROLLOUT, run_key_of, run_name_of
 from ratchet.core.runs.plan import explain, plan_request, plan_tick
 from ratchet.core.runs.policy import Adaptive, Condition, TriggerPolicy
+from ratchet.core.runs.situation import Situation
 from ratchet.core.runs.threshold import threshold_at
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "RunEnd",
     "RunEndState",
     "RunStart",
+    "Situation",
     "Skip",
     "SkipCode",
     "Trigger",

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ratchet.core.runs.evidence import Evidence
 from ratchet.core.runs.facts import Check, TriggerCode
 from ratchet.core.runs.hours import render_moment
 from ratchet.core.runs.policy import Condition
 from ratchet.core.runs.signals import SIGNAL_KINDS
+from ratchet.core.runs.situation import Situation
 from ratchet.core.runs.threshold import bad_signal, end_of, newest_signal, scaled, threshold_factor
 
 _CLASSES_NAMED = 3
@@ -24,50 +24,50 @@ class Finding:
     text: str
 
 
-def check_due(evidence: Evidence, at: datetime) -> Check:
+def check_due(situation: Situation, at: datetime) -> Check:
     """Whether a run is worth its money."""
-    found = check_condition(evidence.conditions, evidence, at)
+    found = check_condition(situation.conditions, situation, at)
     said = found.text[1:-1] if found.text.startswith("(") else found.text
-    text = f"{evidence.description}, {said}"
-    if evidence.is_owed:
-        return Check(code="short", passed=True, text=f"{_describe_owed(evidence)}; {text}")
-    not_before = None if found.passed else min((each for each in _turns(evidence) if each > at), default=None)
+    text = f"{situation.description}, {said}"
+    if situation.is_owed:
+        return Check(code="short", passed=True, text=f"{_describe_owed(situation)}; {text}")
+    not_before = None if found.passed else min((each for each in _turns(situation) if each > at), default=None)
     return Check(code="short", passed=found.passed, text=text, not_before=not_before)
 
 
-def code_of_due(evidence: Evidence, at: datetime) -> TriggerCode:
+def code_of_due(situation: Situation, at: datetime) -> TriggerCode:
     """Why a run starts that is due."""
-    if evidence.is_owed:
+    if situation.is_owed:
         return "owed"
-    if evidence.failed is not None:
+    if situation.failed is not None:
         return "retry"
-    if evidence.policy.when is not None:
+    if situation.policy.when is not None:
         return "when"
-    return "max_age" if _is_old_alone(evidence, at) else "threshold"
+    return "max_age" if _is_old_alone(situation, at) else "threshold"
 
 
-def check_condition(condition: Condition, evidence: Evidence, at: datetime) -> Finding:
+def check_condition(condition: Condition, situation: Situation, at: datetime) -> Finding:
     """One node of the tree, with all below it."""
     if condition.any is not None:
-        found = [check_condition(child, evidence, at) for child in condition.any]
+        found = [check_condition(child, situation, at) for child in condition.any]
         return _join(found, passed=any(each.passed for each in found), word=" or ")
     if condition.all is not None:
-        found = [check_condition(child, evidence, at) for child in condition.all]
+        found = [check_condition(child, situation, at) for child in condition.all]
         return _join(found, passed=all(each.passed for each in found), word=" and ")
     if condition.threshold is not None:
-        return _check_threshold(condition.threshold, evidence, at)
+        return _check_threshold(condition.threshold, situation, at)
     if condition.labels_min is not None:
-        passed = evidence.waiting.num_labels >= condition.labels_min
+        passed = situation.waiting.num_labels >= condition.labels_min
         return Finding(passed, f"{'at least' if passed else 'fewer than'} {condition.labels_min} labels")
     if condition.per_class_min is not None:
-        return _check_classes(condition.per_class_min, evidence)
+        return _check_classes(condition.per_class_min, situation)
     if condition.max_age_s is not None:
-        return _check_age(condition.max_age_s, evidence, at)
-    return _check_signal(condition, evidence, at)
+        return _check_age(condition.max_age_s, situation, at)
+    return _check_signal(condition, situation, at)
 
 
-def _describe_owed(evidence: Evidence) -> str:
-    last = evidence.last
+def _describe_owed(situation: Situation) -> str:
+    last = situation.last
     assert last is not None
     return f"run {last.name} failed after its labels were accepted, {last.num_failed} in a row"
 
@@ -77,19 +77,19 @@ def _join(found: list[Finding], *, passed: bool, word: str) -> Finding:
     return Finding(passed, telling[0] if len(telling) == 1 else f"({word.join(telling)})")
 
 
-def _check_threshold(threshold: int, evidence: Evidence, at: datetime) -> Finding:
-    factor, reasons = threshold_factor(evidence.signals, policy=evidence.policy, at=at)
+def _check_threshold(threshold: int, situation: Situation, at: datetime) -> Finding:
+    factor, reasons = threshold_factor(situation.signals, policy=situation.policy, at=at)
     limit = scaled(threshold, factor)
     adapted = f" ({threshold} x {factor:g}: {', '.join(reasons)})" if reasons else ""
-    return Finding(evidence.waiting.num_labels >= limit, f"threshold {limit}{adapted}")
+    return Finding(situation.waiting.num_labels >= limit, f"threshold {limit}{adapted}")
 
 
-def _check_classes(minimum: int | Mapping[str, int], evidence: Evidence) -> Finding:
-    numbers = evidence.waiting.num_by_class
+def _check_classes(minimum: int | Mapping[str, int], situation: Situation) -> Finding:
+    numbers = situation.waiting.num_by_class
     if isinstance(minimum, int):
-        minimum = dict.fromkeys(evidence.classes or sorted(numbers), minimum)
-    if unknown := [name for name in minimum if evidence.classes and name not in evidence.classes]:
-        return Finding(False, f"per_class_min names {', '.join(unknown)}; the task has {', '.join(evidence.classes)}")
+        minimum = dict.fromkeys(situation.classes or sorted(numbers), minimum)
+    if unknown := [name for name in minimum if situation.classes and name not in situation.classes]:
+        return Finding(False, f"per_class_min names {', '.join(unknown)}; the task has {', '.join(situation.classes)}")
     if not minimum:
         return Finding(False, "no shard says how many labels it has of each class")
     short = sorted((numbers.get(name, 0) - limit, name) for name, limit in minimum.items())
@@ -100,9 +100,9 @@ def _check_classes(minimum: int | Mapping[str, int], evidence: Evidence) -> Find
     return Finding(short[0][0] >= 0, ", ".join(words))
 
 
-def _check_age(max_age_s: float, evidence: Evidence, at: datetime) -> Finding:
-    oldest_at = evidence.waiting.oldest_at
-    if oldest_at is None or evidence.waiting.num_labels == 0:
+def _check_age(max_age_s: float, situation: Situation, at: datetime) -> Finding:
+    oldest_at = situation.waiting.oldest_at
+    if oldest_at is None or situation.waiting.num_labels == 0:
         return Finding(False, f"no label has waited {max_age_s:g} s")
     old_at = oldest_at + timedelta(seconds=max_age_s)
     text = (
@@ -111,23 +111,23 @@ def _check_age(max_age_s: float, evidence: Evidence, at: datetime) -> Finding:
     return Finding(at >= old_at, text)
 
 
-def _check_signal(condition: Condition, evidence: Evidence, at: datetime) -> Finding:
+def _check_signal(condition: Condition, situation: Situation, at: datetime) -> Finding:
     assert condition.signal is not None
-    found = bad_signal(condition.signal, evidence.signals, policy=evidence.policy, at=at)
+    found = bad_signal(condition.signal, situation.signals, policy=situation.policy, at=at)
     if found is None:
-        return Finding(False, f"no bad {condition.signal} signal in {evidence.policy.signal_age_max_s:g} s")
+        return Finding(False, f"no bad {condition.signal} signal in {situation.policy.signal_age_max_s:g} s")
     return Finding(True, f"{condition.signal} at {render_moment(found.at)}: {found.value:g}, limit {found.limit:g}")
 
 
-def _turns(evidence: Evidence) -> Iterator[datetime]:
+def _turns(situation: Situation) -> Iterator[datetime]:
     """Every moment at which time alone can change what a condition says."""
-    if evidence.waiting.oldest_at is not None:
-        for max_age_s in ages_of(evidence.conditions):
-            yield evidence.waiting.oldest_at + timedelta(seconds=max_age_s)
+    if situation.waiting.oldest_at is not None:
+        for max_age_s in ages_of(situation.conditions):
+            yield situation.waiting.oldest_at + timedelta(seconds=max_age_s)
     for kind in SIGNAL_KINDS:
-        newest = newest_signal(kind, evidence.signals)
+        newest = newest_signal(kind, situation.signals)
         if newest is not None and newest.is_bad:
-            yield end_of(newest, evidence.policy)
+            yield end_of(newest, situation.policy)
 
 
 def ages_of(condition: Condition) -> Iterator[float]:
@@ -138,7 +138,7 @@ def ages_of(condition: Condition) -> Iterator[float]:
         yield from ages_of(child)
 
 
-def _is_old_alone(evidence: Evidence, at: datetime) -> bool:
-    conditions = evidence.conditions
-    has_age = evidence.policy.max_age_s is not None
-    return has_age and not check_condition(conditions.children[0], evidence, at).passed
+def _is_old_alone(situation: Situation, at: datetime) -> bool:
+    conditions = situation.conditions
+    has_age = situation.policy.max_age_s is not None
+    return has_age and not check_condition(conditions.children[0], situation, at).passed

@@ -15,7 +15,7 @@ from cli.runs.retrain import start_retrain
 from cli.runs.view import depth_of, duration_s_of, short_error, tree_order
 from ratchet import wiring
 from ratchet.actions.runs.claims import RunJournal
-from ratchet.actions.runs.retraining import RetrainPorts, ask_situation
+from ratchet.actions.runs.retraining import RetrainPorts, look_at_task
 from ratchet.core.errors import Conflict, DataRejected, NotFound, PolicyError, Unavailable
 from ratchet.core.models.task_checks import CheckResult, TaskReport
 from ratchet.core.ports import RunArtifact, RunTask
@@ -209,7 +209,7 @@ def test_a_green_run_that_promoted_nothing_says_why_and_has_an_exit_code_of_its_
     run_id = ports.pipelines.list_runs()[0].run_id
     for listed in (invoke("runs", "list"), invoke("runs", "show", run_id)):
         assert "refused model" in listed.stdout
-    newest = ask_situation(ports, task="digits").last
+    newest = look_at_task(ports, task="digits").last
     assert newest is not None and newest.end is not None
     assert (newest.end.outcome, newest.end.summary) == ("refused_model", reason.text)
 
@@ -252,7 +252,7 @@ def test_only_a_run_that_failed_is_retried(ports):
 
 
 def end_of_last(ports) -> str:
-    last = ask_situation(ports, task="digits").last
+    last = look_at_task(ports, task="digits").last
     return last.end.state if last and last.end else ""
 
 

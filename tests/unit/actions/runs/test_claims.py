@@ -8,7 +8,7 @@ import pytest
 
 from ratchet.actions.runs.claims import LEASE_S, SUBMIT_WITHIN_S, end_duplicates, settle, start
 from ratchet.core.errors import Conflict, DataRejected, Unavailable
-from ratchet.core.runs import Backlog, Trigger, plan_request
+from ratchet.core.runs import Backlog, Situation, Trigger, plan_request
 from ratchet.stores.run_journal import NOBODY, ClaimedRun, RunJournal
 from tests.crash_points import CLAIM_POINTS as POINTS
 from tests.crash_points import Tell, Watched, at, tell_nobody
@@ -72,14 +72,8 @@ class World:
 
 
 def trigger_after(newest: ClaimedRun | None) -> Trigger:
-    planned = plan_request(
-        BACKLOG,
-        task="digits",
-        policy_digest="p",
-        last=newest.as_last_run() if newest else None,
-        in_flight=(),
-        again=True,
-    )
+    last = newest.as_last_run() if newest else None
+    planned = plan_request(Situation(BACKLOG, task="digits", policy_digest="p", last=last), again=True)
     assert isinstance(planned, Trigger), planned.reason
     return planned
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ratchet.actions.runs.claims import LEASE_S, end_duplicates, settle, start
 from ratchet.actions.runs.turn import OwnRun, claim_turn
 from ratchet.core.errors import Conflict, Unavailable
-from ratchet.core.runs import Backlog, LastRun, Trigger, plan_request
+from ratchet.core.runs import Backlog, LastRun, Situation, Trigger, plan_request
 from ratchet.stores.run_journal import NOBODY, ClaimedRun, RunJournal
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.pipelines import FakePipelines
@@ -190,7 +190,7 @@ class World:
 
 def trigger_after(last: LastRun | None) -> Trigger:
     backlog = Backlog(watermark="", num_labels=200, shard_keys=("digits/a",))
-    planned = plan_request(backlog, task=TASK, policy_digest="p", last=last, in_flight=(), again=True)
+    planned = plan_request(Situation(backlog, task=TASK, policy_digest="p", last=last), again=True)
     assert isinstance(planned, Trigger), planned.reason
     return planned
 

@@ -12,6 +12,7 @@ from ratchet.core.runs import (
     Rival,
     RunEnd,
     RunStart,
+    Situation,
     Skip,
     Trigger,
     TriggerPolicy,
@@ -32,21 +33,19 @@ def run(began: timedelta, ended: timedelta | None) -> RunStart:
     return RunStart(at=NOON - began, ended_at=None if ended is None else NOON - ended)
 
 
-def arguments(fields: dict[str, Any], **given: Any) -> dict[str, Any]:
-    return {
+def situation(fields: dict[str, Any], **given: Any) -> Situation:
+    known: dict[str, Any] = {
         "backlog": DUE,
         "task": "pets",
         "policy": TriggerPolicy.model_validate(fields),
         "policy_digest": "p",
-        "last": None,
-        "in_flight": (),
-        "now": NOON,
         **given,
     }
+    return Situation(**known)
 
 
-def plan(fields: dict[str, Any], **given: Any) -> Trigger | Skip:
-    return plan_tick(**arguments(fields, **given))
+def plan(fields: dict[str, Any], now: datetime = NOON, **given: Any) -> Trigger | Skip:
+    return plan_tick(situation(fields, **given), now=now)
 
 
 @pytest.mark.parametrize(
@@ -266,7 +265,7 @@ def test_what_no_retry_can_mend_waits_for_a_change_or_a_person(given, code):
     ],
 )
 def test_a_person_goes_past_limits_and_is_told_which(fields, given, overrides):
-    asked = plan_request(**arguments(fields, **given), again=True)
+    asked = plan_request(situation(fields, **given), again=True, now=NOON)
     assert isinstance(asked, Trigger), asked.reason
     assert asked.code == "by_hand"
     assert asked.overrides == overrides
@@ -282,14 +281,14 @@ def test_a_person_goes_past_limits_and_is_told_which(fields, given, overrides):
     ],
 )
 def test_a_person_does_not_go_past_a_run_in_flight(given):
-    asked = plan_request(**arguments({}, **given), again=True)
+    asked = plan_request(situation({}, **given), again=True, now=NOON)
     assert isinstance(asked, Skip)
     assert asked.code == "busy"
 
 
 def test_an_explanation_tells_of_every_gate():
     fields = {"hours": NIGHTS, "cooldown_s": 60, "runs_per_day_max": 3, "run_minutes_per_day_max": 90}
-    explained = explain(**arguments({**fields, "runs_at_once_max": 2}, starts=[run(2 * HOUR, HOUR)]))
+    explained = explain(situation({**fields, "runs_at_once_max": 2}, starts=[run(2 * HOUR, HOUR)]), now=NOON)
     said = {(check.code, check.passed): check.text for check in explained.checks}
     assert list(said) == [
         ("busy", True),

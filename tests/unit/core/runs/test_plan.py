@@ -10,6 +10,7 @@ from ratchet.core.runs import (
     Backlog,
     LastRun,
     RunEnd,
+    Situation,
     Skip,
     Trigger,
     TriggerPolicy,
@@ -61,13 +62,12 @@ def last_run(
 
 
 def plan(pending: Backlog, *, last: LastRun | None = None, in_flight: tuple[str, ...] = ()) -> Trigger | Skip:
-    return plan_tick(
-        pending, task="digits", policy=POLICY, policy_digest="p1", last=last, in_flight=in_flight, now=NOON
-    )
+    situation = Situation(pending, task="digits", policy=POLICY, policy_digest="p1", last=last, in_flight=in_flight)
+    return plan_tick(situation, now=NOON)
 
 
 def request(pending: Backlog, *, last: LastRun | None = None, again: bool = False) -> Trigger | Skip:
-    return plan_request(pending, task="digits", policy_digest="p1", last=last, in_flight=(), again=again)
+    return plan_request(Situation(pending, task="digits", policy_digest="p1", last=last), again=again)
 
 
 @pytest.mark.parametrize(

@@ -9,16 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from ratchet.core.labels.shards import shard_key_of
-from ratchet.core.runs import (
-    Backlog,
-    LastRun,
-    RunEnd,
-    Skip,
-    Trigger,
-    TriggerPolicy,
-    plan_tick,
-    threshold_at,
-)
+from ratchet.core.runs import Backlog, LastRun, RunEnd, Situation, Skip, Trigger, TriggerPolicy, plan_tick, threshold_at
 from ratchet.core.runs.signals import Signal
 from tests.conftest import PROJECT_DIR
 
@@ -46,17 +37,16 @@ def bad(kind: str, *, age: timedelta = HOUR, is_bad: bool = True) -> Signal:
 
 
 def plan(pending: Backlog, fields: dict[str, Any], *signals: Signal, last: LastRun | None = None) -> Trigger | Skip:
-    return plan_tick(
+    situation = Situation(
         pending,
         task="pets",
         policy=TriggerPolicy.model_validate(fields),
         policy_digest="p",
         last=last,
-        in_flight=(),
-        now=NOON,
         signals=signals,
         classes=CLASSES,
     )
+    return plan_tick(situation, now=NOON)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,13 @@ from ratchet.core.runs import (
     Adaptive,
     Backlog,
     Condition,
+    Explanation,
     Hours,
     LastRun,
     Rival,
     RunEnd,
     RunStart,
+    Situation,
     Skip,
     Trigger,
     TriggerPolicy,
@@ -30,7 +32,6 @@ from ratchet.core.runs import (
     run_name_of,
     threshold_at,
 )
-from ratchet.core.runs.evidence import Evidence
 from ratchet.core.runs.hours import WEEKDAYS, render_moment
 from ratchet.core.runs.signals import SIGNAL_KINDS, Signal
 from ratchet.core.runs.threshold import end_of
@@ -174,7 +175,7 @@ def last_runs(draw: st.DrawFn, backlog: Backlog) -> LastRun | None:
 
 @st.composite
 def cases(draw: st.DrawFn) -> dict[str, Any]:
-    """Arguments of `plan_tick`."""
+    """The fields of a situation, and the time."""
     backlog = draw(backlogs())
     return {
         "backlog": backlog,
@@ -191,13 +192,21 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def evidence_of(case: Mapping[str, Any]) -> Evidence:
-    return Evidence(**{name: value for name, value in case.items() if name != "now"})
+def situation_of(case: Mapping[str, Any]) -> Situation:
+    return Situation(**{name: value for name, value in case.items() if name != "now"})
+
+
+def plan(case: Mapping[str, Any]) -> Trigger | Skip:
+    return plan_tick(situation_of(case), now=case["now"])
+
+
+def gates(case: Mapping[str, Any]) -> Explanation:
+    return explain(situation_of(case), now=case["now"])
 
 
 def turns_old(case: Mapping[str, Any]) -> list[datetime]:
     """When the oldest label reaches each age that the policy names."""
-    oldest_at = evidence_of(case).waiting.oldest_at
+    oldest_at = situation_of(case).waiting.oldest_at
     ages_s = conditions.ages_of(case["policy"].conditions)
     return [oldest_at + timedelta(seconds=age_s) for age_s in ages_s] if oldest_at is not None else []
 
@@ -210,7 +219,7 @@ def wall_of(case: Mapping[str, Any]) -> datetime:
 @given(cases())
 def test_money_is_spent_only_when_every_gate_is_open(case):
     """Each limit counted here once more, apart from the code that decides."""
-    planned = plan_tick(**case)
+    planned = plan(case)
     assert planned.reason
     if isinstance(planned, Skip):
         return
@@ -232,7 +241,7 @@ def test_money_is_spent_only_when_every_gate_is_open(case):
     ]
     if policy.runs_at_once_max is not None:
         assert len(waiting_higher) < policy.runs_at_once_max - num_running, "a higher priority goes first"
-    found = conditions.check_condition(policy.conditions, evidence_of(case), now)
+    found = conditions.check_condition(policy.conditions, situation_of(case), now)
     assert found.passed or planned.trains_accepted
     assert case["backlog"].num_labels > 0 or planned.trains_accepted, "no labels, no money"
 
@@ -240,8 +249,8 @@ def test_money_is_spent_only_when_every_gate_is_open(case):
 @CASES
 @given(cases())
 def test_the_outcome_is_what_the_gates_say(case):
-    explained = explain(**case)
-    assert explained.outcome == plan_tick(**case) == plan_tick(**case)
+    explained = gates(case)
+    assert explained.outcome == plan(case) == plan(case)
     shut = [check.code for check in explained.checks if not check.passed]
     if isinstance(explained.outcome, Skip):
         assert explained.outcome.code == shut[0]
@@ -252,17 +261,17 @@ def test_the_outcome_is_what_the_gates_say(case):
 @settings(max_examples=250, deadline=None)
 @given(cases(), st.lists(st.floats(0, 1), min_size=4, max_size=4))
 def test_a_skip_names_the_first_moment_at_which_a_run_starts(case, shares):
-    planned = plan_tick(**case)
+    planned = plan(case)
     if isinstance(planned, Trigger):
         return
     named_at = planned.not_before
     horizon = named_at if named_at is not None else NOON + timedelta(days=20)
-    turns = [check.not_before for check in explain(**case).checks if check.not_before is not None]
+    turns = [check.not_before for check in gates(case).checks if check.not_before is not None]
     tried = [NOON + (horizon - MICROSECOND - NOON) * share for share in (*shares, 1.0)]
     for at in (*tried, *(turn for turn in turns if NOON < turn < horizon)):
-        assert isinstance(plan_tick(**{**case, "now": at}), Skip), f"it starts at {at}, before {named_at}"
+        assert isinstance(plan({**case, "now": at}), Skip), f"it starts at {at}, before {named_at}"
     if named_at is not None:
-        started = plan_tick(**{**case, "now": named_at})
+        started = plan({**case, "now": named_at})
         assert isinstance(started, Trigger), started.reason
         assert render_moment(named_at) in planned.reason, "people read it too"
 
@@ -272,7 +281,7 @@ def test_a_skip_names_the_first_moment_at_which_a_run_starts(case, shares):
 def test_a_reason_stays_the_same_while_no_gate_changes(case, later_s):
     """The log of ticks folds equal reasons: there are no countdowns in them."""
     later_at = NOON + timedelta(seconds=later_s)
-    now, later = explain(**case), explain(**{**case, "now": later_at})
+    now, later = gates(case), gates({**case, "now": later_at})
     turns = [check.not_before for check in now.checks if check.not_before is not None]
     turns += [end_of(signal, case["policy"]) for signal in case["signals"]]
     turns += turns_old(case)
@@ -293,8 +302,8 @@ def test_more_labels_never_stop_a_run(case, num_more):
             "oldest_at": backlog.oldest_at or NOON,
         }
     )
-    if isinstance(plan_tick(**case), Trigger):
-        planned = plan_tick(**{**case, "backlog": more})
+    if isinstance(plan(case), Trigger):
+        planned = plan({**case, "backlog": more})
         assert isinstance(planned, Trigger), planned.reason
 
 
@@ -308,12 +317,12 @@ def test_old_labels_start_a_run_once_it_is_permitted(case, max_age_s, labels_min
         **limits, threshold=1000, per_class_min=1000, max_age_s=max_age_s, max_age_labels_min=labels_min
     )
     case = {**case, "policy": policy}
-    waiting = evidence_of(case).waiting
+    waiting = situation_of(case).waiting
     assume(waiting.num_labels >= labels_min)
-    explained = explain(**case)
+    explained = gates(case)
     is_old = waiting.oldest_at is not None and waiting.oldest_at + timedelta(seconds=max_age_s) <= NOON
     is_permitted = all(check.passed for check in explained.checks if check.code != "short")
-    assert isinstance(explained.outcome, Trigger) == (is_permitted and (is_old or evidence_of(case).is_owed))
+    assert isinstance(explained.outcome, Trigger) == (is_permitted and (is_old or situation_of(case).is_owed))
 
 
 @given(st.integers(1, 100_000), ADAPTIVES, SIGNALS)
@@ -338,7 +347,7 @@ def test_no_run_key_stands_for_two_runs(case):
         keys.add(last.trigger.run_key)
     open_policy = TriggerPolicy(threshold=1, failed_attempts_max=1000, retry_wait_s=0)
     for number in range(4):
-        planned = plan_tick(**{**case, "policy": open_policy, "in_flight": (), "last": last, "others": ()})
+        planned = plan({**case, "policy": open_policy, "in_flight": (), "last": last, "others": ()})
         if isinstance(planned, Skip):
             return
         assert planned.run_key not in keys
@@ -350,9 +359,8 @@ def test_no_run_key_stands_for_two_runs(case):
 @CASES
 @given(cases(), st.booleans())
 def test_a_person_goes_past_every_limit_but_single_flight(case, again):
-    names = ("backlog", "task", "policy_digest", "last", "in_flight", "policy", "now", "starts", "others")
-    asked = plan_request(**{name: case[name] for name in names}, again=again)
-    checks = explain(**case).checks
+    asked = plan_request(situation_of(case), again=again, now=case["now"])
+    checks = gates(case).checks
     is_busy = not checks[0].passed
     if isinstance(asked, Skip):
         assert is_busy or not again, "with --again only a run in flight says no"
@@ -366,10 +374,10 @@ def test_a_person_goes_past_every_limit_but_single_flight(case, again):
 @CASES
 @given(cases())
 def test_a_green_no_is_never_repeated_on_the_same_labels(case):
-    planned = plan_tick(**case)
+    planned = plan(case)
     if isinstance(planned, Trigger):
         ended = LastRun(name="r", trigger=planned, end=RunEnd(state="SUCCEEDED", at=NOON))
-        again = plan_tick(**{**case, "last": ended, "now": NOON + timedelta(days=400)})
+        again = plan({**case, "last": ended, "now": NOON + timedelta(days=400)})
         assert isinstance(again, Skip), again.reason
         assert again.not_before is None
 
@@ -387,16 +395,7 @@ def test_tasks_never_wait_for_each_other_all_at_once(rivals, limit, started, see
         starts = [RunStart(at=at, ended_at=at) for at in [rival.last_started_at] if at is not None]
         others = [each for each in tasks if each is not rival]
         backlog = Backlog(watermark="", num_labels=1, shard_keys=("a",))
-        planned = plan_tick(
-            backlog,
-            task=rival.task,
-            policy=policy,
-            policy_digest="p",
-            last=None,
-            in_flight=(),
-            now=NOON,
-            starts=starts,
-            others=others,
-        )
+        situation = Situation(backlog, task=rival.task, policy=policy, policy_digest="p", starts=starts, others=others)
+        planned = plan_tick(situation, now=NOON)
         going += [rival.task] if isinstance(planned, Trigger) else []
     assert len(going) == min(limit, len(tasks)), "as many as there are slots, each of them known"

@@ -1,13 +1,14 @@
 """Simulated months of labels against several policies; `python -m benchmarks.sensor.simulation` lets years pass."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from benchmarks.sensor.simulation import simulate
-from ratchet.core.runs import Skip, Trigger, plan_tick
+from ratchet.core.runs import Situation, Skip, Trigger, plan_tick
 
 Planned = Trigger | Skip
 
@@ -31,36 +32,39 @@ def test_a_simulation_is_a_function_of_its_seed():
 def with_policy(**fields: Any) -> Callable[..., Planned]:
     """A decision that goes by other numbers than the policy says."""
 
-    def decide(backlog: Any, *, policy: Any, **rest: Any) -> Planned:
-        return plan_tick(backlog, policy=policy.model_copy(update=fields), **rest)
+    def decide(situation: Situation, *, now: datetime) -> Planned:
+        return plan_tick(replace(situation, policy=situation.policy.model_copy(update=fields)), now=now)
 
     return decide
 
 
-def blind_to_rivals(backlog: Any, *, others: Any, **rest: Any) -> Planned:
-    return plan_tick(backlog, others=[each.model_copy(update={"is_due": False}) for each in others], **rest)
+def blind_to_rivals(situation: Situation, *, now: datetime) -> Planned:
+    others = [each.model_copy(update={"is_due": False}) for each in situation.others]
+    return plan_tick(replace(situation, others=others), now=now)
 
 
-def never_the_same_key(backlog: Any, **rest: Any) -> Planned:
-    planned = plan_tick(backlog, **rest)
+def never_the_same_key(situation: Situation, *, now: datetime) -> Planned:
+    planned = plan_tick(situation, now=now)
     return planned.model_copy(update={"run_key": "k" * 64}) if isinstance(planned, Trigger) else planned
 
 
-def blind_to_a_running_run(backlog: Any, *, last: Any, starts: Any, **rest: Any) -> Planned:
-    last = last if last is None or last.end is not None else None
-    return plan_tick(backlog, last=last, starts=[run for run in starts if run.ended_at is not None], **rest)
+def blind_to_a_running_run(situation: Situation, *, now: datetime) -> Planned:
+    last = situation.last if situation.last is None or situation.last.end is not None else None
+    ended = [run for run in situation.starts if run.ended_at is not None]
+    return plan_tick(replace(situation, last=last, starts=ended), now=now)
 
 
-def names_a_late_moment(backlog: Any, **rest: Any) -> Planned:
-    planned = plan_tick(backlog, **rest)
+def names_a_late_moment(situation: Situation, *, now: datetime) -> Planned:
+    planned = plan_tick(situation, now=now)
     if isinstance(planned, Trigger) or planned.not_before is None:
         return planned
     return planned.model_copy(update={"not_before": planned.not_before + timedelta(days=2)})
 
 
-def waits_longer_than_it_says(backlog: Any, *, policy: Any, **rest: Any) -> Planned:
+def waits_longer_than_it_says(situation: Situation, *, now: datetime) -> Planned:
+    policy = situation.policy
     slow = {"max_age_s": 10 * 86_400.0, "threshold": 100_000} if policy.max_age_s is not None else {}
-    return plan_tick(backlog, policy=policy.model_copy(update=slow), **rest)
+    return plan_tick(replace(situation, policy=policy.model_copy(update=slow)), now=now)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ratchet.actions.labels import datasets as datasets_action
 from ratchet.actions.labels.datasets import REFUSED, Memory
 from ratchet.core.labels.shards import shard_key_of
-from ratchet.core.runs import Backlog, LastRun, RunEnd, Skip, Trigger, TriggerPolicy, plan_tick
+from ratchet.core.runs import Backlog, LastRun, RunEnd, Situation, Skip, Trigger, TriggerPolicy, plan_tick
 from tests.fakes.label_store import FIRST_AT
 from tests.unit.sensors.label_sensor.test_tick import NOON, World
 
@@ -21,7 +21,8 @@ PER_SHARD = 100
 def plan(num_shards: int, *, num_left: int, last: LastRun | None = None) -> Trigger | Skip:
     """What comes of a look at the first of `KEYS`."""
     pending = Backlog(watermark="", num_labels=PER_SHARD * num_shards, shard_keys=KEYS[:num_shards], num_left=num_left)
-    return plan_tick(pending, task="digits", policy=POLICY, policy_digest="p1", last=last, in_flight=(), now=NOON)
+    situation = Situation(pending, task="digits", policy=POLICY, policy_digest="p1", last=last)
+    return plan_tick(situation, now=NOON)
 
 
 @given(num_seen=st.integers(2, len(KEYS)), num_now=st.integers(0, len(KEYS)), num_landed=st.integers(0, len(KEYS)))

@@ -1,7 +1,7 @@
-"""All that a decision looks at, and what of it counts. Pure."""
+"""`Situation`: all that a decision looks at, and what of it counts. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
@@ -21,20 +21,26 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """The arguments of `plan_tick`."""
+class Situation:
+    """A task as one look found it: all that a decision needs but the time."""
 
     backlog: Backlog
     task: str
-    policy: TriggerPolicy
     policy_digest: str
-    last: LastRun | None
+    policy: TriggerPolicy = field(default_factory=TriggerPolicy)
+    last: LastRun | None = None
     in_flight: Sequence[str] = ()
+    """Display names of the task's unfinished runs, whoever started them."""
     starts: Sequence[RunStart] = ()
+    """The task's runs of the last 8 days, for cooldown, budget and turns."""
     signals: Sequence[Signal] = ()
+    """The newest finding of each kind."""
     others: Sequence[Rival] = ()
+    """The other tasks as last seen."""
     classes: Sequence[str] = ()
+    """Of the task."""
     code: CodeState = UNKNOWN_CODE
+    """Of the task, as far as it is known here."""
 
     @cached_property
     def conditions(self) -> Condition:
