@@ -18,7 +18,7 @@ from typing import Any
 import kfp
 from kfp import compiler, components, dsl, local
 
-from embedded.processes import free_port
+from embedded.control_plane.host.processes import free_port
 from ratchet.settings import child_env
 
 _GOAL_OVERHEAD_S = 0.15

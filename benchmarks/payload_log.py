@@ -19,8 +19,8 @@ from typing import Any
 
 import yaml
 
+from embedded.control_plane.host.processes import free_port, stop_group, tethered
 from embedded.object_store import NAME as OBJECT_STORE
-from embedded.processes import free_port, stop_group, tethered
 from embedded.stack import layout_of, start_stack, stop_stack
 from ratchet.settings import Settings, child_env
 from ratchet.tasks.loading import load_task

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from embedded.control_plane.host.processes import family_of, list_processes
 from embedded.layout import Layout
-from embedded.processes import family_of, list_processes
 from embedded.stack import read_report
 from ratchet.core.errors import Conflict, RatchetError
 from ratchet.packaged import packaged_configs

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
-from embedded.container_engine import find_container_engine
+from embedded.control_plane.host.processes import is_port_free
 from embedded.gateway import envoy_binary
 from embedded.object_store import weed_binary
 from embedded.ports import StackPorts
-from embedded.processes import is_port_free
+from embedded.task_runtime import require_container_engine
 from ratchet.core.errors import SettingsError
 from ratchet.settings import Settings, child_env, variable_of
 
@@ -107,7 +107,7 @@ def _binaries() -> Iterator[Finding]:
 
 def _container_engine() -> Finding:
     try:
-        engine = find_container_engine()
+        engine = require_container_engine()
     except SettingsError as error:
         why, _, fix = str(error).partition(". ")
         return _finding("container engine", is_fine=False, detail=why, fix=fix)

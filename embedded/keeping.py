@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from embedded.adopted import STACK_ID_VARIABLE
-from embedded.processes import process_stat
+from embedded.control_plane.host.processes import process_stat
 from embedded.services import ProcessName, StackPlan
 from ratchet.settings import child_env
 

@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 
 from embedded.adopted import STACK_ID_VARIABLE, environment_of
-from embedded.processes import ProcessStat, list_processes, process_stat
+from embedded.control_plane.host.processes import ProcessStat, list_processes, process_stat
 from embedded.services import StackReport
 
 _POLL_S = 0.05

@@ -15,10 +15,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from embedded.control_plane.host.processes import is_port_free
 from embedded.credentials import Credentials
 from embedded.layout import Layout, make_private_dir, write_private
 from embedded.ports import StackPorts
-from embedded.processes import is_port_free
 from embedded.services import ReadyCheck, Service
 from embedded.store_identity import make_identity
 from ratchet.settings import Settings

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from embedded.liveness import HangLimits
+from embedded.control_plane.host.liveness import HangLimits
 
 State = Literal["waiting", "starting", "ready", "restarting", "failed", "stopped"]
 """waiting: for what it depends on. restarting: it ended, and the next start is due. failed: it never became ready."""
@@ -93,7 +93,7 @@ class ServiceReport(BaseModel):
     state: State = "waiting"
     pid: int | None = None
     started_at_ticks: int | None = None
-    """With the pid, names one process for ever (see embedded.processes)."""
+    """With the pid, names one process for ever (see embedded.control_plane.host.processes)."""
     restarts: int = 0
     ready_after_s: float | None = None
     detail: str = ""
@@ -101,7 +101,7 @@ class ServiceReport(BaseModel):
 
 
 class ProcessName(BaseModel):
-    """Names one process permanently (see embedded.processes)."""
+    """Names one process permanently (see embedded.control_plane.host.processes)."""
 
     model_config = ConfigDict(frozen=True)
 

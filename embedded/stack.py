@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from embedded import gateway, object_store
 from embedded.adopted import SERVICE_VARIABLE, environment_of
-from embedded.container_engine import find_container_engine
+from embedded.control_plane.host.processes import is_listener_in_group, is_port_free, process_stat, tethered
 from embedded.credentials import Credentials, load_or_make_credentials
 from embedded.keeping import SUPERVISOR, start_keeper, start_with_plan
 from embedded.layout import (
@@ -37,9 +37,9 @@ from embedded.planning import (
     render_profile,
 )
 from embedded.ports import StackPorts, plan_ports, random_ports
-from embedded.processes import is_listener_in_group, is_port_free, process_stat, tethered
 from embedded.repositories import commit_of, make_dataset_repo
 from embedded.services import ProcessName, Service, StackPlan, StackReport
+from embedded.task_runtime import require_container_engine
 from ratchet.core.errors import RatchetError, SettingsError, Unavailable
 from ratchet.settings import Settings, variable_of
 
@@ -92,7 +92,7 @@ def start_stack(
     layout = layout_of(base)
     _make_state_dir(layout)
     if base.task_runtime == "oci":
-        find_container_engine()
+        require_container_engine()
     with _only_one(layout):
         running = read_report(layout)
         if running:

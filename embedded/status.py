@@ -5,10 +5,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from embedded.control_plane.host.processes import ProcessStat, family_of, list_processes
 from embedded.layout import Layout
 from embedded.leftovers import list_stack_processes
 from embedded.probes import why_not_ready
-from embedded.processes import ProcessStat, family_of, list_processes
 from embedded.services import ServiceReport, SupervisorReport
 from embedded.stack import is_alive, read_orphaned_report, read_report
 

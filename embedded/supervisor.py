@@ -20,15 +20,22 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from embedded.adopted import SERVICE_VARIABLE, STACK_ID_VARIABLE, Held, find_server
+from embedded.adopted import SERVICE_VARIABLE, STACK_ID_VARIABLE, find_server
+from embedded.control_plane.host.held import Held
+from embedded.control_plane.host.liveness import HangWatch
+from embedded.control_plane.host.processes import (
+    cpu_s_of_group,
+    is_listener_in_group,
+    process_stat,
+    stop_group,
+    tethered,
+)
 from embedded.keeper import ALREADY_RUNNING, STOPPED
 from embedded.keeping import living_keeper, start_keeper
 from embedded.layout import write_private
 from embedded.leftovers import end_processes, list_stack_processes
-from embedded.liveness import HangWatch
 from embedded.log_files import trim_log, trim_open_log
 from embedded.probes import probe, why_not_ready
-from embedded.processes import cpu_s_of_group, is_listener_in_group, process_stat, stop_group, tethered
 from embedded.services import ProcessName, Service, ServiceReport, StackPlan, StackReport, SupervisorReport
 from ratchet.settings import child_env
 

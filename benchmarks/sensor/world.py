@@ -19,11 +19,11 @@ from kfp import compiler, dsl
 from pydantic import SecretStr
 
 from benchmarks.engine import control_plane
+from embedded.control_plane.host.processes import free_port, is_port_free, stop_group, tethered
 from embedded.credentials import Credentials
 from embedded.layout import Layout, make_socket_dir, remove_socket_dir
 from embedded.object_store import make_buckets, object_store_service, write_object_store_files, write_webhook
 from embedded.ports import plan_ports, random_ports
-from embedded.processes import free_port, is_port_free, stop_group, tethered
 from embedded.repositories import make_dataset_repo
 from pipelines.publish import publish
 from ratchet.adapters.kfp import KfpPipelines

@@ -4,11 +4,11 @@ import argparse
 import logging
 from pathlib import Path
 
-from embedded.container_engine import find_container_engine
 from embedded.control_plane.app import create_app
 from embedded.control_plane.config import ControlPlaneConfig
+from embedded.control_plane.errors import SettingsError
+from embedded.control_plane.host.container_engine import find_container_engine
 from embedded.control_plane.kfp.retention import Retention
-from ratchet.core.errors import SettingsError
 from wire.cron import NotCron, check_zone
 from wire.request_limits import serve_limited
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from embedded.container_engine import ContainerEngine
+from embedded.control_plane.host.container_engine import ContainerEngine
 from embedded.control_plane.kfp.retention import Retention
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 from wire.printable import printable
 from wire.strict_json import DEPTH_MAX, DIGITS_MAX, NotJson, parse_json
 

@@ -18,7 +18,7 @@ import httpx
 import pytest
 import yaml
 
-from embedded.processes import free_port, stop_group, tethered
+from embedded.control_plane.host.processes import free_port, stop_group, tethered
 from ratchet.adapters.prometheus import Mesh, PrometheusTrafficStats
 from ratchet.settings import child_env
 

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from embedded.processes import free_port
+from embedded.control_plane.host.processes import free_port
 from ratchet.actions.rollout.traffic import serve
 from ratchet.adapters.gateway import HttpGateway
 from ratchet.core.errors import Unavailable

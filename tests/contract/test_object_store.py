@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from embedded.processes import free_port
+from embedded.control_plane.host.processes import free_port
 from ratchet.adapters.s3 import S3ObjectStore
 from ratchet.core.errors import Conflict, DataRejected, NotFound, SettingsError, Unavailable
 from ratchet.core.ports import ObjectStore

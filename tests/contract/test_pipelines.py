@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from embedded.processes import free_port
+from embedded.control_plane.host.processes import free_port
 from pipelines.publish import publish, publish_all
 from ratchet.adapters.kfp import KfpPipelines
 from ratchet.adapters.kfp_catalog import KfpPipelineCatalog

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pytest
 
-from embedded.processes import free_port, stop_group
+from embedded.control_plane.host.processes import free_port, stop_group
 from ratchet.adapters.mlflow import MlflowRegistry
 from ratchet.core.errors import NotFound, Unavailable
 from ratchet.core.ports import Registry

@@ -15,7 +15,7 @@ from typing import Any
 import kfp
 from kfp import compiler
 
-from embedded.processes import free_port, tethered
+from embedded.control_plane.host.processes import free_port, tethered
 
 REPOSITORY = Path(__file__).parents[2]
 FINAL = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")

@@ -18,10 +18,10 @@ import httpx
 import yaml
 
 from embedded.control_plane.config import ControlPlaneConfig
+from embedded.control_plane.host.processes import free_port, stop_group, tethered
 from embedded.gateway import envoy_binary, render_bootstrap, write_gateway_files
 from embedded.layout import Layout
 from embedded.ports import StackPorts
-from embedded.processes import free_port, stop_group, tethered
 from ratchet.adapters.envoy import EnvoyTrafficStats
 from ratchet.adapters.kserve import KServeInferenceServices
 from ratchet.adapters.s3 import S3ObjectStore

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from embedded.control_plane.host.processes import free_port, stop_group, tethered
 from embedded.keeping import start_keeper
 from embedded.leftovers import end_processes, list_stack_processes
-from embedded.processes import free_port, stop_group, tethered
 from embedded.services import ReadyCheck, Service, StackPlan, StackReport
 from ratchet.settings import child_env
 

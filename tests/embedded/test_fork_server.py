@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from embedded.adopted import Held
+from embedded.control_plane.host.held import Held
+from embedded.control_plane.host.processes import list_processes
 from embedded.control_plane.kserve.forks import ForkServer
 from embedded.control_plane.kserve.register import Entered, ServerRecord, ServerRegister
 from embedded.leftovers import end_processes
-from embedded.processes import list_processes
 
 PROGRAM = """
 import os, sys, time

@@ -13,7 +13,7 @@ from embedded.control_plane.engine.artifact_store import ArtifactStore
 from embedded.control_plane.engine.executor_io import imported_artifact
 from embedded.control_plane.engine.spec import Importer
 from embedded.control_plane.engine.values import Values
-from ratchet.core.errors import DataRejected, NotFound
+from embedded.control_plane.errors import DataRejected, NotFound
 
 OBJECTS = {"data/a.txt": b"A", "data/sub/b.txt": b"B", "one.txt": b"1"}
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.kfp.listing import ListQuery, list_page
 from embedded.control_plane.kfp.store import Store
-from ratchet.core.errors import DataRejected
 
 KINDS = ("experiment", "pipeline", "pipeline_version", "run", "recurring_run")
 

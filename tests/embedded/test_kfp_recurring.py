@@ -10,11 +10,11 @@ import kfp
 import pytest
 from kfp import compiler
 
+from embedded.control_plane.errors import Conflict
 from embedded.control_plane.kfp.launch import add_run
 from embedded.control_plane.kfp.recurring import recurring_router
 from embedded.control_plane.kfp.schedule import Schedule
 from embedded.control_plane.kfp.store import Store
-from ratchet.core.errors import Conflict
 from tests.embedded import kfp_constructs as constructs
 from tests.embedded.kfp_server import KfpServer, quiet, wait_until
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from embedded.processes import tethered
+from embedded.control_plane.host.processes import tethered
 from pipelines.publish import publish
 from ratchet.actions.runs.schedules import reconcile_schedules
 from ratchet.adapters.kfp_catalog import KfpPipelineCatalog

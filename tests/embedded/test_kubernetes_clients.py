@@ -9,8 +9,8 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
+from embedded.control_plane.host.processes import free_port
 from embedded.control_plane.kubernetes.access import access_of
-from embedded.processes import free_port
 from tests.embedded.kubernetes_side import ISVCS, isvc, kubernetes_side
 from tests.embedded.serving_world import wait_for
 

@@ -12,8 +12,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from embedded.control_plane.config import ControlPlaneConfig
+from embedded.control_plane.host.processes import free_port
 from embedded.control_plane.kserve.serving import ServingSide
-from embedded.processes import free_port
 from ratchet.settings import Settings
 from tests.embedded.serving_world import COLLECTION, ServingWorld, isvc_body, kubeconfig, serving_world, wait_for
 

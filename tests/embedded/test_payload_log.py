@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from embedded.processes import free_port, stop_group, tethered
+from embedded.control_plane.host.processes import free_port, stop_group, tethered
 from ratchet.adapters.s3 import S3ObjectStore
 from ratchet.adapters.s3_payloads import S3PayloadLog
 from ratchet.core.rollout.payloads import Prediction, is_sampled

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from embedded.processes import stop_group, tethered
+from embedded.control_plane.host.processes import stop_group, tethered
 from ratchet.actions.rollout.replay import replay_record
 from ratchet.actions.rollout.rollbacks import roll_back
 from ratchet.adapters.s3 import S3ObjectStore

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from embedded.processes import free_port, stop_group, tethered
+from embedded.control_plane.host.processes import free_port, stop_group, tethered
 from pipelines.publish import publish
 from ratchet.actions.runs.claims import RunJournal
 from ratchet.actions.runs.retraining import RetrainPorts

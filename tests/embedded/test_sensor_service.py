@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 import yaml
 
+from embedded.control_plane.host.processes import free_port, stop_group, tethered
 from embedded.object_store import NAME as OBJECT_STORE
 from embedded.planning import CONTROL_PLANE, SENSOR
-from embedded.processes import free_port, stop_group, tethered
 from embedded.stack import layout_of, read_report, start_stack, stop_stack
 from pipelines.publish import publish
 from ratchet.adapters.kfp import KfpPipelines

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from embedded.processes import free_port, stop_group, tethered
+from embedded.control_plane.host.processes import free_port, stop_group, tethered
 from ratchet.settings import MODEL_DIGEST_VARIABLE, child_env
 from ratchet.tasks.loading import load_task
 from ratchet.tasks.model_files import save_model

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from embedded.control_plane.host.processes import process_stat, stop_group
 from embedded.control_plane.kserve.register import ServerRegister
-from embedded.processes import process_stat, stop_group
 from ratchet.settings import Settings
 from tests.embedded.serving_world import COLLECTION, ServingWorld, isvc_body, serving_world, steady_traffic, wait_for
 

@@ -16,12 +16,12 @@ from minio import Minio
 
 from embedded import gateway, object_store, tracking
 from embedded.adopted import STACK_ID_VARIABLE
+from embedded.control_plane.host.processes import list_processes, process_stat
 from embedded.doctor import examine_settings
 from embedded.leftovers import list_stack_processes
 from embedded.planning import Site, plan_stack
 from embedded.ports import StackPorts
 from embedded.probes import why_not_ready
-from embedded.processes import list_processes, process_stat
 from embedded.services import ReadyCheck, ServiceReport, StackPlan, StackReport
 from embedded.stack import layout_of, read_report, start_stack, stop_stack
 from embedded.status import look_at_stack

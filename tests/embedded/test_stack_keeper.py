@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from embedded.control_plane.host.liveness import HangLimits
+from embedded.control_plane.host.processes import process_stat
 from embedded.leftovers import list_stack_processes, wait_gone
-from embedded.liveness import HangLimits
-from embedded.processes import process_stat
 from embedded.services import Service, StackReport
 from tests.embedded.small_stack import Stack
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from embedded.processes import process_stat
+from embedded.control_plane.host.processes import process_stat
 from embedded.services import StackReport
 from embedded.supervisor import ALREADY_RUNNING
 from tests.embedded.small_stack import SERVER, Stack

@@ -9,9 +9,9 @@ from pathlib import Path
 import kfp
 import pytest
 
-from embedded.container_engine import find_container_engine
 from embedded.control_plane.__main__ import parse_arguments
-from ratchet.core.errors import SettingsError
+from embedded.control_plane.errors import SettingsError
+from embedded.control_plane.host.container_engine import find_container_engine
 from tests.embedded import kfp_cluster_constructs as constructs
 from tests.embedded.kfp_server import KfpServer, run_pipeline
 

@@ -20,10 +20,10 @@ from embedded.control_plane.engine.engine import Engine
 from embedded.control_plane.engine.leaf import Folders
 from embedded.control_plane.engine.loading import load_pipeline, parse_upload
 from embedded.control_plane.engine.task_process import Ending, TaskCommand, TaskExit, TaskProcess
+from embedded.control_plane.errors import ControlPlaneError
 from embedded.control_plane.kfp.launch import add_run
 from embedded.control_plane.kfp.store import Store
 from embedded.control_plane.kfp.wire import show, task_details
-from ratchet.core.errors import RatchetError
 from tests.embedded import kfp_cluster_constructs, kfp_constructs, kfp_value_constructs
 from tests.fuzz.hostile import hostile_value, json_bytes, mangled, mutated
 from tests.fuzz.running import fuzz
@@ -96,7 +96,7 @@ def test_a_broken_file_is_refused_or_read(wires: list[dict[str, Any]]) -> None:
     def check(raw: bytes) -> None:
         try:
             load_pipeline(parse_upload(raw))
-        except RatchetError as error:
+        except ControlPlaneError as error:
             assert len(str(error)) < 5_000
 
     def make(rng: Random) -> bytes:
@@ -172,7 +172,7 @@ def test_a_broken_pipeline_is_refused_or_its_run_ends_with_a_reason(
         nonlocal num_run
         try:
             run_id = add_run(store, body)["run_id"]
-        except RatchetError as error:
+        except ControlPlaneError as error:
             assert len(str(error)) < 5_000
             return
         num_run += 1

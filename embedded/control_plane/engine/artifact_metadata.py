@@ -6,7 +6,7 @@ Source: kubeflow/pipelines, backend/src/v2/metadata/converter.go, StructValueToM
 from collections.abc import Mapping
 from typing import Any
 
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 
 def metadata_of_reader(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from embedded.control_plane.engine.google_storage import check_gs_access, downlo
 from embedded.control_plane.engine.roots import Root, bucket_and_key, is_s3
 from embedded.control_plane.engine.values import Artifact, Values
 from embedded.control_plane.engine.workspace import IN_WORKSPACE, imported_path
-from ratchet.core.errors import DataRejected, NotFound, Unavailable
+from embedded.control_plane.errors import DataRejected, NotFound, Unavailable
 
 _SECRET = "ratchet"  # noqa: S105 - the name of a secret, not its value
 """The secret that holds where S3 is, and the key to it."""

@@ -9,7 +9,7 @@ from embedded.control_plane.engine.cluster_settings import check_claim_inputs
 from embedded.control_plane.engine.images import DEED_OF_CLUSTER
 from embedded.control_plane.engine.values import Values
 from embedded.control_plane.engine.volumes import DEEDS, claim_folder, forget_uses, used_by
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 _WITHOUT_MEANING = ("access_modes", "size", "storage_class_name", "annotations")
 

@@ -11,7 +11,7 @@ from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor
 from embedded.control_plane.engine.mounts import mount_paths_of
 from embedded.control_plane.engine.resources import parse_quantity
 from embedded.control_plane.engine.workspace import WORKSPACE_PATH
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 _PULL_POLICIES = ("Always", "Never", "IfNotPresent")
 _ACCESS_MODES = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")

@@ -11,7 +11,7 @@ from embedded.control_plane.engine.go_text import parse_json, plain_of
 from embedded.control_plane.engine.records import TaskRecord
 from embedded.control_plane.engine.spec import Component, Dag, PipelineSpec, Task
 from embedded.control_plane.engine.values import Artifact, Values
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 MAX_ITEMS = 10_000
 """Iterations of one loop; more is a mistake, or wants a batch of items each."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedded.control_plane.engine.go_text import parse_double, shortest_of
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 _TOKEN = re.compile(
     r"""\s*(?:

@@ -47,8 +47,8 @@ from embedded.control_plane.engine.task_process import Ending, TaskExit, TaskPro
 from embedded.control_plane.engine.task_queue import Place, TaskQueue
 from embedded.control_plane.engine.values import Values
 from embedded.control_plane.engine.walk import Begin, End, Step, Walk
+from embedded.control_plane.errors import ControlPlaneError, DataRejected
 from embedded.control_plane.kfp.store import Store
-from ratchet.core.errors import DataRejected, RatchetError
 from wire.heartbeat import Heartbeat
 from wire.printable import printable_lines
 
@@ -201,7 +201,7 @@ class Engine:
         """A fault of ours ends the run it concerns, never the engine."""
         try:
             action()
-        except RatchetError as error:
+        except ControlPlaneError as error:
             self._give_up(run_id, str(error))
         except Exception as error:
             if is_out_of_room(error):

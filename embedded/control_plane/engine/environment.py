@@ -11,8 +11,8 @@ from embedded.control_plane.engine.pip_calls import has_nested_venv
 from embedded.control_plane.engine.placeholders import fill_text
 from embedded.control_plane.engine.pod_fields import Pod
 from embedded.control_plane.engine.spec import Container, Resources
-from ratchet.core.errors import DataRejected
-from ratchet.settings import child_env
+from embedded.control_plane.errors import DataRejected
+from embedded.control_plane.host.child_env import child_env
 from wire.printable import printable
 
 _WITHOUT_MEANING = (

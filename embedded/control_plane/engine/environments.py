@@ -20,8 +20,8 @@ from pathlib import Path
 
 from embedded.control_plane.engine.pip_calls import PipCall, PipNeeds, environment_key
 from embedded.control_plane.engine.task_process import TaskCommand, TaskProcess
-from ratchet.core.errors import DataRejected
-from ratchet.settings import child_env
+from embedded.control_plane.errors import DataRejected
+from embedded.control_plane.host.child_env import child_env
 
 _BUILD_S_MAX = 1800.0
 _LOCK_POLL_S = 0.1

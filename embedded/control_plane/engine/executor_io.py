@@ -16,8 +16,8 @@ from embedded.control_plane.engine.placeholders import ADDRESS, fill_text
 from embedded.control_plane.engine.roots import Root
 from embedded.control_plane.engine.spec import Component, Importer, ParameterDefinition
 from embedded.control_plane.engine.values import Artifact, Values
+from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.sound_json import check_sound
-from ratchet.core.errors import DataRejected
 from wire.printable import printable
 from wire.validation_text import validation_text
 

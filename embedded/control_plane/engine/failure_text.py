@@ -10,10 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 from embedded.control_plane.engine.tracebacks import Frame, Trace, parse_traces
-from ratchet import settings
-from ratchet.core.errors import RatchetError
 
-_PROJECT = PurePath(settings.__file__).parents[1]
+_PROJECT = PurePath(__file__).parents[3]
 PRODUCT_DIRS = tuple(
     f"{_PROJECT / name}/" for name in ("ratchet", "components", "embedded", "sensors", "pipelines", "wire")
 )
@@ -37,8 +35,8 @@ _LINES_AFTER_OTHERWISE = 5
 """A traceback with more lines of text behind it was handled. Python itself ends with exit code 1 after one."""
 _SENTENCE_CHARS_MAX = 700
 _LINE_CHARS_MAX = 300
-_CODES_OF_EXCEPTION = frozenset({1, *(error.exit_code for error in RatchetError.__subclasses__())})
-"""Python's own, and those with which the product's steps end: the class of the exception says the same."""
+CODES_OF_EXCEPTION = frozenset({1, 3, 4, 5, 6, 7, 8, 11})
+"""Python's own, and those with which the steps of Ratchet's pipelines end: the class of the exception says the same."""
 _CODES_WITH_WORDS = frozenset({1, 2, 126, 127})
 """`sys.exit("words")`, wrong usage, and a shell that cannot start a command: the last line says why."""
 
@@ -113,7 +111,7 @@ def _describe_trace(trace: Trace, code: int, product_dirs: Sequence[str]) -> str
         words += "; " + "; ".join(_sentence_of(part, product_dirs) for part in trace.parts)
     if trace.rank:
         words += f"; in worker {trace.rank}"
-    if code not in _CODES_OF_EXCEPTION:
+    if code not in CODES_OF_EXCEPTION:
         words += f"; exit code {code}"
     return words
 

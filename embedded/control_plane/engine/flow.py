@@ -12,7 +12,7 @@ from embedded.control_plane.engine.placeholders import check_placeholders
 from embedded.control_plane.engine.spec import Component, Dag, PipelineSpec, Task
 from embedded.control_plane.engine.templates import texts_in
 from embedded.control_plane.engine.workspace import WORKSPACE_PLACEHOLDER
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 _OF_INPUTS = re.compile(r"\{\{\$\.inputs\.")
 _OF_THE_RUN = re.compile(r"\{\{\$\.pipeline_\w+\}\}")

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from embedded.control_plane.engine.spec import ParameterType
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 _LARGEST_PLAIN = 1e21
 _SMALLEST_PLAIN = 1e-6

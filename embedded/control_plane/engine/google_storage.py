@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from embedded.control_plane.engine.roots import bucket_and_key
-from ratchet.core.errors import DataRejected, NotFound, Unavailable
-from ratchet.settings import child_env
+from embedded.control_plane.errors import DataRejected, NotFound, Unavailable
+from embedded.control_plane.host.child_env import child_env
 
 _VARIABLES = ("GOOGLE_APPLICATION_CREDENTIALS", "STORAGE_EMULATOR_HOST")
 _CALL_S = 60.0

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from embedded.control_plane.engine.kubernetes_spec import InitContainer, KubernetesExecutor
 from embedded.control_plane.engine.mounts import Mount, check_mount_paths
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 _LAUNCHER = "kfp-launcher"
 """The init container that a cluster has in every pod."""

@@ -22,7 +22,7 @@ from embedded.control_plane.engine.spec import (
 from embedded.control_plane.engine.templates import JOB_PLACEHOLDER, filled_templates
 from embedded.control_plane.engine.values import Artifact, Values, check_literals, conform, select
 from embedded.control_plane.engine.workspace import WORKSPACE_PATH, WORKSPACE_PLACEHOLDER
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 _FINAL_STATUS = {TaskState.SUCCEEDED: "COMPLETE"}
 """The real backend hands over ML Metadata's word: COMPLETE, CACHED, FAILED or CANCELED; never SUCCEEDED."""

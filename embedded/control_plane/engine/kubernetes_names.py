@@ -7,7 +7,7 @@ from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor, Pi
 from embedded.control_plane.engine.records import TaskRecord
 from embedded.control_plane.engine.spec import Dag, ParameterSource, PipelineSpec, TaskOutputParameter
 from embedded.control_plane.engine.values import Values
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 Sibling = Callable[[str], TaskRecord]
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from embedded.control_plane.engine.spec import EnvVar, ParameterSource, PipelineSpec, SpecModel, TaskOutputParameter
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 _DEADLINE_S_MAX = 2**31 - 1
 """As Kubernetes has it for activeDeadlineSeconds."""

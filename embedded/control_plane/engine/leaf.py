@@ -18,7 +18,7 @@ from embedded.control_plane.engine.spec import Importer
 from embedded.control_plane.engine.task_process import Ending, TaskExit, TaskProcess, exit_of
 from embedded.control_plane.engine.values import Values
 from embedded.control_plane.engine.workspace import IN_WORKSPACE, imported_path, workspace_mount
-from ratchet.core.errors import RatchetError
+from embedded.control_plane.errors import ControlPlaneError
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def run_leaf(leaf: LeafAttempt, process: TaskProcess, folders: Folders) -> LeafR
         if operation is not None:
             return _run_operation(leaf, operation, folders)
         return _run_container(leaf, process, folders, scratch_dir)
-    except (RatchetError, OSError, ValueError) as error:  # a ValueError: text that no program, path or file can have
+    except (ControlPlaneError, OSError, ValueError) as error:  # a ValueError: text that no program or path can have
         return LeafResult(TaskExit.failure(str(error)))
     finally:
         shutil.rmtree(scratch_dir, ignore_errors=True)

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from embedded.container_engine import ContainerEngine
 from embedded.control_plane.engine.artifact_store import ArtifactStore
 from embedded.control_plane.engine.attempt import Folders, LeafAttempt, write_notes
 from embedded.control_plane.engine.environment import asked_environment, base_environment, check_given
@@ -33,8 +32,9 @@ from embedded.control_plane.engine.placeholders import fill_command, fill_text
 from embedded.control_plane.engine.task_process import TaskCommand, TaskProcess
 from embedded.control_plane.engine.values import Values, digest_of
 from embedded.control_plane.engine.workspace import needs_workspace, workspace_mount
-from ratchet.core.errors import DataRejected
-from ratchet.settings import child_env
+from embedded.control_plane.errors import DataRejected
+from embedded.control_plane.host.child_env import child_env
+from embedded.control_plane.host.container_engine import ContainerEngine
 
 _COPY_S = 600
 _REMOVE_S = 60

@@ -12,7 +12,7 @@ from embedded.control_plane.engine.task_process import TaskProcess
 from embedded.control_plane.engine.task_queue import Place
 from embedded.control_plane.engine.walk import Walk
 from embedded.control_plane.engine.workspace import needs_workspace, workspace_claim
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 
 @dataclass

@@ -9,8 +9,8 @@ from embedded.control_plane.engine.package import unpacked
 from embedded.control_plane.engine.pipeline_yaml import read_documents
 from embedded.control_plane.engine.spec import PipelineSpec
 from embedded.control_plane.engine.support import check_supported
+from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.sound_json import check_sound
-from ratchet.core.errors import DataRejected
 
 MAX_BYTES = 8 * 1024 * 1024
 """The largest pipeline we read; kfp's own samples stay under 0.2 MiB."""

@@ -15,7 +15,7 @@ from typing import Any
 from embedded.control_plane.engine.environment import is_plain_name
 from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor
 from embedded.control_plane.engine.volumes import claim_folder, used_by
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ every user of the machine can read: `--env NAME` takes the value from the enviro
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedded.container_engine import ContainerEngine
+from embedded.control_plane.host.container_engine import ContainerEngine
 
 ENGINE_LABEL = "ratchet.engine"
 """On every container of ours: the id of the control plane that started it."""

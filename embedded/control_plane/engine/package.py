@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 _ZIP, _GZIP = b"PK", b"\x1f\x8b"
 _WANTED = "pipeline.yaml"

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
+from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.plain_yaml import PLAIN_RESOLVERS
 from embedded.control_plane.sound_json import VALUES_MAX, check_sound
-from ratchet.core.errors import DataRejected
 from wire.printable import printable
 from wire.strict_json import DEPTH_MAX
 

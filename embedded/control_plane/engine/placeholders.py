@@ -12,7 +12,7 @@ from typing import Any
 
 from embedded.control_plane.engine.go_text import argument_of, json_of, text_of
 from embedded.control_plane.engine.spec import Definitions
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 from wire.printable import printable
 from wire.strict_json import parse_json
 

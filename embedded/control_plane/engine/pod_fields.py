@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from embedded.control_plane.engine.kubernetes_spec import PodMetadata
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 NAMESPACE = "kubeflow"
 SERVICE_ACCOUNT = "pipeline-runner"

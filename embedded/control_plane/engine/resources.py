@@ -13,7 +13,7 @@ from typing import Any
 
 from embedded.control_plane.engine.placeholders import fill_text
 from embedded.control_plane.engine.spec import Resources
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 _QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([numkKMGTPE]?|[KMGTPE]i)")
 _SCALE = {

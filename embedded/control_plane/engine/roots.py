@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 _S3_URI = re.compile(r"(?:s3|minio)://[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9](/[^\s?#]*)?")
 _S3_SCHEMES = ("s3://", "minio://")

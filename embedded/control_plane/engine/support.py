@@ -17,7 +17,7 @@ from embedded.control_plane.engine.roots import check_root
 from embedded.control_plane.engine.spec import Component, Dag, Executor, PipelineSpec, Resources, Task
 from embedded.control_plane.engine.values import check_selector
 from embedded.control_plane.engine.workspace import check_workspace
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 _ROOT = "root"
 

@@ -18,7 +18,7 @@ from embedded.control_plane.engine.family import MARK_VARIABLE, list_marked, sto
 from embedded.control_plane.engine.log_cap import growing
 from embedded.control_plane.engine.machine import used_memory_bytes
 from embedded.control_plane.engine.resources import gibibytes
-from embedded.processes import tethered
+from embedded.control_plane.host.processes import tethered
 
 GRACE_S = 10.0
 """From SIGTERM to SIGKILL; Kubernetes gives a pod 30 s."""

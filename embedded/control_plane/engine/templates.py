@@ -14,7 +14,7 @@ from embedded.control_plane.engine.go_text import text_of
 from embedded.control_plane.engine.placeholders import PARAMETER, fill_text
 from embedded.control_plane.engine.spec import Task
 from embedded.control_plane.engine.values import Values
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 JOB_PLACEHOLDER = re.compile(r"\{\{\$\.(pipeline_\w+)\}\}")
 

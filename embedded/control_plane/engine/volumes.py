@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from embedded.control_plane.engine.environment import is_plain_name
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 DEEDS = ".deeds"
 _USED, _GONE = ".used", ".gone"

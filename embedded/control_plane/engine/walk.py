@@ -23,7 +23,7 @@ from embedded.control_plane.engine.records import (
 from embedded.control_plane.engine.spec import Component, Dag, PipelineSpec, Task
 from embedded.control_plane.engine.templates import check_templates
 from embedded.control_plane.engine.values import Values
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 _NOTHING = Values()
 

@@ -12,7 +12,7 @@ from embedded.control_plane.engine.mounts import Mount
 from embedded.control_plane.engine.roots import bucket_and_key
 from embedded.control_plane.engine.spec import PipelineSpec
 from embedded.control_plane.engine.values import Artifact, Values
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 WORKSPACE_PATH = "/kfp-workspace"
 WORKSPACE_PLACEHOLDER = "{{$.workspace_path}}"

@@ -7,9 +7,9 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from embedded.control_plane.engine.loading import MAX_BYTES
+from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.kfp.store import Document
 from embedded.control_plane.sound_json import check_sound, read_json
-from ratchet.core.errors import DataRejected
 from wire.validation_text import validation_text
 
 BODY_BYTES_MAX = MAX_BYTES + 64 * 1024

@@ -7,13 +7,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from embedded.control_plane.errors import Conflict, ControlPlaneError, DataRejected, NotFound
 from embedded.control_plane.kubernetes.errors import ApiError
 from embedded.control_plane.kubernetes.routes import answer_of, is_kubernetes
-from ratchet.core.errors import Conflict, DataRejected, NotFound, RatchetError
 from wire.printable import printable_lines
 
 KFP_PREFIX = "/apis/v2beta1"
-_STATUS_AND_CODE: tuple[tuple[type[RatchetError], int, int], ...] = (
+_STATUS_AND_CODE: tuple[tuple[type[ControlPlaneError], int, int], ...] = (
     (NotFound, 404, 5),
     (Conflict, 409, 6),
     (DataRejected, 400, 3),
@@ -24,8 +24,8 @@ _CODE_OF_STATUS = {400: 3, 404: 5, 405: 12, 409: 6, 413: 3}
 def answer_errors(app: FastAPI) -> None:
     """Install the error answers of the KFP routes; others keep their own."""
 
-    @app.exception_handler(RatchetError)
-    async def on_ours(request: Request, error: RatchetError) -> JSONResponse:
+    @app.exception_handler(ControlPlaneError)
+    async def on_ours(request: Request, error: ControlPlaneError) -> JSONResponse:
         for kind, status, code in _STATUS_AND_CODE:
             if isinstance(error, kind):
                 return error_answer(status, code, str(error))

@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter
 
+from embedded.control_plane.errors import Conflict
 from embedded.control_plane.kfp.bodies import ExperimentBody, JsonBody, check_fields
 from embedded.control_plane.kfp.listing import ListParameters, list_page
 from embedded.control_plane.kfp.store import Document, Store
 from embedded.control_plane.kfp.wire import name_in, new_id, now_text, show
-from ratchet.core.errors import Conflict
 
 DEFAULT_EXPERIMENT = "Default"
 _NEVER = "1970-01-01T00:00:00Z"

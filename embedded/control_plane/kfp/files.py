@@ -13,9 +13,9 @@ from starlette.responses import Response
 from embedded.control_plane.engine.attempt import Folders
 from embedded.control_plane.engine.records import TaskRecord
 from embedded.control_plane.engine.values import Artifact
+from embedded.control_plane.errors import DataRejected, NotFound
 from embedded.control_plane.kfp.errors import KFP_PREFIX
 from embedded.control_plane.kfp.store import Document, Store
-from ratchet.core.errors import DataRejected, NotFound
 
 _MAX_LOG_BYTES = 4 * 1024 * 1024
 """Of one log the last part is shown; the file itself has more."""

@@ -5,13 +5,13 @@ from typing import Any
 from embedded.control_plane.engine.inputs import root_arguments
 from embedded.control_plane.engine.loading import load_pipeline
 from embedded.control_plane.engine.roots import check_root
+from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.kfp.bodies import RunBody, check_fields
 from embedded.control_plane.kfp.experiments import experiment_id_for
 from embedded.control_plane.kfp.pipelines import find_version
 from embedded.control_plane.kfp.store import Document, Store
 from embedded.control_plane.kfp.wire import name_in, new_id, now_text
 from embedded.control_plane.sound_json import check_sound
-from ratchet.core.errors import DataRejected
 
 _KEPT = ("description", "pipeline_version_reference", "runtime_config", "service_account")
 

@@ -13,10 +13,10 @@ from typing import Annotated, Any, NamedTuple
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.kfp.store import Document, Store
 from embedded.control_plane.kfp.wire import parse_time, time_text
 from embedded.control_plane.sound_json import read_json
-from ratchet.core.errors import DataRejected
 
 _OPERATIONS = {
     "EQUALS": "= ?",

@@ -5,12 +5,12 @@ from typing import Any
 from fastapi import APIRouter, File, UploadFile
 
 from embedded.control_plane.engine.loading import MAX_BYTES, load_pipeline, parse_upload
+from embedded.control_plane.errors import Conflict, DataRejected, NotFound
 from embedded.control_plane.kfp.bodies import check_texts
 from embedded.control_plane.kfp.listing import ListParameters, list_page
 from embedded.control_plane.kfp.store import Document, Store
 from embedded.control_plane.kfp.wire import name_in, new_id, now_text, show
 from embedded.control_plane.sound_json import read_json
-from ratchet.core.errors import Conflict, DataRejected, NotFound
 
 _UPLOAD = File(...)
 

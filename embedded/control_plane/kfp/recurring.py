@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.kfp.bodies import JsonBody, RecurringBody, check_fields
 from embedded.control_plane.kfp.experiments import experiment_id_for
 from embedded.control_plane.kfp.launch import resolve_launch
@@ -9,7 +10,6 @@ from embedded.control_plane.kfp.listing import ListParameters, list_page
 from embedded.control_plane.kfp.slots import check_recurring, last_slot_of, max_concurrency_of, slot_before
 from embedded.control_plane.kfp.store import Document, Store
 from embedded.control_plane.kfp.wire import name_in, new_id, now_text, parse_time, show, time_text
-from ratchet.core.errors import DataRejected
 
 _KEPT = ("description", "trigger", "no_catchup", "runtime_config", "service_account", "pipeline_version_reference")
 _MODES = {"ENABLE": "ENABLED", "DISABLE": "DISABLED"}

@@ -3,12 +3,12 @@
 from fastapi import APIRouter
 
 from embedded.control_plane.engine.engine import Engine
+from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.kfp.bodies import JsonBody
 from embedded.control_plane.kfp.launch import add_run
 from embedded.control_plane.kfp.listing import ListParameters, list_page
 from embedded.control_plane.kfp.store import Document, Store
 from embedded.control_plane.kfp.wire import FINAL_STATES, now_text, show, task_details
-from ratchet.core.errors import DataRejected
 
 
 def runs_router(store: Store, engine: Engine) -> APIRouter:

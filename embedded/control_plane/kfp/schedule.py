@@ -10,12 +10,12 @@ import uuid
 from datetime import UTC, datetime
 
 from embedded.control_plane.engine.engine import Engine
+from embedded.control_plane.errors import Conflict, ControlPlaneError
 from embedded.control_plane.kfp.launch import add_run
 from embedded.control_plane.kfp.macros import expand_macros
 from embedded.control_plane.kfp.slots import due_slot, last_slot_of, max_concurrency_of
 from embedded.control_plane.kfp.store import Document, Store
 from embedded.control_plane.kfp.wire import now_text, parse_time, time_text
-from ratchet.core.errors import Conflict, RatchetError
 from wire.heartbeat import Heartbeat
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Schedule:
         try:
             if run_id := self._claim(recurring_run_id, now):
                 self._engine.submit(run_id)
-        except RatchetError as error:
+        except ControlPlaneError as error:
             self._note_error(recurring_run_id, str(error))
         except Exception as error:
             self._note_error(recurring_run_id, f"{type(error).__name__}: {error}")

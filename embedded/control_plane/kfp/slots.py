@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from math import floor
 from typing import Any
 
+from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.kfp.store import Document
 from embedded.control_plane.kfp.wire import parse_time
-from ratchet.core.errors import DataRejected
 from wire.cron import Cron, NotCron, parse_cron
 
 _MAX_CONCURRENCY = 10

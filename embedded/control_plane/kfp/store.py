@@ -14,10 +14,10 @@ from typing import Any
 
 from embedded.control_plane.engine.records import RunRequest, TaskRecord
 from embedded.control_plane.engine.values import Values, digest_of
+from embedded.control_plane.errors import Conflict, NotFound
 from embedded.control_plane.kfp.store_healing import completed, heal, object_in, outputs_in, record_in
 from embedded.control_plane.kfp.store_schema import prepare
 from embedded.control_plane.sound_json import dumps_sound, json_of_model
-from ratchet.core.errors import Conflict, NotFound
 
 Document = dict[str, Any]
 """What the API shows. Keys that begin with an underscore are ours, and never leave the server."""

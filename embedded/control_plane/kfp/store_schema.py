@@ -6,7 +6,7 @@ them costs no parsing, and never touches the pages that hold the rest of a large
 
 import sqlite3
 
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 VERSION = 1
 COLUMNS = {

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from embedded.control_plane.engine.records import ROOT, Records, TaskRecord, TaskState, parent_path
+from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.kfp.store import Document
-from ratchet.core.errors import DataRejected
 from wire.printable import printable
 
 FINAL_STATES = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import httpx
 
+from embedded.control_plane.host.processes import stop_group
 from embedded.control_plane.kserve.processes import ready_path_of
 from embedded.control_plane.kserve.register import LivingServer, ServerRegister
 from embedded.control_plane.kserve.server import ModelServer
-from embedded.processes import stop_group
 
 log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 30.0

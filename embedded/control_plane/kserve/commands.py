@@ -6,12 +6,17 @@ from pathlib import Path
 
 from embedded.control_plane.kserve.predictor import MOUNT
 from embedded.control_plane.kserve.runtimes import EnvVar
-from ratchet.settings import PREFIX
 
 _CAUSE_NUM_CHARS = 1000
 _ERROR_LINE = re.compile(r"(?:ERROR|CRITICAL)[ :]+(?:[\w.]+: )?(.+)")
 _REFERENCE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 _STORAGE_URI = "STORAGE_URI"
+RATCHET_PREFIX = "RATCHET_"
+"""Of the variables that Ratchet's own model server reads."""
+MODEL_DIGEST_VARIABLE = f"{RATCHET_PREFIX}MODEL_DIGEST"
+"""Tells that server the digest of the model that it must serve."""
+REFUSED_EXIT_CODE = 3
+"""With which that server ends when the model's files are not what they should be."""
 
 
 class StartFailed(Exception):
@@ -58,7 +63,7 @@ def _with_option(words: list[str], option: str, value: str) -> list[str]:
 
 
 def env_of(variables: tuple[EnvVar, ...], secrets_dir: Path) -> dict[str, str]:
-    """Names and values; RatchetError when a secret has gone since the manifest was accepted."""
+    """Names and values; ControlPlaneError when a secret has gone since the manifest was accepted."""
     env: dict[str, str] = {}
     for variable in variables:
         if variable.source is None:
@@ -83,4 +88,4 @@ def exit_text(code: int | None) -> str:
 def may_be_forked(variables: tuple[EnvVar, ...]) -> bool:
     """Whether a process of a fork server can stand for a fresh one: libraries read some variables while they are
     imported (OMP_NUM_THREADS), which it did long ago. Ratchet's own are read later."""
-    return all(each.name.startswith(PREFIX) or each.name == _STORAGE_URI for each in variables)
+    return all(each.name.startswith(RATCHET_PREFIX) or each.name == _STORAGE_URI for each in variables)

@@ -20,8 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from embedded.processes import stop_group, tethered
-from ratchet.settings import child_env
+from embedded.control_plane.host.child_env import child_env
+from embedded.control_plane.host.processes import stop_group, tethered
 
 log = logging.getLogger(__name__)
 OPTION = "--fork_server"

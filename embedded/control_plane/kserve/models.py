@@ -14,7 +14,7 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException
 
-from ratchet.core.errors import DataRejected, NotFound, Unavailable
+from embedded.control_plane.errors import DataRejected, NotFound, Unavailable
 
 _NUM_FILES_MAX = 1_000
 _MD5 = re.compile(r"[0-9a-f]{32}")

@@ -12,7 +12,12 @@ from typing import Literal
 
 import httpx
 
+from embedded.control_plane.errors import ControlPlaneError, Unavailable
+from embedded.control_plane.host.liveness import HangLimits, HangWatch
+from embedded.control_plane.host.processes import is_port_free
 from embedded.control_plane.kserve.commands import (
+    MODEL_DIGEST_VARIABLE,
+    REFUSED_EXIT_CODE,
     StartFailed,
     cause_in,
     command_of,
@@ -25,10 +30,6 @@ from embedded.control_plane.kserve.models import ModelCache
 from embedded.control_plane.kserve.predictor import MOUNT, ProcessTemplate
 from embedded.control_plane.kserve.register import ServerRecord, ServerRegister
 from embedded.control_plane.kserve.server import ModelServer, ServerSite, Start, start_server
-from embedded.liveness import HangLimits, HangWatch
-from embedded.processes import is_port_free
-from ratchet.core.errors import DataRejected, RatchetError, Unavailable
-from ratchet.settings import MODEL_DIGEST_VARIABLE
 
 log = logging.getLogger(__name__)
 _POLL_S = 0.05
@@ -191,7 +192,7 @@ class Replica:
             started_at = loop.time()
             try:
                 await self._serve_once()
-            except (StartFailed, RatchetError) as failure:
+            except (StartFailed, ControlPlaneError) as failure:
                 self._become("failed", f"{self._record.revision}: {failure}")
             except Exception as failure:
                 log.exception("%s cannot be started", self._record.revision)
@@ -281,7 +282,7 @@ class Replica:
             while loop.time() < deadline:
                 if server.has_ended:
                     code = await server.exit_code()
-                    self._folder.is_refused = code == DataRejected.exit_code
+                    self._folder.is_refused = code == REFUSED_EXIT_CODE
                     cause = cause_in(self._written())
                     what = f"the server stopped while starting ({await server.exit_text()})"
                     raise StartFailed(self._with_tail(f"{cause.rstrip('.')} ({what})" if cause else what))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from embedded.processes import ProcessStat, list_processes
+from embedded.control_plane.host.processes import ProcessStat, list_processes
 
 _EXIT = re.compile(rb"\nexit (\d+)$")
 

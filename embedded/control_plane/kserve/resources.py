@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from embedded.control_plane.errors import SettingsError
 from embedded.control_plane.kserve.predictor import parse_predictor, template_of
 from embedded.control_plane.kserve.revisions import Rollout, revision_name, revision_number, standard_revision
 from embedded.control_plane.kserve.runtimes import load_runtimes
@@ -43,7 +44,6 @@ from embedded.control_plane.kubernetes.objects import (
 from embedded.control_plane.kubernetes.schema import schema_of
 from embedded.control_plane.kubernetes.serverside import apply_to, check_applied
 from embedded.control_plane.kubernetes.structure import structure_errors, with_defaults
-from ratchet.core.errors import SettingsError
 
 SCHEMA = schema_of(KIND)
 _NAME_LETTERS_MAX = 40

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ratchet.core.errors import SettingsError
+from embedded.control_plane.errors import SettingsError
 
 _FORK_SERVER = "ratchet/fork-server"
 

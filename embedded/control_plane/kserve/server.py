@@ -11,12 +11,12 @@ from pathlib import Path
 import httpx
 from pydantic import BaseModel, ConfigDict
 
-from embedded.adopted import Held
+from embedded.control_plane.host.child_env import child_env
+from embedded.control_plane.host.held import Held
+from embedded.control_plane.host.processes import process_stat, stop_group, tethered
 from embedded.control_plane.kserve.commands import exit_text
 from embedded.control_plane.kserve.forks import ForkFailed, ForkServer
 from embedded.control_plane.kserve.register import Entered, LivingServer, ServerRecord, ServerRegister
-from embedded.processes import process_stat, stop_group, tethered
-from ratchet.settings import child_env
 
 log = logging.getLogger(__name__)
 _PROBE_TIMEOUT_S = 1.5

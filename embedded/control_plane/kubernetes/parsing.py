@@ -6,11 +6,11 @@ from typing import Any, NoReturn
 
 import yaml
 
+from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.kubernetes.errors import bad_request
 from embedded.control_plane.kubernetes.structure import quoted
 from embedded.control_plane.plain_yaml import PLAIN_RESOLVERS
 from embedded.control_plane.sound_json import check_sound
-from ratchet.core.errors import DataRejected
 
 _UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """What PyYAML raises for values that their tags do not have."""

@@ -128,6 +128,7 @@ def test_feedback_and_traces_are_read_or_refused(data: bytes) -> None:
             assert len(str(error)) < 1_000
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30), st.text(st.characters(categories=["Cs", "Cc", "L"]), max_size=300))
 def test_nothing_printed_can_raise_or_break_a_line(name: str, more: str) -> None:
     shown = printable(name + more)

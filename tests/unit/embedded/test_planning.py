@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedded import object_store
+from embedded.control_plane.host.processes import free_port
 from embedded.credentials import Credentials, load_or_make_credentials
 from embedded.gateway import render_bootstrap, render_no_routes
 from embedded.layout import Layout, make_socket_dir, remove_socket_dir, write_private
@@ -27,7 +28,6 @@ from embedded.planning import (
     render_profile,
 )
 from embedded.ports import StackPorts, plan_ports, random_ports
-from embedded.processes import free_port
 from embedded.store_identity import is_whole, make_identity, render_identity
 from embedded.supervisor import backoff_s
 from ratchet.core.errors import SettingsError

@@ -13,7 +13,7 @@ from embedded.control_plane.engine.executor_io import collect_outputs, executor_
 from embedded.control_plane.engine.roots import Root
 from embedded.control_plane.engine.spec import Component, Importer
 from embedded.control_plane.engine.values import Artifact, Values
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 WRITER = Component.model_validate({"executorLabel": "exec", "outputDefinitions": {"artifacts": {"out": {}}}})
 

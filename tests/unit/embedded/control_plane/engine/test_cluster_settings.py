@@ -6,7 +6,7 @@ import pytest
 
 from embedded.control_plane.engine.cluster_settings import check_claim_inputs, check_cluster_settings
 from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 EPHEMERAL = {"volumeName": "e", "mountPath": "/e", "size": "1Gi"}
 

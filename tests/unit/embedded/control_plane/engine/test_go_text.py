@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from embedded.control_plane.engine.go_text import argument_of, json_of, parse_json, parse_text, plain_of, text_of
 from embedded.control_plane.engine.spec import ParameterType
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden/go_values.json").read_text())
 numbers = st.one_of(st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False))

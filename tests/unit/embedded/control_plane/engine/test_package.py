@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from embedded.control_plane.engine.loading import parse_upload
 from embedded.control_plane.engine.package import unpacked
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 MAX = 1000
 

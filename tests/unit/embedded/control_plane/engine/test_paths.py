@@ -7,7 +7,7 @@ import pytest
 from embedded.control_plane.engine.mounts import Mount, check_mount_paths, with_folders, with_mount_paths
 from embedded.control_plane.engine.pip_calls import environment_key, has_nested_venv, pip_needs_of, without_nested_venv
 from embedded.control_plane.engine.roots import Root, check_root, root_of
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 MOUNTS = [Mount("/data", Path("/v/data"), "claim"), Mount("/data/keys", Path("/v/keys"), "Secret")]
 

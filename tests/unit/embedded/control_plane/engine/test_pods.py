@@ -12,7 +12,7 @@ from embedded.control_plane.engine.pod_fields import Pod, check_field_path
 from embedded.control_plane.engine.spec import Task
 from embedded.control_plane.engine.values import Artifact, Values
 from embedded.control_plane.engine.workspace import imported_path, needs_workspace, workspace_claim
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 JOB = {
     "pipeline_job_name": "a run",

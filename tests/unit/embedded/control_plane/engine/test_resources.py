@@ -11,7 +11,7 @@ from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor
 from embedded.control_plane.engine.resources import Amount, Ticket, choose_startable, demand_of, parse_quantity
 from embedded.control_plane.engine.spec import Resources
 from embedded.control_plane.engine.task_queue import Place, TaskQueue
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 
 MACHINE = Amount(cpus=4, memory_bytes=8 * 2**30)
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

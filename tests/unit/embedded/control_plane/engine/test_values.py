@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from embedded.control_plane.engine.loading import load_pipeline
-from ratchet.core.errors import DataRejected
+from embedded.control_plane.errors import DataRejected
 from tests.embedded import kfp_value_constructs as constructs
 from tests.fakes.pipeline_play import compiled, outcome_of, play
 

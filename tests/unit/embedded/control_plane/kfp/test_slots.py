@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.kfp.slots import check_recurring, due_slot, last_slot_of, slot_before
-from ratchet.core.errors import DataRejected
 
 
 def at(clock: str, day: int = 5) -> datetime:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedded.control_plane.errors import DataRejected, SettingsError
 from embedded.control_plane.kserve.commands import command_of, env_of, model_name_of
 from embedded.control_plane.kserve.models import StoredFile, check_path, digest_of_model
 from embedded.control_plane.kserve.predictor import parse_predictor
@@ -16,7 +17,7 @@ from embedded.control_plane.kserve.runtimes import EnvVar, load_runtimes
 from embedded.control_plane.kserve.status import RevisionState, render_status
 from embedded.control_plane.kubernetes.errors import FieldError
 from embedded.control_plane.kubernetes.patch import PatchError, json_patch, merge_patch
-from ratchet.core.errors import DataRejected, SettingsError
+from ratchet.core import errors
 from ratchet.serving.inputs import NUM_INSTANCES_MAX, parse_instances, parse_tensor
 from tests.conftest import PROJECT_DIR
 
@@ -295,7 +296,7 @@ def test_a_condition_keeps_its_time_until_its_status_changes():
     ],
 )
 def test_a_wrong_body_is_refused_and_the_message_says_where(body, message):
-    with pytest.raises(DataRejected) as caught:
+    with pytest.raises(errors.DataRejected) as caught:
         parse_instances(body, num_features=3)
     assert message in str(caught.value)
 
@@ -317,7 +318,7 @@ def test_values_outside_the_tasks_range_are_let_through():
     ],
 )
 def test_a_wrong_tensor_is_refused(tensor):
-    with pytest.raises(DataRejected):
+    with pytest.raises(errors.DataRejected):
         parse_tensor(tensor, num_features=3)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedded.liveness import HangLimits, HangWatch, Redness, decide_hung
+from embedded.control_plane.host.liveness import HangLimits, HangWatch, Redness, decide_hung
 
 LIMITS = HangLimits(red_s_max=30.0, busy_s_max=180.0)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from ratchet.core.errors import SettingsError
-from ratchet.settings import TASK_RUNTIME_VARIABLE, child_env
+from embedded.control_plane.errors import SettingsError
+from embedded.control_plane.host.child_env import child_env
 
 _NAMES = ("podman", "nerdctl", "docker")
 """By preference: the first two need no daemon that runs as root."""
@@ -46,8 +46,8 @@ def find_container_engine(
             return ContainerEngine(program, is_rootless=uid != 0 if name != "docker" else "name=rootless" in said)
         problems.append(f"{program} does not work: {_last_line(said)}")
     raise SettingsError(
-        f"{TASK_RUNTIME_VARIABLE} is oci, and no container engine can be used: {'; '.join(problems)}. Install podman "
-        "or start the daemon of docker, or set RATCHET_TASK_RUNTIME=process to run tasks without their images."
+        f"no container engine can be used: {'; '.join(problems)}. Install podman or start the daemon of docker, or set "
+        "RATCHET_TASK_RUNTIME=process to run tasks without their images."
     )
 
 

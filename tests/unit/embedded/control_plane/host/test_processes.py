@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from embedded.processes import (
+from embedded.control_plane.host.processes import (
     family_of,
     free_port,
     is_listener_in_group,
@@ -24,7 +24,7 @@ from embedded.processes import (
 
 PARENT = """
 import subprocess, sys
-from embedded.processes import tethered
+from embedded.control_plane.host.processes import tethered
 child = subprocess.Popen(tethered(["sleep", "60"]), start_new_session=True)
 print(child.pid, flush=True)
 child.wait()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from embedded.container_engine import ContainerEngine, find_container_engine
 from embedded.control_plane.engine.oci import (
     Bind,
     ContainerRun,
@@ -17,7 +16,8 @@ from embedded.control_plane.engine.oci import (
     run_words,
     user_of,
 )
-from ratchet.core.errors import SettingsError
+from embedded.control_plane.errors import SettingsError
+from embedded.control_plane.host.container_engine import ContainerEngine, find_container_engine
 
 PODMAN = ContainerEngine("/usr/bin/podman", is_rootless=True)
 DOCKER = ContainerEngine("/usr/bin/docker", is_rootless=False)

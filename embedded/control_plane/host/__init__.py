@@ -1,0 +1,1 @@
+"""The machine that the control plane runs on: its processes, ports, environment and container engine."""

@@ -1,0 +1,19 @@
+"""The environment of the processes that the control plane starts. The only module here that reads the environment."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+_NOT_INHERITED = ("RATCHET_", "AWS_", "MLFLOW_", "_MLFLOW_", "KFP_", "KF_PIPELINES_")
+"""Endpoints and credentials of the shell that started the server: a task gets those that its pipeline names."""
+_SLOW_IMPORTS = "PYTHONDONTWRITEBYTECODE"
+"""Without `.pyc` files imports take five times as long."""
+
+
+def child_env(extra: Mapping[str, str]) -> dict[str, str]:
+    """Ours without credentials, our Python first on PATH, and `extra` over it."""
+    env = {name: os.environ[name] for name in os.environ if not name.startswith((*_NOT_INHERITED, _SLOW_IMPORTS))}
+    bin_dir = str(Path(sys.executable).parent)
+    env["PATH"] = os.pathsep.join([bin_dir, env["PATH"]]) if env.get("PATH") else bin_dir
+    return env | dict(extra)
