@@ -77,9 +77,8 @@ def _replay_rollout(task: str, run_id: str) -> tuple[Verdict, "History", list[st
     """The verdict derived again, and in what it differs from the recorded one: in nothing, or somebody changed it."""
     from ratchet import wiring
     from ratchet.actions.rollout.replay import replay_record
-    from ratchet.stores.rollout_record import fetch_record
 
-    recorded = fetch_record(wiring.object_store(), task=task, run_id=run_id, bucket=wiring.settings().ratchet_bucket)
+    recorded = wiring.rollout_records().fetch(task, run_id)
     if not recorded.looks:
         raise NotFound(f"Rollout {run_id} of {task} has no recorded look: it ended before its canary was ready.")
     return replay_record(recorded)

@@ -14,7 +14,7 @@ from ratchet.core.models.ledger import LedgerEntry, champion_of
 from ratchet.core.rollout.policy import RolloutPolicy
 
 if TYPE_CHECKING:
-    from ratchet.actions.rollout.traffic import RolloutPorts
+    from ratchet.actions.rollout.ports import RolloutPorts
 
 rollout = typer.Typer(help="Show a rollout in progress, and control it.", no_args_is_help=True)
 
@@ -41,8 +41,7 @@ def roll_back_task(
     Example: ratchet rollback --task digits --reason "wrong answers for 7s" --yes
     """
     from ratchet import wiring
-    from ratchet.actions.rollout.rollbacks import roll_back
-    from ratchet.actions.rollout.traffic import find_open_rollout
+    from ratchet.actions.rollout.rollback import find_open_rollout, roll_back
 
     policy = wiring.policy(task, "rollout", RolloutPolicy)
     ports = wiring.rollout_ports()
@@ -216,7 +215,7 @@ def _user() -> str:
 
 def _plan_of(ports: "RolloutPorts", open_uri: str, entries: Sequence[LedgerEntry], *, task: str) -> str:
     """What a rollback would do, "" when there is no champion. NotFound when it has nowhere to go."""
-    from ratchet.actions.rollout.rollbacks import find_fallback
+    from ratchet.actions.rollout.rollback import find_fallback
 
     champion = champion_of(entries)
     if champion is None:

@@ -8,14 +8,15 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from cli.output import table_of
+from ratchet.actions.rollout.ports import RolloutPorts
 from ratchet.actions.rollout.steering import SILENT_S_MAX, ending_in, silent_s_of
-from ratchet.actions.rollout.traffic import ROUTED_S_MAX, RolloutPorts
+from ratchet.actions.rollout.traffic import ROUTED_S_MAX
 from ratchet.core.errors import NotFound, Unavailable
 from ratchet.core.models.ledger import LedgerEntry, champion_of
 from ratchet.core.ports import ServiceState, TrafficStats
 from ratchet.core.rollout.report import render_terminal
 from ratchet.stores.rollout_orders import Order, OrderBook
-from ratchet.stores.rollout_record import Recorded, RecordReader, fetch_current_run_id
+from ratchet.stores.rollout_record import Recorded, RecordReader
 
 _REVISION_COLUMNS = ("revision", "role", "weight_pct", "mirror_pct", "num_requests", "num_errors")
 _REASON_COLUMNS = ("check", "held", "seen_and_allowed")
@@ -55,10 +56,10 @@ class StatusReader:
     def _fetch_rollout(self) -> tuple[Recorded | None, Sequence[Order]]:
         ports, task = self._ports, self._task
         try:
-            run_id = fetch_current_run_id(ports.objects, task=task, bucket=ports.bucket)
+            run_id = ports.records.fetch_current_run_id(task)
             if run_id != self._run_id or self._reader is None or self._book is None:
-                self._reader = RecordReader(ports.objects, task=task, run_id=run_id, bucket=ports.bucket)
-                self._book = OrderBook(ports.objects, task=task, run_id=run_id, bucket=ports.bucket)
+                self._reader = ports.records.reader(task, run_id)
+                self._book = ports.orders.book(task, run_id)
                 self._run_id = run_id
             return self._reader.fetch(), self._book.fetch()
         except NotFound:

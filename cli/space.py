@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from cli.output import JsonFlag, print_json, print_rows, stderr
+from ratchet.core.layouts import RecordKind
 from ratchet.core.ports import StoredObject
-from ratchet.core.retention import RecordKind
 
 _BATCH = 1000
 _SHOWN_MAX = 20

@@ -19,7 +19,6 @@ from ratchet.actions.rollout.replay import replay_record
 from ratchet.core.errors import RatchetError, Unavailable
 from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of, denied_digests_of
 from ratchet.settings import Settings
-from ratchet.stores.rollout_record import fetch_record
 
 FIRST = range(220)
 MORE = range(220, 560)
@@ -270,7 +269,7 @@ def check_unchanged(story: Story, before: Sequence[LedgerEntry]) -> None:
 
 def check_rollout(story: Story, *, run_id: str) -> None:
     """The bad model failed on copies before users met it, and its recorded rollout is judged again the same."""
-    recorded = fetch_record(wiring.object_store(), task=TASK, run_id=run_id, bucket=story.settings.ratchet_bucket)
+    recorded = wiring.rollout_records().fetch(TASK, run_id)
     windows = [judged.look.window for judged in recorded.looks if judged.weight_pct == 0 and judged.look.window]
     num_failed = sum(window.canary.num_errors for window in windows)
     num_copies = sum(window.canary.num_requests for window in windows)

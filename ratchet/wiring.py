@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ratchet.actions.models.classes import ClassesInUse
+    from ratchet.actions.models.fallback import LoadProof
     from ratchet.actions.models.files import ModelFiles
     from ratchet.actions.retention import RetentionPorts
     from ratchet.actions.rollout.guarding import GuardPorts
+    from ratchet.actions.rollout.ports import RolloutPorts, ServingPorts
     from ratchet.actions.rollout.start import ChoiceStores
-    from ratchet.actions.rollout.traffic import RolloutPorts
     from ratchet.actions.runs.retraining import RetrainPorts
     from ratchet.adapters.cluster_check import Examined
     from ratchet.adapters.guard_service import GuardService
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from ratchet.adapters.task_checks import ProcessTaskChecks
     from ratchet.core.retention import RetentionPolicy
     from ratchet.core.runs.schedules import WantedSchedule
-    from ratchet.stores.finished import FinishedSteps
+    from ratchet.stores.finished import FinishedSteps, FinishedWork
+    from ratchet.stores.rollout_orders import RolloutOrders
+    from ratchet.stores.rollout_record import RolloutRecords
     from ratchet.stores.run_journal import RunJournal
     from ratchet.stores.run_outcomes import RunOutcomes, StepNotes
 
@@ -145,7 +148,7 @@ def dataset_store() -> ports.DatasetStore:
 
 @lru_cache
 def ledger() -> ports.Ledger:
-    from ratchet.adapters.s3_ledger import S3Ledger
+    from ratchet.stores.ledger import S3Ledger
 
     return S3Ledger(object_store(), bucket=settings().ratchet_bucket)
 
@@ -184,11 +187,15 @@ def run_outcomes() -> "RunOutcomes":
     return RunOutcomes(object_store(), settings().ratchet_bucket)
 
 
+def finished_work() -> "FinishedWork":
+    from ratchet.stores.finished import FinishedWork
+
+    return FinishedWork(object_store(), settings().ratchet_bucket)
+
+
 def finished_steps(task: str, run_id: str) -> "FinishedSteps":
     """What an earlier attempt, or an earlier run, has finished of a training."""
-    from ratchet.stores.finished import FinishedSteps
-
-    return FinishedSteps(object_store(), settings().ratchet_bucket, task, run_id)
+    return finished_work().of_run(task, run_id)
 
 
 def step_of_run(
@@ -316,10 +323,35 @@ def model_files() -> "ModelFiles":
     return StoredModelFiles(object_store())
 
 
+def rollout_records() -> "RolloutRecords":
+    from ratchet.stores.rollout_record import RolloutRecords
+
+    return RolloutRecords(object_store(), settings().ratchet_bucket)
+
+
+def rollout_orders() -> "RolloutOrders":
+    from ratchet.stores.rollout_orders import RolloutOrders
+
+    return RolloutOrders(object_store(), settings().ratchet_bucket)
+
+
+def load_proof() -> "LoadProof":
+    from ratchet.actions.models.fallback import LoadProof
+    from ratchet.stores.load_proofs import LoadProofs
+
+    return LoadProof(object_store(), model_probe(), LoadProofs(object_store(), settings().ratchet_bucket))
+
+
+def serving_ports() -> "ServingPorts":
+    """What giving the traffic back to a champion takes: for notify."""
+    from ratchet.actions.rollout.ports import ServingPorts
+
+    return ServingPorts(services=inference_services(), ledger=ledger(), clock=clock(), files=model_files())
+
+
 def rollout_ports() -> "RolloutPorts":
     """What a rollout acts on: for canary_deploy, rollback and the command line."""
-    from ratchet.actions.models.fallback import LoadProof
-    from ratchet.actions.rollout.traffic import RolloutPorts
+    from ratchet.actions.rollout.ports import RolloutPorts
 
     return RolloutPorts(
         services=inference_services(),
@@ -328,11 +360,12 @@ def rollout_ports() -> "RolloutPorts":
         registry=registry(),
         clock=clock(),
         objects=object_store(),
-        bucket=settings().ratchet_bucket,
+        records=rollout_records(),
+        orders=rollout_orders(),
         gateway=gateway(),
         payloads=payload_log(),
         feedback=feedback_store(),
-        proof=LoadProof(object_store(), model_probe(), bucket=settings().ratchet_bucket),
+        proof=load_proof(),
         files=model_files(),
     )
 
@@ -341,10 +374,10 @@ def rollout_ports() -> "RolloutPorts":
 def guard_ports() -> "GuardPorts":
     """What the guard looks at and acts on. KFP is asked only while a rollout is open: champions are guarded without."""
     from ratchet.actions.rollout.guarding import GuardPorts
+    from ratchet.stores.guard_memory import GuardMemory
 
-    return GuardPorts(
-        rollout=rollout_ports(), pipelines=pipelines, objects=object_store(), bucket=settings().ratchet_bucket
-    )
+    memory = GuardMemory(object_store(), settings().ratchet_bucket)
+    return GuardPorts(rollout=rollout_ports(), pipelines=pipelines, memory=memory)
 
 
 def default_retention() -> "RetentionPolicy":
@@ -360,6 +393,7 @@ def retention_ports() -> "RetentionPorts":
     from ratchet.actions.retention import RetentionPorts, TaskPolicies
     from ratchet.core.retention import RetentionPolicy
     from ratchet.core.rollout.monitor import MonitorPolicy
+    from ratchet.stores.places import record_folders
 
     def policies_of(task: str) -> TaskPolicies:
         if task not in task_names():
@@ -371,7 +405,8 @@ def retention_ports() -> "RetentionPorts":
     return RetentionPorts(
         objects=object_store(),
         ledger=ledger(),
-        bucket=settings().ratchet_bucket,
+        records=rollout_records(),
+        folders=record_folders(settings().ratchet_bucket),
         list_tasks=task_names,
         policies_of=policies_of,
     )
@@ -379,7 +414,7 @@ def retention_ports() -> "RetentionPorts":
 
 def space_kinds() -> "Mapping[str, str]":
     """What takes room in the object store, by kind, and where it is."""
-    from ratchet.actions.space import kinds_of
+    from ratchet.stores.places import kinds_of
 
     names = settings()
     return kinds_of(

@@ -33,7 +33,7 @@ from ratchet.core.rollout.judge import Look, begin
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.window import Window
 from ratchet.settings import Settings, parse_profile, settings_of
-from ratchet.stores.rollout_record import Checkpoint, RecordWriter, RolloutBegin, begin_record
+from ratchet.stores.rollout_record import Checkpoint, RecordWriter, RolloutBegin, RolloutRecords
 from tests.embedded.serving_world import ServingWorld, serving_world, wait_for
 
 _GOAL_WITHDRAW_MS_P99 = 200.0
@@ -161,7 +161,8 @@ def _writer_with_a_look(objects: S3ObjectStore, *, run_id: str) -> RecordWriter:
     model = ModelRef(version="2", digest="2", uri="s3://models/quick/2", dataset_version="")
     champion = model.model_copy(update={"version": "1", "digest": "1"})
     begun = RolloutBegin(task="quick", run_id=run_id, model=model, champion=champion, policy=policy, at=now)
-    writer = RecordWriter(objects, begin_record(objects, begun, bucket="ratchet"), bucket="ratchet")
+    records = RolloutRecords(objects, "ratchet")
+    writer = records.writer(records.begin(begun))
     progress, judged = judge_look(begin(policy), Look(at_s=0.5, window=Window()), policy)
     writer.add(judged, Checkpoint(at=now, progress=progress, limits=None))
     return writer

@@ -93,7 +93,6 @@ def start_retrain(task: str, *, again: bool, fresh: bool = False) -> dict[str, A
     """Claim and submit a run; gives its row for `show_started`. Conflict or NotFound when it may not start."""
     from ratchet import wiring
     from ratchet.actions.runs.retraining import start_run
-    from ratchet.stores.finished import forget_finished
 
     digest = wiring.policy_digest(task)
     policy = wiring.policy(task, "trigger", TriggerPolicy)
@@ -104,7 +103,7 @@ def start_retrain(task: str, *, again: bool, fresh: bool = False) -> dict[str, A
     if isinstance(decision, Skip):
         raise _refusal(decision, is_empty=look.backlog.num_labels == 0 and not look.is_busy)
     if fresh:
-        forget_finished(ports.objects, task, bucket=ports.verdicts_bucket)
+        wiring.finished_work().forget(task)
     run = start_run(ports, decision, look)
     return {
         "name": run.claim.run_name,

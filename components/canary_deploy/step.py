@@ -32,18 +32,12 @@ from ratchet.actions.models.fallback import prove_nothing
 from ratchet.actions.models.files import trouble_of
 from ratchet.actions.models.promotions import check_comparable, ending_of, promote, record_refusal
 from ratchet.actions.models.registry_mirror import tell_registry
+from ratchet.actions.rollout.ports import RolloutPorts
+from ratchet.actions.rollout.rollback import close_half_open, serve_champion
 from ratchet.actions.rollout.steering import ending_in
-from ratchet.actions.rollout.traffic import (
-    RolloutPorts,
-    close_canary,
-    close_half_open,
-    roll_out,
-    serve_champion,
-    stop_mirror,
-    take_traffic,
-    wait_ready,
-)
+from ratchet.actions.rollout.traffic import close_canary, roll_out, stop_mirror, wait_ready
 from ratchet.actions.rollout.watch import watch_canary
+from ratchet.actions.rollout.witness import take_traffic
 from ratchet.core.errors import Conflict, NotFound, Unavailable
 from ratchet.core.models.ledger import LedgerEntry, LedgerKind, ModelRef, champion_of, denied_digests_of
 from ratchet.core.ports import ServiceState
@@ -51,14 +45,7 @@ from ratchet.core.rollout.history import History
 from ratchet.core.rollout.judge import Action
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.verdict import Reason
-from ratchet.stores.rollout_record import (
-    Recorded,
-    RolloutBegin,
-    begin_record,
-    fetch_record,
-    put_fallback,
-    put_verdict,
-)
+from ratchet.stores.rollout_record import Recorded, RolloutBegin
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +96,7 @@ def canary_deploy_step(
     judged_by = recorded.begin.policy if recorded else policy
     verdict = render_verdict(outcome, task=task, model=model, run_id=run_id, policy=judged_by)
     if recorded is not None:
-        put_verdict(ports.objects, verdict, recorded.begin, bucket=ports.bucket)
+        ports.records.put_verdict(verdict, recorded.begin)
     title = f"Rollout of {task} version {model.version}"
     write_verdict(verdict, outcome.history, title=title, verdict_path=verdict_path, report_path=report_path)
     return outcome.name
@@ -117,7 +104,7 @@ def canary_deploy_step(
 
 def _fetch_recorded(ports: RolloutPorts, *, task: str, run_id: str) -> Recorded | None:
     try:
-        return fetch_record(ports.objects, task=task, run_id=run_id, bucket=ports.bucket)
+        return ports.records.fetch(task, run_id)
     except NotFound:
         return None
 
@@ -179,16 +166,7 @@ def _start(rollout: Rollout) -> Outcome:
     if champion is None:
         return _install_first(rollout, entries)
     if not is_deployed:
-        close_half_open(
-            ports.services,
-            ports.ledger,
-            task=task,
-            run_id=rollout.run_id,
-            now=ports.clock.now(),
-            clock=ports.clock,
-            ready_s_max=rollout.policy.ready_s_max,
-            files=ports.files,
-        )
+        close_half_open(ports, task=task, run_id=rollout.run_id, ready_s_max=rollout.policy.ready_s_max)
     begin = RolloutBegin(
         task=task,
         run_id=rollout.run_id,
@@ -197,7 +175,7 @@ def _start(rollout: Rollout) -> Outcome:
         policy=rollout.policy,
         at=ports.clock.now(),
     )
-    recorded = begin_record(ports.objects, begin, bucket=ports.bucket)
+    recorded = ports.records.begin(begin)
     return _judge_canary(replace(rollout, policy=recorded.begin.policy, recorded=recorded), recorded, champion)
 
 
@@ -296,7 +274,7 @@ def _wait_ready_and_prove(
     if proof is None:
         assert recorded.fallback is not None
         return state, recorded.fallback
-    put_fallback(ports.objects, proof.result(), recorded.begin, bucket=ports.bucket)
+    ports.records.put_fallback(proof.result(), recorded.begin)
     return state, proof.result()
 
 
@@ -352,10 +330,8 @@ def _ledger_kind_of(outcome: Outcome, policy: RolloutPolicy) -> LedgerKind:
 def _serve(rollout: Rollout, champion: ModelRef | None) -> None:
     """A finished deed stays finished: a champion whose files are gone goes on in its running revision."""
     if champion is not None:
-        ports, timeout_s = rollout.ports, rollout.policy.ready_s_max
-        serve_champion(
-            ports.services, ports.clock, ports.files, task=rollout.task, champion=champion, timeout_s=timeout_s
-        )
+        timeout_s = rollout.policy.ready_s_max
+        serve_champion(rollout.ports, task=rollout.task, champion=champion, timeout_s=timeout_s)
 
 
 def _record(rollout: Rollout, *, kind: LedgerKind, reason: str) -> None:

@@ -4,13 +4,12 @@ import logging
 
 from pydantic import BaseModel, ConfigDict
 
-from ratchet.actions.models.files import ModelFiles
-from ratchet.actions.rollout.traffic import close_half_open
+from ratchet.actions.rollout.ports import ServingPorts
+from ratchet.actions.rollout.rollback import close_half_open
 from ratchet.actions.runs.turn import is_run_of_newest_claim
 from ratchet.core.errors import RatchetError
-from ratchet.core.ports import Clock, InferenceServices, Ledger, ObjectStore
 from ratchet.core.runs.outcome import Ended, Outcome, OutcomeState
-from ratchet.stores.finished import forget_finished
+from ratchet.stores.finished import FinishedWork
 from ratchet.stores.run_journal import RunJournal
 from ratchet.stores.run_outcomes import RunOutcomes
 
@@ -38,13 +37,10 @@ class EndedRun(BaseModel):
 def notify_step(
     run: EndedRun,
     *,
-    objects: ObjectStore,
-    services: InferenceServices,
-    ledger: Ledger,
+    serving: ServingPorts,
     journal: RunJournal,
-    clock: Clock,
-    bucket: str,
-    files: ModelFiles | None = None,
+    outcomes: RunOutcomes,
+    finished: FinishedWork,
 ) -> Outcome:
     """Users first: the canary is closed before anything is written. When that fails, it is written down and raised.
 
@@ -57,11 +53,7 @@ def notify_step(
     closed, failure = "", None
     if is_own and state != "SUCCEEDED":
         try:
-            now = clock.now()
-            closed = (
-                close_half_open(services, ledger, task=run.task, run_id=run.run_id, now=now, clock=clock, files=files)
-                or ""
-            )
+            closed = close_half_open(serving, task=run.task, run_id=run.run_id) or ""
         except RatchetError as error:
             closed, failure = f"could not close the canary: {error}", error
     ended = Ended(
@@ -71,11 +63,11 @@ def notify_step(
         state=state,
         error=run.error,
         closed=closed,
-        at=clock.now(),
+        at=serving.clock.now(),
     )
-    outcome = RunOutcomes(objects, bucket).put_outcome(ended)
+    outcome = outcomes.put_outcome(ended)
     if state == "SUCCEEDED":
-        _forget_finished(objects, run.task, bucket=bucket)
+        _forget_finished(finished, run.task)
     is_well = state in ("SUCCEEDED", "SUPERSEDED")
     log.log(logging.INFO if is_well else logging.ERROR, "%s", render_outcome(outcome))
     if failure is not None:
@@ -83,10 +75,10 @@ def notify_step(
     return outcome
 
 
-def _forget_finished(objects: ObjectStore, task: str, *, bucket: str) -> None:
+def _forget_finished(finished: FinishedWork, task: str) -> None:
     """Nobody repeats a run that ended well. What a dead server keeps is no reason to turn this one red."""
     try:
-        forget_finished(objects, task, bucket=bucket)
+        finished.forget(task)
     except RatchetError as error:
         log.warning("the results of the steps of %s are kept: %s", task, error)
 

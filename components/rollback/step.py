@@ -2,8 +2,8 @@
 
 import logging
 
-from ratchet.actions.rollout.rollbacks import roll_back
-from ratchet.actions.rollout.traffic import RolloutPorts
+from ratchet.actions.rollout.ports import RolloutPorts
+from ratchet.actions.rollout.rollback import roll_back
 from ratchet.core.rollout.policy import RolloutPolicy
 
 logger = logging.getLogger(__name__)

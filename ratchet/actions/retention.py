@@ -12,13 +12,13 @@ from datetime import datetime
 from itertools import islice
 from typing import NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from ratchet.core.errors import NotFound
+from ratchet.core.errors import DataRejected, NotFound
+from ratchet.core.layouts import RecordKind
 from ratchet.core.ports import Ledger, ObjectStore, StoredObject
 from ratchet.core.retention import (
     Needed,
-    RecordKind,
     RetentionPolicy,
     kept_from,
     needed_of,
@@ -28,7 +28,7 @@ from ratchet.core.retention import (
     plan_rollouts,
 )
 from ratchet.core.rollout.monitor import MonitorPolicy
-from ratchet.stores.rollout_record import RolloutBegin, fetch_current_run_id, folder_of
+from ratchet.stores.rollout_record import RolloutRecords
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,9 @@ class Swept(BaseModel):
 class RetentionPorts:
     objects: ObjectStore
     ledger: Ledger
-    bucket: str
+    records: RolloutRecords
+    folders: Mapping[RecordKind, str]
+    """Where each kind lies."""
     list_tasks: Callable[[], Sequence[str]]
     policies_of: Callable[[str], TaskPolicies]
     """Of a task, or, for a name that is no task any more, those of the default files."""
@@ -95,14 +97,13 @@ def fetch_needed(ports: RetentionPorts, task: str, policies: TaskPolicies, *, no
     """What the task uses now. A record that cannot be read stops the pass: missing evidence deletes nothing."""
     run_id, begin, is_open = "", None, False
     try:
-        run_id = fetch_current_run_id(ports.objects, task=task, bucket=ports.bucket)
-        folder = folder_of(task, run_id, bucket=ports.bucket)
-        is_open = not ports.objects.exists(f"{folder}/verdict.json")
-        begin = RolloutBegin.model_validate_json(ports.objects.fetch(f"{folder}/begin.json"))
+        run_id = ports.records.fetch_current_run_id(task)
+        is_open = not ports.records.has_verdict(task, run_id)
+        begin = ports.records.fetch_begin(task, run_id)
     except NotFound:
         is_open = False  # no rollout ever began, or somebody removed its record
-    except ValidationError:
-        log.warning("%s/begin.json is from another version: all that it may need is kept", folder)
+    except DataRejected as error:
+        log.warning("%s: all that it may need is kept (%s)", task, error)
     long_ago = datetime.min.replace(tzinfo=now.tzinfo)
     return needed_of(
         ports.ledger.list_entries(task),
@@ -120,16 +121,16 @@ def _list_due_of_task(
     dated: tuple[RecordKind, ...] = ("payloads", "feedback")
     for kind in dated:
         if before := kept_from(kind, policy=policy, needed=needed, now=now):
-            folder = _folder(ports, kind)
+            folder = ports.folders[kind]
             listed = ports.objects.list_objects(f"{folder}{task}/")
             yield from _due(kind, plan_dated(listed, folder_uri=folder, task=task, before=before))
     if before := kept_from("rollouts", policy=policy, needed=needed, now=now):
-        folder = f"{_folder(ports, 'rollouts')}{task}/"
+        folder = f"{ports.folders['rollouts']}{task}/"
         listed = ports.objects.list_objects(folder)
         planned = plan_rollouts(listed, folder_uri=folder, policy=policy, needed=needed, before=before, now=now)
         yield from _due("rollouts", planned)
     if before := kept_from("guard", policy=policy, needed=needed, now=now):
-        folder = f"{_folder(ports, 'guard')}{task}/"
+        folder = f"{ports.folders['guard']}{task}/"
         listed = ports.objects.list_objects(folder)
         yield from _due("guard", plan_decisions(listed, folder_uri=folder, newest_seq=needed.newest_seq, before=before))
 
@@ -142,7 +143,7 @@ def _list_due_proofs(
     known = [cut for cut in cuts if cut is not None]
     if len(known) < len(cuts):
         return
-    folder = _folder(ports, "proofs")
+    folder = ports.folders["proofs"]
     digests = frozenset(digest for each in needed.values() for digest in each.digests)
     listed = ports.objects.list_objects(folder)
     yield from _due("proofs", plan_proofs(listed, folder_uri=folder, digests=digests, before=min(known)))
@@ -152,7 +153,7 @@ def _former_tasks(ports: RetentionPorts) -> Iterator[str]:
     """Tasks that have payloads or feedback, and may have no task file any more: one request for each."""
     dated: tuple[RecordKind, ...] = ("payloads", "feedback")
     for kind in dated:
-        folder = _folder(ports, kind)
+        folder = ports.folders[kind]
         after = ""
         for _ in range(_FOLDERS_MAX):
             first = next(iter(ports.objects.list_uris(folder, start_after=after)), None)
@@ -167,7 +168,3 @@ def _former_tasks(ports: RetentionPorts) -> Iterator[str]:
 
 def _due(kind: RecordKind, planned: Iterable[StoredObject]) -> Iterator[Due]:
     return (Due(kind, stored) for stored in planned)
-
-
-def _folder(ports: RetentionPorts, kind: RecordKind) -> str:
-    return f"s3://{ports.bucket}/{kind}/"

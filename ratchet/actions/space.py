@@ -35,13 +35,6 @@ class SpaceReport(BaseModel):
     sizes: tuple[KindSize, ...]
 
 
-def kinds_of(*, labels: str, models: str, datasets: str, ratchet: str) -> Mapping[str, str]:
-    """The kinds and their places, given the names of the buckets."""
-    own = ("payloads", "feedback", "rollouts", "proofs", "guard", "ticks", "runs", "ledger", "libraries", "finished")
-    places = {"labels": f"s3://{labels}/", "models": f"s3://{models}/", "datasets": f"s3://{datasets}/"}
-    return {**places, **{name: f"s3://{ratchet}/{name}/" for name in own}}
-
-
 def measure_space(
     objects: ObjectStore, kinds: Mapping[str, str], *, now: datetime, objects_max: int = OBJECTS_MAX
 ) -> SpaceReport:

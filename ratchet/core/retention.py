@@ -5,16 +5,14 @@ Nothing that is younger than the policy says is due, and nothing that something 
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ratchet.core.labels.shards import first_key_at, is_shard_key
+from ratchet.core.layouts import RecordKind
 from ratchet.core.models.ledger import LedgerEntry, champion_of, previous_of
 from ratchet.core.ports import StoredObject
-
-RecordKind = Literal["payloads", "feedback", "rollouts", "proofs", "guard"]
-"""The folders of Ratchet's bucket that have a retention here. The sensor's `ticks/` has its own."""
 
 
 class RetentionPolicy(BaseModel):

@@ -12,14 +12,15 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected, NotFound, RatchetError
-from ratchet.core.ports import ObjectStore
+from ratchet.core.layouts import Layout
 from ratchet.core.runs.outcome import Origin
+from ratchet.stores.layout import Store
 from ratchet.stores.run_outcomes import RunOutcomes
 from ratchet.tasks.identity import read_model
 from wire.printable import printable
@@ -41,12 +42,28 @@ class Finished(BaseModel):
     """Of the result."""
 
 
+class FinishedWork(Store):
+    """What the newest trainings of all tasks have finished."""
+
+    layout: ClassVar[Layout] = "finished"
+
+    def of_run(self, task: str, run_id: str) -> "FinishedSteps":
+        return FinishedSteps(self.objects, self.bucket, task, run_id)
+
+    def folder_of(self, task: str) -> str:
+        return self._uri(task, "")
+
+    def forget(self, task: str) -> None:
+        """Remove all that is kept of a task's steps: the next run does everything anew. Results go before models."""
+        for uri in sorted(self.objects.list_uris(self.folder_of(task)), key=lambda uri: "/model/" in uri):
+            self.objects.delete(uri)
+
+
 @dataclass(frozen=True)
-class FinishedSteps:
+class FinishedSteps(Store):
     """The finished steps of one task, as one run sees them."""
 
-    objects: ObjectStore
-    bucket: str
+    layout: ClassVar[Layout] = "finished"
     task: str
     run_id: str
 
@@ -132,21 +149,10 @@ class FinishedSteps:
         return outcome is None or outcome.state != "SUCCEEDED"
 
     def _uri_of(self, step: str) -> str:
-        return f"{finished_uri(self.task, bucket=self.bucket)}{step}.json"
+        return self._uri(self.task, f"{step}.json")
 
     def _models(self) -> str:
-        return f"{finished_uri(self.task, bucket=self.bucket)}model/"
-
-
-def finished_uri(task: str, *, bucket: str) -> str:
-    return f"s3://{bucket}/finished/{task}/"
-
-
-def forget_finished(objects: ObjectStore, task: str, *, bucket: str) -> None:
-    """Remove all that is kept of a task's steps: the next run does everything anew. The results go before the model."""
-    uris = list(objects.list_uris(finished_uri(task, bucket=bucket)))
-    for uri in sorted(uris, key=lambda uri: "/model/" in uri):
-        objects.delete(uri)
+        return self._uri(self.task, "model", "")
 
 
 def _difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -5,14 +5,15 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from ratchet.core.errors import Conflict
+from ratchet.core.layouts import Layout
 from ratchet.core.ports import ObjectStore
 from ratchet.core.rollout.judge import Orders
-from ratchet.stores.rollout_record import folder_of
+from ratchet.stores.layout import Store
 from wire.validation_text import validation_text
 
 logger = logging.getLogger(__name__)
@@ -50,27 +51,33 @@ def orders_of(orders: Sequence[Order]) -> Orders:
     )
 
 
-def put_order(objects: ObjectStore, order: Order, *, task: str, run_id: str, bucket: str) -> None:
-    """Append it; somebody who orders at the same moment gets the next place."""
-    book = OrderBook(objects, task=task, run_id=run_id, bucket=bucket)
-    for _ in range(_NUM_ATTEMPTS):
-        book.fetch()
-        try:
-            objects.put_if_absent(
-                f"{book.folder}{book.num_places + 1:08d}.json", order.model_dump_json(indent=2).encode()
-            )
-        except Conflict:
-            continue
-        return
-    raise Conflict(f"{book.folder}: other orders came first {_NUM_ATTEMPTS} times. Give the order again.")
+class RolloutOrders(Store):
+    """The orders of every rollout, beside its record."""
+
+    layout: ClassVar[Layout] = "rollouts"
+
+    def put(self, order: Order, *, task: str, run_id: str) -> None:
+        """Append it; somebody who orders at the same moment gets the next place."""
+        book = self.book(task, run_id)
+        for _ in range(_NUM_ATTEMPTS):
+            book.fetch()
+            uri = f"{book.folder}{book.num_places + 1:08d}.json"
+            try:
+                self.objects.put_if_absent(uri, order.model_dump_json(indent=2).encode())
+            except Conflict:
+                continue
+            return
+        raise Conflict(f"{book.folder}: other orders came first {_NUM_ATTEMPTS} times. Give the order again.")
+
+    def book(self, task: str, run_id: str) -> "OrderBook":
+        return OrderBook(self.objects, self._uri(task, run_id, "orders", ""))
 
 
 class OrderBook:
     """The orders of one rollout; each look reads what is new."""
 
-    def __init__(self, objects: ObjectStore, *, task: str, run_id: str, bucket: str) -> None:
-        self.folder = f"{folder_of(task, run_id, bucket=bucket)}/orders/"
-        self._objects = objects
+    def __init__(self, objects: ObjectStore, folder: str) -> None:
+        self.folder, self._objects = folder, objects
         self._newest_uri = ""
         self._orders: list[Order] = []
 

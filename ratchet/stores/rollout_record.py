@@ -16,11 +16,12 @@ import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, model_validator
 
 from ratchet.core.errors import Conflict, DataRejected, NotFound
+from ratchet.core.layouts import Layout
 from ratchet.core.models.ledger import ModelRef
 from ratchet.core.ports import ObjectStore
 from ratchet.core.rollout.history import History, JudgedLook
@@ -29,6 +30,7 @@ from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.window import LatencyLimits
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.errand import Errand
+from ratchet.stores.layout import Store
 from wire.validation_text import validation_text
 
 Part = TypeVar("Part", bound=BaseModel)
@@ -90,44 +92,80 @@ class Recorded:
         return self.checkpoint.progress.outcome if self.checkpoint else ""
 
 
-def folder_of(task: str, run_id: str, *, bucket: str) -> str:
-    return f"s3://{bucket}/rollouts/{task}/{run_id}"
+class RolloutRecords(Store):
+    """The records of every rollout."""
 
+    layout: ClassVar[Layout] = "rollouts"
 
-def begin_record(objects: ObjectStore, begin: RolloutBegin, *, bucket: str) -> Recorded:
-    """Open the record of a rollout; what an earlier attempt of the same run wrote is there already."""
-    folder = folder_of(begin.task, begin.run_id, bucket=bucket)
-    try:
-        objects.put_if_absent(f"{folder}/begin.json", begin.model_dump_json(indent=2).encode())
-    except Conflict:
-        recorded = fetch_record(objects, task=begin.task, run_id=begin.run_id, bucket=bucket)
-        if recorded.begin.model.digest != begin.model.digest:
-            raise Conflict(
-                f"{folder} is the record of model {recorded.begin.model.digest[:12]}, not of "
-                f"{begin.model.digest[:12]}: a run rolls out one model. Start a new run."
+    def folder_of(self, task: str, run_id: str) -> str:
+        return self._uri(task, run_id)
+
+    def begin(self, begin: RolloutBegin) -> Recorded:
+        """Open the record of a rollout; what an earlier attempt of the same run wrote is there already."""
+        folder = self.folder_of(begin.task, begin.run_id)
+        try:
+            self.objects.put_if_absent(f"{folder}/begin.json", begin.model_dump_json(indent=2).encode())
+        except Conflict:
+            recorded = self.fetch(begin.task, begin.run_id)
+            if recorded.begin.model.digest != begin.model.digest:
+                raise Conflict(
+                    f"{folder} is the record of model {recorded.begin.model.digest[:12]}, not of "
+                    f"{begin.model.digest[:12]}: a run rolls out one model. Start a new run."
+                ) from None
+        else:
+            recorded = Recorded(begin=begin)
+        self.objects.put(self._uri(begin.task, "current.json"), json.dumps({"run_id": begin.run_id}).encode())
+        return recorded
+
+    def fetch(self, task: str, run_id: str) -> Recorded:
+        """All that is written down about a rollout. NotFound when there is no such one."""
+        return self.reader(task, run_id).fetch()
+
+    def fetch_begin(self, task: str, run_id: str) -> RolloutBegin:
+        """Who is rolled out against whom. NotFound when there is no such rollout."""
+        return self.reader(task, run_id).fetch_begin()
+
+    def fetch_current_run_id(self, task: str) -> str:
+        """The rollout of this task that began last; NotFound before the first."""
+        try:
+            return str(json.loads(self.objects.fetch(self._uri(task, "current.json")))["run_id"])
+        except NotFound:
+            raise NotFound(
+                f"{task} has had no rollout yet. `ratchet run retrain --task {task}` trains a model and starts one."
             ) from None
-    else:
-        recorded = Recorded(begin=begin)
-    objects.put(f"s3://{bucket}/rollouts/{begin.task}/current.json", json.dumps({"run_id": begin.run_id}).encode())
-    return recorded
 
+    def has_verdict(self, task: str, run_id: str) -> bool:
+        """Whether the record is closed."""
+        return self.objects.exists(f"{self.folder_of(task, run_id)}/verdict.json")
 
-def fetch_record(objects: ObjectStore, *, task: str, run_id: str, bucket: str) -> Recorded:
-    """All that is written down about a rollout. NotFound when there is no such one."""
-    return RecordReader(objects, task=task, run_id=run_id, bucket=bucket).fetch()
+    def put_fallback(self, reason: Reason, begin: RolloutBegin) -> None:
+        self._put_part(reason, begin, "fallback.json")
 
+    def put_verdict(self, verdict: Verdict, begin: RolloutBegin) -> None:
+        """Close the record."""
+        self._put_part(verdict, begin, "verdict.json")
 
-def fetch_begin(objects: ObjectStore, *, task: str, run_id: str, bucket: str) -> RolloutBegin:
-    """Who is rolled out against whom. NotFound when there is no such rollout."""
-    return RecordReader(objects, task=task, run_id=run_id, bucket=bucket).fetch_begin()
+    def reader(self, task: str, run_id: str) -> "RecordReader":
+        return RecordReader(self.objects, self.folder_of(task, run_id), run_id=run_id)
+
+    def writer(self, recorded: Recorded) -> "RecordWriter":
+        folder = self.folder_of(recorded.begin.task, recorded.begin.run_id)
+        return RecordWriter(self.objects, folder, num_chunks=recorded.num_chunks)
+
+    def _put_part(self, part: BaseModel, begin: RolloutBegin, name: str) -> None:
+        """The first stands."""
+        uri = f"{self.folder_of(begin.task, begin.run_id)}/{name}"
+        try:
+            self.objects.put_if_absent(uri, part.model_dump_json(indent=2).encode())
+        except Conflict:
+            return
 
 
 class RecordReader:
     """One rollout's record, read again and again: each time only what is new."""
 
-    def __init__(self, objects: ObjectStore, *, task: str, run_id: str, bucket: str) -> None:
-        self._objects, self._run_id = objects, run_id
-        self._folder = folder_of(task, run_id, bucket=bucket)
+    def __init__(self, objects: ObjectStore, folder: str, *, run_id: str) -> None:
+        self._objects, self._folder, self._run_id = objects, folder, run_id
         self._recorded: Recorded | None = None
         self._newest_uri = ""
 
@@ -161,32 +199,11 @@ class RecordReader:
             raise DataRejected(f"{uri}: {validation_text(error)}. {_WRITTEN_ONCE}") from None
 
 
-def fetch_current_run_id(objects: ObjectStore, *, task: str, bucket: str) -> str:
-    """The rollout of this task that began last; NotFound before the first."""
-    try:
-        return str(json.loads(objects.fetch(f"s3://{bucket}/rollouts/{task}/current.json"))["run_id"])
-    except NotFound:
-        raise NotFound(
-            f"{task} has had no rollout yet. `ratchet run retrain --task {task}` trains a model and starts one."
-        ) from None
-
-
-def put_fallback(objects: ObjectStore, reason: Reason, begin: RolloutBegin, *, bucket: str) -> None:
-    _put_part(objects, reason, f"{folder_of(begin.task, begin.run_id, bucket=bucket)}/fallback.json")
-
-
-def put_verdict(objects: ObjectStore, verdict: Verdict, begin: RolloutBegin, *, bucket: str) -> None:
-    """Close the record."""
-    _put_part(objects, verdict, f"{folder_of(begin.task, begin.run_id, bucket=bucket)}/verdict.json")
-
-
 class RecordWriter:
     """Appends looks to a record, chunk by chunk, in a thread of its own."""
 
-    def __init__(self, objects: ObjectStore, recorded: Recorded, *, bucket: str) -> None:
-        self._objects = objects
-        self._folder = folder_of(recorded.begin.task, recorded.begin.run_id, bucket=bucket)
-        self._num_chunks = recorded.num_chunks
+    def __init__(self, objects: ObjectStore, folder: str, *, num_chunks: int) -> None:
+        self._objects, self._folder, self._num_chunks = objects, folder, num_chunks
         self._looks: list[JudgedLook] = []
         self._checkpoint: Checkpoint | None = None
         self._chunk = b""
@@ -244,14 +261,6 @@ class _Line(BaseModel):
 
 
 _WRITTEN_ONCE = "Records are written once and never edited; restore this object from its backup."
-
-
-def _put_part(objects: ObjectStore, part: BaseModel, uri: str) -> None:
-    """The first stands."""
-    try:
-        objects.put_if_absent(uri, part.model_dump_json(indent=2).encode())
-    except Conflict:
-        return
 
 
 def _fetch_part(kind: type[Part], objects: ObjectStore, uri: str) -> Part | None:

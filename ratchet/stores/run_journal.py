@@ -17,6 +17,7 @@ from typing import TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from ratchet.core.errors import Conflict, NotFound
+from ratchet.core.layouts import layout_uri
 from ratchet.core.ports import Clock, ObjectStore
 from ratchet.core.runs import RETRAIN, LastRun, RunEnd, Trigger, run_name_of
 from ratchet.core.runs.outcome import Outcome
@@ -112,7 +113,7 @@ class RunJournal:
         self.lease_s = lease_s
         self._objects = objects
         self._outcomes = RunOutcomes(objects, bucket)
-        self._root = f"s3://{bucket}/runs"
+        self._bucket = bucket
         self._newest_seq: dict[str, int] = {}
         self._known: dict[str, dict[int, ClaimedRun]] = {}
         self._watched: dict[str, tuple[tuple[int, int], float]] = {}
@@ -272,7 +273,7 @@ class RunJournal:
 
         The listing begins behind the folder before: SeaweedFS skips a whole folder that the marker is the name of.
         """
-        root = f"{self._root}/{task}/"
+        root = layout_uri(self._bucket, "runs", task, "")
         parts: dict[int, set[str]] = {}
         for uri in self._objects.list_uris(root, start_after=f"{self._folder(task, max(from_seq - 1, 0))}/~"):
             seq, _, part = uri.removeprefix(root).removesuffix(".json").partition("/")
@@ -287,7 +288,7 @@ class RunJournal:
         return kind.model_validate_json(self._objects.fetch(f"{self._folder(task, seq)}/{part}.json"))
 
     def _folder(self, task: str, seq: int) -> str:
-        return f"{self._root}/{task}/{seq:08d}"
+        return layout_uri(self._bucket, "runs", task, f"{seq:08d}")
 
 
 def _claimed_of(claim: RunClaim) -> ClaimedRun:

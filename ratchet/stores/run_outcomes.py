@@ -15,16 +15,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from ratchet.core import errors
 from ratchet.core.errors import FINAL, NotFound, PolicyError, RatchetError
-from ratchet.core.ports import ObjectStore
+from ratchet.core.layouts import Layout
 from ratchet.core.runs.outcome import Ended, Origin, Outcome, RunFailure, decide_outcome
 from ratchet.core.verdict import Verdict
 from ratchet.processes import exit_with
+from ratchet.stores.layout import Store
 from ratchet.tasks.user_errors import is_user_error, sentence_of
 
 log = logging.getLogger(__name__)
@@ -32,12 +33,10 @@ Part = TypeVar("Part", bound=BaseModel)
 _VERDICT, _FAILURE, _ORIGIN = "verdict-", "failure-", "origin-"
 
 
-@dataclass(frozen=True)
-class RunOutcomes:
-    """The outcomes of runs, in one bucket."""
+class RunOutcomes(Store):
+    """The outcomes of runs."""
 
-    objects: ObjectStore
-    bucket: str
+    layout: ClassVar[Layout] = "outcomes"
 
     def put_verdict(self, run_id: str, verdict: Verdict) -> None:
         """Keep what a gate decided; a retried step writes over it."""
@@ -69,7 +68,7 @@ class RunOutcomes:
             return None
 
     def uri_of(self, run_id: str, part: str) -> str:
-        return f"s3://{self.bucket}/outcomes/{run_id}/{part}.json"
+        return self._uri(run_id, f"{part}.json")
 
     @contextmanager
     def step(

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 
 from ratchet import wiring
 from ratchet.actions.retention import sweep
-from ratchet.actions.rollout.guarding import GuardPolicies, GuardReport, TaskGuard
+from ratchet.actions.rollout.guard_report import GuardReport
+from ratchet.actions.rollout.guarding import GuardPolicies, TaskGuard
 from ratchet.actions.space import measure_space
 from ratchet.core.errors import RatchetError
 from ratchet.core.rollout.guard import GuardPolicy

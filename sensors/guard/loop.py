@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from ratchet.actions.rollout.guarding import GuardReport
+from ratchet.actions.rollout.guard_report import GuardReport
 from ratchet.core.errors import RatchetError
 from wire.heartbeat import Heartbeat
 

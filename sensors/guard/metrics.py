@@ -4,7 +4,7 @@ import time
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-from ratchet.actions.rollout.guarding import GuardReport
+from ratchet.actions.rollout.guard_report import GuardReport
 
 
 class GuardMetrics:

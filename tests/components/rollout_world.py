@@ -6,7 +6,7 @@ It can be pickled as a whole, so that a test can kill the process that acts on i
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ import pytest
 
 from components.canary_deploy.step import canary_deploy_step
 from embedded.control_plane.kserve import revisions
-from ratchet.actions.rollout.traffic import RolloutPorts
+from ratchet.actions.rollout.ports import RolloutPorts
 from ratchet.core.errors import Unavailable
 from ratchet.core.models.ledger import ModelRef
 from ratchet.core.ports import RevisionCounts, ServiceState
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.verdict import Reason
-from ratchet.stores.rollout_record import Recorded, fetch_record
+from ratchet.stores.rollout_orders import RolloutOrders
+from ratchet.stores.rollout_record import Recorded, RolloutRecords
 from tests.crash_points import Tell, Watched, at
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import FakeObjectStore
@@ -122,8 +123,11 @@ class World:
         told: dict[str, Any] = {"services": self, "ledger": self.ledger, "objects": self.objects, "gateway": self}
         if tell is not None:
             told = {name: Watched(name, port, tell) for name, port in told.items()}
+        objects = told["objects"]
         return RolloutPorts(
             **told,
+            records=RolloutRecords(objects, "ratchet"),
+            orders=RolloutOrders(objects, "ratchet"),
             stats=self,
             registry=self.registry,
             clock=self,
@@ -283,10 +287,16 @@ def kinds(world: World) -> list[tuple[str, str]]:
 
 
 def recorded_of(world: World, run_id: str = "run-2") -> Recorded:
-    return fetch_record(world.objects, task=TASK, run_id=run_id, bucket="ratchet")
+    return RolloutRecords(world.objects, "ratchet").fetch(TASK, run_id)
 
 
 AT_10_PCT = "services.set_traffic(10):after"
+
+
+def over(ports: RolloutPorts, objects: Any) -> RolloutPorts:
+    """The same ports over another object store."""
+    records, orders = RolloutRecords(objects, "ratchet"), RolloutOrders(objects, "ratchet")
+    return replace(ports, objects=objects, records=records, orders=orders)
 
 
 class Killed(Exception):

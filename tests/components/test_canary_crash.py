@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.actions.rollout.rollbacks import roll_back
-from ratchet.actions.rollout.traffic import RolloutPorts, close_half_open
+from ratchet.actions.rollout.ports import RolloutPorts
+from ratchet.actions.rollout.rollback import close_half_open, roll_back
 from ratchet.core.models.ledger import ModelRef
 from tests.components.crash import Strike, Watched, killed_at
 from tests.components.rollout_world import (
@@ -22,6 +22,7 @@ from tests.components.rollout_world import (
     deploy,
     deploy_killed_at,
     kinds,
+    over,
     recorded_of,
     world_with_champion,
 )
@@ -31,13 +32,13 @@ from tests.components.rollout_world import (
 
 def watched(world: World, strike: Callable[[str], None]) -> RolloutPorts:
     ports = world.ports()
-    return replace(
+    watched = replace(
         ports,
         services=Watched(ports.services, strike),
         ledger=Watched(ports.ledger, strike),
         registry=Watched(ports.registry, strike),
-        objects=Watched(ports.objects, strike),
     )
+    return over(watched, Watched(ports.objects, strike))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_a_rollout_that_somebody_closed_stays_closed(tmp_path: Path) -> None:
     """Else a new process would get half of the users at once, in a rollout that is over for everybody else."""
     world = world_with_champion(tmp_path)
     deploy_killed_at(world, tmp_path, "services.set_traffic(50):after")
-    close_half_open(world, world.ledger, task=TASK, run_id="guard-2", now=world.now(), clock=world)
+    close_half_open(world.ports(), task=TASK, run_id="guard-2")
     num_served = world.num_served(CHALLENGER.uri)
     assert deploy(world, tmp_path) == "inconclusive"
     assert world.num_served(CHALLENGER.uri) == num_served

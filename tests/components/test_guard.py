@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.actions.rollout.guarding import GuardPolicies, GuardPorts, GuardReport, TaskGuard
+from ratchet.actions.rollout.guard_report import GuardReport
+from ratchet.actions.rollout.guarding import GuardPolicies, GuardPorts, TaskGuard
 from ratchet.core.errors import Unavailable
 from ratchet.core.models.ledger import LedgerEntry, champion_of
 from ratchet.core.rollout.guard import GuardPolicy
+from ratchet.stores.guard_memory import GuardMemory
 from sensors.guard.metrics import GuardMetrics
 from tests.components.rollout_world import (
     CHALLENGER,
@@ -33,7 +35,7 @@ FAILS = Behaviour(error_ratio=0.5)
 
 def ports(world: World, pipelines: FakePipelines | None = None) -> GuardPorts:
     found = pipelines or FakePipelines()
-    return GuardPorts(rollout=world.ports(), pipelines=lambda: found, objects=world.objects, bucket="ratchet")
+    return GuardPorts(rollout=world.ports(), pipelines=lambda: found, memory=GuardMemory(world.objects, "ratchet"))
 
 
 def watch(guard: TaskGuard, world: World, duration_s: float, policies: GuardPolicies = POLICIES) -> list[GuardReport]:

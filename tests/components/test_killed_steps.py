@@ -22,14 +22,17 @@ from components.register.step import Lineage, register_step
 from components.rollback.step import rollback_step
 from components.validate.step import Paths as ValidatePaths
 from components.validate.step import validate_step
+from ratchet.actions.rollout.ports import ServingPorts
 from ratchet.actions.rollout.start import ChoiceStores
 from ratchet.actions.runs.turn import OwnRun
 from ratchet.core.pages import CutPage
 from ratchet.core.verdict import Reason, Verdict
+from ratchet.stores.finished import FinishedWork
 from ratchet.stores.run_journal import RunJournal
+from ratchet.stores.run_outcomes import RunOutcomes
 from tests.components.crash import Strike, Watched, killed_at, never
 from tests.components.data import NOON, QUALITY, SPEC, Room, digit_labels
-from tests.components.rollout_world import CHALLENGER, CHAMPION, NEWCOMER, POLICY, TASK, Objects
+from tests.components.rollout_world import CHALLENGER, CHAMPION, NEWCOMER, POLICY, TASK, Objects, over
 from tests.components.rollout_world import World as Cluster
 from tests.components.rollout_world import deploy as roll_out
 from tests.components.test_drift_check import drift
@@ -150,21 +153,22 @@ def rollback(world: World, strike: Strike) -> Any:
         services=Watched(ports.services, strike),
         ledger=Watched(ports.ledger, strike),
         registry=Watched(ports.registry, strike),
-        objects=Watched(ports.objects, strike),
     )
-    return rollback_step(watched, task=TASK, reason="users complain", run_id="run-9", policy=POLICY)
+    return rollback_step(
+        over(watched, Watched(ports.objects, strike)), task=TASK, reason="users complain", run_id="run-9", policy=POLICY
+    )
 
 
 def notify(world: World, strike: Strike) -> Any:
-    cluster = world.cluster
+    cluster, objects = world.cluster, Watched(world.room.objects, strike)
+    services: Any = Watched(cluster, strike)
+    ledger: Any = Watched(cluster.ledger, strike)
     outcome = notify_step(
         EndedRun(task=TASK, run_key="", run_id="run-1", state="FAILED", error=""),
-        objects=Watched(world.room.objects, strike),
-        services=Watched(cluster, strike),
-        ledger=Watched(cluster.ledger, strike),
+        serving=ServingPorts(services=services, ledger=ledger, clock=cluster),
         journal=world.journal(strike),
-        clock=cluster,
-        bucket="ratchet",
+        outcomes=RunOutcomes(objects, "ratchet"),
+        finished=FinishedWork(objects, "ratchet"),
     )
     return outcome.state, outcome.name
 

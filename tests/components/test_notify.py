@@ -7,7 +7,9 @@ from ratchet.core.errors import Unavailable
 from ratchet.core.models.ledger import LedgerEntry
 from ratchet.core.runs import Trigger
 from ratchet.core.runs.outcome import Outcome
+from ratchet.stores.finished import FinishedWork
 from ratchet.stores.run_journal import RunJournal
+from ratchet.stores.run_outcomes import RunOutcomes
 from tests.components.rollout_world import CHALLENGER, CHAMPION, TASK, World
 from tests.fakes.object_store import FakeObjectStore
 
@@ -65,7 +67,11 @@ def notify(
         journal.record_run(journal.append_claim(TRIGGER, after=None, clock=world), recorded)
     run = EndedRun(task=TASK, run_key=run_key, run_id=run_id, state=state, error=error)
     return notify_step(
-        run, objects=objects, services=world, ledger=world.ledger, journal=journal, clock=world, bucket="ratchet"
+        run,
+        serving=world.ports(),
+        journal=journal,
+        outcomes=RunOutcomes(objects, "ratchet"),
+        finished=FinishedWork(objects, "ratchet"),
     )
 
 

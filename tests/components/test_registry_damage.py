@@ -10,13 +10,15 @@ import pytest
 from components.register.step import Lineage, register_step
 from components.rollback.step import rollback_step
 from ratchet.actions.models.files import list_missing
-from ratchet.actions.rollout.guarding import GuardPolicies, GuardPorts, GuardReport, TaskGuard
-from ratchet.actions.rollout.rollbacks import roll_back
+from ratchet.actions.rollout.guard_report import GuardReport
+from ratchet.actions.rollout.guarding import GuardPolicies, GuardPorts, TaskGuard
+from ratchet.actions.rollout.rollback import roll_back
 from ratchet.core.errors import Conflict, DataRejected, NotFound, Unavailable
 from ratchet.core.models.ledger import champion_of, denied_digests_of
 from ratchet.core.models.registered import merge_models
 from ratchet.core.rollout.guard import GuardPolicy
 from ratchet.core.verdict import Reason, Verdict
+from ratchet.stores.guard_memory import GuardMemory
 from tests.components.rollout_world import (
     CHALLENGER,
     CHAMPION,
@@ -71,7 +73,7 @@ def look(world: World, guard: TaskGuard, *, times: int = 20) -> GuardReport:
 
 
 def guard_of(world: World) -> TaskGuard:
-    ports = GuardPorts(rollout=world.ports(), pipelines=FakePipelines, objects=world.objects, bucket="ratchet")
+    ports = GuardPorts(rollout=world.ports(), pipelines=FakePipelines, memory=GuardMemory(world.objects, "ratchet"))
     return TaskGuard(ports, task=TASK)
 
 

@@ -1,13 +1,12 @@
 """rollback: an open canary is closed, else the champion goes back to the one before; twice by one run is once."""
 
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from components.canary_deploy.step import canary_deploy_step
 from components.rollback.step import rollback_step
-from ratchet.actions.rollout.traffic import close_half_open
+from ratchet.actions.rollout.rollback import close_half_open
 from ratchet.core.errors import NotFound
 from ratchet.core.models.ledger import ModelRef, champion_of, denied_digests_of
 from ratchet.core.rollout.policy import RolloutPolicy
@@ -43,8 +42,7 @@ def world(tmp_path: Path) -> World:
 
 
 def close(world: World, run_id: str = "run-9") -> str | None:
-    now: datetime = world.now()
-    return close_half_open(world, world.ledger, task=TASK, run_id=run_id, now=now, clock=world)
+    return close_half_open(world.ports(), task=TASK, run_id=run_id)
 
 
 def test_the_champion_goes_back_to_the_one_before(world: World) -> None:

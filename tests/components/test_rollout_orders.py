@@ -1,20 +1,18 @@
 """What people order of a running rollout, and what both revisions answered: the controller acts on either."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ratchet.actions.rollout.rollbacks import roll_back
+from ratchet.actions.rollout.ports import RolloutPorts
+from ratchet.actions.rollout.rollback import roll_back
 from ratchet.actions.rollout.steering import abort_rollout, give_order
-from ratchet.actions.rollout.traffic import RolloutPorts
 from ratchet.core.errors import NotFound, Unavailable
 from ratchet.core.rollout.payloads import Prediction
-from ratchet.stores.rollout_orders import Order, OrderBook, OrderKind, put_order
-from ratchet.stores.rollout_record import folder_of
+from ratchet.stores.rollout_orders import Order, OrderKind, RolloutOrders
 from tests.components.rollout_world import (
     AT_10_PCT,
     CHALLENGER,
@@ -29,6 +27,7 @@ from tests.components.rollout_world import (
     deploy,
     deploy_killed_at,
     kinds,
+    over,
     recorded_of,
     world_with_champion,
 )
@@ -100,7 +99,7 @@ def test_a_pause_outlives_its_controller_also_when_orders_cannot_be_read(tmp_pat
     assert checkpoint is not None and checkpoint.progress.orders.is_paused
     deaf = DeafToOrders()
     vars(deaf).update(vars(world.objects))
-    ports = replace(world.ports(), objects=deaf)
+    ports = over(world.ports(), deaf)
     assert deploy(world, tmp_path, ports=ports, policy=brief) == "inconclusive", "nobody resumed it"
 
 
@@ -121,8 +120,9 @@ class Flaky(FakeObjectStore):
 def test_an_order_that_could_not_be_fetched_is_fetched_again() -> None:
     objects = Flaky()
     abort = Order(kind="abort", reason="enough", at=NOON)
-    put_order(objects, abort, task=TASK, run_id="run-2", bucket="ratchet")
-    book = OrderBook(objects, task=TASK, run_id="run-2", bucket="ratchet")
+    orders = RolloutOrders(objects, "ratchet")
+    orders.put(abort, task=TASK, run_id="run-2")
+    book = orders.book(TASK, "run-2")
     with pytest.raises(Unavailable):
         book.fetch()
     assert book.fetch() == (abort,)
@@ -187,7 +187,7 @@ def test_a_rollback_tells_the_controller_that_lives(tmp_path: Path) -> None:
     assert deploy(world, tmp_path) == "rolled_back", "refused by the ledger, whoever looks next"
     assert world.served_uri() == CHAMPION.uri
     assert kinds(world)[1] == ("rolled_back", "challenger")
-    orders = list(world.objects.list_uris(f"{folder_of(TASK, 'run-2', bucket='ratchet')}/orders/"))
+    orders = list(world.objects.list_uris(f"{world.ports().records.folder_of(TASK, 'run-2')}/orders/"))
     assert len(orders) == 1
 
 
@@ -204,7 +204,7 @@ def test_two_orders_at_once_get_two_places_and_nonsense_is_obeyed_by_nobody(tmp_
     world = world_with_champion(tmp_path)
     deploy_killed_at(world, tmp_path, "services.set_traffic(10):after")
     ordered(world, "pause")
-    folder = f"{folder_of(TASK, 'run-2', bucket='ratchet')}/orders/"
+    folder = f"{world.ports().records.folder_of(TASK, 'run-2')}/orders/"
     world.objects.put(f"{folder}00000002.json", b"nonsense")
     ordered(world, "resume")
     assert [uri.rpartition("/")[2] for uri in world.objects.list_uris(folder)][-1] == "00000003.json"

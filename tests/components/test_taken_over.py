@@ -17,7 +17,7 @@ from ratchet.core.labels.dataset import Manifest
 from ratchet.core.models.evaluation import EvaluationPolicy
 from ratchet.core.runs.outcome import Ended, Origin
 from ratchet.core.verdict import Verdict
-from ratchet.stores.finished import FinishedSteps, finished_uri, forget_finished
+from ratchet.stores.finished import FinishedSteps, FinishedWork
 from ratchet.stores.run_journal import RunJournal
 from ratchet.stores.run_outcomes import RunOutcomes
 from ratchet.tasks.model_files import load_model
@@ -80,9 +80,13 @@ class Training:
     def __post_init__(self) -> None:
         self.manifest: Manifest = commit_digits(self.datasets)
 
+    @property
+    def work(self) -> FinishedWork:
+        return FinishedWork(self.objects, "ratchet")
+
     def finished(self, strike: Strike) -> FinishedSteps:
         watched: Any = Watched(self.objects, strike)
-        return FinishedSteps(watched, "ratchet", TASK, self.run_id)
+        return FinishedWork(watched, "ratchet").of_run(TASK, self.run_id)
 
     def finetune(self, strike: Strike = never) -> tuple[str, EpochMetrics]:
         return finetune_step(
@@ -162,29 +166,29 @@ def other_task_file(training: Training) -> None:
 
 
 def other_code(training: Training) -> None:
-    uri = f"{finished_uri(TASK, bucket='ratchet')}finetune.json"
+    uri = f"{training.work.folder_of(TASK)}finetune.json"
     kept = json.loads(training.objects.fetch(uri))
     kept["inputs"]["code"] = "f" * 64
     training.objects.put(uri, json.dumps(kept).encode())
 
 
 def damaged_model(training: Training) -> None:
-    uris = training.objects.list_uris(f"{finished_uri(TASK, bucket='ratchet')}model/")
+    uris = training.objects.list_uris(f"{training.work.folder_of(TASK)}model/")
     training.objects.put(next(uri for uri in uris if uri.endswith(".safetensors")), b"other weights")
 
 
 def no_model(training: Training) -> None:
-    for uri in list(training.objects.list_uris(f"{finished_uri(TASK, bucket='ratchet')}model/")):
+    for uri in list(training.objects.list_uris(f"{training.work.folder_of(TASK)}model/")):
         training.objects.delete(uri)
 
 
 def edited_result(training: Training) -> None:
-    uri = f"{finished_uri(TASK, bucket='ratchet')}finetune.json"
+    uri = f"{training.work.folder_of(TASK)}finetune.json"
     training.objects.put(uri, training.objects.fetch(uri).replace(b"0.75", b"0.95"))
 
 
 def no_result_at_all(training: Training) -> None:
-    training.objects.put(f"{finished_uri(TASK, bucket='ratchet')}finetune.json", b"\xff[" * 500)
+    training.objects.put(f"{training.work.folder_of(TASK)}finetune.json", b"\xff[" * 500)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +240,7 @@ def test_one_model_of_a_task_is_kept_and_none_once_a_run_has_ended_well(training
     training.trainer.seed = 1
     other_version(training)
     digest, _ = training.finetune()
-    root = finished_uri(TASK, bucket="ratchet")
+    root = training.work.folder_of(TASK)
     uris = training.objects.list_uris(f"{root}model/")
     models = {uri.removeprefix(f"{root}model/").partition("/")[0] for uri in uris}
     assert models == {digest}
@@ -244,12 +248,10 @@ def test_one_model_of_a_task_is_kept_and_none_once_a_run_has_ended_well(training
     journal.record_run(journal.append_claim(TRIGGER, after=None, clock=cluster), "run-1")
     notify_step(
         EndedRun(task=TASK, run_key="", run_id="run-1", state="SUCCEEDED", error=""),
-        objects=training.objects,
-        services=cluster,
-        ledger=cluster.ledger,
+        serving=cluster.ports(),
         journal=journal,
-        clock=cluster,
-        bucket="ratchet",
+        outcomes=RunOutcomes(training.objects, "ratchet"),
+        finished=training.work,
     )
     assert list(training.objects.list_uris(root)) == []
 
@@ -258,7 +260,7 @@ def test_what_is_forgotten_is_done_anew(training: Training) -> None:
     """`ratchet run retrain --fresh`."""
     training.both()
     training.end("FAILED")
-    forget_finished(training.objects, TASK, bucket="ratchet")
+    training.work.forget(TASK)
     training.run_id = "run-2"
     training.both()
     assert (training.trainer.num_trainings, training.origins()) == (2, {})
@@ -273,14 +275,14 @@ def test_killed_at_each_effect_and_repeated_it_ends_the_same_and_works_once_more
     training: Training, step: str
 ) -> None:
     training.finetune()
-    forget_finished(training.objects, TASK, bucket="ratchet")
+    training.work.forget(TASK)
     effects: list[str] = []
     expected = getattr(training, step)(effects.append)
     last = len(effects)
     assert last >= 2, "before and after each effect"
     num_whole = 0
     for point in sorted({0, 1, last // 2, last - 2, last - 1}):
-        forget_finished(training.objects, TASK, bucket="ratchet")
+        training.work.forget(TASK)
         passed = itertools.count()
 
         def strike(_: str, *, at: int = point, passed: Any = passed) -> None:

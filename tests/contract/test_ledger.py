@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ratchet.adapters.s3_ledger import S3Ledger
 from ratchet.core.errors import Conflict, DataRejected
 from ratchet.core.models.ledger import LedgerEntry, ModelRef
 from ratchet.core.ports import Ledger
+from ratchet.stores.ledger import S3Ledger
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import FakeObjectStore
 

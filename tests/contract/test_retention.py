@@ -12,6 +12,8 @@ from ratchet.core.ports import ObjectStore
 from ratchet.core.retention import RetentionPolicy
 from ratchet.core.rollout.monitor import MonitorPolicy
 from ratchet.core.rollout.payloads import record_key_of
+from ratchet.stores.places import record_folders
+from ratchet.stores.rollout_record import RolloutRecords
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import FakeObjectStore
 
@@ -40,7 +42,8 @@ def test_a_sweep_deletes_what_is_old_of_every_task(objects: ObjectStore) -> None
     ports = RetentionPorts(
         objects=objects,
         ledger=FakeLedger(),
-        bucket="ratchet",
+        records=RolloutRecords(objects, "ratchet"),
+        folders=record_folders("ratchet"),
         list_tasks=lambda: (),
         policies_of=lambda task: TaskPolicies(RetentionPolicy(), MonitorPolicy()),
     )

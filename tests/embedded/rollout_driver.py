@@ -18,16 +18,18 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from components.canary_deploy.step import canary_deploy_step
-from ratchet.actions.rollout.traffic import RolloutPorts
+from ratchet.actions.rollout.ports import RolloutPorts
 from ratchet.adapters.clock import SystemClock
 from ratchet.adapters.envoy import EnvoyTrafficStats
 from ratchet.adapters.gateway import HttpGateway
 from ratchet.adapters.kserve import KServeInferenceServices
 from ratchet.adapters.s3 import S3ObjectStore
-from ratchet.adapters.s3_ledger import S3Ledger
 from ratchet.core.models.ledger import ModelRef
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.settings import Settings, settings_of
+from ratchet.stores.ledger import S3Ledger
+from ratchet.stores.rollout_orders import RolloutOrders
+from ratchet.stores.rollout_record import RolloutRecords
 from tests.crash_points import Watched, signal_at
 from tests.fakes.registry import FakeRegistry
 
@@ -62,7 +64,8 @@ def ports_of(settings: Settings, *, task: str, die_at: str = "") -> RolloutPorts
         registry=registry,
         clock=SystemClock(),
         objects=objects,
-        bucket=settings.ratchet_bucket,
+        records=RolloutRecords(objects, settings.ratchet_bucket),
+        orders=RolloutOrders(objects, settings.ratchet_bucket),
         gateway=gateway,
     )
 

@@ -22,13 +22,13 @@ import pytest
 
 from embedded.control_plane.host.processes import stop_group, tethered
 from ratchet.actions.rollout.replay import replay_record
-from ratchet.actions.rollout.rollbacks import roll_back
+from ratchet.actions.rollout.rollback import roll_back
 from ratchet.adapters.s3 import S3ObjectStore
-from ratchet.adapters.s3_ledger import S3Ledger
 from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.settings import Settings, child_env, settings_of, variable_of
-from ratchet.stores.rollout_record import fetch_record
+from ratchet.stores.ledger import S3Ledger
+from ratchet.stores.rollout_record import RolloutRecords
 from tests.crash_points import file_name_of
 from tests.embedded.rollout_driver import Job, ports_of
 from tests.embedded.serving_world import PROJECT_DIR, ServingWorld, serving_world, wait_for
@@ -225,7 +225,7 @@ def test_killed_there_and_started_again_it_ends_as_it_would_have(
     assert world.answers(task, 20) == {winner.digest: 20}
     assert {answer[:3] for answer in ended["seen"][task]} <= ({"200"} if case.is_good else {"200", "500"})
 
-    recorded = fetch_record(ended["objects"], task=task, run_id="run-2", bucket="ratchet")
+    recorded = RolloutRecords(ended["objects"], "ratchet").fetch(task, "run-2")
     verdict, _, differences = replay_record(recorded)
     assert (verdict.verdict, differences) == (told["name"], [])
 

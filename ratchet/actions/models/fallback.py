@@ -1,16 +1,15 @@
 """Can the model that serves now be served again? Known before it is needed: a rollback goes to it."""
 
-import json
 import logging
 from importlib.metadata import version
 from typing import Protocol
 
 from ratchet.adapters.scratch import ScratchFolder
-from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected, NotFound, Unavailable
 from ratchet.core.models.ledger import ModelRef
 from ratchet.core.ports import ModelProbe, ObjectStore
 from ratchet.core.verdict import Reason
+from ratchet.stores.load_proofs import LoadProofs
 from ratchet.tasks.identity import TASK, read_model
 from ratchet.tasks.spec import TaskSpec
 
@@ -27,10 +26,10 @@ class FallbackProof(Protocol):
 
 class LoadProof:
     """Fetches a model and compares its digest, every time. Loading it takes 4 to 12 s, so the real model server does
-    that once for each model and version of the server: `s3://<bucket>/proofs/<digest>/<server>.json`."""
+    that once for each model and version of the server (`LoadProofs`)."""
 
-    def __init__(self, objects: ObjectStore, probe: ModelProbe, *, bucket: str) -> None:
-        self._objects, self._probe, self._bucket = objects, probe, bucket
+    def __init__(self, objects: ObjectStore, probe: ModelProbe, proofs: LoadProofs) -> None:
+        self._objects, self._probe, self._proofs = objects, probe, proofs
 
     def prove(self, model: ModelRef) -> Reason:
         try:
@@ -39,14 +38,14 @@ class LoadProof:
             return _reason(model, passed=False, text=str(error))
 
     def remember(self, model: ModelRef) -> None:
-        self._objects.put(self._uri_of(model), json.dumps(_server_versions()).encode())
+        self._proofs.put(model.digest, _server_versions())
 
     def _prove(self, model: ModelRef) -> Reason:
         with ScratchFolder("ratchet-proof-") as scratch:
             path = scratch / "model"
             self._objects.fetch_directory(model.uri, path)
             read_model(path, expected_digest=model.digest)
-            if self._objects.exists(self._uri_of(model)):
+            if self._proofs.has(model.digest, _server_versions()):
                 return _reason(
                     model, passed=True, text="its files have not changed since this model server loaded them"
                 )
@@ -54,9 +53,6 @@ class LoadProof:
             self._probe.fetch_answers(path, [[features.min_value] * features.num_features])
         self.remember(model)
         return _reason(model, passed=True, text="the model server loads it and answers")
-
-    def _uri_of(self, model: ModelRef) -> str:
-        return f"s3://{self._bucket}/proofs/{model.digest}/{digest_of(_server_versions())[:16]}.json"
 
 
 def prove_nothing(model: ModelRef) -> Reason:

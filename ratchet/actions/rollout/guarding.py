@@ -8,75 +8,22 @@ rollback-<seq>.json`, seq of the ledger entry that it answers), and what it reme
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from ratchet.actions.models.registry_mirror import RegistryWatch
-from ratchet.actions.rollout.rollbacks import find_fallback, roll_back
-from ratchet.actions.rollout.traffic import (
-    RolloutPorts,
-    close_half_open,
-    find_open_rollout,
-    is_newest_alive,
-    is_rolled_out,
-)
-from ratchet.core.errors import Conflict, NotFound, Unavailable
+from ratchet.actions.rollout.guard_report import GuardOutcome, GuardReport, mismatch_text, seen_by_users, vigil_text
+from ratchet.actions.rollout.ports import RolloutPorts
+from ratchet.actions.rollout.rollback import close_half_open, find_fallback, find_open_rollout, roll_back
+from ratchet.actions.rollout.traffic import is_newest_alive, is_rolled_out
+from ratchet.core.errors import NotFound, Unavailable
 from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of, next_seq
-from ratchet.core.ports import ObjectStore, Pipelines, RevisionCounts, ServiceState
-from ratchet.core.rollout.champions import ChampionView, champion_view
+from ratchet.core.ports import Pipelines, RevisionCounts, ServiceState
+from ratchet.core.rollout.champions import champion_view
 from ratchet.core.rollout.guard import GuardPolicy, Vigil, add_window, is_recent, judge_policy_of
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.window import arm_window_of, latency_limits_of
+from ratchet.stores.guard_memory import GuardMemory, Intent
 
 log = logging.getLogger(__name__)
-
-GuardOutcome = Literal[
-    "absent",
-    "not_serving",
-    "rollout",
-    "orphan",
-    "closed",
-    "mismatch",
-    "learning",
-    "well",
-    "suspect",
-    "worse",
-    "rolled_back",
-    "error",
-]
-"""not_serving: users of the champion get no answers. rollout: one is under way. orphan: it stands open and its run is
-gone. mismatch: the service does not serve the ledger's champion. worse: proven, and the policy says that a person
-decides."""
-_ABOUT_ANSWERS = {"absent", "rollout", "orphan", "learning", "well", "suspect"}
-"""Outcomes that say nothing worse than that the champion does not serve."""
-
-
-class GuardReport(BaseModel):
-    """What one look saw and did."""
-
-    model_config = ConfigDict(frozen=True)
-
-    task: str
-    at: AwareDatetime
-    outcome: GuardOutcome
-    reason: str
-    champion: str | None = None
-    """Registry version."""
-    num_past: int | None = None
-    """Requests to compare with."""
-    is_serving: bool | None = None
-    """Whether the champion answers its users; None when there is none, or this look cannot tell."""
-    registry: str = ""
-    """Why MLflow does not agree with the ledger; "" when it does."""
-    num_repairs: int = 0
-    """Aliases that this process has set back in MLflow."""
-
-
-class _Intent(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -94,8 +41,7 @@ class GuardPorts:
     rollout: RolloutPorts
     pipelines: Callable[[], Pipelines]
     """Asked for when it is needed: building it takes a KFP that answers."""
-    objects: ObjectStore
-    bucket: str
+    memory: GuardMemory
 
 
 class TaskGuard:
@@ -103,7 +49,6 @@ class TaskGuard:
 
     def __init__(self, ports: GuardPorts, *, task: str) -> None:
         self._ports, self._task = ports, task
-        self._folder = f"s3://{ports.bucket}/guard/{task}"
         self._vigil: Vigil | None = None
         self._before: RevisionCounts | None = None
         self._read_at_s = 0.0
@@ -125,7 +70,7 @@ class TaskGuard:
         entries = tuple(ports.ledger.list_entries(self._task))
         champion, state = champion_of(entries), ports.services.fetch(self._task)
         report = self._act(entries, champion, state, policies)
-        return _with_view(report, champion_view(self._task, champion, state))
+        return seen_by_users(report, champion_view(self._task, champion, state))
 
     def _act(
         self,
@@ -142,7 +87,7 @@ class TaskGuard:
             return self._watch_rollout(open_uri, policies, champion)
         self._open_since_s, self._stuck = None, ""
         if not is_rolled_out(state, champion.uri):
-            return self._report("mismatch", _mismatch(state, champion, task=self._task), champion=champion)
+            return self._report("mismatch", mismatch_text(state, champion, task=self._task), champion=champion)
         return self._watch_champion(state, entries, champion, policies)
 
     def _watch_rollout(self, open_uri: str, policies: GuardPolicies, champion: ModelRef) -> GuardReport:
@@ -160,16 +105,8 @@ class TaskGuard:
         if now_s - self._open_since_s < limit_s:
             text = f"a rollout of {open_uri} is open, but no run of {self._task} is in flight"
             return self._report("orphan", f"{text}; the guard closes it after {limit_s:g} s", champion=champion)
-        done = close_half_open(
-            ports.services,
-            ports.ledger,
-            task=self._task,
-            run_id=f"guard-{len(ports.ledger.list_entries(self._task)) + 1}",
-            now=ports.clock.now(),
-            clock=ports.clock,
-            ready_s_max=policies.rollout.ready_s_max,
-            files=ports.files,
-        )
+        run_id = f"guard-{len(ports.ledger.list_entries(self._task)) + 1}"
+        done = close_half_open(ports, task=self._task, run_id=run_id, ready_s_max=policies.rollout.ready_s_max)
         self._open_since_s = None
         state = ports.services.fetch(self._task)
         self._stuck = (done or "") if state is not None and not is_rolled_out(state, champion.uri) else ""
@@ -194,8 +131,8 @@ class TaskGuard:
             self._keep(vigil.model_copy(update={"limits": limits}))
             self._before, self._read_at_s = counts, now_s
         if vigil.state == "worse":
-            return self._act_on_worse(text or _vigil_text(vigil, policy), entries, champion, policy)
-        return self._report(vigil.state, _vigil_text(vigil, policy), champion=champion, num_past=vigil.num_past)
+            return self._act_on_worse(text or vigil_text(vigil, policy), entries, champion, policy)
+        return self._report(vigil.state, vigil_text(vigil, policy), champion=champion, num_past=vigil.num_past)
 
     def _act_on_worse(
         self, text: str, entries: Sequence[LedgerEntry], champion: ModelRef, policy: GuardPolicy
@@ -243,46 +180,30 @@ class TaskGuard:
     def _intend(self, reason: str, *, seq: int) -> None:
         """Written down before it is done: the first reason stands. Until the ledger goes on, each look finishes it."""
         self._settled_seq = 0
-        try:
-            self._ports.objects.put_if_absent(self._intent_uri(seq), _Intent(reason=reason).model_dump_json().encode())
-        except Conflict:
-            return
+        self._ports.memory.put_intent(self._task, Intent(reason=reason), seq=seq)
 
-    def _unfinished(self, entries: Sequence[LedgerEntry]) -> _Intent | None:
+    def _unfinished(self, entries: Sequence[LedgerEntry]) -> Intent | None:
         """A rollback that was decided on for the newest ledger entry; with a newer entry it is done."""
         seq = entries[-1].seq
         if seq == self._settled_seq:
             return None
-        try:
-            return _Intent.model_validate_json(self._ports.objects.fetch(self._intent_uri(seq)))
-        except NotFound:
+        intent = self._ports.memory.fetch_intent(self._task, seq=seq)
+        if intent is None:
             self._settled_seq = seq
-            return None
-
-    def _intent_uri(self, seq: int) -> str:
-        return f"{self._folder}/rollback-{seq:08d}.json"
+        return intent
 
     def _vigil_of(self, revision: str) -> Vigil:
         if self._vigil is None:
-            self._vigil = self._fetch_vigil()
+            self._vigil = self._ports.memory.fetch_vigil(self._task)
         if self._vigil is None or self._vigil.revision != revision:
             self._vigil = Vigil(revision=revision, began_at=self._ports.rollout.clock.now())
             self._before = None
         return self._vigil
 
-    def _fetch_vigil(self) -> Vigil | None:
-        try:
-            return Vigil.model_validate_json(self._ports.objects.fetch(f"{self._folder}/vigil.json"))
-        except NotFound:
-            return None
-        except ValidationError:
-            log.warning("%s/vigil.json is from another version: the guard gathers the past again", self._folder)
-            return None
-
     def _keep(self, vigil: Vigil) -> None:
         self._vigil = vigil
         try:
-            self._ports.objects.put(f"{self._folder}/vigil.json", vigil.model_dump_json().encode())
+            self._ports.memory.put_vigil(self._task, vigil)
         except Unavailable as error:
             log.warning("the past of %s could not be stored: %s", self._task, error)
 
@@ -299,41 +220,6 @@ class TaskGuard:
         )
 
 
-def _with_view(report: GuardReport, view: ChampionView) -> GuardReport:
-    """What the look saw and did, and above it whether users are answered: a champion that is not there is not "well".
-    A deed of this look changed what was seen before it."""
-    if view.state == "none" or report.outcome in {"closed", "rolled_back"}:
-        return report
-    seen = report.model_copy(update={"is_serving": view.state == "serving"})
-    if view.state == "serving" or report.outcome not in _ABOUT_ANSWERS:
-        return seen
-    text = f"{view.reason}. {report.reason}" if report.outcome in {"rollout", "orphan"} else view.reason
-    return seen.model_copy(update={"outcome": "not_serving", "reason": text, "champion": view.version})
-
-
 def _run_id_of(seq: int) -> str:
     """One name for one decision: the ledger takes what this run did once."""
     return f"guard-rollback-{seq}"
-
-
-def _mismatch(state: ServiceState, champion: ModelRef, *, task: str) -> str:
-    return (
-        f"{state.storage_uri or 'no model'} is deployed, while the ledger's champion is version {champion.version}: "
-        f"a rollback may have died. `ratchet rollback --task {task}` finishes it; "
-        f"`ratchet models history {task}` shows the ledger"
-    )
-
-
-def _vigil_text(vigil: Vigil, policy: GuardPolicy) -> str:
-    if vigil.progress is None:
-        return (
-            f"{vigil.num_past} requests in {len(vigil.past)} windows of {vigil.revision} so far; "
-            f"{policy.past_requests} in {policy.past_windows} are needed to compare with"
-        )
-    if not vigil.past:
-        return f"{vigil.revision}: may be worse than it was, and its past is used up: a person decides"
-    total = vigil.progress.total
-    return (
-        f"{vigil.revision}: {total.canary.num_errors} of {total.canary.num_requests} failed lately, "
-        f"{total.stable.num_errors} of {total.stable.num_requests} before"
-    )

@@ -5,12 +5,15 @@ from datetime import datetime, timedelta
 
 from ratchet.actions.models.promotions import ending_since, record_refusal
 from ratchet.actions.models.registry_mirror import tell_registry
-from ratchet.actions.rollout.traffic import RolloutPorts, serve_champion, stop_mirror, take_traffic
+from ratchet.actions.rollout.ports import RolloutPorts
+from ratchet.actions.rollout.rollback import serve_champion
+from ratchet.actions.rollout.traffic import stop_mirror
+from ratchet.actions.rollout.witness import take_traffic
 from ratchet.core.errors import NotFound
 from ratchet.core.models.ledger import LedgerEntry, champion_of
 from ratchet.core.rollout.decide import next_weight_pct
-from ratchet.stores.rollout_orders import Order, OrderKind, put_order
-from ratchet.stores.rollout_record import Recorded, fetch_current_run_id, fetch_record
+from ratchet.stores.rollout_orders import Order, OrderKind
+from ratchet.stores.rollout_record import Recorded
 
 SILENT_S_MAX = 15.0
 """A controller looks twice a second and writes every 2 s: one that is silent this long is dead."""
@@ -24,7 +27,7 @@ def give_order(
     recorded = fetch_running(ports, task=task)
     approved_pct = (up_to_pct or next_weight_pct_of(recorded)) if kind == "approve" else 0
     order = Order(kind=kind, approved_pct=approved_pct, reason=reason, by=by, at=ports.clock.now())
-    put_order(ports.objects, order, task=task, run_id=recorded.begin.run_id, bucket=ports.bucket)
+    ports.orders.put(order, task=task, run_id=recorded.begin.run_id)
     return order
 
 
@@ -47,8 +50,8 @@ def abort_rollout(ports: RolloutPorts, *, task: str, reason: str, by: str, withi
 
 def fetch_running(ports: RolloutPorts, *, task: str) -> Recorded:
     """The rollout that goes on now; NotFound says how the last one ended."""
-    run_id = fetch_current_run_id(ports.objects, task=task, bucket=ports.bucket)
-    recorded = fetch_record(ports.objects, task=task, run_id=run_id, bucket=ports.bucket)
+    run_id = ports.records.fetch_current_run_id(task)
+    recorded = ports.records.fetch(task, run_id)
     ended = ending_in(ports.ledger.list_entries(task), recorded)
     if ended is not None:
         raise NotFound(
@@ -101,5 +104,5 @@ def _close(ports: RolloutPorts, recorded: Recorded, *, reason: str, ready_s_max:
     champion = champion_of(ports.ledger.list_entries(task))
     if is_there and champion is not None:
         stop_mirror(ports.services, task=task)
-        serve_champion(ports.services, ports.clock, ports.files, task=task, champion=champion, timeout_s=ready_s_max)
+        serve_champion(ports, task=task, champion=champion, timeout_s=ready_s_max)
     tell_registry(ports.registry, ports.ledger, task=task)

@@ -8,8 +8,9 @@ import logging
 from typing import NamedTuple
 
 from ratchet.actions.models.classes import fetch_common_classes
+from ratchet.actions.rollout.ports import RolloutPorts
 from ratchet.actions.rollout.quality import QualityFeed
-from ratchet.actions.rollout.traffic import RolloutPorts, close_canary, is_newest_alive, set_canary_traffic
+from ratchet.actions.rollout.traffic import close_canary, is_newest_alive, set_canary_traffic
 from ratchet.core.errors import Conflict, Unavailable
 from ratchet.core.ports import RevisionCounts, ServiceState
 from ratchet.core.rollout.history import History, JudgedLook, judge_look
@@ -17,8 +18,8 @@ from ratchet.core.rollout.judge import Action, Look, Orders, Progress, begin
 from ratchet.core.rollout.quality import QualityJoin
 from ratchet.core.rollout.window import LatencyLimits, Window, arm_window_of, latency_limits_of
 from ratchet.errand import Errand
-from ratchet.stores.rollout_orders import OrderBook, orders_of
-from ratchet.stores.rollout_record import Checkpoint, Recorded, RecordWriter
+from ratchet.stores.rollout_orders import orders_of
+from ratchet.stores.rollout_record import Checkpoint, Recorded
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +76,8 @@ class CanaryWatch:
         self._took_s = ports.clock.elapsed_s() - (self._looks[-1].look.at_s if self._looks else 0.0)
         self._flushed_at_s = self._now_s()
         self._num_looks_at_mirror = -_MIRROR_AGAIN_LOOKS
-        self._writer = RecordWriter(ports.objects, recorded, bucket=ports.bucket)
-        book = OrderBook(ports.objects, task=begun.task, run_id=begun.run_id, bucket=ports.bucket)
+        self._writer = ports.records.writer(recorded)
+        book = ports.orders.book(begun.task, begun.run_id)
         self._order_errand = Errand(book.fetch, name="rollout-orders")
         # What was ordered before a crash still holds, also when the object store is too slow for the first look.
         orders = self._order_errand.ask(wait_s=_FIRST_ORDERS_S_MAX)

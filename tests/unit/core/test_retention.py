@@ -15,7 +15,8 @@ from ratchet.core.retention import Needed, RetentionPolicy, kept_from, plan_date
 from ratchet.core.rollout.monitor import MonitorPolicy
 from ratchet.core.rollout.payloads import record_key_of
 from ratchet.core.rollout.policy import RolloutPolicy
-from ratchet.stores.rollout_record import RolloutBegin
+from ratchet.stores.places import record_folders
+from ratchet.stores.rollout_record import RolloutBegin, RolloutRecords
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import LANDED_AT, FakeObjectStore
 
@@ -49,7 +50,8 @@ class World:
         self.ports = RetentionPorts(
             objects=self.objects,
             ledger=self.ledger,
-            bucket="ratchet",
+            records=RolloutRecords(self.objects, "ratchet"),
+            folders=record_folders("ratchet"),
             list_tasks=lambda: ("digits",),
             policies_of=lambda task: TaskPolicies(self.policy, MonitorPolicy()),
         )

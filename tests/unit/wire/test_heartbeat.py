@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.actions.rollout.guarding import GuardReport
+from ratchet.actions.rollout.guard_report import GuardReport
 from sensors.guard.loop import GuardLoop
 from sensors.guard.sweeping import SweepLoop
 from sensors.label_sensor.loop import SensorLoop

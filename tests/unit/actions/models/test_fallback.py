@@ -9,6 +9,7 @@ from ratchet.actions.models import fallback
 from ratchet.actions.models.fallback import LoadProof, prove_nothing
 from ratchet.core.errors import DataRejected
 from ratchet.core.models.ledger import ModelRef
+from ratchet.stores.load_proofs import LoadProofs
 from ratchet.tasks.identity import IDENTITY_FILES
 from tests.fakes.object_store import FakeObjectStore
 from tests.models import digits_model
@@ -44,7 +45,7 @@ def champion(tmp_path: Path, objects: FakeObjectStore) -> ModelRef:
 
 
 def proof_of(objects: FakeObjectStore, probe: Probe | None = None) -> LoadProof:
-    return LoadProof(objects, probe or Probe(), bucket="ratchet")
+    return LoadProof(objects, probe or Probe(), LoadProofs(objects, "ratchet"))
 
 
 def test_a_model_is_loaded_by_the_real_server_once(objects: FakeObjectStore, champion: ModelRef) -> None:

@@ -6,14 +6,8 @@ import pytest
 
 from ratchet.actions.models.promotions import allow_newest_refused, record_refusal
 from ratchet.actions.models.registry_mirror import settle_aliases
-from ratchet.actions.rollout.traffic import (
-    check_gone,
-    close_canary,
-    is_rolled_out,
-    serve,
-    set_canary_traffic,
-    wait_ready,
-)
+from ratchet.actions.rollout.traffic import close_canary, is_rolled_out, serve, set_canary_traffic, wait_ready
+from ratchet.actions.rollout.witness import check_gone
 from ratchet.core.errors import Unavailable
 from ratchet.core.models.ledger import denied_digests_of
 from tests.components.rollout_world import CHALLENGER, CHAMPION, NEWCOMER, TASK, Behaviour, World

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from ratchet.actions.rollout.guarding import GuardOutcome, GuardReport
+from ratchet.actions.rollout.guard_report import GuardOutcome, GuardReport
 from ratchet.core.errors import Unavailable
 from sensors.guard.app import BODY_BYTES_MAX, Service, make_app
 from sensors.guard.loop import GuardLoop

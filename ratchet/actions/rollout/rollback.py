@@ -1,27 +1,22 @@
 """Going one model back: an open canary is closed, else an earlier champion replaces the present one."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ratchet.actions.models.files import ModelFiles, trouble_of
-from ratchet.actions.models.promotions import record_refusal
+from ratchet.actions.models.promotions import ending_since, record_refusal
 from ratchet.actions.models.registry_mirror import tell_registry
-from ratchet.actions.rollout.traffic import (
-    READY_S_MAX,
-    RolloutPorts,
-    check_gone,
-    find_open_rollout,
-    model_at,
-    serve,
-    serve_champion,
-    stop_mirror,
-    take_traffic,
-)
+from ratchet.actions.rollout.ports import RolloutPorts, ServingPorts
+from ratchet.actions.rollout.traffic import READY_S_MAX, close_canary, is_rolled_out, serve, stop_mirror
+from ratchet.actions.rollout.witness import check_gone, take_traffic
 from ratchet.core.errors import NotFound
 from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of, earlier_champions_of, next_seq
+from ratchet.core.ports import ServiceState
 from ratchet.errand import Errand
-from ratchet.stores.rollout_orders import Order, put_order
-from ratchet.stores.rollout_record import fetch_current_run_id, fetch_record
+from ratchet.stores.rollout_orders import Order
+
+logger = logging.getLogger(__name__)
 
 _TELL_S_MAX, _CONTROLLER_S_MAX = 1.0, 5.0
 """For an order to be written, and for the controller, which looks twice a second, to obey."""
@@ -54,7 +49,7 @@ def roll_back(
         )
     open_uri, told = find_open_rollout(ports, ports.services.fetch(task), entries, task=task), list[str]()
     if _is_ended_by(entries, run_id) or open_uri == champion.uri:
-        told.append(_serve_again(ports, champion, task=task, ready_s_max=ready_s_max))
+        told.append(serve_champion(ports, task=task, champion=champion, timeout_s=ready_s_max))
     elif open_uri:
         is_told = tell_controller(ports, task=task, uri=open_uri, reason=reason)
         take_traffic(ports, task=task, digest=model_at(open_uri).digest)
@@ -62,17 +57,13 @@ def roll_back(
             _wait_for_controller(ports, entries, task=task, digest=model_at(open_uri).digest)
         refuse_canary(ports, task=task, model=model_at(open_uri), reason=reason, run_id=run_id)
         stop_mirror(ports.services, task=task)
-        told.append(_serve_again(ports, champion, task=task, ready_s_max=ready_s_max))
+        told.append(serve_champion(ports, task=task, champion=champion, timeout_s=ready_s_max))
     else:
         fallback = find_fallback(ports.files, entries, task=task)
         _replace_champion(ports, entries, fallback, task=task, reason=reason, run_id=run_id, ready_s_max=ready_s_max)
         champion, told = fallback.model, [*fallback.passed_over]
     told.append(tell_registry(ports.registry, ports.ledger, task=task))
     return RolledBack(champion, tuple(text for text in told if text))
-
-
-def _serve_again(ports: RolloutPorts, champion: ModelRef, *, task: str, ready_s_max: float) -> str:
-    return serve_champion(ports.services, ports.clock, ports.files, task=task, champion=champion, timeout_s=ready_s_max)
 
 
 @dataclass(frozen=True)
@@ -106,13 +97,13 @@ def tell_controller(ports: RolloutPorts, *, task: str, uri: str, reason: str) ->
 
     def order() -> bool:
         try:
-            run_id = fetch_current_run_id(ports.objects, task=task, bucket=ports.bucket)
-            recorded = fetch_record(ports.objects, task=task, run_id=run_id, bucket=ports.bucket)
+            run_id = ports.records.fetch_current_run_id(task)
+            recorded = ports.records.fetch(task, run_id)
         except NotFound:
             return False
         if recorded.begin.model.uri == uri and recorded.verdict is None:
             abort = Order(kind="abort", reason=f"rolled back: {reason}", by="rollback", at=ports.clock.now())
-            put_order(ports.objects, abort, task=task, run_id=run_id, bucket=ports.bucket)
+            ports.orders.put(abort, task=task, run_id=run_id)
             return True
         return False
 
@@ -168,3 +159,81 @@ def _replace_champion(
             at=ports.clock.now(),
         )
     )
+
+
+def close_half_open(ports: ServingPorts, *, task: str, run_id: str, ready_s_max: float = READY_S_MAX) -> str | None:
+    """Give the ledger's champion back when something else has traffic or waits for it; None when all is in order.
+
+    For a rollout whose run is dead. A sentence says what was done. The model is not deny-listed: nobody judged it.
+    """
+    entries = ports.ledger.list_entries(task)
+    champion, state = champion_of(entries), ports.services.fetch(task)
+    if state is None or champion is None or is_rolled_out(state, champion.uri):
+        return None
+    close_canary(ports.services, ports.clock, task=task)
+    sentence = f"closed the rollout of {state.storage_uri} that was left open; champion {champion.version} serves"
+    is_told = entries[-1].kind in {"rolled_back", "withdrawn"} and entries[-1].model.uri == state.storage_uri
+    if state.storage_uri != champion.uri and not is_told:
+        record_refusal(
+            ports.ledger,
+            kind="withdrawn",
+            task=task,
+            model=model_at(state.storage_uri),
+            reason="the run that rolled it out ended before a verdict",
+            run_id=run_id,
+            now=ports.clock.now(),
+        )
+    stop_mirror(ports.services, task=task)
+    trouble = serve_champion(ports, task=task, champion=champion, timeout_s=ready_s_max)
+    sentence = f"{sentence}; {trouble}" if trouble else sentence
+    logger.warning("%s: %s", task, sentence)
+    return sentence
+
+
+def serve_champion(ports: ServingPorts, *, task: str, champion: ModelRef, timeout_s: float) -> str:
+    """`serve` the champion; "" once it is rolled out.
+
+    With its files gone it gets no new revision: the revision that runs keeps the traffic, and a sentence says so.
+    """
+    state = ports.services.fetch(task)
+    is_running = state is not None and bool(state.stable_revision) and not is_rolled_out(state, champion.uri)
+    trouble = trouble_of(ports.files, champion) if is_running else ""
+    if trouble:
+        close_canary(ports.services, ports.clock, task=task)
+        text = f"version {champion.version} serves from the revision that runs and cannot be started again: "
+        f"{trouble}"
+        logger.error("%s: %s", task, text)
+        return text
+    serve(ports.services, ports.clock, task=task, uri=champion.uri, timeout_s=timeout_s)
+    return ""
+
+
+def model_at(uri: str) -> ModelRef:
+    """A model of which only its place is known: the place ends in its digest."""
+    return ModelRef(version="", digest=uri.rstrip("/").rpartition("/")[2], uri=uri, dataset_version="")
+
+
+def find_open_rollout(
+    ports: RolloutPorts, state: ServiceState | None, entries: Sequence[LedgerEntry], *, task: str
+) -> str:
+    """The URI of the model of an unfinished rollout, "" when the champion alone has the service.
+
+    An earlier champion is there for one of two reasons: the champion is being rolled back to it, or it is rolled out
+    once more; then the rollout's record says so.
+    """
+    champion = champion_of(entries)
+    if state is None or champion is None:
+        return ""
+    is_earlier = any(model.uri == state.storage_uri for model in earlier_champions_of(entries))
+    if is_earlier and not _is_being_rolled_out(ports, entries, task=task, uri=state.storage_uri):
+        return ""
+    return state.storage_uri if state.canary_revision or state.storage_uri != champion.uri else ""
+
+
+def _is_being_rolled_out(ports: RolloutPorts, entries: Sequence[LedgerEntry], *, task: str, uri: str) -> bool:
+    """Whether the rollout that began last is this model's and has no end in the ledger."""
+    try:
+        begun = ports.records.fetch_begin(task, ports.records.fetch_current_run_id(task))
+    except NotFound:
+        return False
+    return begun.model.uri == uri and ending_since(entries, model=begun.model, since=begun.at) is None

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from ratchet.core.errors import Conflict, DataRejected
+from ratchet.core.layouts import layout_uri
 from ratchet.core.models.ledger import LedgerEntry
 from ratchet.core.ports import ObjectStore, StoredObject
 from wire.validation_text import validation_text
@@ -42,7 +43,7 @@ class S3Ledger:
                 ) from None
 
     def _folder_of(self, task: str) -> str:
-        return f"s3://{self._bucket}/ledger/{task}/"
+        return layout_uri(self._bucket, "ledger", task, "")
 
     def _remembered(self, stored: StoredObject) -> LedgerEntry:
         etag, entry = self._known.get(stored.uri, ("", None))
