@@ -1,6 +1,5 @@
 """The demo on screen: a live table on a terminal, plain lines in a log."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,7 +29,6 @@ class Screen:
         self._console = console
         self._live: Live | None = None
         self._told: set[tuple[str, str, str]] = set()
-        self._started_at = time.monotonic()
 
     def say(self, text: str, *, style: str = "") -> None:
         self._console.print(Text(text, style=style))

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from ratchet.core.errors import Unavailable
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 
 
@@ -33,7 +33,7 @@ class Errand(Generic[Answer]):
         try:
             return ended.result()
         except Unavailable as error:
-            logger.warning("%s: %s", self._name, error)
+            log.warning("%s: %s", self._name, error)
             return None
 
     def close(self) -> None:

@@ -47,7 +47,7 @@ from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.verdict import Reason
 from ratchet.stores.rollout_record import Recorded, RolloutBegin
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _VERDICT_OF_ACTION: Mapping[Action, VerdictName] = {
     Action.ADVANCE: "promoted",
@@ -302,7 +302,7 @@ def _promote(rollout: Rollout, compared_with: Sequence[LedgerEntry], outcome: Ou
     stop_mirror(ports.services, task=task)
     if ports.proof is not None:
         ports.proof.remember(model)
-    logger.info("%s: version %s is champion", task, model.version)
+    log.info("%s: version %s is champion", task, model.version)
     return outcome
 
 
@@ -311,7 +311,7 @@ def _end(rollout: Rollout, outcome: Outcome) -> Outcome:
     ports = rollout.ports
     seen = take_traffic(ports, task=rollout.task, digest=rollout.model.digest)
     text = "; ".join(reason.text for reason in outcome.reasons if not reason.passed)
-    logger.warning("%s: canary closed: %s", rollout.task, text)
+    log.warning("%s: canary closed: %s", rollout.task, text)
     _record(rollout, kind=_ledger_kind_of(outcome, rollout.policy), reason=text)
     stop_mirror(ports.services, task=rollout.task)
     _serve(rollout, champion_of(ports.ledger.list_entries(rollout.task)))

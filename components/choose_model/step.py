@@ -9,7 +9,7 @@ from ratchet.core.ports import Clock
 from ratchet.core.runs import LastRun, Trigger
 from ratchet.stores.run_journal import RunJournal
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def choose_model_step(
@@ -26,5 +26,5 @@ def choose_model_step(
         return rollout_trigger(run.task, model, subject=f"run {run.run_id}", policy_digest=policy_digest)
 
     turn = claim_turn(journal, run, trigger_after=trigger_after, clock=clock)
-    logger.log(logging.INFO if turn.is_current else logging.WARNING, "%s", turn.text)
+    log.log(logging.INFO if turn.is_current else logging.WARNING, "%s", turn.text)
     return turn.name, model

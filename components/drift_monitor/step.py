@@ -37,7 +37,7 @@ EVALUATED = "test_accuracy"
 _SPLITS: tuple[Split, ...] = ("val", "test", "train")
 """Each is a fair draw by the hash of an id; the smallest first, because no more than 10,000 rows are compared."""
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Stores(NamedTuple):
@@ -85,7 +85,7 @@ def drift_monitor_step(spec: TaskSpec, *, policies: Policies, stores: Stores, no
     )
     verdict = _verdict_of(drift, quality, champion, policies, gathered, num_reference=len(reference.labels))
     _write_verdict(verdict, stores, paths, incoming=incoming, reference=reference)
-    logger.info("%s: %s; %s", verdict.verdict, verdict.summary(), quality.text)
+    log.info("%s: %s; %s", verdict.verdict, verdict.summary(), quality.text)
     for signal in (drift_signal_of(drift, at=now), serving_quality_signal_of(quality, at=now)):
         if signal is not None:
             put_signal(stores.objects, spec.name, signal, bucket=stores.bucket)

@@ -11,7 +11,7 @@ from ratchet.core.runs import LastRun, Situation, Trigger, plan_request
 from ratchet.stores.run_journal import RunJournal
 from ratchet.tasks.spec import TaskSpec
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def fenced_ingest(
@@ -30,7 +30,7 @@ def fenced_ingest(
         return _trigger_by_hand(spec.name, last, stores=stores, policy_digest=policy_digest)
 
     turn = claim_turn(journal, run, trigger_after=trigger_after, clock=clock)
-    logger.log(logging.INFO if turn.is_current else logging.WARNING, "%s", turn.text)
+    log.log(logging.INFO if turn.is_current else logging.WARNING, "%s", turn.text)
     if not turn.is_current:
         return "", 0, turn.name
     version, num_new = ingest_step(spec, run_key=run.run_key or run.run_id, stores=stores, paths=paths)

@@ -42,7 +42,7 @@ SHARD_ROWS_MAX = 20_000
 """Nobody who wants 10,000 rows of the reference has to read many more: 10 MB of 64 features."""
 _NUM_THREADS = 8
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Stores(NamedTuple):
@@ -88,7 +88,7 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: Stores, paths: Paths) -
     parent = stores.datasets.fetch_manifest(pending.accepted.version) if pending.accepted else None
     reference = _fetch_reference(spec, parent, stores.datasets)
     for key in pending.from_future:
-        logger.warning("label shard %s is left alone: its key is not that of the time at which it landed", key)
+        log.warning("label shard %s is left alone: its key is not that of the time at which it landed", key)
     if pending.shards:
         manifest, rows, rejected = _make_version(spec, pending, parent, stores)
     elif parent is not None:
@@ -98,7 +98,7 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: Stores, paths: Paths) -
             f"There are no labels of {spec.name!r}. `ratchet labels push FILE --task {spec.name}` adds some."
         )
     num_new = manifest.num_labels - (parent.num_labels if parent else 0)
-    logger.info(
+    log.info(
         "run %s: %s holds %d new examples, %d shards cannot be read", run_key, manifest.version, num_new, len(rejected)
     )
     _write(paths.incoming, parquet_of(columns_of(map(_incoming_row, rows), INCOMING), INCOMING))
@@ -129,7 +129,7 @@ def _make_version(
     )
     unjudged = _newest_unjudged(spec.name, stores)
     if unjudged is not None and unjudged.content == manifest.content:
-        logger.info("%s holds the same labels and was never judged: an earlier attempt made it", unjudged.version)
+        log.info("%s holds the same labels and was never judged: an earlier attempt made it", unjudged.version)
         return unjudged, rows, rejected
     stores.datasets.commit_version(manifest, files)
     return manifest, rows, rejected
@@ -167,7 +167,7 @@ def _read_shards(
                 labels += (each for each in read if pending.is_wanted(key, each[1].labeler))
             except (DataRejected, NotFound) as error:
                 rejected.append(RejectedShard.of(key, error))
-                logger.warning("label shard cannot be read: %s", rejected[-1].reason)
+                log.warning("label shard cannot be read: %s", rejected[-1].reason)
     return labels, rejected
 
 

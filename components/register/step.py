@@ -15,7 +15,7 @@ from ratchet.core.verdict import Verdict
 from ratchet.tasks.identity import read_model
 from ratchet.tasks.spec import TaskSpec
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _tell_registry(
         version = registry.register(task, uri, tags=tags, metrics=metrics)
         registry.set_alias(task, CHALLENGER, version)
     except (Conflict, DataRejected, NotFound) as error:
-        logger.warning("%s: MLflow does not show %s as it should, the rollout goes on: %s", task, uri, error)
+        log.warning("%s: MLflow does not show %s as it should, the rollout goes on: %s", task, uri, error)
     return version
 
 

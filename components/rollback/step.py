@@ -6,7 +6,7 @@ from ratchet.actions.rollout.ports import RolloutPorts
 from ratchet.actions.rollout.rollback import roll_back
 from ratchet.core.rollout.policy import RolloutPolicy
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def rollback_step(ports: RolloutPorts, *, task: str, reason: str, run_id: str, policy: RolloutPolicy) -> str:
@@ -16,7 +16,7 @@ def rollback_step(ports: RolloutPorts, *, task: str, reason: str, run_id: str, p
     be killed and repeated.
     """
     after = roll_back(ports, task=task, reason=reason, run_id=run_id, ready_s_max=policy.ready_s_max)
-    logger.info("%s: version %s serves (%s)", task, after.champion.version, reason)
+    log.info("%s: version %s serves (%s)", task, after.champion.version, reason)
     for text in after.told:
-        logger.warning("%s: %s", task, text)
+        log.warning("%s: %s", task, text)
     return after.champion.version

@@ -26,7 +26,7 @@ from ratchet.core.verdict import Reason, Verdict
 from ratchet.stores.signals import put_signal
 from ratchet.tasks.spec import TaskSpec
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class Paths(NamedTuple):
@@ -69,7 +69,7 @@ def validate_step(
             put_signal(objects, spec.name, signal, bucket=bucket)
     else:
         verdict = _repeat(version, manifest, fetch_verdict(objects, version=version, bucket=bucket))
-    logger.info("%s is %s: %s", version, verdict.verdict, verdict.summary())
+    log.info("%s is %s: %s", version, verdict.verdict, verdict.summary())
     _write(paths.verdict, verdict.model_dump_json(indent=2))
     _write(paths.report, render_verdict(verdict, title=f"Labels of {version}"))
     return verdict.verdict

@@ -55,7 +55,7 @@ from ratchet.core.errors import Conflict, NotFound, SettingsError, Unavailable
 from ratchet.core.ports import ServiceState
 from ratchet.settings import Settings
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 _PREDICTOR = "-predictor"
 _NUM_TRIES = 5
 
@@ -216,7 +216,7 @@ class KServeStandardServices:
         same, because it may be moving away from a bad model."""
         stored = self._write_rule(name, route, wanted)
         if stored is None or split_of(stored).mirror_pct > wanted.mirror_pct:
-            logger.warning("%s: requests are not copied: HTTPRoutes here do not know requestMirror.percent", name)
+            log.warning("%s: requests are not copied: HTTPRoutes here do not know requestMirror.percent", name)
             stored = self._write_rule(name, stored or route, wanted._replace(mirror_pct=0)) or route
         self._written[name] = (_generation_of(stored), wanted)
         if split_of(stored)[:3] != wanted[:3]:

@@ -24,7 +24,7 @@ _NUM_AHEAD = 64
 _BYTES_AHEAD = 64 << 20
 """Objects that are fetched at once: a server writes one a second, and a day holds 86,400. One is always fetched."""
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class JsonLines(Generic[Record]):
@@ -70,7 +70,7 @@ class JsonLines(Generic[Record]):
                 broken.append(number)
         if broken:
             self.num_broken += len(broken)
-            logger.warning("%s: %d broken lines skipped, the first is line %d", uri, len(broken), broken[0])
+            log.warning("%s: %d broken lines skipped, the first is line %d", uri, len(broken), broken[0])
 
 
 def _in_parts(stored: Iterable[StoredObject]) -> Iterator[list[str]]:

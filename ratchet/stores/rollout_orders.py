@@ -16,7 +16,7 @@ from ratchet.core.rollout.judge import Orders
 from ratchet.stores.layout import Store
 from wire.validation_text import validation_text
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 OrderKind = Literal["pause", "resume", "approve", "abort"]
 _NUM_ATTEMPTS = 20
@@ -95,5 +95,5 @@ class OrderBook:
             try:
                 self._orders.append(Order.model_validate_json(data))
             except ValidationError as error:
-                logger.warning("%s is not an order and is ignored: %s", uri, validation_text(error, whole="it"))
+                log.warning("%s is not an order and is ignored: %s", uri, validation_text(error, whole="it"))
         return tuple(self._orders)

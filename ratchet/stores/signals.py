@@ -9,7 +9,7 @@ from ratchet.core.ports import ObjectStore
 from ratchet.core.runs.signals import SIGNAL_KINDS, Signal, SignalKind
 from wire.validation_text import validation_text
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def signal_uri(task: str, kind: SignalKind, *, bucket: str) -> str:
@@ -38,11 +38,11 @@ def _fetch(objects: ObjectStore, uri: str, *, kind: SignalKind) -> Signal | None
     except NotFound:
         return None
     except ValidationError as error:
-        logger.warning(
+        log.warning(
             "%s is not a signal (%s) and is left out; the next finding replaces it.", uri, validation_text(error)
         )
         return None
     if signal.kind != kind:
-        logger.warning("%s holds a signal of kind %r and is left out; the next finding replaces it.", uri, signal.kind)
+        log.warning("%s holds a signal of kind %r and is left out; the next finding replaces it.", uri, signal.kind)
         return None
     return signal

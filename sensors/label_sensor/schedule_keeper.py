@@ -12,7 +12,7 @@ from ratchet.core.errors import RatchetError
 from ratchet.core.runs.schedules import WantedSchedule
 from wire.heartbeat import Heartbeat
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 LOOK_S = 5.0
 """Between two looks at the file; also the wait after a failure."""
 REFUSED_WAIT = timedelta(minutes=1)
@@ -71,7 +71,7 @@ class ScheduleKeeper:
         """Log what was done. What cannot be done (a pipeline that nobody published) is tried again each minute."""
         for each in applied:
             if not each.error and each.change.kind not in {"keep", "wait"}:
-                logger.info("schedule %s", each.text)
+                log.info("schedule %s", each.text)
         error = "; ".join(each.error for each in applied if each.error)
         if error:
             self._retry_at = now + REFUSED_WAIT
@@ -85,11 +85,11 @@ class ScheduleKeeper:
             try:
                 self.look(datetime.now(UTC))
             except Exception:
-                logger.exception("applying the schedules failed; the next look retries it")
+                log.exception("applying the schedules failed; the next look retries it")
             self._is_stopping.wait(self._look_s)
 
     def _tell(self, error: str) -> None:
         """Each error once, until another one or a success."""
         if error != self._last_error:
-            logger.warning("schedules: %s", error)
+            log.warning("schedules: %s", error)
         self._last_error = error

@@ -10,7 +10,7 @@ from ratchet.core.ports import Ledger, ObjectStore
 from ratchet.tasks.identity import TASK
 from ratchet.tasks.spec import TaskSpec
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 _KEPT_S = 30.0
 
 
@@ -56,6 +56,6 @@ class ClassesInUse:
                 champion = champion_of(self._ledger.list_entries(task))
                 classes = fetch_classes(self._objects, champion.uri) if champion else ()
             except RatchetError as error:
-                logger.warning("%s: the champion's classes are unknown: %s", task, error)
+                log.warning("%s: the champion's classes are unknown: %s", task, error)
             self._champions[task] = (now_s, classes)
         return classes

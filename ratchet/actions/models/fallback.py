@@ -13,7 +13,7 @@ from ratchet.stores.load_proofs import LoadProofs
 from ratchet.tasks.identity import TASK, read_model
 from ratchet.tasks.spec import TaskSpec
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 class FallbackProof(Protocol):
@@ -72,7 +72,7 @@ def _reason(model: ModelRef, *, passed: bool, text: str) -> Reason:
         else f"{model.uri}, the target of a rollback"
     )
     if not passed:
-        logger.warning("%s: %s", where, text)
+        log.warning("%s: %s", where, text)
     return Reason(
         check="fallback",
         value="loads" if passed else "does not load",

@@ -11,7 +11,7 @@ from ratchet.core.rollout.payloads import Feedback, Prediction
 from ratchet.core.rollout.quality import QualityJoin, join_answers
 from ratchet.core.rollout.window import QualityWindow
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _OVERLAP = timedelta(seconds=30)
 """Objects are dated by the beginning of their PUT, on the server's clock, and show up at its end: so the last seconds
@@ -54,7 +54,7 @@ class QualityFeed:
             feedback = list(self._list_feedback(since, seen))
         except RatchetError as error:
             if not self._is_down:
-                logger.warning("%s: the quality of the answers is unknown: %s", self._task, error)
+                log.warning("%s: the quality of the answers is unknown: %s", self._task, error)
             self._is_down = True
             return None
         self._is_down, self._seen = False, seen
@@ -68,9 +68,7 @@ class QualityFeed:
             self._find_common = None
             if (common := self._join.common_classes) is not None:
                 told = ", ".join(sorted(common)) or "none"
-                logger.info(
-                    "%s: the revisions know different classes; compared on the common ones: %s", self._task, told
-                )
+                log.info("%s: the revisions know different classes; compared on the common ones: %s", self._task, told)
 
     def _list_predictions(self, since: datetime, seen: set[str]) -> Iterable[Prediction]:
         return () if self._payloads is None else self._payloads.list_predictions(self._task, since=since, seen=seen)

@@ -16,7 +16,7 @@ from ratchet.core.ports import ServiceState
 from ratchet.errand import Errand
 from ratchet.stores.rollout_orders import Order
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _TELL_S_MAX, _CONTROLLER_S_MAX = 1.0, 5.0
 """For an order to be written, and for the controller, which looks twice a second, to obey."""
@@ -186,7 +186,7 @@ def close_half_open(ports: ServingPorts, *, task: str, run_id: str, ready_s_max:
     stop_mirror(ports.services, task=task)
     trouble = serve_champion(ports, task=task, champion=champion, timeout_s=ready_s_max)
     sentence = f"{sentence}; {trouble}" if trouble else sentence
-    logger.warning("%s: %s", task, sentence)
+    log.warning("%s: %s", task, sentence)
     return sentence
 
 
@@ -202,7 +202,7 @@ def serve_champion(ports: ServingPorts, *, task: str, champion: ModelRef, timeou
         close_canary(ports.services, ports.clock, task=task)
         text = f"version {champion.version} serves from the revision that runs and cannot be started again: "
         f"{trouble}"
-        logger.error("%s: %s", task, text)
+        log.error("%s: %s", task, text)
         return text
     serve(ports.services, ports.clock, task=task, uri=champion.uri, timeout_s=timeout_s)
     return ""

@@ -21,7 +21,7 @@ from ratchet.errand import Errand
 from ratchet.stores.rollout_orders import orders_of
 from ratchet.stores.rollout_record import Checkpoint, Recorded
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 MIRROR_PCT = 100
 FLUSH_EVERY_S = 2.0
@@ -105,7 +105,7 @@ class CanaryWatch:
         if self._progress.weight_pct == 0:
             self._carry_out()
             if not self._writer.flush(wait_s=_RECORD_S_MAX):
-                logger.warning("%s: the last looks of this rollout could not be recorded", self._task)
+                log.warning("%s: the last looks of this rollout could not be recorded", self._task)
         return History(looks=tuple(self._looks), limits=self._limits)
 
     def close(self) -> None:
@@ -122,10 +122,10 @@ class CanaryWatch:
                 self._ports.services.set_mirror(self._task, MIRROR_PCT)
                 self._num_looks_at_mirror = len(self._looks)
         except Unavailable as error:
-            logger.warning("%s: %s", self._task, error)
+            log.warning("%s: %s", self._task, error)
 
     def _move_to(self, weight_pct: int) -> None:
-        logger.info("%s: %d %% of the traffic to the canary", self._task, weight_pct)
+        log.info("%s: %d %% of the traffic to the canary", self._task, weight_pct)
         set_canary_traffic(
             self._ports.services, self._ports.clock, task=self._task, weight_pct=weight_pct, timeout_s=_ROUTED_S_MAX
         )
@@ -185,7 +185,7 @@ class CanaryWatch:
         try:
             now = self._ports.services.fetch(self._task)
         except Unavailable as error:
-            logger.warning("%s: %s", self._task, error)
+            log.warning("%s: %s", self._task, error)
             self._can_see = False
             return
         if now is None or (now.latest_created_revision, now.stable_revision) != (self._canary, self._stable):
@@ -202,7 +202,7 @@ class CanaryWatch:
         try:
             return Reading(stable=stats.fetch_counts(self._stable), canary=stats.fetch_counts(self._canary))
         except Unavailable as error:
-            logger.warning("no traffic numbers: %s", error)
+            log.warning("no traffic numbers: %s", error)
             return None
 
     def _window_to(self, after: Reading | None) -> Window | None:
@@ -226,6 +226,4 @@ class CanaryWatch:
 
     def _log(self, judged: JudgedLook) -> None:
         if judged.decision.action is not Action.HOLD or len(self._looks) % _LOG_EVERY_LOOKS == 0:
-            logger.info(
-                "%s at %d %%: %s: %s", self._task, judged.weight_pct, judged.decision.action, judged.decision.text
-            )
+            log.info("%s at %d %%: %s: %s", self._task, judged.weight_pct, judged.decision.action, judged.decision.text)

@@ -8,7 +8,7 @@ from ratchet.actions.rollout.traffic import ROUTED_S_MAX, close_canary
 from ratchet.core.errors import Unavailable
 from ratchet.core.verdict import Reason
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _ASK_AGAIN_S = 0.25
 _NUM_QUESTIONS = 60
@@ -25,7 +25,7 @@ def check_gone(ports: RolloutPorts, *, task: str, names: Collection[str], timeou
     while True:
         answerers = _ask_gateway(ports, task)
         if isinstance(answerers, str):
-            logger.warning("%s: %s", task, answerers)
+            log.warning("%s: %s", task, answerers)
             return Reason(check="gateway", value=None, limit="not asked", passed=False, text=answerers)
         left = sorted(answerers & set(names))
         if not left:

@@ -7,8 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class RevisionCounts(BaseModel):
-    """Counters of one revision, copies of mirrored requests among them. They only grow, and start again at 0 when what
-    counts them does (the gateway) or when it moves (a revision restarted on another port)."""
+    """Counters of one revision, copies of mirrored requests among them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,4 +21,7 @@ class RevisionCounts(BaseModel):
 
 
 class TrafficStats(Protocol):
+    """Counts of one object of this port never fall, although what counts (a gateway, a pod) starts again at 0: the
+    adapter adds up what each series grew by (ratchet/adapters/counters.py), and nobody else has to."""
+
     def fetch_counts(self, revision: str) -> RevisionCounts: ...

@@ -236,6 +236,7 @@ class Votes(BaseModel):
 
     log_wealth: tuple[float, ...] = tuple(VOTE_START.tolist())
     num_votes: int = 0
+    """For people who read a record."""
     block: Block = Block()
 
     def after(self, window: tuple[int, int, int, int], *, at_s: float, tolerance: float, burst_s: float) -> "Votes":
@@ -255,10 +256,6 @@ class Votes(BaseModel):
 
     def discarded(self, *, at_s: float) -> "Votes":
         return self.model_copy(update={"block": Block(began_s=at_s)})
-
-    @property
-    def log_e(self) -> float:
-        return total_of(self.log_wealth)
 
 
 def as_batch(value: float) -> Numbers:

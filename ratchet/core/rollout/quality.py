@@ -85,21 +85,6 @@ def join_answers(
     return _without_old(join, by_request), window if window != QualityWindow() else None
 
 
-def add_windows(first: QualityWindow | None, second: QualityWindow | None) -> QualityWindow | None:
-    """Both together: what became known between two looks may come in several parts."""
-    if first is None or second is None:
-        return first or second
-    sums = {
-        name: getattr(first, name) + getattr(second, name)
-        for name in QualityWindow.model_fields
-        if not name.endswith("_scores")
-    }
-    scores = {
-        name: _add_bins(getattr(first, name), getattr(second, name)) for name in ("stable_scores", "canary_scores")
-    }
-    return QualityWindow(**sums, **scores)
-
-
 def _arm_of(join: QualityJoin, prediction: Prediction) -> Arm | None:
     arms: Mapping[str, Arm] = {join.stable_digest: "stable", join.canary_digest: "canary"}
     return arms.get(prediction.model_digest)
@@ -143,9 +128,3 @@ def _without_old(join: QualityJoin, by_request: dict[str, Answered]) -> QualityJ
         return replace(join, by_request=by_request)
     began_at = max(join.began_at, max(answered.at for _, answered in forgotten))
     return replace(join, began_at=began_at, by_request={name: each for name, each in in_order if each.at > began_at})
-
-
-def _add_bins(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
-    if not first or not second:
-        return first or second
-    return tuple(a + b for a, b in zip(first, second, strict=True))

@@ -4,7 +4,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from ratchet.core.rollout.betting import Bets, Counts, bet_on, log_gain, log_gain_over, start_wealth
-from ratchet.core.rollout.evidence import BET_SHARES, DIGITS, Guess, as_batch, as_tuple, guess_of, total_of, wealth_of
+from ratchet.core.rollout.evidence import BET_SHARES, DIGITS, Guess, as_batch, as_tuple, guess_of, wealth_of
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.sequential import beside, lower_bound, upper_bound
 from ratchet.core.rollout.window import QualityWindow
@@ -30,19 +30,11 @@ class QualityEvidence(BaseModel):
     def after(self, window: QualityWindow, policy: RolloutPolicy) -> "QualityEvidence":
         """With what became known since the last look."""
         return QualityEvidence(
-            total=_sum_of(self.total, window),
+            total=self.total + window,
             earlier=self.earlier,
             disagreement_wealth=as_tuple(self._disagreement_after(window, policy)),
             accuracy_wealth=as_tuple(self._accuracy_after(window, policy)),
         )
-
-    @property
-    def disagreement_log_e(self) -> float:
-        return total_of(self.disagreement_wealth)
-
-    @property
-    def accuracy_log_e(self) -> float:
-        return total_of(self.accuracy_wealth)
 
     def with_phase_closed(self) -> "QualityEvidence":
         """What becomes known from now on is of another phase, which splits the traffic differently."""
@@ -113,18 +105,3 @@ def score_shift_lower(total: QualityWindow, *, alpha: float) -> float:
     share = alpha / (4 * (NUM_SCORE_BINS - 1))
     lower, upper = lower_bound(inner, num, alpha=share), upper_bound(inner, num, alpha=share)
     return round(float(max(0.0, np.max(lower[0] - upper[1]), np.max(lower[1] - upper[0]))), DIGITS)
-
-
-def _sum_of(total: QualityWindow, window: QualityWindow) -> QualityWindow:
-    names = ("num_compared", "num_agreed", "stable_right", "stable_known", "canary_right", "canary_known")
-    return QualityWindow(
-        **{name: getattr(total, name) + getattr(window, name) for name in names},
-        stable_scores=_sum_of_bins(total.stable_scores, window.stable_scores),
-        canary_scores=_sum_of_bins(total.canary_scores, window.canary_scores),
-    )
-
-
-def _sum_of_bins(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
-    if not first or not second:
-        return first or second
-    return tuple(a + b for a, b in zip(first, second, strict=True))

@@ -85,34 +85,33 @@ class QualityWindow(BaseModel):
     canary_right: int = Field(0, ge=0)
     canary_known: int = Field(0, ge=0)
 
+    def __add__(self, other: "QualityWindow") -> "QualityWindow":
+        names = ("num_compared", "num_agreed", "stable_right", "stable_known", "canary_right", "canary_known")
+        return QualityWindow(
+            **{name: getattr(self, name) + getattr(other, name) for name in names},
+            stable_scores=_sum_of_bins(self.stable_scores, other.stable_scores),
+            canary_scores=_sum_of_bins(self.canary_scores, other.canary_scores),
+        )
+
+
+def _sum_of_bins(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
+    if not first or not second:
+        return first or second
+    return tuple(a + b for a, b in zip(first, second, strict=True))
+
 
 def arm_window_of(before: RevisionCounts, after: RevisionCounts, *, limits: LatencyLimits | None) -> ArmWindow:
-    """Requests between two readings of a revision's counters.
-
-    Counters that fell start again at 0 (the gateway restarted, the revision moved to another port): then `after` alone
-    is what we know of them, and what came between the first reading and the restart is lost, never counted twice.
-    Counts and latencies fall apart from each other: Envoy clears a histogram whenever the routed revisions change.
-    """
-    is_new = after.num_requests < before.num_requests or after.num_errors < before.num_errors
-    num_requests = after.num_requests - (0 if is_new else before.num_requests)
-    num_errors = after.num_errors - (0 if is_new else before.num_errors)
-    num_refused = after.num_refused - (0 if after.num_refused < before.num_refused else before.num_refused)
-    num_counted = max(num_requests - num_refused, 0)
-    timed = _timed_between(before.num_by_latency_ms, after.num_by_latency_ms)
+    """Requests between two readings of a revision's counters, which never fall (`ports.TrafficStats`)."""
+    num_refused = after.num_refused - before.num_refused
+    num_counted = max(after.num_requests - before.num_requests - num_refused, 0)
+    timed = {bound: num - before.num_by_latency_ms.get(bound, 0) for bound, num in after.num_by_latency_ms.items()}
     return ArmWindow(
         num_requests=num_counted,
         # Two counters are not read at one instant: an error may show before its request does.
-        num_errors=min(num_errors, num_counted),
+        num_errors=min(after.num_errors - before.num_errors, num_counted),
         num_refused=num_refused,
         **({} if limits is None or not timed else _latencies_of(timed, limits)),
     )
-
-
-def _timed_between(before: Mapping[float, int], after: Mapping[float, int]) -> Mapping[float, int]:
-    """The cumulative histogram of the latencies that came between two others."""
-    if any(after.get(each, 0) < number for each, number in before.items()):
-        return after
-    return {bound: number - before.get(bound, 0) for bound, number in after.items()}
 
 
 def _latencies_of(timed: Mapping[float, int], limits: LatencyLimits) -> dict[str, int]:

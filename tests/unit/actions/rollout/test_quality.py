@@ -12,7 +12,7 @@ from ratchet.adapters.s3_payloads import S3PayloadLog
 from ratchet.core.errors import Unavailable
 from ratchet.core.rollout import quality
 from ratchet.core.rollout.payloads import PAYLOADS, Feedback, Prediction, record_key_of
-from ratchet.core.rollout.quality import QualityJoin, add_windows, join_answers
+from ratchet.core.rollout.quality import QualityJoin, join_answers
 from ratchet.core.rollout.window import QualityWindow
 from tests.fakes.object_store import FakeObjectStore
 
@@ -131,13 +131,14 @@ def test_any_split_into_looks_any_order_and_any_duplicates_count_the_same(arrive
     _, at_once = join_answers(EMPTY, unique, [])
     join, early = join_answers(EMPTY, predictions[:cut], [])
     _, late = join_answers(join, [*predictions[cut:], *predictions], [])
-    assert add_windows(early, late) == at_once
+    told = [window for window in (early, late) if window is not None]
+    assert sum(told, QualityWindow()) == (at_once or QualityWindow())
 
 
 def test_windows_add_up() -> None:
     one = QualityWindow(num_compared=2, num_agreed=1, stable_scores=(1,) * 10)
-    assert add_windows(one, None) == add_windows(None, one) == one
-    both = add_windows(one, QualityWindow(num_compared=1, canary_scores=(2,) * 10))
+    assert one + QualityWindow() == QualityWindow() + one == one
+    both = one + QualityWindow(num_compared=1, canary_scores=(2,) * 10)
     assert both == QualityWindow(num_compared=3, num_agreed=1, stable_scores=(1,) * 10, canary_scores=(2,) * 10)
 
 

@@ -25,19 +25,6 @@ def counts(num: int, *, errors: int = 0, slow: int = 0) -> RevisionCounts:
     [
         pytest.param(counts(10, errors=1), counts(30, errors=4, slow=5), arm(20, errors=3, slow=5), id="grows"),
         pytest.param(counts(30, errors=4), counts(30, errors=4), arm(0), id="nothing-new"),
-        pytest.param(counts(500, errors=9), counts(20, errors=2), arm(20, errors=2), id="gateway-restarted"),
-        pytest.param(
-            counts(500, slow=9),
-            RevisionCounts(num_requests=520, num_by_latency_ms=counts(8, slow=1).num_by_latency_ms),
-            ArmWindow(num_requests=20, num_timed=8, num_slow=1, num_late=1),
-            id="histogram-cleared-alone",
-        ),
-        pytest.param(
-            counts(5),
-            RevisionCounts(num_requests=9, num_by_latency_ms=counts(6, slow=4).num_by_latency_ms),
-            ArmWindow(num_requests=4, num_timed=6, num_slow=4, num_late=4),
-            id="histogram-cleared-and-grown-past",
-        ),
         pytest.param(
             counts(10),
             counts(30, errors=2).model_copy(update={"num_refused": 15}),
