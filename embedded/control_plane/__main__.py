@@ -5,10 +5,9 @@ import logging
 from pathlib import Path
 
 from embedded.control_plane.app import create_app
-from embedded.control_plane.config import ControlPlaneConfig
+from embedded.control_plane.config import ControlPlaneConfig, Retention
 from embedded.control_plane.errors import SettingsError
 from embedded.control_plane.host.container_engine import find_container_engine
-from embedded.control_plane.kfp.retention import Retention
 from wire.cron import NotCron, check_zone
 from wire.request_limits import serve_limited
 

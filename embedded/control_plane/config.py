@@ -5,7 +5,23 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from embedded.control_plane.host.container_engine import ContainerEngine
-from embedded.control_plane.kfp.retention import Retention
+
+
+class Retention(BaseModel):
+    """How long files are kept; 0 is for ever, or without limit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keep_days: float = Field(30, ge=0)
+    """Days after the end of a run in which its logs and artifacts stay."""
+    keep_runs: int = Field(1000, ge=0)
+    """So many of the runs that ended last keep their files."""
+    disk_quota_gib: float = Field(20, ge=0)
+    """Of the logs and artifacts of all runs; the oldest go first."""
+    keep_environment_days: float = Field(30, ge=0)
+    """Days since a task used an environment of `packages_to_install` last; it is built anew when it is needed."""
+    keep_volume_days: float = Field(90, ge=0)
+    """Days since a task mounted a volume last. A cluster keeps a claim until somebody deletes it."""
 
 
 class ControlPlaneConfig(BaseModel):

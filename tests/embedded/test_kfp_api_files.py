@@ -12,8 +12,9 @@ import pytest
 from kfp import dsl
 from kfp.dsl import Dataset, Output
 
+from embedded.control_plane.config import Retention
 from embedded.control_plane.engine.log_cap import cut_middle
-from embedded.control_plane.kfp.retention import GIB, KeptFiles, Retention, plan_removals
+from embedded.control_plane.kfp.retention import GIB, KeptFiles, plan_removals
 from tests.embedded.kfp_server import KfpServer, run_pipeline, wait_until
 
 TOKEN = "let-me-in"

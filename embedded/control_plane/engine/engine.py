@@ -45,10 +45,10 @@ from embedded.control_plane.engine.room import Room, is_out_of_room
 from embedded.control_plane.engine.spec import Component, Container, Executor, Importer
 from embedded.control_plane.engine.task_process import Ending, TaskExit, TaskProcess
 from embedded.control_plane.engine.task_queue import Place, TaskQueue
+from embedded.control_plane.engine.task_store import TaskStore
 from embedded.control_plane.engine.values import Values
 from embedded.control_plane.engine.walk import Begin, End, Step, Walk
 from embedded.control_plane.errors import ControlPlaneError, DataRejected
-from embedded.control_plane.kfp.store import Store
 from wire.heartbeat import Heartbeat
 from wire.printable import printable_lines
 
@@ -70,7 +70,7 @@ class Engine:
     """Runs pipelines. `submit` and the others may be called from any thread, and return at once."""
 
     def __init__(
-        self, store: Store, folders: Folders, *, machine: Amount | None = None, is_lenient: bool = False
+        self, store: TaskStore, folders: Folders, *, machine: Amount | None = None, is_lenient: bool = False
     ) -> None:
         """is_lenient: values go where a cluster would fail the task; see docs/kfp-backend.md."""
         self._store = store
@@ -330,7 +330,7 @@ class Engine:
 
     def _launch(self, live: LiveRun, record: TaskRecord, *, is_resumed: bool = False) -> None:
         _, component = live.task_of(record.path)
-        executor = live.executor_of(component)
+        executor = live.pipeline.spec.executor_of(component)
         try:
             if executor.importer and not executor.importer.download_to_workspace:
                 self._import(live, record, component, executor.importer)

@@ -89,8 +89,8 @@ def _check_texts(name: str, task: Task, *, is_group: bool) -> None:
 
 def _check_importer(spec: PipelineSpec, name: str, task: Task) -> None:
     """importer_launcher.go, ImportSpecToMLMDArtifact: the address is read from the inputs of the group."""
-    executor = spec.deployment_spec.executors.get(spec.component_of(task).executor_label or "")
-    key = executor.importer.artifact_uri.runtime_parameter if executor and executor.importer else None
+    importer = spec.executor_of(spec.component_of(task)).importer
+    key = importer.artifact_uri.runtime_parameter if importer else None
     source = task.inputs.parameters.get(key or "")
     if key and (source is None or not source.component_input_parameter or source.parameter_expression_selector):
         raise DataRejected(

@@ -7,7 +7,7 @@ from embedded.control_plane.engine.kubernetes_names import resolve_names
 from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor, Pipeline
 from embedded.control_plane.engine.records import RunRequest, TaskRecord, child_path, parent_path
 from embedded.control_plane.engine.roots import Root
-from embedded.control_plane.engine.spec import Component, Executor, Task
+from embedded.control_plane.engine.spec import Component, Task
 from embedded.control_plane.engine.task_process import TaskProcess
 from embedded.control_plane.engine.task_queue import Place
 from embedded.control_plane.engine.walk import Walk
@@ -46,9 +46,6 @@ class LiveRun:
         task = self.walk().task_at(path)
         return task, self.pipeline.spec.component_of(task)
 
-    def executor_of(self, component: Component) -> Executor:
-        return self.pipeline.spec.deployment_spec.executors[component.executor_label or ""]
-
     def kubernetes_of(self, record: TaskRecord) -> KubernetesExecutor:
         """What the pipeline says of Kubernetes for a task. DataRejected when a name in it has no value."""
         _, component = self.task_of(record.path)
@@ -68,7 +65,7 @@ class LiveRun:
     def fingerprint_of(self, record: TaskRecord) -> str | None:
         """What the task's outputs are remembered by; None when they are not to be. DataRejected as `kubernetes_of`."""
         task, component = self.task_of(record.path)
-        container = self.executor_of(component).container
+        container = self.pipeline.spec.executor_of(component).container
         if not task.caching_options.enable_cache or container is None:
             return None
         claims = [mount.constant for mount in self.kubernetes_of(record).pvc_mount]

@@ -338,6 +338,10 @@ class PipelineSpec(SpecModel):
     def component_of(self, task: Task) -> Component:
         return self.components[task.component_ref.name]
 
+    def executor_of(self, component: Component) -> Executor:
+        """How a leaf is run; of a group, which runs nothing itself, an executor without anything in it."""
+        return self.deployment_spec.executors.get(component.executor_label or "", Executor())
+
 
 def _seconds_of(duration: str) -> float:
     """Seconds of a protobuf Duration in JSON, such as "1.5s"."""

@@ -65,7 +65,7 @@ def _check_component(spec: PipelineSpec, name: str, component: Component) -> Non
                     "output of a component, so its readers get one. Write the files into one folder, or make one "
                     "artifact in each iteration of a ParallelFor, and collect them."
                 )
-        texts = _texts_of(spec.deployment_spec.executors[component.executor_label or ""])
+        texts = _texts_of(spec.executor_of(component))
         check_declared(texts, component.input_definitions, component.output_definitions, where=f"component {name}")
         return
     for task_name, task in component.dag.tasks.items():

@@ -182,8 +182,7 @@ class Walk:
         return End(loop.path, state, outputs=outputs)
 
     def _words_of(self, component: Component) -> tuple[str, ...]:
-        executor = self.spec.deployment_spec.executors.get(component.executor_label or "")
-        container = executor.container if executor else None
+        container = self.spec.executor_of(component).container
         return (*container.command, *container.args) if container else ()
 
     def _kind_of(self, task: Task) -> TaskKind:
@@ -192,8 +191,7 @@ class Walk:
             return TaskKind.LOOP
         if component.dag is not None:
             return TaskKind.DAG
-        executor = self.spec.deployment_spec.executors[component.executor_label or ""]
-        return TaskKind.IMPORTER if executor.importer else TaskKind.CONTAINER
+        return TaskKind.IMPORTER if self.spec.executor_of(component).importer else TaskKind.CONTAINER
 
 
 def _end_of_dag(path: str, dag: Dag, children: Mapping[str, TaskRecord], state: TaskState) -> End:

@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
+from embedded.control_plane.config import Retention
 from embedded.control_plane.engine.attempt import Folders
 from embedded.control_plane.engine.environments import remove_idle_environments
 from embedded.control_plane.engine.volumes import remove_idle_volumes
-from embedded.control_plane.kfp.retention import Retention
 
 log = logging.getLogger(__name__)
 

@@ -7,26 +7,11 @@ of runs, their states and times, always stay.
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
+
+from embedded.control_plane.config import Retention
 
 GIB = 1024**3
-
-
-class Retention(BaseModel):
-    """How long files are kept; 0 is for ever, or without limit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    keep_days: float = Field(30, ge=0)
-    """Days after the end of a run in which its logs and artifacts stay."""
-    keep_runs: int = Field(1000, ge=0)
-    """So many of the runs that ended last keep their files."""
-    disk_quota_gib: float = Field(20, ge=0)
-    """Of the logs and artifacts of all runs; the oldest go first."""
-    keep_environment_days: float = Field(30, ge=0)
-    """Days since a task used an environment of `packages_to_install` last; it is built anew when it is needed."""
-    keep_volume_days: float = Field(90, ge=0)
-    """Days since a task mounted a volume last. A cluster keeps a claim until somebody deletes it."""
 
 
 class KeptFiles(BaseModel):

@@ -5,14 +5,10 @@ They are mended at the start, so that lists sort and filter by what they show, a
 
 import logging
 import sqlite3
-from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import ValidationError
-
-from embedded.control_plane.engine.records import TaskKind, TaskRecord, TaskState
-from embedded.control_plane.engine.values import Values
-from embedded.control_plane.sound_json import dumps_sound, is_sound_text, loads_sound
+from embedded.control_plane.engine.stored_rows import object_in
+from embedded.control_plane.sound_json import dumps_sound, loads_sound
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +39,6 @@ _NEEDED: dict[str, dict[str, Any]] = {
     "pipeline_version": {"name": "", "pipeline_id": "", "created_at": _NEVER, "_spec_digest": ""},
     "experiment": {"display_name": "", "created_at": _NEVER},
 }
-_UNREADABLE = "its record in the database cannot be read. Start a new run."
 
 
 def heal(connection: sqlite3.Connection) -> int:
@@ -67,42 +62,6 @@ def completed(kind: str, document_id: str, body: str) -> dict[str, Any]:
     document = object_in(body)
     needed = {f"{kind}_id": document_id, **_NEEDED.get(kind, {})}
     return document if needed.keys() <= document.keys() else {**needed, **document}
-
-
-def object_in(body: str) -> dict[str, Any]:
-    """A stored object; an empty one when the row holds something else."""
-    found = loads_sound(body)
-    return found if isinstance(found, dict) else {}
-
-
-def record_in(path: str, body: str) -> TaskRecord:
-    """The record of a task. One that cannot be read is a failed task, which says so: its run goes on without it."""
-    try:
-        if is_sound_text(body):
-            return TaskRecord.model_validate_json(body)
-        return TaskRecord.model_validate(loads_sound(body))
-    except ValidationError as error:
-        log.warning("the record of task %r cannot be read: %s", path, error.errors()[0]["msg"])
-    now = datetime.now(UTC)
-    name = path.rpartition("/")[2] or "root"
-    return TaskRecord(
-        path=path,
-        name=name,
-        display_name=name,
-        kind=TaskKind.CONTAINER if path else TaskKind.DAG,
-        state=TaskState.FAILED,
-        error=_UNREADABLE,
-        created_at=now,
-        finished_at=now,
-    )
-
-
-def outputs_in(body: str) -> Values | None:
-    """What the cache remembers; nothing when that cannot be read."""
-    try:
-        return Values.model_validate(loads_sound(body))
-    except ValidationError:
-        return None
 
 
 def _mended(body: bytes) -> str | None:

@@ -6,6 +6,7 @@ them costs no parsing, and never touches the pages that hold the rest of a large
 
 import sqlite3
 
+from embedded.control_plane.engine.task_store import TABLES
 from embedded.control_plane.errors import DataRejected
 
 VERSION = 1
@@ -50,15 +51,7 @@ _REST = (
     "create index if not exists documents_by_slot on documents (kind, scheduled_at)",
     "create index if not exists documents_by_pipeline on documents (kind, pipeline_id, created_at)",
     "create index if not exists documents_by_recurring on documents (kind, recurring_run_id, state)",
-    "create table if not exists specs (digest text primary key, body text not null)",
-    """create table if not exists tasks (
-    run_id text not null, path text not null, body text not null, primary key (run_id, path)) without rowid""",
-    """create table if not exists cache (
-    scope text not null, fingerprint text not null, body text not null, primary key (scope, fingerprint))
-    without rowid""",
-    """create table if not exists uses (
-    owner_run_id text not null, run_id text not null, primary key (owner_run_id, run_id)) without rowid""",
-    "create index if not exists uses_by_run on uses (run_id)",
+    *TABLES,
 )
 
 

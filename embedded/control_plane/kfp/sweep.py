@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from embedded.control_plane.config import Retention
 from embedded.control_plane.engine.attempt import Folders
 from embedded.control_plane.errors import NotFound
 from embedded.control_plane.kfp.idle import sweep_idle
-from embedded.control_plane.kfp.retention import GIB, KeptFiles, Removal, Retention, plan_removals
+from embedded.control_plane.kfp.retention import GIB, KeptFiles, Removal, plan_removals
 from embedded.control_plane.kfp.store import Document, Store
 from embedded.control_plane.kfp.wire import FINAL_STATES, parse_time, time_text
 from wire.heartbeat import Heartbeat

@@ -49,7 +49,8 @@ class ServingSide:
             on_change=self._on_change,
         )
         http_routes = HttpRouteObjects(self._store.core, on_change=self._reconciler.wake)
-        return router_of(objects, http_routes, self._store, token=self._config.token)
+        store = self._store
+        return router_of(objects, http_routes, core=store.core, journal=store.journal, token=self._config.token)
 
     @property
     def heartbeat(self) -> Heartbeat:

@@ -5,20 +5,19 @@ What is not served is refused by name.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from fastapi.routing import APIRoute
 
-from embedded.control_plane.kserve.http_route_objects import HttpRouteObjects
-from embedded.control_plane.kserve.resources import InferenceServiceObjects
-from embedded.control_plane.kserve.store import ServingStore
 from embedded.control_plane.kubernetes import access as kubernetes_access
 from embedded.control_plane.kubernetes import discovery
+from embedded.control_plane.kubernetes.core import CoreObjects
 from embedded.control_plane.kubernetes.errors import GROUP, PLURAL, VERSION, ApiError, not_found
+from embedded.control_plane.kubernetes.journal import Journal
 from embedded.control_plane.kubernetes.kinds import HTTP_ROUTES, INFERENCE_SERVICES, KINDS, NAMESPACES, ObjectKind
 from embedded.control_plane.kubernetes.listing import Page, Pages, check_version
 from embedded.control_plane.kubernetes.media import (
@@ -31,7 +30,7 @@ from embedded.control_plane.kubernetes.routes import route_class, unserved
 from embedded.control_plane.kubernetes.schema import MINIMAL_V2, render_document, render_index
 from embedded.control_plane.kubernetes.table import render_table
 from embedded.control_plane.kubernetes.watch import Watcher, WatchOptions, labels_of
-from embedded.control_plane.kubernetes.writing import chooser_of, namespace_creator, writing_routes
+from embedded.control_plane.kubernetes.writing import Objects, chooser_of, namespace_creator, writing_routes
 
 log = logging.getLogger(__name__)
 _OPENAPI_V2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
@@ -40,11 +39,17 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 Object = dict[str, Any]
 
 
+class ReadObjects(Objects, Protocol):
+    """A collection that can be written, and read one by one."""
+
+    def fetch(self, namespace: str, name: str) -> Object: ...
+
+
 def router_of(
-    objects: InferenceServiceObjects, http_routes: HttpRouteObjects, store: ServingStore, *, token: str
+    services: ReadObjects, http_routes: Objects, *, core: CoreObjects, journal: Journal, token: str
 ) -> APIRouter:
-    """The routes; every one of them asks for the bearer token."""
-    api = KubernetesApi(objects, store)
+    """The routes; every one of them asks for the bearer token. services: the InferenceServices."""
+    api = KubernetesApi(services, core, journal)
     router = APIRouter(route_class=route_class(token))
     namespaced = f"{INFERENCE_SERVICES.root}/namespaces/{{namespace}}/{PLURAL}"
     routes: list[tuple[str, str, Endpoint]] = [
@@ -54,8 +59,8 @@ def router_of(
         ("/openapi/v3/{root:path}", "GET", openapi_v3),
         *(route for kind in KINDS for route in api.reading_routes(kind)),
         *kubernetes_access.access_routes(),
-        ("/api/v1/namespaces", "POST", namespace_creator(store.core)),
-        *writing_routes(INFERENCE_SERVICES, objects),
+        ("/api/v1/namespaces", "POST", namespace_creator(core)),
+        *writing_routes(INFERENCE_SERVICES, services),
         *writing_routes(HTTP_ROUTES, http_routes),
         (f"{namespaced}/{{name}}/status", "GET", api.reader_of(INFERENCE_SERVICES)),
     ]
@@ -92,11 +97,11 @@ def _discovery_routes() -> list[tuple[str, str, Endpoint]]:
 class KubernetesApi:
     """One method a route."""
 
-    def __init__(self, objects: InferenceServiceObjects, store: ServingStore) -> None:
-        self._objects = objects
-        self._core = store.core
-        self._journal = store.journal
-        self._pages = Pages(store.journal)
+    def __init__(self, services: ReadObjects, core: CoreObjects, journal: Journal) -> None:
+        self._services = services
+        self._core = core
+        self._journal = journal
+        self._pages = Pages(journal)
 
     def reading_routes(self, kind: ObjectKind) -> list[tuple[str, str, Endpoint]]:
         """List, watch and read, in one namespace and across all."""
@@ -127,12 +132,14 @@ class KubernetesApi:
 
         return read
 
-    def _list(self, kind: ObjectKind, namespace: str | None) -> list[Object]:
-        return self._objects.list(namespace) if kind is INFERENCE_SERVICES else self._core.list_objects(kind, namespace)
+    def _list(self, kind: ObjectKind, namespace: str | None) -> Sequence[Object]:
+        return (
+            self._services.list(namespace) if kind is INFERENCE_SERVICES else self._core.list_objects(kind, namespace)
+        )
 
     def _fetch(self, kind: ObjectKind, namespace: str, name: str) -> Object:
         if kind is INFERENCE_SERVICES:
-            return self._objects.fetch(namespace, name)
+            return self._services.fetch(namespace, name)
         found = self._core.fetch(kind, namespace, name)
         if found is None:
             raise not_found(kind, name)

@@ -26,10 +26,10 @@ class FullStore(Store):
 
     is_full = False
 
-    def _execute(self, sql, values):
+    def execute(self, sql, values):
         if self.is_full:
             raise FULL
-        super()._execute(sql, values)
+        super().execute(sql, values)
 
 
 def wait_for(is_so: Callable[[], bool], what: str) -> None:
@@ -74,10 +74,10 @@ def test_a_transaction_that_finds_the_disk_full_does_not_end_all_later_ones(tmp_
     store._connection.execute("pragma max_page_count = 40")
     with pytest.raises(sqlite3.OperationalError, match="full"), store.transaction():
         for number in range(1000):
-            store._execute("insert into cache values ('s', ?, ?)", (str(number), "x" * 4096))
+            store.execute("insert into cache values ('s', ?, ?)", (str(number), "x" * 4096))
     store._connection.execute("pragma max_page_count = 100000")
     store.check_writable()
-    assert store._read("select count(*) from cache", ()) == [(0,)]
+    assert store.read("select count(*) from cache", ()) == [(0,)]
     store.close()
 
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from embedded.control_plane.config import Retention
 from embedded.control_plane.engine.attempt import Folders
 from embedded.control_plane.engine.claims import create_claim, delete_claim
 from embedded.control_plane.engine.environments import EnvironmentBuilder, remove_idle_environments
@@ -18,7 +19,6 @@ from embedded.control_plane.engine.task_process import TaskProcess
 from embedded.control_plane.engine.values import Values
 from embedded.control_plane.engine.volumes import remove_idle_volumes, used_by
 from embedded.control_plane.kfp.idle import sweep_idle
-from embedded.control_plane.kfp.retention import Retention
 from embedded.layout import Layout, remove_half_written, write_private
 from embedded.log_files import trim_open_log
 
