@@ -10,7 +10,11 @@ import numpy as np
 
 from benchmarks.rollout.worlds import BIN_EDGES_MS, Numbers, Seen
 from ratchet.core.rollout.betting import Counts, log_gain_over, log_sum
-from ratchet.core.rollout.evidence import (
+from ratchet.core.rollout.evidence import GROSS_SHARE, advance_levels
+from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import SHARE_ODDS, SHARE_START, UNDER_WAY_S
+from ratchet.core.rollout.sequential import beside, lower_bound, upper_bound
+from ratchet.core.rollout.wealth import (
     ERROR_START,
     LATENCY_START,
     ROW_START,
@@ -30,10 +34,6 @@ from ratchet.core.rollout.evidence import (
     votes_after,
     withdraw_limit,
 )
-from ratchet.core.rollout.judge import SETTLE_S, SHARE_ODDS, SHARE_START
-from ratchet.core.rollout.measure import GROSS_SHARE, advance_levels
-from ratchet.core.rollout.policy import RolloutPolicy
-from ratchet.core.rollout.sequential import beside, lower_bound, upper_bound
 
 DARK, LIVE, WITHDRAWN, PROMOTED, ROLLED_BACK, INCONCLUSIVE = range(6)
 COLUMNS = (
@@ -227,7 +227,7 @@ def _share_after(seen: Batch, window: Numbers, policy: RolloutPolicy) -> Numbers
     routed = np.array(policy.judged_steps)[seen.step][:, None] / 100
     ratios = SHARE_ODDS * routed / (1 - routed + SHARE_ODDS * routed)
     gains = log_gain_over(canary, canary + stable, ratio_max=routed, ratios=ratios)
-    is_counted = (seen.phase == LIVE) & (seen.now_s - seen.began_s > SETTLE_S)
+    is_counted = (seen.phase == LIVE) & (seen.now_s - seen.began_s > UNDER_WAY_S)
     return np.where(is_counted[:, None], seen.share_wealth + gains, seen.share_wealth)
 
 

@@ -29,8 +29,8 @@ from ratchet.adapters.clock import SystemClock
 from ratchet.adapters.s3 import S3ObjectStore
 from ratchet.core.models.ledger import ModelRef
 from ratchet.core.rollout.history import judge_look
-from ratchet.core.rollout.judge import Look, begin
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import Look, begin
 from ratchet.core.rollout.window import Window
 from ratchet.settings import Settings, parse_profile, settings_of
 from ratchet.stores.rollout_record import Checkpoint, RecordWriter, RolloutBegin, RolloutRecords

@@ -15,9 +15,9 @@ from sklearn.datasets import load_digits
 
 from ratchet.config_files import load_model
 from ratchet.core.rollout.decide import decide
-from ratchet.core.rollout.judge import Look, begin, observe
-from ratchet.core.rollout.measure import measure
+from ratchet.core.rollout.evidence import measure
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import Look, begin, observe
 from ratchet.core.rollout.quality import NUM_SCORE_BINS
 from ratchet.core.rollout.window import ArmWindow, QualityWindow, Window
 from ratchet.tasks.digits import Digits

@@ -42,8 +42,8 @@ from ratchet.core.errors import Conflict, NotFound, Unavailable
 from ratchet.core.models.ledger import LedgerEntry, LedgerKind, ModelRef, champion_of, denied_digests_of
 from ratchet.core.ports import ServiceState
 from ratchet.core.rollout.history import History
-from ratchet.core.rollout.judge import Action
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import Action
 from ratchet.core.verdict import Reason
 from ratchet.stores.rollout_record import Recorded, RolloutBegin
 

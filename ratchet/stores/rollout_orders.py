@@ -12,7 +12,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from ratchet.core.errors import Conflict
 from ratchet.core.layouts import Layout
 from ratchet.core.ports import ObjectStore
-from ratchet.core.rollout.judge import Orders
+from ratchet.core.rollout.progress import Orders
 from ratchet.stores.layout import Store
 from wire.validation_text import validation_text
 

@@ -25,8 +25,8 @@ from ratchet.core.layouts import Layout
 from ratchet.core.models.ledger import ModelRef
 from ratchet.core.ports import ObjectStore
 from ratchet.core.rollout.history import History, JudgedLook
-from ratchet.core.rollout.judge import JUDGE_VERSION, Progress
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import JUDGE_VERSION, Progress
 from ratchet.core.rollout.window import LatencyLimits
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.errand import Errand
@@ -50,7 +50,7 @@ class RolloutBegin(BaseModel):
     policy: RolloutPolicy
     at: AwareDatetime
     judge_version: int = JUDGE_VERSION
-    """Which judge judged it (core/rollout/judge.py); 1 in records that do not say."""
+    """Which judge judged it (core/rollout/progress.py); 1 in records that do not say."""
 
     @model_validator(mode="before")
     @classmethod

@@ -12,8 +12,8 @@ from ratchet.actions.models.promotions import allow_again
 from ratchet.actions.rollout.replay import replay_record
 from ratchet.core.errors import Conflict, Unavailable
 from ratchet.core.models.ledger import LedgerEntry, champion_of
-from ratchet.core.rollout.judge import Action
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import Action
 from tests.components.rollout_world import (
     AT_10_PCT,
     CHALLENGER,

@@ -8,7 +8,7 @@ earlier judge (`JUDGE_VERSION`): its verdict is derived again by the present rul
 from typing import Any
 
 from ratchet.core.rollout.history import History, JudgedLook, policy_digest_of, replay_looks
-from ratchet.core.rollout.judge import JUDGE_VERSION, Progress
+from ratchet.core.rollout.progress import JUDGE_VERSION, Progress
 from ratchet.core.verdict import Verdict
 from ratchet.stores.rollout_record import Recorded
 

@@ -11,7 +11,7 @@ from ratchet.actions.rollout.traffic import stop_mirror
 from ratchet.actions.rollout.witness import take_traffic
 from ratchet.core.errors import NotFound
 from ratchet.core.models.ledger import LedgerEntry, champion_of
-from ratchet.core.rollout.decide import next_weight_pct
+from ratchet.core.rollout.checks import next_weight_pct
 from ratchet.stores.rollout_orders import Order, OrderKind
 from ratchet.stores.rollout_record import Recorded
 

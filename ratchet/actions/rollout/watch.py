@@ -14,7 +14,7 @@ from ratchet.actions.rollout.traffic import close_canary, is_newest_alive, set_c
 from ratchet.core.errors import Conflict, Unavailable
 from ratchet.core.ports import RevisionCounts, ServiceState
 from ratchet.core.rollout.history import History, JudgedLook, judge_look
-from ratchet.core.rollout.judge import Action, Look, Orders, Progress, begin
+from ratchet.core.rollout.progress import Action, Look, Orders, Progress, begin
 from ratchet.core.rollout.quality import QualityJoin
 from ratchet.core.rollout.window import LatencyLimits, Window, arm_window_of, latency_limits_of
 from ratchet.errand import Errand

@@ -1,8 +1,8 @@
 """What an action does to the judge's memory: phase, step, weight, and which evidence begins anew. Pure."""
 
-from ratchet.core.rollout.evidence import ERROR_START, LATENCY_START, VERY_SLOW_START
-from ratchet.core.rollout.judge import SHARE_START, Action, Phase, Progress, tracks_of
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import SHARE_START, Action, Phase, Progress, tracks_of
+from ratchet.core.rollout.wealth import ERROR_START, LATENCY_START, VERY_SLOW_START
 from ratchet.core.rollout.window import Window
 
 

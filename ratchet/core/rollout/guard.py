@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ratchet.core.models.ledger import LedgerEntry
 from ratchet.core.rollout.history import JudgedLook, judge_look
-from ratchet.core.rollout.judge import Look, Progress
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import Look, Progress
 from ratchet.core.rollout.window import ArmWindow, LatencyLimits, Window
 
 _NEVER = 10**9

@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict
 
 from ratchet.core.digest import digest_of
 from ratchet.core.rollout.decide import decide, is_person_needed
+from ratchet.core.rollout.evidence import Evidence, measure
 from ratchet.core.rollout.follow import follow
-from ratchet.core.rollout.judge import Action, Decision, Look, Phase, Progress, begin, observe
-from ratchet.core.rollout.measure import Evidence, measure
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import Action, Decision, Look, Phase, Progress, begin, observe
 from ratchet.core.rollout.waiting import is_out_of_time
 from ratchet.core.rollout.window import LatencyLimits
 

@@ -2,7 +2,7 @@
 
 import math
 
-from ratchet.core.rollout.measure import TestValue
+from ratchet.core.rollout.evidence import TestValue
 
 _ODDS_MAX = 1_000_000
 _FINE_BELOW = 10

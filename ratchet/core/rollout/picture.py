@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from ratchet.core.rollout.history import History, JudgedLook
-from ratchet.core.rollout.judge import Action
 from ratchet.core.rollout.odds import odds_words
+from ratchet.core.rollout.progress import Action
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _WIDTH_MIN = 40

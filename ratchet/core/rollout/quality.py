@@ -22,7 +22,7 @@ Arm = Literal["stable", "canary"]
 
 
 @dataclass(frozen=True)
-class Answered:
+class JoinedAnswers:
     """One request: the labels that each revision gave, and the true ones by instance, whichever came first."""
 
     at: datetime
@@ -41,7 +41,7 @@ class QualityJoin:
     canary_digest: str
     began_at: datetime
     """Nothing earlier counts, nor anything that was forgotten since: whatever is at or before `began_at`."""
-    by_request: Mapping[str, Answered] = field(default_factory=dict)
+    by_request: Mapping[str, JoinedAnswers] = field(default_factory=dict)
     """In order of first arrival."""
     common_classes: frozenset[str] | None = None
     """What both revisions know, when they do not know the same classes: one cannot agree, or be right, about a class
@@ -66,7 +66,7 @@ def join_answers(
         arm = _arm_of(join, prediction)
         if arm is None or prediction.at <= join.began_at:
             continue
-        before = by_request.get(prediction.request_id, Answered(at=prediction.at))
+        before = by_request.get(prediction.request_id, JoinedAnswers(at=prediction.at))
         asked = hash(prediction.features)
         if getattr(before, arm) is not None or before.asked not in (None, asked):
             continue
@@ -90,7 +90,7 @@ def _arm_of(join: QualityJoin, prediction: Prediction) -> Arm | None:
     return arms.get(prediction.model_digest)
 
 
-def _with_answer(before: Answered, arm: Arm, labels: tuple[str, ...]) -> Answered:
+def _with_answer(before: JoinedAnswers, arm: Arm, labels: tuple[str, ...]) -> JoinedAnswers:
     return replace(before, stable=labels) if arm == "stable" else replace(before, canary=labels)
 
 
@@ -99,9 +99,9 @@ def _bin_of(probabilities: tuple[float, ...]) -> int:
     return min(NUM_SCORE_BINS - 1, max(0, int(mean * NUM_SCORE_BINS)))
 
 
-def _take_in(by_request: dict[str, Answered], fact: Feedback) -> Counter[str]:
+def _take_in(by_request: dict[str, JoinedAnswers], fact: Feedback) -> Counter[str]:
     """A true label counts once for each revision that answered; the first to arrive stands."""
-    answered = by_request.get(fact.request_id, Answered(at=fact.at))
+    answered = by_request.get(fact.request_id, JoinedAnswers(at=fact.at))
     if fact.instance in answered.true_labels:
         return Counter()
     new = {fact.instance: fact.label}
@@ -115,7 +115,7 @@ def _count_right(arm: Arm, labels: tuple[str, ...] | None, true_labels: Mapping[
     return Counter({f"{arm}_known": len(known), f"{arm}_right": num_right})
 
 
-def _without_old(join: QualityJoin, by_request: dict[str, Answered]) -> QualityJoin:
+def _without_old(join: QualityJoin, by_request: dict[str, JoinedAnswers]) -> QualityJoin:
     """Forget the oldest requests, and never again count what is as old as they are."""
     if not by_request:
         return join

@@ -4,9 +4,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from ratchet.core.rollout.betting import Bets, Counts, bet_on, log_gain, log_gain_over, start_wealth
-from ratchet.core.rollout.evidence import BET_SHARES, DIGITS, Guess, as_batch, as_tuple, guess_of, wealth_of
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.sequential import beside, lower_bound, upper_bound
+from ratchet.core.rollout.wealth import BET_SHARES, DIGITS, Guess, as_batch, as_tuple, guess_of, wealth_of
 from ratchet.core.rollout.window import QualityWindow
 
 NUM_SCORE_BINS = 10

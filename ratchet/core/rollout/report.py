@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from html import escape
 
+from ratchet.core.rollout.evidence import Harm, Interval
 from ratchet.core.rollout.history import History, JudgedLook
-from ratchet.core.rollout.judge import Action
-from ratchet.core.rollout.measure import Harm, Interval
 from ratchet.core.rollout.odds import odds_words
 from ratchet.core.rollout.picture import render_terminal
+from ratchet.core.rollout.progress import Action
 from ratchet.core.verdict import Reason, Verdict
 
 __all__ = ["render_report", "render_terminal"]

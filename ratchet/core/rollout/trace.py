@@ -15,8 +15,8 @@ from ratchet.core.fields import parse_fields
 from ratchet.core.lines import read_objects, split_lines
 from ratchet.core.ports import RevisionCounts
 from ratchet.core.rollout.history import History, JudgedLook, judge_look, policy_digest_of
-from ratchet.core.rollout.judge import Action, Look, Progress, begin
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import Action, Look, Progress, begin
 from ratchet.core.rollout.waiting import deadline_of
 from ratchet.core.rollout.window import ArmWindow, LatencyLimits, Window, latency_limits_of
 from ratchet.core.verdict import Verdict

@@ -3,8 +3,9 @@
 Each wait has one limit, and its text shows the number and the limit side by side.
 """
 
-from ratchet.core.rollout.judge import Progress
+from ratchet.core.rollout.checks import DARK_REQUESTS, HELD, NO_TRAFFIC
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import Progress
 from ratchet.core.verdict import Reason
 
 
@@ -30,7 +31,7 @@ def check_dark(progress: Progress, policy: RolloutPolicy) -> Reason:
     if cannot_mirror:
         text += f"; stable had {num_stable}: the gateway mirrors none, so live requests are the first evidence"
     return Reason(
-        check="dark_requests",
+        check=DARK_REQUESTS,
         value=num,
         limit=policy.dark_requests,
         passed=num >= policy.dark_requests or is_over or cannot_mirror,
@@ -43,7 +44,7 @@ def check_held(progress: Progress, policy: RolloutPolicy) -> Reason:
     held_s, limit_s = progress.now_s - progress.step_began_s, _hold_limit_s(progress, policy)
     where = progress.phase if progress.phase != "live" else f"at {progress.weight_pct} %"
     return Reason(
-        check="held",
+        check=HELD,
         value=round(held_s, 3),
         limit=limit_s,
         passed=held_s < limit_s,
@@ -55,7 +56,7 @@ def check_silence(progress: Progress, policy: RolloutPolicy) -> Reason:
     """Whether either revision has had a request lately. It does not fail where the policy waits all the same."""
     silent_s, limit_s = progress.now_s - progress.silent_since_s, _silence_limit_s(progress, policy)
     return Reason(
-        check="no_traffic",
+        check=NO_TRAFFIC,
         value=round(silent_s, 3),
         limit=limit_s,
         passed=silent_s < limit_s or not _ends_by_silence(progress, policy),

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ratchet.core.rollout.history import JudgedLook, replay_looks
-from ratchet.core.rollout.judge import Action, Decision, Look, Progress
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import Action, Decision, Look, Progress
 from ratchet.core.rollout.window import ArmWindow, QualityWindow, Window
 
 POLICY = RolloutPolicy(warm_up_requests=0, dark_requests=0)

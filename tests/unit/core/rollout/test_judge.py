@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ratchet.core.rollout.history import judge_look
-from ratchet.core.rollout.judge import Action, Look, Orders
+from ratchet.core.rollout.progress import Action, Look, Orders
 from ratchet.core.rollout.window import ArmWindow, QualityWindow, Window
 from tests.unit.core.rollout.judge_world import DARK, POLICY, arm, judge, judge_all, looks_of, refusing, window
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ratchet.core.rollout.judge import Action, Look, Orders
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import Action, Look, Orders
 from ratchet.core.rollout.window import QualityWindow
 from tests.unit.core.rollout.judge_world import POLICY, arm, judge, judge_all, quality, window
 

@@ -19,8 +19,8 @@ from benchmarks.rollout.runs import all_limit_bins
 from benchmarks.rollout.worlds import BIN_EDGES_MS, GATEWAY_BUCKETS_MS, Numbers, Traffic, World
 from ratchet.core.ports import RevisionCounts
 from ratchet.core.rollout.history import judge_look
-from ratchet.core.rollout.judge import Look, Progress, begin
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import Look, Progress, begin
 from ratchet.core.rollout.window import ArmWindow, Window, latency_limits_of
 
 NAMES = {

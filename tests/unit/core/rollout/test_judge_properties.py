@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet.core.rollout.history import JudgedLook, judge_look
-from ratchet.core.rollout.judge import Action, Look, Orders, Progress, begin
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import Action, Look, Orders, Progress, begin
 from ratchet.core.rollout.window import ArmWindow, QualityWindow, Window
 from tests.unit.core.rollout.judge_world import CLOSED, DARK, FINAL, POLICY, arm, judge, judge_all, looks_of
 

@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from ratchet.core.rollout.judge import begin
-from ratchet.core.rollout.measure import TestValue, measure
+from ratchet.core.rollout.evidence import TestValue, measure
 from ratchet.core.rollout.odds import evidence_words, odds_words
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import begin
 
 
 @pytest.mark.parametrize(

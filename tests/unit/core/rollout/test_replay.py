@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from cli.main import app
 from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.rollout.history import History, replay_looks
-from ratchet.core.rollout.judge import Look
 from ratchet.core.rollout.picture import render_terminal
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import Look
 from ratchet.core.rollout.report import render_report
 from ratchet.core.rollout.trace import parse_trace, replay
 

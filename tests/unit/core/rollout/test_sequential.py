@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet.core.rollout.measure import advance_levels
+from ratchet.core.rollout.evidence import advance_levels
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.sequential import beside, lower_bound, upper_bound
 

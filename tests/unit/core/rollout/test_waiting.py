@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from ratchet.core.rollout.guard import judge_policy_of
 from ratchet.core.rollout.history import JudgedLook, replay_looks
-from ratchet.core.rollout.judge import Action, Look, Orders, Progress
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import Action, Look, Orders, Progress
 from ratchet.core.rollout.window import ArmWindow, Window
 
 POLICY = RolloutPolicy(warm_up_requests=0)

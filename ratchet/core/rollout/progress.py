@@ -1,4 +1,4 @@
-"""What the judge sees, remembers and says. Pure: `observe` gives the memory after one more look."""
+"""What the judge sees, remembers (`Progress`) and says. Pure: `observe` gives the memory after one more look."""
 
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
@@ -7,7 +7,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from ratchet.core.rollout.betting import log_gain_over
-from ratchet.core.rollout.evidence import (
+from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.quality_evidence import QualityEvidence
+from ratchet.core.rollout.wealth import (
     ERROR_START,
     LATENCY_START,
     ROW_START,
@@ -24,15 +26,13 @@ from ratchet.core.rollout.evidence import (
     very_slow_wealth_after,
     wealth_of,
 )
-from ratchet.core.rollout.policy import RolloutPolicy
-from ratchet.core.rollout.quality_evidence import QualityEvidence
 from ratchet.core.rollout.window import QualityWindow, Window
 from ratchet.core.verdict import Reason
 
 Phase = Literal["dark", "live", "withdrawn"]
 JUDGE_VERSION = 2
 """Counts up when the same looks may lead to other numbers than before; each record says which one judged it."""
-SETTLE_S = 2.0
+UNDER_WAY_S = 2.0
 """After the traffic moved, requests routed the old way are still on their way: their share proves nothing."""
 SHARE_ODDS = np.array([0.2, 0.5, 2.0, 5.0])
 SHARE_START = (float(-np.log(len(SHARE_ODDS))),) * len(SHARE_ODDS)
@@ -257,8 +257,8 @@ def _bet(progress: Progress, unbet: Window, policy: RolloutPolicy) -> dict[str, 
 def _share_wealth_after(progress: Progress, window: Window) -> tuple[float, ...]:
     """Bets that the canary's share of the requests is not the routed one, on odds greater and smaller than that."""
     num = window.canary.num_requests + window.stable.num_requests
-    is_settled = progress.now_s - progress.step_began_s > SETTLE_S
-    if progress.phase != "live" or not is_settled or num == 0 or not 0 < progress.weight_pct < 100:
+    is_routed_anew = progress.now_s - progress.step_began_s > UNDER_WAY_S
+    if progress.phase != "live" or not is_routed_anew or num == 0 or not 0 < progress.weight_pct < 100:
         return progress.share_wealth
     routed = progress.weight_pct / 100
     ratios = SHARE_ODDS * routed / (1 - routed + SHARE_ODDS * routed)
