@@ -82,7 +82,7 @@ def _duration_s(task: dict[str, Any]) -> float | None:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Exchange:
     """One request of the steady traffic and what came back."""
 
     t: float
@@ -97,7 +97,7 @@ class TrafficLog:
     """The traffic's file, read on as it grows."""
 
     path: Path
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[Exchange] = field(default_factory=list)
     _offset: int = 0
 
     def read_new(self) -> None:
@@ -109,10 +109,10 @@ class TrafficLog:
                 if not line.endswith("\n"):
                     break
                 values = json.loads(line)
-                self.answers.append(Answer(**{name: values[name] for name in Answer.__dataclass_fields__}))
+                self.answers.append(Exchange(**{name: values[name] for name in Exchange.__dataclass_fields__}))
                 self._offset = file.tell()
 
-    def failures(self) -> list[Answer]:
+    def failures(self) -> list[Exchange]:
         return [answer for answer in self.answers if answer.status != httpx.codes.OK]
 
     def render_recent(self) -> str:

@@ -11,7 +11,7 @@ from ratchet.core.errors import Conflict
 from ratchet.core.ports import Pipelines, RunState
 
 _GOOD = ("SUCCEEDED", "SKIPPED")
-_SETTLE_MARGIN_S = 10.0
+_RUNNING_WITHIN_S = 10.0
 _RETRY_POLL_S = 0.1
 
 
@@ -97,7 +97,7 @@ def _reclaim(pipelines: Pipelines, run: RunState, *, task: str) -> None:
     from ratchet.adapters.clock import SystemClock
 
     clock = SystemClock()
-    deadline_s = clock.elapsed_s() + _SETTLE_MARGIN_S
+    deadline_s = clock.elapsed_s() + _RUNNING_WITHIN_S
     while pipelines.fetch_run(run.run_id).is_finished and clock.elapsed_s() < deadline_s:
         clock.sleep(_RETRY_POLL_S)
     try:

@@ -14,8 +14,8 @@ from ratchet.core.runs import Skip, TriggerPolicy, plan_request
 if TYPE_CHECKING:
     from ratchet.actions.runs.retraining import RetrainPorts, TaskLook
 
-_SETTLE_POLL_S = 1.0
-_SETTLE_MARGIN_S = 10.0
+_CLAIM_POLL_S = 1.0
+_CLAIM_MARGIN_S = 10.0
 
 
 def add_to(group: typer.Typer) -> None:
@@ -97,7 +97,7 @@ def start_retrain(task: str, *, again: bool, fresh: bool = False) -> dict[str, A
     digest = wiring.policy_digest(task)
     policy = wiring.policy(task, "trigger", TriggerPolicy)
     ports = wiring.retrain_ports()
-    look = _look_settled(ports, task)
+    look = _look_past_claims(ports, task)
     situation = look.situation(policy, task=task, policy_digest=digest)
     decision = plan_request(situation, again=again, now=ports.clock.now())
     if isinstance(decision, Skip):
@@ -115,7 +115,7 @@ def start_retrain(task: str, *, again: bool, fresh: bool = False) -> dict[str, A
     }
 
 
-def _look_settled(ports: "RetrainPorts", task: str) -> "TaskLook":
+def _look_past_claims(ports: "RetrainPorts", task: str) -> "TaskLook":
     """The task once no claim hangs: whoever left one without a run is given his time, then it is submitted here.
 
     So it takes no sensor to get over a process that died between its claim and its run.
@@ -123,14 +123,14 @@ def _look_settled(ports: "RetrainPorts", task: str) -> "TaskLook":
     from ratchet.actions.runs.retraining import look_at_task
 
     look = look_at_task(ports, task=task)
-    deadline_s = ports.clock.elapsed_s() + ports.journal.lease_s + _SETTLE_MARGIN_S
+    deadline_s = ports.clock.elapsed_s() + ports.journal.lease_s + _CLAIM_MARGIN_S
     is_told = False
     while look.newest_claim and look.newest_claim.is_unsubmitted and ports.clock.elapsed_s() < deadline_s:
         if not is_told:
             name, wait_s = look.newest_claim.claim.run_name, ports.journal.lease_s
             stderr.print(f"{name} is claimed and has no run yet; waiting for its owner, {wait_s:.0f} s", markup=False)
             is_told = True
-        ports.clock.sleep(_SETTLE_POLL_S)
+        ports.clock.sleep(_CLAIM_POLL_S)
         look = look_at_task(ports, task=task)
     return look
 

@@ -10,6 +10,7 @@ from ratchet.core.models.ledger import LedgerEntry, ModelRef, refusal_of
 from ratchet.core.rollout.history import History, policy_digest_of
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.report import render_report
+from ratchet.core.runs.outcome import NEXT_STEP
 from ratchet.core.verdict import Reason, Verdict
 
 VerdictName = Literal["promoted", "rolled_back", "inconclusive", "no_traffic"]
@@ -17,7 +18,9 @@ NO_LOOKS = History()
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RolloutEnd:
+    """What the verdict says, why, and the looks that led to it."""
+
     name: VerdictName
     reasons: tuple[Reason, ...]
     history: History = NO_LOOKS
@@ -25,7 +28,7 @@ class Outcome:
     """The verdict of an earlier attempt, which stands."""
 
 
-def render_verdict(outcome: Outcome, *, task: str, model: ModelRef, run_id: str, policy: RolloutPolicy) -> Verdict:
+def render_verdict(outcome: RolloutEnd, *, task: str, model: ModelRef, run_id: str, policy: RolloutPolicy) -> Verdict:
     inputs = {
         "task": task,
         "run_id": run_id,
@@ -76,7 +79,7 @@ def other_champion_reason(*, began_with: ModelRef, now: ModelRef) -> Reason:
 def try_again_reason(task: str, model: ModelRef) -> Reason:
     name = model.version or model.digest[:12]
     text = f"once there are requests, `ratchet rollout start --task {task} --version {name}` tries it again"
-    return Reason(check="next_step", value="no requests", limit="requests", passed=False, text=text)
+    return Reason(check=NEXT_STEP, value="no requests", limit="requests", passed=False, text=text)
 
 
 def files_reason(trouble: str) -> Reason:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import get_args
 
 from components.canary_deploy.outcome import (
-    Outcome,
+    RolloutEnd,
     VerdictName,
     files_reason,
     first_champion_reason,
@@ -85,10 +85,10 @@ def canary_deploy_step(
 
     Safe to repeat, as the head of this file says: it goes on from the record of the rollout of its run.
     A deny-listed model is refused unless the ledger allows it again. Raises Conflict when another promotion was first
-    (the canary is closed then), Unavailable when a server stays away; starting the step again settles either.
+    (the canary is closed then), Unavailable when a server stays away; starting the step again ends either.
     """
     rollout = Rollout(ports, task, model, run_id, policy, _fetch_recorded(ports, task=task, run_id=run_id))
-    outcome = _settle_earlier(rollout) or _start(rollout)
+    outcome = _close_earlier(rollout) or _start(rollout)
     untold = tell_registry(ports.registry, ports.ledger, task=task)
     if untold:
         outcome = replace(outcome, reasons=(*outcome.reasons, untold_reason(untold)))
@@ -109,7 +109,7 @@ def _fetch_recorded(ports: RolloutPorts, *, task: str, run_id: str) -> Recorded 
         return None
 
 
-def _settle_earlier(rollout: Rollout) -> Outcome | None:
+def _close_earlier(rollout: Rollout) -> RolloutEnd | None:
     """Finish what an attempt before this one decided, or refuse a model that was rolled back before."""
     ports, model = rollout.ports, rollout.model
     entries = ports.ledger.list_entries(rollout.task)
@@ -127,7 +127,7 @@ def _settle_earlier(rollout: Rollout) -> Outcome | None:
     if is_refused:
         reason = refused_reason(model, entries)
         _record(rollout, kind="withdrawn", reason=reason.text)
-        return Outcome("rolled_back", (reason,))
+        return RolloutEnd("rolled_back", (reason,))
     closed = ending_in(entries, rollout.recorded) if rollout.recorded else None
     if closed is not None:  # by somebody else, the guard say, who took this run for dead
         reason = ledger_reason(closed, passed=False)
@@ -143,17 +143,17 @@ def _name_of(ended: LedgerEntry, recorded: Recorded | None) -> VerdictName:
     return "no_traffic" if recorded is not None and recorded.outcome == "no_traffic" else "inconclusive"
 
 
-def _outcome_before(rollout: Rollout, name: VerdictName, reason: Reason) -> Outcome:
+def _outcome_before(rollout: Rollout, name: VerdictName, reason: Reason) -> RolloutEnd:
     """What an earlier attempt came to: its own verdict when it got so far, else its last look and the ledger."""
     recorded = rollout.recorded
     if recorded is None or not recorded.looks:
-        return Outcome(name, (reason,))
+        return RolloutEnd(name, (reason,))
     if recorded.verdict is not None:
-        return Outcome(_NAMES[recorded.verdict.verdict], (reason,), recorded.history, recorded.verdict)
-    return Outcome(name, (*recorded.looks[-1].decision.reasons, reason), recorded.history)
+        return RolloutEnd(_NAMES[recorded.verdict.verdict], (reason,), recorded.history, recorded.verdict)
+    return RolloutEnd(name, (*recorded.looks[-1].decision.reasons, reason), recorded.history)
 
 
-def _start(rollout: Rollout) -> Outcome:
+def _start(rollout: Rollout) -> RolloutEnd:
     ports, task, model = rollout.ports, rollout.task, rollout.model
     entries = ports.ledger.list_entries(task)
     champion, state = champion_of(entries), ports.services.fetch(task)
@@ -162,7 +162,7 @@ def _start(rollout: Rollout) -> Outcome:
     if trouble:
         reason = files_reason(trouble)
         _record(rollout, kind="withdrawn", reason=reason.text)
-        return Outcome("inconclusive", (reason,))
+        return RolloutEnd("inconclusive", (reason,))
     if champion is None:
         return _install_first(rollout, entries)
     if not is_deployed:
@@ -179,7 +179,7 @@ def _start(rollout: Rollout) -> Outcome:
     return _judge_canary(replace(rollout, policy=recorded.begin.policy, recorded=recorded), recorded, champion)
 
 
-def _install_first(rollout: Rollout, entries: Sequence[LedgerEntry]) -> Outcome:
+def _install_first(rollout: Rollout, entries: Sequence[LedgerEntry]) -> RolloutEnd:
     """Nobody serves yet, so there is nothing to compare with and nobody to protect: 100 % once it is ready.
 
     entries: of the ledger when this attempt began; an earlier one that was withdrawn is no reason against it.
@@ -197,16 +197,16 @@ def _install_first(rollout: Rollout, entries: Sequence[LedgerEntry]) -> Outcome:
             ports.services.delete(task)
         reason = unready_reason(error, limit_s=rollout.policy.ready_s_max)
         _record(rollout, kind="withdrawn", reason=reason.text)
-        return Outcome("inconclusive", (reason,))
-    return _promote(rollout, entries, Outcome("promoted", (first_champion_reason(),)))
+        return RolloutEnd("inconclusive", (reason,))
+    return _promote(rollout, entries, RolloutEnd("promoted", (first_champion_reason(),)))
 
 
-def _judge_canary(rollout: Rollout, recorded: Recorded, champion: ModelRef) -> Outcome:
+def _judge_canary(rollout: Rollout, recorded: Recorded, champion: ModelRef) -> RolloutEnd:
     ports = rollout.ports
     entries = ports.ledger.list_entries(rollout.task)
     if recorded.begin.champion != champion:
         reason = other_champion_reason(began_with=recorded.begin.champion, now=champion)
-        return _end(rollout, Outcome("inconclusive", (reason,), recorded.history))
+        return _end(rollout, RolloutEnd("inconclusive", (reason,), recorded.history))
     if _is_rolled_out(ports.services.fetch(rollout.task), rollout.model) and recorded.outcome == "promoted":
         return _promote(rollout, entries, _outcome_of(recorded.history, recorded))
     before = _deploy_dark(rollout, champion)
@@ -214,23 +214,23 @@ def _judge_canary(rollout: Rollout, recorded: Recorded, champion: ModelRef) -> O
         state, fallback = _wait_ready_and_prove(rollout, recorded, champion, newer_than=before)
     except Unavailable as error:
         reason = unready_reason(error, limit_s=rollout.policy.ready_s_max)
-        return _end(rollout, Outcome("inconclusive", (reason,), recorded.history))
+        return _end(rollout, RolloutEnd("inconclusive", (reason,), recorded.history))
     if not fallback.passed and rollout.policy.on_unproven_fallback == "block":
-        return _end(rollout, Outcome("inconclusive", (fallback,), recorded.history))
+        return _end(rollout, RolloutEnd("inconclusive", (fallback,), recorded.history))
     recorded = replace(recorded, fallback=fallback)
     history = recorded.history if recorded.outcome else watch_canary(ports, state=state, recorded=recorded)
     outcome = _outcome_of(history, recorded)
     return _promote(rollout, entries, outcome) if outcome.name == "promoted" else _end(rollout, outcome)
 
 
-def _outcome_of(history: History, recorded: Recorded) -> Outcome:
+def _outcome_of(history: History, recorded: Recorded) -> RolloutEnd:
     """What the last look came to, and whether the champion could have been loaded again."""
     last = history.looks[-1]
     beside = (recorded.fallback,) if recorded.fallback else ()
     name = _VERDICT_OF_ACTION.get(last.decision.action, "inconclusive")
     if name == "no_traffic":
         beside = (*beside, try_again_reason(recorded.begin.task, recorded.begin.model))
-    return Outcome(name, (*last.decision.reasons, *beside), history)
+    return RolloutEnd(name, (*last.decision.reasons, *beside), history)
 
 
 def _is_rolled_out(state: ServiceState | None, model: ModelRef) -> bool:
@@ -278,7 +278,7 @@ def _wait_ready_and_prove(
     return state, proof.result()
 
 
-def _promote(rollout: Rollout, compared_with: Sequence[LedgerEntry], outcome: Outcome) -> Outcome:
+def _promote(rollout: Rollout, compared_with: Sequence[LedgerEntry], outcome: RolloutEnd) -> RolloutEnd:
     """Traffic 100 %, then the ledger: it takes the entry only when nobody was promoted since the comparison began."""
     ports, task, model, run_id = rollout.ports, rollout.task, rollout.model, rollout.run_id
     try:
@@ -306,7 +306,7 @@ def _promote(rollout: Rollout, compared_with: Sequence[LedgerEntry], outcome: Ou
     return outcome
 
 
-def _end(rollout: Rollout, outcome: Outcome) -> Outcome:
+def _end(rollout: Rollout, outcome: RolloutEnd) -> RolloutEnd:
     """Traffic 0 % first, seen at the gateway; then the ledger; then the champion's revision."""
     ports = rollout.ports
     seen = take_traffic(ports, task=rollout.task, digest=rollout.model.digest)
@@ -318,7 +318,7 @@ def _end(rollout: Rollout, outcome: Outcome) -> Outcome:
     return replace(outcome, reasons=(*outcome.reasons, seen) if seen else outcome.reasons)
 
 
-def _ledger_kind_of(outcome: Outcome, policy: RolloutPolicy) -> LedgerKind:
+def _ledger_kind_of(outcome: RolloutEnd, policy: RolloutPolicy) -> LedgerKind:
     """A canary that a person stopped is closed, not refused: nobody proved anything against it."""
     looks = outcome.history.looks
     is_aborted = bool(looks and looks[-1].look.orders.abort_reason)

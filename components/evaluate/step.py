@@ -13,7 +13,7 @@ from ratchet.actions.labels.rows import fetch_split
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.dataset import Manifest
-from ratchet.core.models.evaluation import Answers, EvaluationPolicy, judge_challenger
+from ratchet.core.models.evaluation import ACCURACY, Answers, EvaluationPolicy, judge_challenger
 from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, Ledger, ModelProbe, ObjectStore
 from ratchet.core.verdict import Verdict
@@ -131,7 +131,7 @@ def metrics_of(verdict: Verdict, of_task: Mapping[str, float]) -> dict[str, floa
     A task may mean another thing by "accuracy" (balanced, top 5): where it differs it is `test_task_accuracy`.
     """
     named = {f"test_{name}": value for name, value in of_task.items()}
-    judged = next((reason.value for reason in verdict.reasons if reason.check == "accuracy"), None)
+    judged = next((reason.value for reason in verdict.reasons if reason.check == ACCURACY), None)
     if judged is None:
         return named
     of_gate = float(judged)

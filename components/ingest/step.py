@@ -30,7 +30,7 @@ from ratchet.core.labels.dataset import (
     version_number,
 )
 from ratchet.core.labels.known import KnownExamples, rows_in_question
-from ratchet.core.labels.quality import IngestNotes, RejectedShard
+from ratchet.core.labels.measured import IngestNotes, RejectedShard
 from ratchet.core.labels.shards import SPLITS, Label, features_digest_of, id_digest_of, split_of
 from ratchet.core.labels.tables import INCOMING, INDEX, ROWS, columns_of, parquet_of, table_of
 from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.core.labels.quality import Count, Place
+from ratchet.core.labels.measured import Count, Place
 from ratchet.tasks.spec import TaskSpec
 
 _SHARD, _LABELER = "shard", "labeler"

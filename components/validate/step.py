@@ -17,7 +17,8 @@ from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.agreement import Opinion, latest_opinions, measure_agreement
 from ratchet.core.labels.dataset import Manifest
-from ratchet.core.labels.quality import Count, Evidence, IngestNotes, Place, QualityPolicy, decide_quality
+from ratchet.core.labels.measured import Count, IngestNotes, Measured, Place
+from ratchet.core.labels.quality import QualityPolicy, decide_quality
 from ratchet.core.labels.tables import INCOMING, ROWS
 from ratchet.core.ports import LabelStore, ObjectStore
 from ratchet.core.reports import render_verdict
@@ -61,8 +62,8 @@ def validate_step(
     manifest = Manifest.model_validate_json(Path(paths.manifest).read_bytes())
     notes = IngestNotes.model_validate_json(Path(paths.rejected).read_bytes())
     if columns["id"] or notes.rejected:
-        evidence = _measure(spec, policy, columns, reference, notes, manifest)
-        verdict = _judge(spec, version, policy, evidence, manifest, notes)
+        measured = _measure(spec, policy, columns, reference, notes, manifest)
+        verdict = _judge(spec, version, policy, measured, manifest, notes)
         mark_settled(labels, objects, verdict, task=spec.name, version=version, bucket=bucket)
         write_verdict(objects, verdict, version=version, bucket=bucket)
         if (signal := label_quality_signal_of(verdict, at=datetime.now(UTC))) is not None:
@@ -79,11 +80,11 @@ def _judge(
     spec: TaskSpec,
     version: str,
     policy: QualityPolicy,
-    evidence: Evidence,
+    measured: Measured,
     manifest: Manifest,
     notes: IngestNotes,
 ) -> Verdict:
-    decision = decide_quality(evidence, policy)
+    decision = decide_quality(measured, policy)
     return Verdict(
         kind="validate",
         verdict=ACCEPTED if decision.is_accepted else REFUSED,
@@ -91,15 +92,15 @@ def _judge(
         inputs={
             "version": version,
             "watermark": manifest.watermark,
-            "shards": list(evidence.shards),
+            "shards": list(measured.shards),
             "quarantined": list(decision.quarantined),
             "quarantined_rows": {key: list(labelers) for key, labelers in decision.quarantined_rows.items()},
             "quarantine_reasons": dict(decision.why),
-            "released": [list(place) for place in evidence.released],
+            "released": [list(place) for place in measured.released],
             "reopened": list(notes.reopened),
             "orders": notes.orders,
-            "rejected": {shard.key: shard.reason for shard in evidence.rejected},
-            "num_labels": evidence.num_labels,
+            "rejected": {shard.key: shard.reason for shard in measured.rejected},
+            "num_labels": measured.num_labels,
             "policy_digest": digest_of(policy.model_dump(mode="json")),
         },
     )
@@ -126,7 +127,7 @@ def _measure(
     reference: Columns,
     notes: IngestNotes,
     manifest: Manifest,
-) -> Evidence:
+) -> Measured:
     from components.validate.expectations import check_rows, frame_of
 
     everything, released = columns, _released_of(columns, notes)
@@ -138,7 +139,7 @@ def _measure(
     neighbours = Neighbours(spec, policy, columns, reference)
     num_new = _num_new(everything)
     duplicates, leaks = count_twins(columns, num_known=max(0, manifest.num_labels - num_new))
-    return Evidence(
+    return Measured(
         num_new=num_new,
         num_labels=len(everything["id"]),
         shards_by_labeler=_shards_by_labeler(everything),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ratchet.core.labels.coincidence import agreement_by_chance
-from ratchet.core.labels.quality import Count, Place
+from ratchet.core.labels.measured import Count, Place
 from ratchet.core.labels.shards import features_digest_of
 
 Columns = Mapping[str, list[Any]]

@@ -35,7 +35,7 @@ class ScheduleKeeper:
         self._fetch_wanted = fetch_wanted
         self._path = path
         self._look_s = look_s
-        self._settled_digest: str | None = None
+        self._applied_digest: str | None = None
         self._retry_at: datetime | None = None
         self._last_error = ""
         self._is_stopping = threading.Event()
@@ -56,14 +56,14 @@ class ScheduleKeeper:
         try:
             digest = digest_of_bytes(self._path.read_bytes()) if self._path.is_file() else ""
             is_due = self._retry_at is not None and now >= self._retry_at
-            if digest == self._settled_digest and not is_due:
+            if digest == self._applied_digest and not is_due:
                 return
             wanted = self._fetch_wanted()
             reconciled = None if wanted is None else self._reconcile(wanted)
         except (RatchetError, OSError) as error:
             self._tell(str(error))
             return
-        self._settled_digest = digest
+        self._applied_digest = digest
         self._retry_at = None if reconciled is None else reconciled.retry_at
         self._note(reconciled.applied if reconciled else (), now=now)
 

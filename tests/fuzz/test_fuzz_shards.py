@@ -14,7 +14,7 @@ from ratchet.actions.labels.reading import label_schema_of, read_shard
 from ratchet.adapters.s3_labels import S3LabelStore
 from ratchet.adapters.shard_counts import count_shard
 from ratchet.core.errors import DataRejected
-from ratchet.core.labels.quality import RejectedShard
+from ratchet.core.labels.measured import RejectedShard
 from ratchet.core.labels.shards import features_digest_of, render_labels, split_of
 from tests.components.data import NOON, SPEC, Room, digit_labels
 from tests.fakes.object_store import FakeObjectStore

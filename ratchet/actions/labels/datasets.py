@@ -25,7 +25,7 @@ from ratchet.actions.labels.settled import mark_settled as mark_settled
 from ratchet.actions.labels.settled import newest_accepted as newest_accepted
 from ratchet.actions.labels.settled import verdict_uri as verdict_uri
 from ratchet.actions.labels.settled import write_verdict as write_verdict
-from ratchet.core.labels.quality import Place
+from ratchet.core.labels.measured import Place
 from ratchet.core.labels.quarantine import Reopened
 from ratchet.core.labels.shards import CountedShards, LabelShard, find_twins, is_in_order, landed_at_of
 from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ratchet.actions.labels.settled import fetch_verdict, judged_of
 from ratchet.core.errors import NotFound
-from ratchet.core.labels.quality import Place
+from ratchet.core.labels.measured import Place
 from ratchet.core.labels.quarantine import Order, OrderKind, Record, check_kind, records_of
 from ratchet.core.ports import DatasetStore, ObjectStore
 from ratchet.core.verdict import Verdict

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.labels.dataset import version_number
-from ratchet.core.labels.quality import Place
+from ratchet.core.labels.measured import Place
 from ratchet.core.labels.quarantine import Judgement, Order, left_out_of, open_orders
 from ratchet.core.labels.shards import LabelShard, first_key_at, landed_at_of
 from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore

@@ -1,15 +1,18 @@
-"""May these labels teach a model? The decision, given what was measured. Pure: `components/validate` measures."""
+"""May these labels teach a model? `decide_quality`, given what was measured. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ratchet.core.labels.excess import LabelerRecord
+from ratchet.core.labels.measured import REASON_CHARS_MAX, Count, Measured, Place
 from ratchet.core.verdict import Reason
 from wire.printable import printable
 
-_REASON_CHARS_MAX = 600
-"""An excerpt of 200 characters, the key and the next step."""
+AGREEMENT, LABEL_NOISE = "agreement of ", "label noise of "
+"""How the names of the checks of one labeler begin."""
+Judged = tuple[Reason, Sequence[Place]]
+"""A reason, and the places to blame should it not have passed."""
 
 
 class QualityPolicy(BaseModel):
@@ -47,102 +50,7 @@ class QualityPolicy(BaseModel):
     """Labels, accepted ones counted, from which on neighbours are near enough to say anything."""
 
 
-Place = tuple[str, str]
-"""(key of a label shard, labeler): what is put into quarantine. A file of ten labelers is ten places."""
-
-
-Judged = tuple[Reason, Sequence[Place]]
-"""A reason, and the places to blame should it not have passed."""
-
-
-class RejectedShard(BaseModel):
-    """A label shard that could not be read, and why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    key: str
-    reason: str
-
-    @classmethod
-    def of(cls, key: str, reason: object) -> "RejectedShard":
-        """With the reason cut to what a verdict and a page can show."""
-        return cls(key=key, reason=printable(str(reason), chars_max=_REASON_CHARS_MAX))
-
-
-class IngestNotes(BaseModel):
-    """What `ingest` tells `validate` about a batch, besides its rows."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rejected: tuple[RejectedShard, ...] = ()
-    released: tuple[Place, ...] = ()
-    """Labels that a person released: not judged. The labeler "" stands for the whole shard."""
-    reopened: tuple[str, ...] = ()
-    """Shards that were in quarantine and came back by an order."""
-    orders: int = 0
-    """The number of the last order about the quarantine that this batch knows of."""
-
-    def is_released(self, shard: str, labeler: str) -> bool:
-        return (shard, "") in self.released or (shard, labeler) in self.released
-
-
-_CHANCE_FACTOR = 1.25
-"""On the real tables of tests/unit/core/labels/test_coincidence.py the expected number of pairs is 0.94 to 1.7 times
-what is found: the estimate is that rough."""
-
-
-class Count(BaseModel):
-    """How many of a number of rows broke one rule, and where."""
-
-    model_config = ConfigDict(frozen=True)
-
-    check: str
-    rule: str
-    """The rule, as the end of "12 of 900 rows break: …"."""
-    num_bad: int
-    num_rows: int
-    places: tuple[Place, ...] = ()
-    num_expected: float = Field(0.0, ge=0)
-    """How many of them chance explains (`core.coincidence`); what is over `_CHANCE_FACTOR` times that counts."""
-
-    @property
-    def shards(self) -> tuple[str, ...]:
-        return tuple(sorted({shard for shard, _ in self.places}))
-
-    @property
-    def bad_ratio(self) -> float:
-        num_unexplained = max(0.0, self.num_bad - _CHANCE_FACTOR * self.num_expected)
-        return num_unexplained / self.num_rows if self.num_rows else 0.0
-
-
-class Evidence(BaseModel):
-    """Everything that was measured of one batch."""
-
-    model_config = ConfigDict(frozen=True)
-
-    num_new: int
-    """Examples that the parent version does not hold."""
-    num_labels: int = 0
-    """Opinions of the batch."""
-    shards_by_labeler: Mapping[str, tuple[str, ...]]
-    """The shards that hold at least one label of a labeler."""
-    rejected: tuple[RejectedShard, ...] = ()
-    row_counts: tuple[Count, ...]
-    duplicates: Count
-    leaks: Count
-    agreement: tuple[LabelerRecord, ...]
-    released: tuple[Place, ...] = ()
-    """(shard, labeler) of the batch that a person released: in none of the other counts."""
-    noise: tuple[LabelerRecord, ...] = ()
-    """By nearest neighbours; empty when there are too few labels to say."""
-
-    @property
-    def shards(self) -> tuple[str, ...]:
-        """Every shard of the batch that could be read."""
-        return tuple(sorted({shard for shards in self.shards_by_labeler.values() for shard in shards}))
-
-
-class Decision(BaseModel):
+class QualityDecision(BaseModel):
     """Whether the batch may teach, why, and which label shards to leave out from now on."""
 
     model_config = ConfigDict(frozen=True)
@@ -157,37 +65,37 @@ class Decision(BaseModel):
     """Key of each shard of these to the checks that blame it, in sentences."""
 
 
-def decide_quality(evidence: Evidence, policy: QualityPolicy) -> Decision:
+def decide_quality(measured: Measured, policy: QualityPolicy) -> QualityDecision:
     """Judge a batch. Shards that cannot be read are left out whatever the rest is like; others only when refused."""
     judged = [
-        _judge_size(evidence),
-        _judge_rejected(evidence, policy),
-        *(_judge_count(count, policy.bad_row_ratio_max) for count in evidence.row_counts),
-        _judge_count(evidence.duplicates, policy.duplicate_ratio_max),
-        _judge_count(evidence.leaks, policy.leaked_ratio_max),
-        *_judge_agreement(evidence, policy),
-        *_judge_noise(evidence, policy),
-        *_tell_released(evidence),
+        _judge_size(measured),
+        _judge_rejected(measured, policy),
+        *(_judge_count(count, policy.bad_row_ratio_max) for count in measured.row_counts),
+        _judge_count(measured.duplicates, policy.duplicate_ratio_max),
+        _judge_count(measured.leaks, policy.leaked_ratio_max),
+        *_judge_agreement(measured, policy),
+        *_judge_noise(measured, policy),
+        *_tell_released(measured),
     ]
     blamed = {place for reason, places in judged if not reason.passed for place in places}
-    whole, parts = split_places(blamed, evidence.shards_by_labeler)
-    unreadable = {rejected.key for rejected in evidence.rejected}
-    return Decision(
+    whole, parts = split_places(blamed, measured.shards_by_labeler)
+    unreadable = {rejected.key for rejected in measured.rejected}
+    return QualityDecision(
         is_accepted=all(reason.passed for reason, _ in judged),
         reasons=tuple(reason for reason, _ in judged),
         quarantined=tuple(sorted(whole | unreadable)),
         quarantined_rows=parts,
-        why=_why(judged, evidence),
+        why=_why(judged, measured),
     )
 
 
-def _why(judged: Sequence[Judged], evidence: Evidence) -> dict[str, str]:
+def _why(judged: Sequence[Judged], measured: Measured) -> dict[str, str]:
     texts: dict[str, list[str]] = {}
     for reason, places in judged:
         for shard in {shard for shard, _ in places} if not reason.passed else ():
             texts.setdefault(shard, []).append(reason.text)
-    told = {shard: printable("; ".join(found), chars_max=_REASON_CHARS_MAX) for shard, found in texts.items()}
-    return {**told, **{rejected.key: rejected.reason for rejected in evidence.rejected}}
+    told = {shard: printable("; ".join(found), chars_max=REASON_CHARS_MAX) for shard, found in texts.items()}
+    return {**told, **{rejected.key: rejected.reason for rejected in measured.rejected}}
 
 
 def split_places(
@@ -205,22 +113,22 @@ def split_places(
     return whole, {shard: tuple(sorted(named[shard])) for shard in sorted(named.keys() - whole)}
 
 
-def _judge_size(evidence: Evidence) -> Judged:
+def _judge_size(measured: Measured) -> Judged:
     """There must be something to read. All of it may be known already: then there is nothing new to learn wrong."""
     text = (
-        f"{evidence.num_new} new examples in {len(evidence.shards)} readable label shards "
-        f"by {len(evidence.shards_by_labeler)} labelers"
+        f"{measured.num_new} new examples in {len(measured.shards)} readable label shards "
+        f"by {len(measured.shards_by_labeler)} labelers"
     )
-    return Reason(check="size", value=evidence.num_new, limit=None, passed=bool(evidence.shards), text=text), ()
+    return Reason(check="size", value=measured.num_new, limit=None, passed=bool(measured.shards), text=text), ()
 
 
-def _judge_rejected(evidence: Evidence, policy: QualityPolicy) -> Judged:
-    num_rejected = len(evidence.rejected)
-    num_shards = num_rejected + len(evidence.shards)
+def _judge_rejected(measured: Measured, policy: QualityPolicy) -> Judged:
+    num_rejected = len(measured.rejected)
+    num_shards = num_rejected + len(measured.shards)
     ratio = num_rejected / num_shards if num_shards else 0.0
     text = f"{num_rejected} of {num_shards} label shards cannot be read"
-    if evidence.rejected:
-        text += f"; the first: {evidence.rejected[0].reason}"
+    if measured.rejected:
+        text += f"; the first: {measured.rejected[0].reason}"
     return _reason("shards", ratio, policy.rejected_shard_ratio_max, text), ()
 
 
@@ -233,8 +141,8 @@ def _judge_count(count: Count, limit: float) -> Judged:
     return _reason(count.check, count.bad_ratio, limit, text), count.places
 
 
-def _judge_agreement(evidence: Evidence, policy: QualityPolicy) -> Iterable[Judged]:
-    for record in evidence.agreement:
+def _judge_agreement(measured: Measured, policy: QualityPolicy) -> Iterable[Judged]:
+    for record in measured.agreement:
         text = (
             f"labeler {record.labeler!r} disagrees with the others on {record.ratio:.1%} of {record.num_judged} shared "
             f"examples; {record.expected_ratio:.1%} is expected there"
@@ -244,20 +152,20 @@ def _judge_agreement(evidence: Evidence, policy: QualityPolicy) -> Iterable[Judg
             f"too few to judge; {policy.num_shared_min} are needed"
         )
         reason = _judge_labeler(
-            f"agreement of {record.labeler}",
+            f"{AGREEMENT}{record.labeler}",
             record,
             policy.disagreement_excess_max,
             text=text,
             unjudged=unjudged,
             passes_unjudged=not policy.overlap_required,
         )
-        yield reason, _places_of(evidence, record.labeler)
+        yield reason, _places_of(measured, record.labeler)
 
 
-def _judge_noise(evidence: Evidence, policy: QualityPolicy) -> Iterable[Judged]:
+def _judge_noise(measured: Measured, policy: QualityPolicy) -> Iterable[Judged]:
     if policy.contradicted_excess_max is None:
         return
-    for record in evidence.noise:
+    for record in measured.noise:
         whose = "labels of others" if record.compared_with == "others" else "accepted labels"
         text = (
             f"{record.ratio:.1%} of {record.num_judged} labels of {record.labeler!r} are contradicted by their nearest "
@@ -265,22 +173,22 @@ def _judge_noise(evidence: Evidence, policy: QualityPolicy) -> Iterable[Judged]:
         )
         unjudged = f"labels of {record.labeler!r} are not compared with their neighbours: no others label nearby"
         reason = _judge_labeler(
-            f"label noise of {record.labeler}",
+            f"{LABEL_NOISE}{record.labeler}",
             record,
             policy.contradicted_excess_max,
             text=text,
             unjudged=unjudged,
             passes_unjudged=True,
         )
-        yield reason, _places_of(evidence, record.labeler)
+        yield reason, _places_of(measured, record.labeler)
 
 
-def _tell_released(evidence: Evidence) -> Iterable[Judged]:
-    if evidence.released:
-        shards = sorted({shard for shard, _ in evidence.released})
-        text = f"labels of {len(evidence.released)} labelers in {len(shards)} shards are not judged: "
+def _tell_released(measured: Measured) -> Iterable[Judged]:
+    if measured.released:
+        shards = sorted({shard for shard, _ in measured.released})
+        text = f"labels of {len(measured.released)} labelers in {len(shards)} shards are not judged: "
         text += f"a person released them ({_listed(shards)})"
-        yield Reason(check="released", value=len(evidence.released), limit=None, passed=True, text=text), ()
+        yield Reason(check="released", value=len(measured.released), limit=None, passed=True, text=text), ()
 
 
 def _judge_labeler(
@@ -293,8 +201,8 @@ def _judge_labeler(
     return _reason(check, bound, limit, f"{text} (at least {max(bound, 0.0):.1%} more; limit {limit:.1%})")
 
 
-def _places_of(evidence: Evidence, labeler: str) -> tuple[Place, ...]:
-    return tuple((shard, labeler) for shard in evidence.shards_by_labeler.get(labeler, ()))
+def _places_of(measured: Measured, labeler: str) -> tuple[Place, ...]:
+    return tuple((shard, labeler) for shard in measured.shards_by_labeler.get(labeler, ()))
 
 
 def _reason(check: str, value: float, limit: float, text: str) -> Reason:

@@ -15,6 +15,8 @@ from ratchet.core.errors import DataRejected
 from ratchet.core.verdict import Reason, Verdict
 
 PASSED, REFUSED = "passed", "refused"
+ACCURACY = "accuracy"
+"""The check of the floor; its value becomes the model's `test_accuracy`."""
 
 
 class EvaluationPolicy(BaseModel):
@@ -197,7 +199,7 @@ def _check_rows(num_rows: int, policy: EvaluationPolicy) -> Reason:
 
 def _check_floor(accuracy: float, policy: EvaluationPolicy) -> Reason:
     return Reason(
-        check="accuracy",
+        check=ACCURACY,
         value=accuracy,
         limit=policy.accuracy_min,
         passed=accuracy >= policy.accuracy_min,

@@ -16,7 +16,7 @@ from ratchet.core.runs.facts import (
     Trigger,
     TriggerCode,
 )
-from ratchet.core.runs.hours import Hours, Window
+from ratchet.core.runs.hours import Hours, Opening
 from ratchet.core.runs.identity import RETRAIN, ROLLOUT, run_key_of, run_name_of
 from ratchet.core.runs.plan import explain, plan_request, plan_tick
 from ratchet.core.runs.policy import Adaptive, Condition, TriggerPolicy
@@ -35,6 +35,7 @@ __all__ = [
     "Explanation",
     "Hours",
     "LastRun",
+    "Opening",
     "Rival",
     "RunEnd",
     "RunEndState",
@@ -45,7 +46,6 @@ __all__ = [
     "Trigger",
     "TriggerCode",
     "TriggerPolicy",
-    "Window",
     "explain",
     "plan_request",
     "plan_tick",

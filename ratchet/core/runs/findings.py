@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ratchet.core.labels.drift import DriftDecision
+from ratchet.core.labels.quality import AGREEMENT, LABEL_NOISE
 from ratchet.core.rollout.monitor import ServingQuality
 from ratchet.core.runs.signals import Signal, SignalKind
 from ratchet.core.verdict import Reason, Verdict
-
-AGREEMENT, LABEL_NOISE = "agreement of ", "label noise of "
-"""How the names of validate's checks of one labeler begin (ratchet/core/labels/quality.py)."""
 
 
 def drift_signal_of(decision: DriftDecision, *, at: datetime) -> Signal | None:

@@ -51,7 +51,7 @@ TimeZone = Annotated[str, AfterValidator(check_time_zone)]
 ClockMinutes = Annotated[int, BeforeValidator(_parse_clock), Field(ge=0, le=_MINUTES_A_DAY)]
 
 
-class Window(BaseModel):
+class Opening(BaseModel):
     """Some hours of some days; `to` before `from` reaches over midnight and belongs to the day that it began on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -64,7 +64,7 @@ class Window(BaseModel):
     """On the wall, up to "24:00"; the window ends right before."""
 
     @model_validator(mode="after")
-    def _check_it_opens(self) -> "Window":
+    def _check_it_opens(self) -> "Opening":
         if not self.days:
             raise ValueError("days is empty, so these hours never open: name some of mon … sun, or leave days out")
         if self.opens in (self.closes, _MINUTES_A_DAY):
@@ -93,7 +93,7 @@ class Hours(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    open: tuple[Window, ...] = Field(min_length=1)
+    open: tuple[Opening, ...] = Field(min_length=1)
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.open))

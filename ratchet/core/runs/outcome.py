@@ -34,6 +34,8 @@ _ROLLOUT_NAMES: Mapping[str, OutcomeName] = {
     "no_traffic": "no_traffic",
     "inconclusive": "withdrawn",
 }
+NEXT_STEP = "next_step"
+"""Of a verdict: a reason that says what to do, and no check that failed."""
 
 
 class RunFailure(BaseModel):
@@ -171,7 +173,7 @@ def step_after_refused_model(task: str) -> str:
 
 
 def _of_gate(name: OutcomeName, verdict: Verdict, next_step: str) -> dict[str, object]:
-    reasons = tuple(reason for reason in verdict.failed if reason.check != "next_step")
+    reasons = tuple(reason for reason in verdict.failed if reason.check != NEXT_STEP)
     return {
         "name": name,
         "gate": verdict.kind,

@@ -25,7 +25,7 @@ from ratchet.core.runs.cron import check_cron, check_zone, cron_in_zone, next_sl
 
 SLOT_FREE = timedelta(seconds=10)
 """So long before the next slot, at least, a change begins: it takes some 0.1 s."""
-SETTLED = timedelta(seconds=2)
+STARTED_WITHIN = timedelta(seconds=2)
 """So long after a slot the server has started its run."""
 CROWDED_START = timedelta(seconds=3)
 """Slots less than 10 s apart leave no such stretch: the new one begins so much later; slots before that are lost."""
@@ -171,7 +171,7 @@ def _plan_one(
     soonest = _next_of(running, wanted, after=now)
     starts_at = None
     if running and soonest is not None and soonest - now < SLOT_FREE:
-        again_at = soonest + SETTLED
+        again_at = soonest + STARTED_WITHIN
         following = _next_of(running, wanted, after=again_at)
         if following is None or following - again_at >= SLOT_FREE:
             text = f"{name} changes after its slot at {soonest:%H:%M:%S} UTC"

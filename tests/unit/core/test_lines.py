@@ -15,7 +15,7 @@ from ratchet.actions.labels.reading import read_shard
 from ratchet.adapters import parquet_shard
 from ratchet.adapters.shard_counts import count_shard
 from ratchet.core.errors import DataRejected
-from ratchet.core.labels.quality import RejectedShard
+from ratchet.core.labels.measured import RejectedShard
 from ratchet.core.labels.shards import (
     LINE_BYTES_MIN,
     LabelSchema,

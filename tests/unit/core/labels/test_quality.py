@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from ratchet.core.labels.agreement import Opinion, latest_opinions, majority_of, measure_agreement, settle_labels
 from ratchet.core.labels.excess import LabelerRecord
-from ratchet.core.labels.quality import Count, Evidence, QualityPolicy, RejectedShard, decide_quality
+from ratchet.core.labels.measured import Count, Measured, RejectedShard
+from ratchet.core.labels.quality import QualityPolicy, decide_quality
 
 POLICY = QualityPolicy()
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -24,7 +25,7 @@ def opinions(labeler: str, labels: list[str], *, first: int = 0, minutes: int = 
     ]
 
 
-def evidence(**changes: object) -> Evidence:
+def measured(**changes: object) -> Measured:
     values = {
         "num_new": 100,
         "shards_by_labeler": {"ada": ("a1", "a2"), "bo": ("b1",)},
@@ -33,7 +34,7 @@ def evidence(**changes: object) -> Evidence:
         "leaks": NONE,
         "agreement": (),
     }
-    return Evidence.model_validate({**values, **changes})
+    return Measured.model_validate({**values, **changes})
 
 
 def record(labeler: str, bound: float | None, *, num_judged: int = 40) -> LabelerRecord:
@@ -184,7 +185,7 @@ def test_the_order_of_opinions_does_not_matter(rows: list[tuple[int, str, str]])
 def test_decision_at_each_limit(
     changes: dict[str, object], is_accepted: bool, quarantined: tuple[str, ...], says: str
 ) -> None:
-    decision = decide_quality(evidence(**changes), POLICY)
+    decision = decide_quality(measured(**changes), POLICY)
     failed = [reason.text for reason in decision.reasons if not reason.passed]
     assert (decision.is_accepted, decision.quarantined) == (is_accepted, quarantined), failed
     assert says in "; ".join(failed)
@@ -194,7 +195,7 @@ def test_decision_at_each_limit(
 def test_worse_evidence_never_helps(num_bad: int, num_leaked: int, more: int) -> None:
     def decide(bad: int, leaked: int) -> bool:
         counts = [NONE.model_copy(update={"num_bad": min(100, number)}) for number in (bad, leaked)]
-        return decide_quality(evidence(row_counts=(counts[0],), leaks=counts[1]), POLICY).is_accepted
+        return decide_quality(measured(row_counts=(counts[0],), leaks=counts[1]), POLICY).is_accepted
 
     if not decide(num_bad, num_leaked):
         assert not decide(num_bad + more, num_leaked + more)
@@ -202,10 +203,10 @@ def test_worse_evidence_never_helps(num_bad: int, num_leaked: int, more: int) ->
 
 def test_of_a_shard_only_the_labels_of_those_to_blame_are_left_out() -> None:
     shards = {"ada": ("a1", "mixed"), "bo": ("mixed",), "cy": ("mixed",)}
-    parts = decide_quality(evidence(shards_by_labeler=shards, agreement=(record("bo", 0.5),)), POLICY)
+    parts = decide_quality(measured(shards_by_labeler=shards, agreement=(record("bo", 0.5),)), POLICY)
     assert (parts.quarantined, parts.quarantined_rows) == ((), {"mixed": ("bo",)})
     all_three = tuple(record(name, 0.5) for name in shards)
-    whole = decide_quality(evidence(shards_by_labeler=shards, agreement=all_three), POLICY)
+    whole = decide_quality(measured(shards_by_labeler=shards, agreement=all_three), POLICY)
     assert (whole.quarantined, whole.quarantined_rows) == (("a1", "mixed"), {})
 
 

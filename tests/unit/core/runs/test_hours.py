@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ratchet.core.runs import Hours, Window
+from ratchet.core.runs import Hours, Opening
 from ratchet.core.runs.hours import WEEKDAYS, day_of, is_open, next_opening, render_moment
 
 BERLIN = "Europe/Berlin"
@@ -101,13 +101,13 @@ def test_a_calendar_day(at, zone, begin, hours_long):
 )
 def test_hours_that_mean_nothing_are_refused(window, said):
     with pytest.raises(ValidationError, match=said):
-        Window.model_validate(window)
+        Opening.model_validate(window)
 
 
 @pytest.mark.parametrize("text", ["{from: 22:00, to: 06:00}", "{from: '22:00', to: '6:00'}", "{from: 22:00, to: 6:00}"])
 def test_an_unquoted_time_of_yaml_is_understood(text):
     """YAML 1.1 reads 22:00 as the number 22 * 60, and 06:00 as text."""
-    assert Window.model_validate(yaml.safe_load(text)) == NIGHT.open[0]
+    assert Opening.model_validate(yaml.safe_load(text)) == NIGHT.open[0]
 
 
 def test_a_moment_is_named_in_both_clocks():
@@ -132,7 +132,7 @@ CLOCKS = st.integers(0, 24 * 60)
 WINDOWS = (
     st.tuples(st.lists(st.sampled_from(WEEKDAYS), min_size=1, max_size=3), CLOCKS, CLOCKS)
     .filter(lambda parts: parts[1] not in (parts[2], 24 * 60))
-    .map(lambda parts: Window(days=tuple(parts[0]), opens=parts[1], closes=parts[2]))
+    .map(lambda parts: Opening(days=tuple(parts[0]), opens=parts[1], closes=parts[2]))
 )
 HOURS = st.lists(WINDOWS, min_size=1, max_size=3).map(lambda windows: Hours(open=tuple(windows)))
 

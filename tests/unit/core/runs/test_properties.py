@@ -16,6 +16,7 @@ from ratchet.core.runs import (
     Explanation,
     Hours,
     LastRun,
+    Opening,
     Rival,
     RunEnd,
     RunStart,
@@ -23,7 +24,6 @@ from ratchet.core.runs import (
     Skip,
     Trigger,
     TriggerPolicy,
-    Window,
     conditions,
     explain,
     plan_request,
@@ -72,7 +72,7 @@ CLOCKS = st.integers(0, 1440)
 WINDOWS = (
     st.tuples(st.lists(st.sampled_from(WEEKDAYS), min_size=1, max_size=4), CLOCKS, CLOCKS)
     .filter(lambda parts: parts[1] not in (parts[2], 1440))
-    .map(lambda parts: Window(days=tuple(parts[0]), opens=parts[1], closes=parts[2]))
+    .map(lambda parts: Opening(days=tuple(parts[0]), opens=parts[1], closes=parts[2]))
 )
 ADAPTIVES = st.builds(
     Adaptive,
