@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import yaml
@@ -16,7 +15,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from embedded.control_plane.kserve import reconciler as inference_services
 from embedded.control_plane.kserve.reconciler import Reconciler
 from embedded.control_plane.kserve.register import ServerRegister
 from embedded.control_plane.kserve.resources import InferenceServiceObjects
@@ -29,6 +27,7 @@ from embedded.control_plane.kserve.revisions import (
     revision_number,
     routed_revisions,
 )
+from embedded.control_plane.kserve.runners import Runners
 from embedded.control_plane.kserve.store import ServiceRow, ServingStore
 from embedded.control_plane.kubernetes.objects import Author, Deletion
 from tests.embedded.serving_world import TINY_RUNTIME, isvc_body
@@ -97,7 +96,9 @@ class World:
         models: Any = SimpleNamespace(prune=lambda used: self.pruned.append({path.name for path in used}))
         gateway: Any = self.gateway
         servers: Any = SimpleNamespace(models=models, register=ServerRegister(self.dir / "servers"))
-        self.reconciler = Reconciler(store=self.store, servers=servers, gateway=gateway, url="http://g")
+        make: Any = FakeRunner
+        self._runners = Runners(servers, make=make, drain_s=0.0)
+        self.reconciler = Reconciler(store=self.store, runners=self._runners, gateway=gateway, url="http://g")
 
     def _on_change(self, uid: str) -> None:
         self.reconciler.refresh_status(uid)
@@ -115,17 +116,16 @@ class World:
         return found
 
     def tick(self, num: int = 1) -> None:
-        with patch.multiple(inference_services, RevisionRunner=FakeRunner, DRAIN_S=0.0):
-            for _ in range(num):
-                asyncio.run(self._pass())
+        for _ in range(num):
+            asyncio.run(self._pass())
 
     async def _pass(self) -> None:
-        await self.reconciler._reconcile()
-        await asyncio.gather(*self.reconciler._retiring.values())
+        await self.reconciler.reconcile()
+        await self._runners.wait_retired()
 
     @property
     def runners(self) -> dict[str, Any]:
-        return {name: runner for (_, name), runner in self.reconciler._runners.items()}
+        return {name: runner for (_, name), runner in self._runners.running.items()}
 
     def set_phase(self, name: str, phase: str) -> None:
         self.runners[name].phase = phase

@@ -9,9 +9,8 @@ from pathlib import Path
 import httpx
 
 from embedded.control_plane.host.processes import stop_group
-from embedded.control_plane.kserve.processes import ready_path_of
 from embedded.control_plane.kserve.register import LivingServer, ServerRegister
-from embedded.control_plane.kserve.server import ModelServer
+from embedded.control_plane.kserve.server import ModelServer, ready_path_of
 
 log = logging.getLogger(__name__)
 _LOOK_EVERY_S = 30.0
@@ -19,6 +18,7 @@ _UNKNOWN_GRACE_S = 12.0
 """One without traffic may have requests under way."""
 
 Key = tuple[str, str]
+"""(uid of the service, name of the revision): a service deleted and made anew has other revisions of the same name."""
 
 
 class Survivors:

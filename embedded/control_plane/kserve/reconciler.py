@@ -12,13 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from embedded.control_plane.kserve.adoption import Survivors
-from embedded.control_plane.kserve.commands import model_name_of
+from embedded.control_plane.kserve.adoption import Key, Survivors
 from embedded.control_plane.kserve.finalizer import tended
 from embedded.control_plane.kserve.gateway import EnvoyGateway
 from embedded.control_plane.kserve.http_routes import Routing, render_route_status, route_key, routing_of
 from embedded.control_plane.kserve.predictor import canary_traffic_pct_of
-from embedded.control_plane.kserve.processes import RevisionRunner, Servers
 from embedded.control_plane.kserve.revisions import (
     Rollout,
     TrafficTarget,
@@ -30,7 +28,8 @@ from embedded.control_plane.kserve.revisions import (
     settle,
     standard_revision,
 )
-from embedded.control_plane.kserve.status import RevisionState, render_status
+from embedded.control_plane.kserve.runners import Runners, served_name
+from embedded.control_plane.kserve.status import render_status
 from embedded.control_plane.kserve.store import RevisionRow, ServiceRow, ServingStore
 from embedded.control_plane.kserve.xds import Endpoint, Mirror, RoutedService
 from embedded.control_plane.kubernetes.core import events_between, rfc3339
@@ -41,11 +40,6 @@ from wire.heartbeat import Heartbeat
 log = logging.getLogger(__name__)
 _LOOK_AGAIN_S = 1.0
 """Between passes when nothing has happened; every change wakes the loop at once."""
-DRAIN_S = 3.0
-"""How long a revision lives on after it lost its traffic: for requests under way, and for a change of mind."""
-
-Key = tuple[str, str]
-"""(uid of the service, name of the revision): a service deleted and made anew has other revisions of the same name."""
 
 
 class Plan(NamedTuple):
@@ -63,15 +57,12 @@ class Plan(NamedTuple):
 class Reconciler:
     """Owns the model servers' processes. `wake` after each change of the store."""
 
-    def __init__(self, *, store: ServingStore, servers: Servers, gateway: EnvoyGateway, url: str) -> None:
+    def __init__(self, *, store: ServingStore, runners: Runners, gateway: EnvoyGateway, url: str) -> None:
         self._store = store
-        self._servers = servers
-        self._survivors = Survivors(servers.register)
+        self._runners = runners
+        self._survivors = Survivors(runners.servers.register)
         self._gateway = gateway
         self._url = url
-        self._runners: dict[Key, RevisionRunner] = {}
-        self._unneeded_since: dict[Key, float] = {}
-        self._retiring: dict[Key, asyncio.Task[None]] = {}
         rows = store.list_services()
         self._applied = {row.name: _routed_service(row.name, row.routed) for row in rows if not is_standard_row(row)}
         self._applied |= {routing.service.name: routing.service for routing in self._routings(known_as_ready=True)}
@@ -96,16 +87,12 @@ class Reconciler:
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        running = [runner for key, runner in self._runners.items() if key not in self._retiring]
-        is_lasting = self._servers.site.is_lasting
-        ends = (runner.leave() if is_lasting else runner.stop() for runner in running)
-        await asyncio.gather(*self._retiring.values(), *ends)
-        self._servers.close()
+        await self._runners.close()
 
     def _served_names(self) -> dict[Key, str]:
         """What each revision's servers call their model."""
         return {
-            (service.uid, row.name): _model_name(service, row)
+            (service.uid, row.name): served_name(service, row)
             for service in self._store.list_services()
             for row in self._store.list_revisions(service.uid)
         }
@@ -124,7 +111,7 @@ class Reconciler:
             rollout=service.rollout.model_copy(update={"latest_ready": plan.rollout.latest_ready}),
             wanted=plan.targets,
             routed=service.routed,
-            states={name: self._state_of(service.uid, name) for name in plan.needed},
+            states={name: self._runners.state_of(service.uid, name) for name in plan.needed},
             url=self._url,
             previous=service.status,
             now=rfc3339(datetime.now(UTC)),
@@ -140,7 +127,7 @@ class Reconciler:
         while True:
             self._woken.clear()
             try:
-                await self._reconcile()
+                await self.reconcile()
             except Exception:
                 log.exception("a pass over the InferenceServices failed; trying again")
             self.heartbeat.beat(next_in_s=_LOOK_AGAIN_S)
@@ -150,7 +137,8 @@ class Reconciler:
             except TimeoutError:
                 continue
 
-    async def _reconcile(self) -> None:
+    async def reconcile(self) -> None:
+        """One pass."""
         plans = []
         services = [kept for service in self._store.list_services() if (kept := self._tend_finalizer(service))]
         for service in services:
@@ -168,10 +156,11 @@ class Reconciler:
         for route in self._store.core.list_objects(HTTP_ROUTES, None):
             await self._move_route(route)
         self._gateway.update_clusters(self._endpoints(), self._applied.values())
-        self._retire_unneeded({(plan.service.uid, name) for plan in plans for name in plan.needed})
+        needed = {(plan.service.uid, name) for plan in plans for name in plan.needed}
+        self._runners.retire_unneeded(needed, on_change=self.wake)
         self._end_deletions(service for service in services if _is_ending(service))
         self._collect_garbage(plans)
-        await self._survivors.end_unknown(lambda: {path for runner in self._runners.values() for path in runner.paths})
+        await self._survivors.end_unknown(self._runners.list_paths)
 
     def _tend_finalizer(self, service: ServiceRow) -> ServiceRow | None:
         """None when that was the last thing that kept a deleted service."""
@@ -185,7 +174,7 @@ class Reconciler:
 
     def _plan(self, service: ServiceRow, revisions: list[RevisionRow]) -> Plan:
         """Pure but for the look at the processes."""
-        been_ready = [row.name for row in revisions if self._has_been_ready(service.uid, row.name)]
+        been_ready = [row.name for row in revisions if self._runners.has_been_ready(service.uid, row.name)]
         rollout = service.rollout.model_copy(
             update={"latest_ready": max([service.rollout.latest_ready, *been_ready])}  # names sort by age
         )
@@ -196,29 +185,20 @@ class Reconciler:
             service=service,
             rollout=rollout,
             targets=targets,
-            can_move=bool(wanted) and all(self._state_of(service.uid, name).is_ready for name in wanted),
+            can_move=bool(wanted) and all(self._runners.state_of(service.uid, name).is_ready for name in wanted),
             needed=wanted | routed | {rollout.latest_created},
         )
 
     def _start_needed(self, plan: Plan, revisions: Iterable[RevisionRow]) -> None:
         for row in revisions:
             key = (plan.service.uid, row.name)
-            if row.name in plan.needed and key not in self._runners:
-                self._runners[key] = RevisionRunner(
-                    service=_model_name(plan.service, row),
-                    service_uid=plan.service.uid,
-                    revision=row.name,
-                    template=row.process,
-                    servers=self._servers,
-                    port=row.port,
-                    model_dir=Path(row.model_dir) if row.model_dir else None,
-                    running=self._survivors.take(key),
-                    on_change=self.wake,
-                )
+            if row.name in plan.needed and key not in self._runners.running:
+                living = self._survivors.take(key)
+                self._runners.start(plan.service, row, living=living, on_change=self.wake)
 
     def _remember_places(self, service: ServiceRow, revisions: Iterable[RevisionRow]) -> None:
         for row in revisions:
-            runner = self._runners.get((service.uid, row.name))
+            runner = self._runners.running.get((service.uid, row.name))
             if runner and runner.is_ready and (runner.port, str(runner.model_dir or "")) != (row.port, row.model_dir):
                 self._store.put_place(service.uid, row.name, port=runner.port, model_dir=str(runner.model_dir or ""))
 
@@ -266,7 +246,7 @@ class Reconciler:
         namespace, name = route["metadata"]["namespace"], route["metadata"]["name"]
         rows = [row for row in self._store.list_services() if is_standard_row(row) and row.namespace == namespace]
         known = {standard_revision(row.name): row.uid for row in rows if not _is_ending(row)}
-        ready = [each for each, uid in known.items() if self._has_been_ready(uid, each)]
+        ready = [each for each, uid in known.items() if self._runners.has_been_ready(uid, each)]
         if known_as_ready:
             placed = {row.name for uid in known.values() for row in self._store.list_revisions(uid) if row.port}
             known, ready = {each: known[each] for each in placed}, list(placed)
@@ -291,7 +271,7 @@ class Reconciler:
         """As it should be now: a revision gets copies once it has been ready, also when it dies later."""
         service, targets = plan.service, plan.targets if plan.can_move else plan.service.routed
         percent, revision = mirror_pct_of(service.manifest["metadata"]), mirrored_revision(plan.rollout, targets)
-        is_mirrored = percent and routed_revisions(targets) and self._has_been_ready(service.uid, revision)
+        is_mirrored = percent and routed_revisions(targets) and self._runners.has_been_ready(service.uid, revision)
         mirror = Mirror(revision=revision, percent=percent) if is_mirrored else None
         routed = _routed_service(service.name, targets)
         problem = self._problem_of(dict.fromkeys(routed.routed or [plan.rollout.latest_created], service.uid))
@@ -299,7 +279,7 @@ class Reconciler:
 
     def _problem_of(self, uid_by_revision: Mapping[str, str]) -> str:
         """Why nobody answers: of the first that failed, else of the first that is on its way; "" when one is ready."""
-        states = [self._state_of(uid, name) for name, uid in sorted(uid_by_revision.items())]
+        states = [self._runners.state_of(uid, name) for name, uid in sorted(uid_by_revision.items())]
         if any(state.is_ready or state.is_silent for state in states):  # Envoy finds out itself who is silent
             return ""
         messages = [state.message for state in sorted(states, key=lambda state: not state.is_failed)]
@@ -314,7 +294,7 @@ class Reconciler:
             self._endpoints(),
             services.values(),
             before=self._applied.values(),
-            healthy={runner.revision for runner in self._runners.values() if runner.is_ready},
+            healthy={runner.revision for runner in self._runners.running.values() if runner.is_ready},
         )
         if is_done:
             self._applied = services
@@ -324,34 +304,15 @@ class Reconciler:
         """Every revision that has been ready, and those that have traffic while they are being started again."""
         current = {service.uid: service for service in self._store.list_services()}
         endpoints: dict[str, Endpoint] = {}
-        for (_, name), runner in sorted(self._runners.items(), key=lambda item: item[0][0] in current):
+        for (_, name), runner in sorted(self._runners.running.items(), key=lambda item: item[0][0] in current):
             is_routed = any(name in service.routed for service in self._applied.values())
             if runner.ports and (runner.has_been_ready or is_routed):
                 endpoints[name] = Endpoint(service=runner.service, revision=name, ports=runner.ports)
         return list(endpoints.values())
 
-    def _retire_unneeded(self, needed: set[Key]) -> None:
-        now = asyncio.get_running_loop().time()
-        for key in [key for key in self._unneeded_since if key in needed]:
-            del self._unneeded_since[key]
-        for key in self._runners.keys() - needed - self._retiring.keys():
-            since = self._unneeded_since.setdefault(key, now)
-            if now - since >= DRAIN_S:
-                self._retiring[key] = asyncio.create_task(self._retire(key))
-
-    async def _retire(self, key: Key) -> None:
-        """Scale to zero. The cluster stays in Envoy until the process has finished its last requests."""
-        log.info("%s is out of the traffic: stopping it", key[1])
-        try:
-            await self._runners[key].stop()
-        finally:
-            del self._runners[key], self._retiring[key]
-            self._unneeded_since.pop(key, None)
-            self.wake()
-
     def _end_deletions(self, ending: Iterable[ServiceRow]) -> None:
         """A deletion in the foreground is over when the last process is."""
-        running = {uid for uid, _ in self._runners}
+        running = {uid for uid, _ in self._runners.running}
         for service in ending:
             if service.uid in running or service.name in self._applied:
                 continue
@@ -370,38 +331,19 @@ class Reconciler:
             names = [row.name for row in self._store.list_revisions(fresh.uid)]
             if obsolete := obsolete_revisions(names, fresh.rollout, (*fresh.routed, *plan.targets)):
                 self._store.delete_revisions(fresh.uid, obsolete)
-        if not any(runner.may_be_fetching for runner in self._runners.values()):
+        if not any(runner.may_be_fetching for runner in self._runners.running.values()):
             self._prune_models()
 
     def _prune_models(self) -> None:
         """Keep the models of revisions that run or that the traffic rule may call back."""
-        used = {runner.model_dir for runner in self._runners.values() if runner.model_dir}
+        used = {runner.model_dir for runner in self._runners.running.values() if runner.model_dir}
         for service in self._store.list_services():
             serving = serving_revisions(service.rollout, service.routed)
             rows = self._store.list_revisions(service.uid)
             used |= {Path(row.model_dir) for row in rows if row.model_dir and row.name in serving}
         if used != self._models_kept:
-            self._servers.models.prune(used)
+            self._runners.servers.models.prune(used)
             self._models_kept = used
-
-    def _has_been_ready(self, uid: str, name: str) -> bool:
-        runner = self._runners.get((uid, name))
-        return runner is not None and runner.has_been_ready
-
-    def _state_of(self, uid: str, name: str) -> RevisionState:
-        runner = self._runners.get((uid, name))
-        if runner is None or (uid, name) in self._retiring:
-            return RevisionState(is_ready=False, message=f"{name} is not started yet")
-        return RevisionState(
-            is_ready=runner.is_ready,
-            is_silent=runner.phase == "silent",
-            is_failed=runner.phase == "failed",
-            message=runner.message,
-        )
-
-
-def _model_name(service: ServiceRow, row: RevisionRow) -> str:
-    return model_name_of(row.process.command) or service.name
 
 
 def _routed_service(name: str, targets: Iterable[TrafficTarget]) -> RoutedService:

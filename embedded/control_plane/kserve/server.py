@@ -158,3 +158,7 @@ async def _fork(
         log.warning("%s: %s; starting it without", server.record.revision, failure)
         living = await asyncio.to_thread(register.find, server.path)
         return living.pid if living else 0
+
+
+def ready_path_of(service: str) -> str:
+    return f"/v2/models/{service}/ready"

@@ -6,11 +6,12 @@ from embedded.control_plane.config import ControlPlaneConfig
 from embedded.control_plane.kserve.gateway import EnvoyGateway
 from embedded.control_plane.kserve.http_route_objects import HttpRouteObjects
 from embedded.control_plane.kserve.models import ModelCache
-from embedded.control_plane.kserve.processes import Servers
 from embedded.control_plane.kserve.reconciler import Reconciler
 from embedded.control_plane.kserve.register import ServerRegister
 from embedded.control_plane.kserve.resources import InferenceServiceObjects
+from embedded.control_plane.kserve.runners import Runners
 from embedded.control_plane.kserve.server import ServerSite
+from embedded.control_plane.kserve.server_pool import Servers
 from embedded.control_plane.kserve.store import ServingStore
 from embedded.control_plane.kubernetes.api import router_of
 from wire.heartbeat import Heartbeat
@@ -27,16 +28,7 @@ class ServingSide:
         self._store = ServingStore(config.data_dir / "serving.db")
         self._reconciler = Reconciler(
             store=self._store,
-            servers=Servers(
-                models=ModelCache(config.data_dir / "models", secrets_dir=config.secrets_dir),
-                site=ServerSite(
-                    logs_dir=config.data_dir / "model_server_logs",
-                    secrets_dir=config.secrets_dir,
-                    project_dir=config.project_dir,
-                    is_lasting=config.leaves_model_servers,
-                ),
-                register=ServerRegister(config.data_dir / "model_servers"),
-            ),
+            runners=Runners(_servers_of(config)),
             gateway=EnvoyGateway(config.xds_dir, secrets_dir=config.secrets_dir),
             url=config.gateway_url,
         )
@@ -73,3 +65,16 @@ class ServingSide:
         """The answer to the author shows the new status already: nobody takes the old "ready" for the new spec's."""
         self._reconciler.refresh_status(uid)
         self._reconciler.wake()
+
+
+def _servers_of(config: ControlPlaneConfig) -> Servers:
+    return Servers(
+        models=ModelCache(config.data_dir / "models", secrets_dir=config.secrets_dir),
+        site=ServerSite(
+            logs_dir=config.data_dir / "model_server_logs",
+            secrets_dir=config.secrets_dir,
+            project_dir=config.project_dir,
+            is_lasting=config.leaves_model_servers,
+        ),
+        register=ServerRegister(config.data_dir / "model_servers"),
+    )

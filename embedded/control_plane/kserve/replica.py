@@ -1,20 +1,17 @@
-"""A revision at work: fetch the model, start its servers, wait until they are ready, watch and replace them."""
+"""One replica of a revision: its server is started, awaited, watched, and replaced when it dies or hangs."""
 
 import asyncio
-import functools
 import logging
 import re
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import httpx
 
-from embedded.control_plane.errors import ControlPlaneError, Unavailable
+from embedded.control_plane.errors import ControlPlaneError
 from embedded.control_plane.host.liveness import HangLimits, HangWatch
-from embedded.control_plane.host.processes import is_port_free
 from embedded.control_plane.kserve.commands import (
     MODEL_DIGEST_VARIABLE,
     REFUSED_EXIT_CODE,
@@ -25,11 +22,11 @@ from embedded.control_plane.kserve.commands import (
     may_be_forked,
     mounted,
 )
-from embedded.control_plane.kserve.forks import ForkServer
-from embedded.control_plane.kserve.models import ModelCache
+from embedded.control_plane.kserve.model_folder import ModelFolder
 from embedded.control_plane.kserve.predictor import MOUNT, ProcessTemplate
-from embedded.control_plane.kserve.register import ServerRecord, ServerRegister
-from embedded.control_plane.kserve.server import ModelServer, ServerSite, Start, start_server
+from embedded.control_plane.kserve.register import ServerRecord
+from embedded.control_plane.kserve.server import ModelServer, Start, ready_path_of, start_server
+from embedded.control_plane.kserve.server_pool import Servers
 
 log = logging.getLogger(__name__)
 _POLL_S = 0.05
@@ -49,94 +46,6 @@ _DIGEST_AT_END = re.compile(r"/([0-9a-f]{64})/?$")
 
 Phase = Literal["starting", "ready", "silent", "failed", "stopped"]
 """silent: it was ready, lives, and did not answer the last check."""
-
-
-class PortPool:
-    """Loopback ports for servers that take seconds to listen on theirs, so that no two are given the same one."""
-
-    def __init__(self) -> None:
-        self._taken: set[int] = set()
-
-    def take(self, preferred: int) -> int:
-        """`preferred` when it is free, else one below the range that Linux takes outgoing connections from."""
-        port = preferred or self._random()
-        while port in self._taken or not is_port_free(port):
-            port = self._random()
-        self._taken.add(port)
-        return port
-
-    def hold(self, port: int) -> None:
-        """The port of a server that runs already."""
-        self._taken.add(port)
-
-    def give_back(self, port: int) -> None:
-        self._taken.discard(port)
-
-    def _random(self) -> int:
-        return 20_000 + secrets.randbelow(12_768)
-
-
-class Servers:
-    """What all revisions share: where their processes live, and how they are found again."""
-
-    def __init__(self, *, models: ModelCache, site: ServerSite, register: ServerRegister) -> None:
-        self.models = models
-        self.site = site
-        self.register = register
-        self.ports = PortPool()
-        self._forks: dict[tuple[str, ...], ForkServer] = {}
-
-    def forks_of(self, command: tuple[str, ...]) -> ForkServer | None:
-        if not command:
-            return None
-        if command not in self._forks:
-            log_path = self.site.logs_dir / "fork_server.log"
-            self._forks[command] = ForkServer(
-                command,
-                cwd=self.site.project_dir,
-                log_path=log_path,
-                folder=self.site.logs_dir.parent / "fork_servers",
-                is_lasting=self.site.is_lasting,
-            )
-        return self._forks[command]
-
-    def close(self) -> None:
-        for each in self._forks.values():
-            each.close()
-
-
-class ModelFolder:
-    """The model of one revision on this machine; its replicas read the same files."""
-
-    def __init__(self, models: ModelCache, uri: str, path: Path | None) -> None:
-        self.path = path
-        self.is_refused = False
-        """The server refused what is here: the object store's files may be in order by now."""
-        self._models = models
-        self._uri = uri
-        self._lock = asyncio.Lock()
-
-    @property
-    def may_be_fetching(self) -> bool:
-        """Whether a model is on its way that nobody else knows to be in use."""
-        return bool(self._uri) and (self.is_refused or not self._is_here())
-
-    async def fetch(self) -> None:
-        """Once; and again when the server refused what is here."""
-        async with self._lock:
-            has_model = self._is_here()
-            if not self._uri or (has_model and not self.is_refused):
-                return
-            try:
-                fetch = functools.partial(self._models.fetch, self._uri, is_checked=has_model)
-                self.path = await asyncio.to_thread(fetch)
-            except Unavailable:
-                if not has_model:
-                    raise
-            self.is_refused = False
-
-    def _is_here(self) -> bool:
-        return self.path is not None and self.path.is_dir()
 
 
 class Replica:
@@ -310,98 +219,3 @@ class Replica:
         self.phase, self.message = phase, message
         self.has_been_ready = self.has_been_ready or phase == "ready"
         self._on_change()
-
-
-def ready_path_of(service: str) -> str:
-    return f"/v2/models/{service}/ready"
-
-
-class RevisionRunner:
-    """The replicas of one revision. `phase`, `message`, `ports` and `model_dir` tell how it is."""
-
-    def __init__(
-        self,
-        *,
-        service: str,
-        service_uid: str,
-        revision: str,
-        template: ProcessTemplate,
-        servers: Servers,
-        port: int,
-        model_dir: Path | None,
-        running: Sequence[ModelServer],
-        on_change: Callable[[], None],
-    ) -> None:
-        """running: servers of this revision that a control plane before us started, and that answer."""
-        self.service = service
-        self.revision = revision
-        self._folder = ModelFolder(servers.models, template.storage_uri, model_dir)
-        if forks := servers.forks_of(template.fork_command):
-            forks.warm_up()
-        found = {server.record.replica: server for server in running}
-        self._replicas = [
-            Replica(
-                service=service,
-                record=found[number].record
-                if number in found
-                else ServerRecord(
-                    service_uid=service_uid, revision=revision, replica=number, port=0 if number else port
-                ),
-                template=template,
-                folder=self._folder,
-                servers=servers,
-                running=found.get(number),
-                on_change=on_change,
-            )
-            for number in range(template.num_replicas)
-        ]
-
-    @property
-    def _best(self) -> Replica:
-        """The one that tells how the revision is: one replica that answers is enough."""
-        order: tuple[Phase, ...] = ("ready", "silent", "starting", "failed", "stopped")
-        return min(self._replicas, key=lambda replica: order.index(replica.phase))
-
-    @property
-    def phase(self) -> Phase:
-        return self._best.phase
-
-    @property
-    def message(self) -> str:
-        return self._best.message
-
-    @property
-    def is_ready(self) -> bool:
-        return self.phase == "ready"
-
-    @property
-    def has_been_ready(self) -> bool:
-        return any(replica.has_been_ready for replica in self._replicas)
-
-    @property
-    def ports(self) -> tuple[int, ...]:
-        """Of all replicas that have one, whether or not they answer now."""
-        return tuple(replica.port for replica in self._replicas if replica.port)
-
-    @property
-    def port(self) -> int:
-        return self._replicas[0].port
-
-    @property
-    def model_dir(self) -> Path | None:
-        return self._folder.path
-
-    @property
-    def paths(self) -> set[Path]:
-        """Of its servers in the register."""
-        return {replica.path for replica in self._replicas if replica.path}
-
-    @property
-    def may_be_fetching(self) -> bool:
-        return self._folder.may_be_fetching
-
-    async def stop(self) -> None:
-        await asyncio.gather(*(replica.stop() for replica in self._replicas))
-
-    async def leave(self) -> None:
-        await asyncio.gather(*(replica.leave() for replica in self._replicas))
