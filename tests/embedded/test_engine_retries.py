@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from kfp import dsl, kubernetes
 
-from embedded.control_plane.engine.engine import RESUMES_MAX, Engine
+from embedded.control_plane.engine.engine import Engine
 from embedded.control_plane.engine.leaf import Folders
 from embedded.control_plane.engine.records import TaskRecord, TaskState
+from embedded.control_plane.engine.tasks import RESUMES_MAX
 from embedded.control_plane.kfp.launch import add_run
 from embedded.control_plane.kfp.store import Store
 from tests.fakes.pipeline_play import compiled

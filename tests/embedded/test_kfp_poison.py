@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from embedded.control_plane.engine import engine as engine_module
+from embedded.control_plane.engine import tasks as tasks_module
 from embedded.control_plane.engine.leaf import LeafAttempt
 from tests.embedded.kfp_app import API, kfp_app, leaf, pipeline, start, wait_for_run
 
@@ -204,8 +204,8 @@ def test_a_task_that_breaks_the_engine_fails_alone(client: TestClient, monkeypat
             raise ZeroDivisionError("a defect")
         real(self, live, record, *args, **options)
 
-    real = engine_module.Engine._enqueue
-    monkeypatch.setattr(engine_module.Engine, "_enqueue", enqueue)
+    real = tasks_module.Tasks._enqueue
+    monkeypatch.setattr(tasks_module.Tasks, "_enqueue", enqueue)
     run = wait_for_run(client, start(client, pipeline({"beside": ECHO, "poison": ECHO})))
     assert run["state"] == "FAILED" and "ZeroDivisionError: a defect" in run["error"]["message"]
     assert states_of(run) == {"beside": "SUCCEEDED", "poison": "FAILED"}
@@ -224,8 +224,8 @@ def test_a_run_that_breaks_the_engine_fails_with_all_of_its_tasks_and_no_other(
             raise ZeroDivisionError("a defect")
         real(self, live, record, outputs)
 
-    real = engine_module.Engine._succeed
-    monkeypatch.setattr(engine_module.Engine, "_succeed", succeed)
+    real = tasks_module.Tasks._succeed
+    monkeypatch.setattr(tasks_module.Tasks, "_succeed", succeed)
     spec = pipeline({"poison": ECHO, "beside": leaf("sleep", "30")})
     run = wait_for_run(client, start(client, spec))
     assert run["state"] == "FAILED" and "ZeroDivisionError" in run["error"]["message"]
@@ -237,7 +237,7 @@ def test_an_unexpected_error_of_a_task_is_its_reason(client: TestClient, monkeyp
     def run_leaf(leaf: LeafAttempt, *args: Any) -> Any:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(engine_module, "run_leaf", run_leaf)
+    monkeypatch.setattr(tasks_module, "run_leaf", run_leaf)
     run = wait_for_run(client, start(client, pipeline({"t": ECHO})))
     assert run["state"] == "FAILED" and "ZeroDivisionError" in run["error"]["message"]
 
