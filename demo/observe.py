@@ -1,7 +1,10 @@
 """What can be seen from outside: runs through the KFP API, answers through the gateway, the traffic's own log."""
 
 import json
+import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -9,10 +12,13 @@ from typing import Any
 
 import httpx
 
+from ratchet import wiring
+from ratchet.core.errors import RatchetError
 from ratchet.settings import Settings
 
 FINISHED = frozenset({"SUCCEEDED", "FAILED", "SKIPPED", "CANCELED"})
 _RECENT_S = 3.0
+_WEIGHT_LOOK_S = 0.15
 
 
 @dataclass(frozen=True)
@@ -133,3 +139,36 @@ def fetch_serving_model(gateway_endpoint: str, task: str, *, num_features: int) 
         f"{gateway_endpoint}/v1/models/{task}:predict", json={"instances": [[8.0] * num_features]}, timeout=10
     )
     return response.raise_for_status().headers["x-ratchet-model"]
+
+
+@contextmanager
+def weights_watched(task: str, seen: list[int]) -> Iterator[None]:
+    """Fill `seen` with each new share of traffic of the newest revision, as the InferenceService says it is routed.
+
+    In a thread of its own: a step of the rollout may last a second only, less than a look at all else takes when the
+    machine is busy.
+    """
+    stop = threading.Event()
+    seen.clear()
+
+    def look() -> None:
+        while not stop.wait(_WEIGHT_LOOK_S):
+            with suppress(RatchetError):
+                _note_weight(task, seen)
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        watcher.join()
+
+
+def _note_weight(task: str, seen: list[int]) -> None:
+    state = wiring.inference_services().fetch(task)
+    if state is None or not state.latest_created_revision:
+        return
+    weight = state.traffic_pct.get(state.latest_created_revision, 0)
+    if not seen or seen[-1] != weight:
+        seen.append(weight)

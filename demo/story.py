@@ -1,22 +1,21 @@
 """Four acts and what must be true after each, checked from the outside: registry, gateway, ledger, traffic."""
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
 from demo.data import Scans, careful_labels, careless_labels
-from demo.observe import Runs, RunView, TrafficLog, fetch_serving_model
+from demo.observe import Runs, RunView, TrafficLog, fetch_serving_model, weights_watched
 from demo.screen import Screen
 from demo.stage import TASK, change_task_implementation, measure_resident_mib, steady_traffic
 from ratchet import wiring
 from ratchet.actions.labels.datasets import fetch_verdict
 from ratchet.actions.rollout.replay import replay_record
-from ratchet.core.errors import RatchetError, Unavailable
+from ratchet.core.errors import Unavailable
 from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of, denied_digests_of
 from ratchet.settings import Settings
 
@@ -32,7 +31,6 @@ _STEP_S_MAX = 300.0
 _LOOK_S = 0.4
 _BAD_ANSWERS_MAX = 30
 """Of users, though most often none: copies of their requests show what the bad model does before it gets any."""
-_WEIGHT_LOOK_S = 0.15
 
 
 @dataclass(frozen=True)
@@ -173,7 +171,7 @@ def watch_next_run(story: Story) -> RunView:
     """Wait until the sensor has started a new run and that run has ended; show it meanwhile."""
     moved_at, progress = time.monotonic(), None
     runs = Runs(story.settings)
-    with story.screen.watching(), weights_watched(story):
+    with story.screen.watching(), weights_watched(TASK, story.weights_seen):
         while True:
             run = runs.fetch_newest()
             if run is not None and run.run_id == story.last_run_id:
@@ -200,39 +198,6 @@ def watch_next_run(story: Story) -> RunView:
     if run.error:
         story.screen.say(f"  {run.error}", style="red")
     return run
-
-
-@contextmanager
-def weights_watched(story: Story) -> Iterator[None]:
-    """Note each new share of traffic of the newest revision, as the InferenceService says it is routed.
-
-    In a thread of its own: a step of the rollout may last a second only, less than a look at all else takes when the
-    machine is busy.
-    """
-    stop = threading.Event()
-    story.weights_seen.clear()
-
-    def look() -> None:
-        while not stop.wait(_WEIGHT_LOOK_S):
-            with suppress(RatchetError):
-                _note_weight(story)
-
-    watcher = threading.Thread(target=look, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        watcher.join()
-
-
-def _note_weight(story: Story) -> None:
-    state = wiring.inference_services().fetch(TASK)
-    if state is None or not state.latest_created_revision:
-        return
-    weight = state.traffic_pct.get(state.latest_created_revision, 0)
-    if not story.weights_seen or story.weights_seen[-1] != weight:
-        story.weights_seen.append(weight)
 
 
 def check_registry(story: Story, *, champion: str, previous: str | None) -> None:

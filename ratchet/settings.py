@@ -2,6 +2,8 @@
 
 Values come from `RATCHET_*` variables, else from the profile file (`.ratchet/profile.env`, written by `ratchet up`;
 elsewhere named by `RATCHET_PROFILE`). A profile changes endpoints, never code. Unknown names are refused.
+
+One module, over 300 lines: no other may read the environment, and both products read their settings here.
 """
 
 import difflib

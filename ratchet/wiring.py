@@ -1,6 +1,9 @@
 """Which adapter stands behind which port, given the settings. Imported by components, sensors and the command line.
 
 Adapters are imported where they are built: a step pays for its own technology only.
+
+One module, over 300 lines: a flat table of one function a port, and what builds on a port asks for it by its name here,
+so that a replaced function is replaced for all.
 """
 
 from functools import lru_cache

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.rollout.batch import INCONCLUSIVE, PROMOTED, ROLLED_BACK
+from benchmarks.rollout.batch_memory import INCONCLUSIVE, PROMOTED, ROLLED_BACK
 from benchmarks.rollout.peers import PeerEnds, run_flagger, run_mann_whitney, wald_of
 from benchmarks.rollout.runs import Ends, run_judge
 from benchmarks.rollout.worlds import World

@@ -4,11 +4,23 @@ tests/unit/core/rollout/test_judge_batch.py holds this against `judge_look`, loo
 worlds do not have: people, readiness, answers and labels, a metrics backend that is down.
 """
 
-from dataclasses import dataclass, field, fields
-
 import numpy as np
 
-from benchmarks.rollout.worlds import BIN_EDGES_MS, Numbers, Seen
+from benchmarks.rollout.batch_memory import (
+    _AT,
+    DARK,
+    ERRORS,
+    INCONCLUSIVE,
+    LATE,
+    LIVE,
+    PROMOTED,
+    ROLLED_BACK,
+    SLOW,
+    VERY_SLOW,
+    WITHDRAWN,
+    Batch,
+)
+from benchmarks.rollout.worlds import Numbers
 from ratchet.core.rollout.betting import Counts, log_gain_over, log_sum
 from ratchet.core.rollout.evidence import GROSS_SHARE, advance_levels
 from ratchet.core.rollout.policy import RolloutPolicy
@@ -17,10 +29,8 @@ from ratchet.core.rollout.sequential import beside, lower_bound, upper_bound
 from ratchet.core.rollout.wealth import (
     ERROR_START,
     LATENCY_START,
-    ROW_START,
     VERY_SLOW_START,
     VOTE_REQUESTS_MIN,
-    VOTE_START,
     Totals,
     condemn_limit,
     error_wealth_after,
@@ -34,116 +44,6 @@ from ratchet.core.rollout.wealth import (
     votes_after,
     withdraw_limit,
 )
-
-DARK, LIVE, WITHDRAWN, PROMOTED, ROLLED_BACK, INCONCLUSIVE = range(6)
-COLUMNS = (
-    "canary_errors",
-    "canary",
-    "stable_errors",
-    "stable",
-    "canary_slow",
-    "canary_timed",
-    "stable_slow",
-    "stable_timed",
-    "canary_late",
-    "stable_late",
-    "canary_very_slow",
-    "stable_very_slow",
-)
-"""Of one window, and of sums of windows."""
-_AT = {name: column for column, name in enumerate(COLUMNS)}
-_ERRORS = [_AT[name] for name in ("canary_errors", "canary", "stable_errors", "stable")]
-_SLOW = [_AT[name] for name in ("canary_slow", "canary_timed", "stable_slow", "stable_timed")]
-_VERY_SLOW = [_AT[name] for name in ("canary_very_slow", "canary_timed", "stable_very_slow", "stable_timed")]
-_LATE = [_AT[name] for name in ("canary_late", "canary_timed", "stable_late", "stable_timed")]
-
-
-def _like(start: Numbers, num: int) -> Numbers:
-    return np.broadcast_to(start, (num, len(start))).copy()
-
-
-@dataclass
-class Batch:
-    """`Progress` of many rollouts: each field an array whose first axis is the rollout."""
-
-    phase: Numbers
-    step: Numbers
-    began_s: Numbers
-    now_s: Numbers
-    total: Numbers
-    recent: Numbers
-    strata: Numbers
-    """`total` by phase: (num, 1 + steps, columns); the first is of mirrored requests."""
-    unbet: Numbers
-    bet_at_s: Numbers
-    num_canary: Numbers
-    num_returns: Numbers
-    errors_in_a_row: Numbers
-    error_wealth: Numbers
-    latency_wealth: Numbers
-    very_slow_wealth: Numbers
-    row_wealth: Numbers
-    share_wealth: Numbers
-    error_votes: Numbers
-    slow_votes: Numbers
-    very_slow_votes: Numbers
-    error_block: Numbers
-    slow_block: Numbers
-    very_slow_block: Numbers
-    error_block_s: Numbers
-    slow_block_s: Numbers
-    very_slow_block_s: Numbers
-    action: Numbers = field(default_factory=lambda: np.zeros(0))
-    """What the last look led to: the new phase where it changed, else -1. A new step is LIVE."""
-
-    def take(self, rows: Numbers) -> "Batch":
-        return Batch(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
-
-
-def begin_batch(num: int, policy: RolloutPolicy) -> Batch:
-    zeros, counts = np.zeros(num), np.zeros((num, len(COLUMNS)))
-    return Batch(
-        phase=np.full(num, DARK if policy.dark_requests else LIVE),
-        step=np.zeros(num, dtype=int),
-        began_s=zeros.copy(),
-        now_s=zeros.copy(),
-        total=counts.copy(),
-        recent=counts.copy(),
-        strata=np.zeros((num, 1 + len(policy.judged_steps), len(COLUMNS))),
-        unbet=counts.copy(),
-        bet_at_s=zeros.copy(),
-        num_canary=zeros.copy(),
-        num_returns=zeros.copy(),
-        errors_in_a_row=zeros.copy(),
-        error_wealth=_like(ERROR_START, num),
-        latency_wealth=_like(LATENCY_START, num),
-        very_slow_wealth=_like(VERY_SLOW_START, num),
-        row_wealth=_like(ROW_START, num),
-        share_wealth=_like(np.array(SHARE_START), num),
-        error_votes=_like(VOTE_START, num),
-        slow_votes=_like(VOTE_START, num),
-        very_slow_votes=_like(VOTE_START, num),
-        error_block=np.zeros((num, 4)),
-        slow_block=np.zeros((num, 4)),
-        very_slow_block=np.zeros((num, 4)),
-        error_block_s=zeros.copy(),
-        slow_block_s=zeros.copy(),
-        very_slow_block_s=zeros.copy(),
-        action=np.full(num, -1),
-    )
-
-
-def window_of(seen: Seen, slow_bin: Numbers, late_bin: Numbers, very_slow_bin: Numbers, is_limited: Numbers) -> Numbers:
-    """COLUMNS of a look; a latency counts once the limits (bin numbers) are known."""
-    bins = np.arange(len(BIN_EDGES_MS) + 1)
-    overs = [bins > each[:, None] for each in (slow_bin, late_bin, very_slow_bin)]
-    timed = [np.where(is_limited, of.sum(axis=1), 0) for of in (seen.canary_bins, seen.stable_bins)]
-    slow, late, very_slow = (
-        [np.where(is_limited, (of * over).sum(axis=1), 0) for of in (seen.canary_bins, seen.stable_bins)]
-        for over in overs
-    )
-    columns = (seen.canary_errors, seen.canary, seen.stable_errors, seen.stable, slow[0], timed[0], slow[1], timed[1])
-    return np.stack((*columns, *late, *very_slow), axis=1)
 
 
 def judge_batch(batch: Batch, window: Numbers, at_s: Numbers, policy: RolloutPolicy) -> Batch:
@@ -173,9 +73,12 @@ def _observe(batch: Batch, window: Numbers, at_s: Numbers, policy: RolloutPolicy
     seen.strata = batch.strata.copy()
     seen.strata[np.arange(len(window)), np.where(seen.phase == LIVE, 1 + seen.step, 0)] += window
     seen.num_canary = batch.num_canary + window[:, _AT["canary"]]
-    seen.errors_in_a_row = _row_after(batch.errors_in_a_row, Counts(*window[:, _ERRORS].T))
-    seen.error_block, seen.slow_block = batch.error_block + window[:, _ERRORS], batch.slow_block + window[:, _SLOW]
-    seen.very_slow_block = batch.very_slow_block + window[:, _VERY_SLOW]
+    seen.errors_in_a_row = _row_after(batch.errors_in_a_row, Counts(*window[:, ERRORS].T))
+    seen.error_block, seen.slow_block = (
+        batch.error_block + window[:, ERRORS],
+        batch.slow_block + window[:, SLOW],
+    )
+    seen.very_slow_block = batch.very_slow_block + window[:, VERY_SLOW]
     for votes, block, since, tolerance in _tracks(policy):
         counts = Counts(*getattr(seen, block).T)
         is_over = has_vote(counts, lasted_s=at_s - getattr(seen, since), burst_s=policy.burst_s)
@@ -191,7 +94,7 @@ def _bet(seen: Batch, window: Numbers, policy: RolloutPolicy) -> None:
     if not len(rows):
         return
     errors, slow, late, very_slow = (
-        Counts(*seen.unbet[rows][:, columns].T) for columns in (_ERRORS, _SLOW, _LATE, _VERY_SLOW)
+        Counts(*seen.unbet[rows][:, columns].T) for columns in (ERRORS, SLOW, LATE, VERY_SLOW)
     )
     names = ("stable_errors", "stable", "stable_slow", "stable_late", "stable_very_slow", "stable_timed")
     totals = Totals(*(before[rows, _AT[name]] for name in names))
@@ -252,7 +155,10 @@ def _is_condemned(seen: Batch, policy: RolloutPolicy) -> Numbers:
 def _is_gross(seen: Batch, policy: RolloutPolicy) -> Numbers:
     """A bound lies beyond the ratio that it bounds, so only rollouts whose ratios are that far apart are bounded."""
     found = np.zeros(len(seen.phase), dtype=bool)
-    for columns, metric, limit in ((_ERRORS, "errors", policy.error_gross), (_SLOW, "slow", policy.slow_gross)):
+    for columns, metric, limit in (
+        (ERRORS, "errors", policy.error_gross),
+        (SLOW, "slow", policy.slow_gross),
+    ):
         canary_bad, canary, stable_bad, stable = seen.recent[:, columns].T
         rows = np.flatnonzero(canary_bad / np.maximum(canary, 1) - stable_bad / np.maximum(stable, 1) > limit)
         alpha = gross_alpha(metric, policy) * GROSS_SHARE
@@ -304,7 +210,11 @@ def _may_go_on(seen: Batch, policy: RolloutPolicy) -> Numbers:
 def _is_harmless(seen: Batch, policy: RolloutPolicy) -> Numbers:
     levels = advance_levels(policy)
     harmless = np.ones(len(seen.phase), dtype=bool)
-    margins = ((_ERRORS, policy.error_margin), (_SLOW, policy.slow_margin), (_VERY_SLOW, policy.error_margin))
+    margins = (
+        (ERRORS, policy.error_margin),
+        (SLOW, policy.slow_margin),
+        (VERY_SLOW, policy.error_margin),
+    )
     for columns, margin in margins:
         canary_bad, canary, *_ = seen.total[:, columns].T
         stable_bad, stable = beside(*(seen.strata[:, :, columns[i]] for i in (1, 2, 3)))

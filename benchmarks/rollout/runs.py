@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.rollout.batch import (
+from benchmarks.rollout.batch import judge_batch
+from benchmarks.rollout.batch_memory import (
     DARK,
     INCONCLUSIVE,
     LIVE,
@@ -12,7 +13,6 @@ from benchmarks.rollout.batch import (
     ROLLED_BACK,
     WITHDRAWN,
     begin_batch,
-    judge_batch,
     window_of,
 )
 from benchmarks.rollout.worlds import BIN_EDGES_MS, GATEWAY_BUCKETS_MS, Numbers, Seen, Traffic, World

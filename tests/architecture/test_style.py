@@ -10,7 +10,26 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("ratchet", "cli", "components", "pipelines", "sensors", "embedded", "demo", "benchmarks", "wire")
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
-LINES_A_MODULE_MAX = 500
+LINES_A_MODULE_MAX = 300
+LINES_OF_ONE_TOPIC_MAX = 500
+"""Of a module whose docstring says why it is one."""
+REASON = "One module, over 300 lines: "
+TO_BE_SPLIT = frozenset(
+    {
+        "components/canary_deploy/step.py",
+        "components/ingest/step.py",
+        "embedded/control_plane/engine/spec.py",
+        "embedded/control_plane/kserve/reconciler.py",
+        "embedded/control_plane/kserve/xds.py",
+        "embedded/control_plane/kubernetes/apply.py",
+        "embedded/stack.py",
+        "embedded/supervisor.py",
+        "ratchet/actions/labels/settled.py",
+        "ratchet/adapters/kserve_standard.py",
+        "ratchet/stores/run_journal.py",
+    }
+)
+"""Over 300 lines without such a reason: each is on its way to two, and none may join them."""
 LINES_A_FUNCTION_MAX = 70
 FORBIDDEN_NAMES = ("utils", "helpers", "misc", "common")
 
@@ -23,10 +42,23 @@ def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_is_small_and_so_are_its_functions(path):
-    assert len(path.read_text().splitlines()) <= LINES_A_MODULE_MAX
+    num_lines, limit = len(path.read_text().splitlines()), _lines_max_of(path)
+    assert num_lines <= limit, f"{num_lines} lines, limit {limit}: split it by topic, or say why not ({REASON!r})"
     for function in functions_of(path):
         length = (function.end_lineno or 0) - function.lineno + 1
         assert length <= LINES_A_FUNCTION_MAX, f"{function.name} has {length} lines"
+
+
+def _lines_max_of(path: Path) -> int:
+    is_one_topic = REASON in (ast.get_docstring(ast.parse(path.read_text())) or "")
+    is_listed = str(path.relative_to(ROOT)) in TO_BE_SPLIT
+    return LINES_OF_ONE_TOPIC_MAX if is_one_topic or is_listed else LINES_A_MODULE_MAX
+
+
+def test_a_module_that_says_why_it_is_long_is_long():
+    for path in MODULES:
+        if REASON in path.read_text():
+            assert len(path.read_text().splitlines()) > LINES_A_MODULE_MAX, f"{path}: take the sentence out"
 
 
 def test_each_product_reads_the_environment_in_one_module():

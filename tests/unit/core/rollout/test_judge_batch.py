@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.rollout.batch import (
+from benchmarks.rollout.batch import judge_batch
+from benchmarks.rollout.batch_memory import (
     COLUMNS,
     DARK,
     INCONCLUSIVE,
@@ -12,7 +13,6 @@ from benchmarks.rollout.batch import (
     ROLLED_BACK,
     WITHDRAWN,
     begin_batch,
-    judge_batch,
     window_of,
 )
 from benchmarks.rollout.runs import all_limit_bins
