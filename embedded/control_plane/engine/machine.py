@@ -2,7 +2,10 @@
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from embedded.control_plane.engine.resources import Amount
 
@@ -18,7 +21,7 @@ def measure_machine() -> Amount:
 
 def used_memory_bytes(pids: list[int], *, precise: bool) -> int:
     """Memory that these processes hold. Precise: a page that several share counts once, at some cost."""
-    return sum(_proportional_bytes(pid) if precise else _resident_bytes(pid) for pid in pids)
+    return sum(_held_bytes(pid, precise=precise) for pid in pids)
 
 
 def _memory_bytes() -> int:
@@ -30,18 +33,8 @@ def _memory_bytes() -> int:
     return min(total, int(limit)) if limit.isdigit() else total
 
 
-def _resident_bytes(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
-
-
-def _proportional_bytes(pid: int) -> int:
-    """Source: proc(5), smaps_rollup: Pss is in kB."""
-    try:
-        rows = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0
-    found = re.search(r"^Pss:\s+(\d+) kB", rows, re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0
+def _held_bytes(pid: int, *, precise: bool) -> int:
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return int(process.memory_full_info().pss if precise else process.memory_info().rss)
+    return 0

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 _TETHER = Path(__file__).with_name("tether.py")
 _POLL_S = 0.03
 _KILL_WAIT_S = 5.0
@@ -17,7 +19,10 @@ _KILL_WAIT_S = 5.0
 
 
 class ProcessStat(NamedTuple):
-    """One live process. Source: proc(5), /proc/<pid>/stat, fields 1, 4, 5, 14, 15, 22 and 24."""
+    """One live process. Source: proc(5), /proc/<pid>/stat, fields 1, 4, 5, 14, 15, 22 and 24.
+
+    psutil has no process group, and its time of the start moves with the machine's clock.
+    """
 
     pid: int
     parent_pid: int
@@ -108,23 +113,23 @@ def family_of(pid: int, processes: Sequence[ProcessStat]) -> list[ProcessStat]:
 
 
 def is_listener_in_group(group: int, *, port: int) -> bool:
-    """Whether a process of this group listens on this loopback port: an answer from it is not a stranger's.
-
-    Source: proc(5), /proc/net/tcp: local address (hex, little-endian), state 0A = LISTEN, inode in field 10.
-    """
-    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
-    wanted = {f"socket:[{row[9]}]" for row in rows if row[1] == f"0100007F:{port:04X}" and row[3] == "0A"}
+    """Whether a process of this group listens on this loopback port: an answer from it is not a stranger's."""
     members = (stat.pid for stat in list_processes() if stat.group == group)
-    return any(_open_files(pid) & wanted for pid in members)
+    return any(("127.0.0.1", port) in _listening_at(pid) for pid in members)
 
 
-def _open_files(pid: int) -> set[str]:
-    found = set()
-    with suppress(OSError):
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
-            with suppress(OSError):
-                found.add(str(entry.readlink()))
-    return found
+def open_files_of(pid: int) -> set[str]:
+    """Paths of the regular files that a process has open; empty for one that has ended, or is not ours to ask."""
+    with suppress(psutil.Error):
+        return {file.path for file in psutil.Process(pid).open_files()}
+    return set()
+
+
+def _listening_at(pid: int) -> set[tuple[str, int]]:
+    with suppress(psutil.Error):
+        sockets = psutil.Process(pid).connections("tcp4")
+        return {tuple(socket.laddr) for socket in sockets if socket.status == psutil.CONN_LISTEN}
+    return set()
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -9,14 +9,13 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from embedded.control_plane.host.processes import ProcessStat, list_processes
+from embedded.control_plane.host.processes import ProcessStat, list_processes, open_files_of
 
 _EXIT = re.compile(rb"\nexit (\d+)$")
 
@@ -106,7 +105,7 @@ def _leaders_holding(paths: set[str]) -> dict[str, ProcessStat]:
         name: stat
         for stat in leaders
         if not _is_fork_server(stat.pid)
-        for name in _open_files(stat.pid)
+        for name in open_files_of(stat.pid)
         if name in paths
     }
 
@@ -116,10 +115,3 @@ def _is_fork_server(pid: int) -> bool:
     with suppress(OSError):
         return str(Path(f"/proc/{pid}/fd/0").readlink()).startswith("socket:")
     return False
-
-
-def _open_files(pid: int) -> Iterator[str]:
-    with suppress(OSError):
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
-            with suppress(OSError):
-                yield str(entry.readlink())
