@@ -66,11 +66,8 @@ def push(
     told = forecast(
         data,
         labels,
-        labels=wiring.label_store(),
-        datasets=wiring.dataset_store(),
-        objects=wiring.object_store(),
+        stores=wiring.label_stores(),
         task=task,
-        bucket=wiring.settings().ratchet_bucket,
     )
     if not told.counts and not (anyway and told.fate == "known"):
         hint = " `--anyway` pushes them as second opinions." if told.fate == "known" else ""
@@ -129,20 +126,14 @@ def render_count(pending: "Pending", *, task: str, threshold: int | None, now: d
 def _look(task: str) -> "Pending":
     """Look until all shards are counted; each look goes on where the one before it stopped."""
     from ratchet import wiring
-    from ratchet.actions.labels.datasets import Memory, list_pending
+    from ratchet.actions.labels.datasets import list_pending
+    from ratchet.actions.labels.memory import Memory
 
     memory = Memory()
     with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
         bar = progress.add_task("counting", total=None)
         for _ in range(_LOOKS_MAX):
-            pending = list_pending(
-                wiring.label_store(),
-                wiring.dataset_store(),
-                wiring.object_store(),
-                task=task,
-                bucket=wiring.settings().ratchet_bucket,
-                memory=memory,
-            )
+            pending = list_pending(wiring.label_stores(), task=task, memory=memory)
             num_seen = len(pending.shards)
             progress.update(bar, total=num_seen + pending.num_left, completed=num_seen)
             if not pending.num_left:

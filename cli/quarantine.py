@@ -87,14 +87,11 @@ def show(key: Annotated[str, typer.Argument(help="Key of a shard, or its ULID.")
     """
     from ratchet import wiring
     from ratchet.actions.labels.quarantine import choose_by_key
-    from ratchet.stores.quarantine_orders import list_orders
 
     chosen = choose_by_key(_fetch(task), [key])
     places = {each.record.place for each in chosen}
     orders = [
-        order.model_dump(mode="json")
-        for order in list_orders(wiring.object_store(), task=task, bucket=wiring.settings().ratchet_bucket)
-        if places & set(order.places)
+        order.model_dump(mode="json") for order in wiring.label_stores().orders.list(task) if places & set(order.places)
     ]
     if as_json:
         print_json({"labels": [_row_of(each) for each in chosen], "orders": orders})
@@ -190,12 +187,10 @@ def _give(kind: "OrderKind", task: str, choice: Choice, *, reason: str, is_dry: 
 
     wiring.task_spec(task)
     return order_about(
-        wiring.dataset_store(),
-        wiring.object_store(),
+        wiring.label_stores(),
         choose,
         kind=kind,
         task=task,
-        bucket=wiring.settings().ratchet_bucket,
         reason=reason,
         by=_user(),
         at=datetime.now(UTC),
@@ -208,9 +203,7 @@ def _fetch(task: str) -> "Sequence[QuarantinedLabels]":
     from ratchet.actions.labels.quarantine import list_quarantine
 
     wiring.task_spec(task)
-    return list_quarantine(
-        wiring.dataset_store(), wiring.object_store(), task=task, bucket=wiring.settings().ratchet_bucket
-    )
+    return list_quarantine(wiring.label_stores(), task=task)
 
 
 def _row_of(each: "QuarantinedLabels") -> dict[str, Any]:

@@ -218,9 +218,8 @@ def _list_recent(task: str) -> list[dict[str, Any]]:
 
 def _archive() -> "TickArchive":
     from ratchet import wiring
-    from sensors.label_sensor.tick_archive import TickArchive
 
-    return TickArchive(wiring.object_store(), bucket=wiring.settings().ratchet_bucket)
+    return wiring.tick_archive()
 
 
 def _report_of(row: Mapping[str, Any]) -> "TickReport":

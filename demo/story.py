@@ -13,7 +13,6 @@ from demo.observe import Runs, RunView, TrafficLog, fetch_serving_model, weights
 from demo.screen import Screen
 from demo.stage import TASK, change_task_implementation, measure_resident_mib, steady_traffic
 from ratchet import wiring
-from ratchet.actions.labels.datasets import fetch_verdict
 from ratchet.actions.rollout.replay import replay_record
 from ratchet.core.errors import Unavailable
 from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of, denied_digests_of
@@ -120,7 +119,7 @@ def act_c(story: Story) -> None:
     run = watch_next_run(story)
     story.check(run.state == "SUCCEEDED", f"run {run.name} succeeded: a refusal is a verdict, not a failure")
     version = wiring.dataset_store().list_versions(TASK)[-1]
-    verdict = fetch_verdict(wiring.object_store(), version=version, bucket=story.settings.ratchet_bucket)
+    verdict = wiring.verdicts().fetch(version)
     said = verdict.summary() if verdict else "no verdict"
     story.check(verdict is not None and verdict.verdict == "refused" and "carl" in said, f"{version} refused: {said}")
     story.check(run.state_of("finetune") in {"", "SKIPPED"}, "nothing was trained")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from ratchet.actions.labels.stores import LabelStores
     from ratchet.actions.models.classes import ClassesInUse
     from ratchet.actions.models.fallback import LoadProof
     from ratchet.actions.models.files import ModelFiles
@@ -38,11 +39,17 @@ if TYPE_CHECKING:
     from ratchet.adapters.task_checks import ProcessTaskChecks
     from ratchet.core.retention import RetentionPolicy
     from ratchet.core.runs.schedules import WantedSchedule
+    from ratchet.stores.contents import Contents
     from ratchet.stores.finished import FinishedSteps, FinishedWork
+    from ratchet.stores.models import ModelFolders
+    from ratchet.stores.page_libraries import PageLibraries
     from ratchet.stores.rollout_orders import RolloutOrders
     from ratchet.stores.rollout_record import RolloutRecords
     from ratchet.stores.run_journal import RunJournal
     from ratchet.stores.run_outcomes import RunOutcomes, StepNotes
+    from ratchet.stores.signals import Signals
+    from ratchet.stores.ticks import TickArchive
+    from ratchet.stores.verdicts import Verdicts
 
 Model = TypeVar("Model", bound=BaseModel)
 POLICY_NAMES = ("trigger", "quality", "drift", "evaluation", "rollout")
@@ -149,6 +156,51 @@ def dataset_store() -> ports.DatasetStore:
     return DvcDatasetStore.of(settings(), object_store())
 
 
+def verdicts() -> "Verdicts":
+    from ratchet.stores.verdicts import Verdicts
+
+    return Verdicts(object_store(), settings().ratchet_bucket)
+
+
+def contents() -> "Contents":
+    from ratchet.stores.contents import Contents
+
+    return Contents(object_store(), settings().ratchet_bucket)
+
+
+def label_stores() -> "LabelStores":
+    """Where labels lie, and what is known of them: for the sensor, ingest and the command line."""
+    from ratchet.actions.labels.stores import LabelStores
+    from ratchet.stores.quarantine_orders import QuarantineOrders
+
+    orders = QuarantineOrders(object_store(), settings().ratchet_bucket)
+    return LabelStores(label_store(), dataset_store(), verdicts(), contents(), orders)
+
+
+def signals() -> "Signals":
+    from ratchet.stores.signals import Signals
+
+    return Signals(object_store(), settings().ratchet_bucket)
+
+
+def page_libraries() -> "PageLibraries":
+    from ratchet.stores.page_libraries import PageLibraries
+
+    return PageLibraries(object_store(), settings().ratchet_bucket)
+
+
+def tick_archive() -> "TickArchive":
+    from ratchet.stores.ticks import TickArchive
+
+    return TickArchive(object_store(), bucket=settings().ratchet_bucket)
+
+
+def model_folders() -> "ModelFolders":
+    from ratchet.stores.models import ModelFolders
+
+    return ModelFolders(object_store(), settings().models_bucket)
+
+
 @lru_cache
 def ledger() -> ports.Ledger:
     from ratchet.stores.ledger import S3Ledger
@@ -218,12 +270,10 @@ def retrain_ports() -> "RetrainPorts":
     from ratchet.actions.runs.retraining import RetrainPorts
 
     return RetrainPorts(
-        labels=label_store(),
-        datasets=dataset_store(),
-        objects=object_store(),
+        stores=label_stores(),
+        signals=signals(),
         pipelines=pipelines(),
         journal=run_journal(),
-        verdicts_bucket=settings().ratchet_bucket,
     )
 
 

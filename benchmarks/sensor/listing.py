@@ -21,17 +21,23 @@ from typing import Any, NamedTuple
 from benchmarks.sensor.old_shards import list_old_keys, load_old_shards
 from embedded.object_store import NAME as OBJECT_STORE
 from embedded.stack import layout_of, start_stack, stop_stack
-from ratchet.actions.labels.datasets import ACCEPTED, Memory, list_pending, verdict_uri, write_verdict
-from ratchet.actions.labels.settled import LATE, LOOK_BACK_EVERY_S
+from ratchet.actions.labels.datasets import list_pending
+from ratchet.actions.labels.memory import LOOK_BACK_EVERY_S, Memory
+from ratchet.actions.labels.settled import LATE
+from ratchet.actions.labels.stores import LabelStores
 from ratchet.adapters.dvc import DvcDatasetStore
 from ratchet.adapters.git import GitRepo
 from ratchet.adapters.s3 import S3ObjectStore
 from ratchet.adapters.s3_labels import S3LabelStore
 from ratchet.core.labels.dataset import version_name
+from ratchet.core.labels.judged import ACCEPTED
 from ratchet.core.labels.shards import ShardCounts, first_key_at, landed_at_of, shard_key_of
 from ratchet.core.uris import s3_uri
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.settings import Settings, parse_profile, settings_of
+from ratchet.stores.contents import Contents
+from ratchet.stores.quarantine_orders import QuarantineOrders
+from ratchet.stores.verdicts import Verdicts
 
 PROJECT_DIR = Path(__file__).parent.parent.parent
 RATIO_MAX = 1.2
@@ -93,12 +99,19 @@ class Stores:
 
     def __init__(self, settings: Settings, *, task: str, repo: Path, looks_back: bool = False) -> None:
         """looks_back: list the 15 minutes before the watermark at each look, which is done every 10 s otherwise."""
-        self._task, self._bucket = task, settings.ratchet_bucket
+        self._task, bucket = task, settings.ratchet_bucket
         self._objects = CountedObjects.of(settings)
         self._repo = CountedRepo(str(repo), variable="RATCHET_DATASET_REPO")
-        self._labels = S3LabelStore(self._objects, bucket=settings.labels_bucket)
-        self._datasets = DvcDatasetStore(
+        labels = S3LabelStore(self._objects, bucket=settings.labels_bucket)
+        datasets = DvcDatasetStore(
             self._repo, self._objects, bucket=settings.dvc_bucket, endpoint=settings.s3_endpoint, region="us-east-1"
+        )
+        self._stores = LabelStores(
+            labels,
+            datasets,
+            verdicts=Verdicts(self._objects, bucket),
+            contents=Contents(self._objects, bucket),
+            orders=QuarantineOrders(self._objects, bucket),
         )
         always_due = itertools.count(0, LOOK_BACK_EVERY_S)
         self._memory = Memory(lambda: next(always_due)) if looks_back else Memory()
@@ -106,9 +119,7 @@ class Stores:
     def look(self) -> Look:
         before = self._objects.num_calls + self._repo.num_calls
         started = time.perf_counter()
-        pending = list_pending(
-            self._labels, self._datasets, self._objects, task=self._task, bucket=self._bucket, memory=self._memory
-        )
+        pending = list_pending(self._stores, task=self._task, memory=self._memory)
         took_ms = 1000 * (time.perf_counter() - started)
         assert (pending.num_labels, pending.num_by_class) == (_NUM_NEW, {"7": _NUM_NEW}), pending
         return Look(took_ms, self._objects.num_calls + self._repo.num_calls - before)
@@ -224,11 +235,12 @@ def _list_last_keys(labels: S3LabelStore, filled: Filled) -> list[str]:
 
 
 def _accept(settings: Settings, objects: S3ObjectStore, version: str, watermark: str, *, shards: list[str]) -> None:
-    objects.delete(verdict_uri(version, bucket=settings.ratchet_bucket))
+    verdicts = Verdicts(objects, settings.ratchet_bucket)
+    objects.delete(verdicts.uri_of(version))
     reason = Reason(check="benchmark", value=None, limit=None, passed=True, text="benchmark")
     inputs = {"watermark": watermark, "shards": shards, "quarantined": []}
     verdict = Verdict(kind="validate", verdict=ACCEPTED, reasons=(reason,), inputs=inputs)
-    write_verdict(objects, verdict, version=version, bucket=settings.ratchet_bucket)
+    verdicts.put(verdict, version=version)
 
 
 def _make_repo(path: Path, tags: list[str]) -> None:

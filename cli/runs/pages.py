@@ -26,7 +26,7 @@ def write_pages(
     chosen = None if task is None else {each.task_id for each in chosen_tasks(pipelines, run, task)}
     folder = out or _own_folder(settings.state_dir.absolute() / "reports", run.run_id)
     pages = write_run_pages(
-        pipelines, wiring.object_store(), run.run_id, tasks=chosen, folder=folder, bucket=settings.ratchet_bucket
+        pipelines, wiring.object_store(), wiring.page_libraries(), run.run_id, tasks=chosen, folder=folder
     )
     written = [page for page in pages if page.path]
     if pages and not written:

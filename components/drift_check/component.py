@@ -29,8 +29,8 @@ def drift_check(
             wiring.task_spec(task),
             version=version,
             policy=wiring.policy(task, "drift", DriftPolicy),
-            objects=wiring.object_store(),
-            bucket=wiring.settings().ratchet_bucket,
+            libraries=wiring.page_libraries(),
+            signals=wiring.signals(),
             now=datetime.now(UTC),
             paths=Paths(incoming.path, reference.path, report.path, verdict.path),
         )

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 from ratchet.actions.labels.drift_report import Sample, sample_of_table, write_drift_verdict
 from ratchet.core.digest import digest_of
 from ratchet.core.labels.drift import DriftDecision, DriftPolicy, decide_drift
-from ratchet.core.ports import ObjectStore
 from ratchet.core.runs.findings import drift_signal_of
 from ratchet.core.verdict import Verdict
-from ratchet.stores.signals import put_signal
+from ratchet.stores.page_libraries import PageLibraries
+from ratchet.stores.signals import Signals
 from ratchet.tasks.spec import TaskSpec
 
 
@@ -29,8 +29,8 @@ def drift_check_step(
     *,
     version: str,
     policy: DriftPolicy,
-    objects: ObjectStore,
-    bucket: str,
+    libraries: PageLibraries,
+    signals: Signals,
     now: datetime,
     paths: Paths,
 ) -> str:
@@ -57,11 +57,10 @@ def drift_check_step(
         report_path=paths.report,
         incoming=incoming,
         reference=reference,
-        objects=objects,
-        bucket=bucket,
+        libraries=libraries,
     )
     if (signal := drift_signal_of(decision, at=now)) is not None:
-        put_signal(objects, spec.name, signal, bucket=bucket)
+        signals.put(spec.name, signal)
     return verdict.verdict
 
 

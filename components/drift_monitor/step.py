@@ -29,7 +29,8 @@ from ratchet.core.rollout.feedback import Accuracy, join_feedback
 from ratchet.core.rollout.monitor import Gathered, MonitorPolicy, ServingQuality, gather, judge_serving_quality
 from ratchet.core.runs.findings import drift_signal_of, serving_quality_signal_of
 from ratchet.core.verdict import Reason, Verdict
-from ratchet.stores.signals import put_signal
+from ratchet.stores.page_libraries import PageLibraries
+from ratchet.stores.signals import Signals
 from ratchet.tasks.spec import TaskSpec
 
 EVALUATED = "test_accuracy"
@@ -49,7 +50,9 @@ class Stores(NamedTuple):
     ledger: Ledger
     registry: Registry
     objects: ObjectStore
-    bucket: str
+    """Where the models are."""
+    libraries: PageLibraries
+    signals: Signals
 
 
 class Policies(NamedTuple):
@@ -88,7 +91,7 @@ def drift_monitor_step(spec: TaskSpec, *, policies: Policies, stores: Stores, no
     log.info("%s: %s; %s", verdict.verdict, verdict.summary(), quality.text)
     for signal in (drift_signal_of(drift, at=now), serving_quality_signal_of(quality, at=now)):
         if signal is not None:
-            put_signal(stores.objects, spec.name, signal, bucket=stores.bucket)
+            stores.signals.put(spec.name, signal)
     return verdict.verdict
 
 
@@ -99,8 +102,7 @@ def _write_verdict(verdict: Verdict, stores: Stores, paths: Paths, *, incoming: 
         report_path=paths.report,
         incoming=incoming,
         reference=reference,
-        objects=stores.objects,
-        bucket=stores.bucket,
+        libraries=stores.libraries,
     )
 
 

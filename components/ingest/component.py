@@ -23,7 +23,7 @@ def ingest(
     Gives the version's name and the number of new examples; of a superseded run "" and 0, and no files.
     """
     from components.ingest.fence import fenced_ingest
-    from components.ingest.step import Paths, Stores
+    from components.ingest.step import Paths
     from ratchet import wiring
     from ratchet.actions.runs.turn import OwnRun
 
@@ -32,9 +32,7 @@ def ingest(
             wiring.task_spec(task),
             OwnRun(task=task, run_key=run_key, run_id=run_id, name=run_name),
             journal=wiring.run_journal(),
-            stores=Stores(
-                wiring.label_store(), wiring.dataset_store(), wiring.object_store(), wiring.settings().ratchet_bucket
-            ),
+            stores=wiring.label_stores(),
             paths=Paths(incoming.path, reference.path, manifest.path, rejected.path),
             policy_digest=wiring.policy_digest(task),
             clock=wiring.clock(),

@@ -2,8 +2,9 @@
 
 import logging
 
-from components.ingest.step import Paths, Stores, ingest_step
+from components.ingest.step import Paths, ingest_step
 from ratchet.actions.labels.datasets import list_pending
+from ratchet.actions.labels.stores import LabelStores
 from ratchet.actions.runs.retraining import backlog_of
 from ratchet.actions.runs.turn import OwnRun, claim_turn
 from ratchet.core.ports import Clock
@@ -19,7 +20,7 @@ def fenced_ingest(
     run: OwnRun,
     *,
     journal: RunJournal,
-    stores: Stores,
+    stores: LabelStores,
     paths: Paths,
     policy_digest: str,
     clock: Clock,
@@ -37,9 +38,9 @@ def fenced_ingest(
     return version, num_new, turn.name
 
 
-def _trigger_by_hand(task: str, last: LastRun | None, *, stores: Stores, policy_digest: str) -> Trigger:
+def _trigger_by_hand(task: str, last: LastRun | None, *, stores: LabelStores, policy_digest: str) -> Trigger:
     """The claim of a run that somebody started in KFP: as of `ratchet run retrain --again`."""
-    pending = list_pending(stores.labels, stores.datasets, stores.objects, task=task, bucket=stores.bucket)
+    pending = list_pending(stores, task=task)
     situation = Situation(backlog_of(pending), task=task, policy_digest=policy_digest, last=last)
     planned = plan_request(situation, again=True)
     assert isinstance(planned, Trigger), planned.reason

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ratchet.actions.labels.datasets import Pending, fetch_verdict, list_pending
+from ratchet.actions.labels.datasets import Pending, list_pending
 from ratchet.actions.labels.reading import label_schema_of, read_shard
 from ratchet.actions.labels.rows import check_num_features
+from ratchet.actions.labels.stores import LabelStores
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.labels.agreement import Opinion, settle_labels
@@ -33,7 +34,7 @@ from ratchet.core.labels.known import KnownExamples, rows_in_question
 from ratchet.core.labels.measured import IngestNotes, RejectedShard
 from ratchet.core.labels.shards import SPLITS, Label, features_digest_of, id_digest_of, split_of
 from ratchet.core.labels.tables import INCOMING, INDEX, ROWS, columns_of, parquet_of, table_of
-from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore
+from ratchet.core.ports import DatasetStore, LabelStore
 from ratchet.tasks.spec import TaskSpec
 
 REFERENCE_ROWS_MAX = 10_000
@@ -43,14 +44,6 @@ SHARD_ROWS_MAX = 20_000
 _NUM_THREADS = 8
 
 log = logging.getLogger(__name__)
-
-
-class Stores(NamedTuple):
-    labels: LabelStore
-    datasets: DatasetStore
-    objects: ObjectStore
-    bucket: str
-    """Where verdicts are."""
 
 
 class Paths(NamedTuple):
@@ -74,7 +67,7 @@ class Row(NamedTuple):
     known_twin_split: str | None
 
 
-def ingest_step(spec: TaskSpec, *, run_key: str, stores: Stores, paths: Paths) -> tuple[str, int]:
+def ingest_step(spec: TaskSpec, *, run_key: str, stores: LabelStores, paths: Paths) -> tuple[str, int]:
     """Make a version of what is pending; gives its name and the number of new examples.
 
     Safe to repeat: its only effect is the version, one commit with its tag. An attempt that was killed after it left a
@@ -82,9 +75,7 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: Stores, paths: Paths) -
     With nothing pending it is the newest accepted version and 0: a deliberate retraining on the same data.
     DataRejected when there is no data at all.
     """
-    pending = list_pending(
-        stores.labels, stores.datasets, stores.objects, task=spec.name, bucket=stores.bucket, is_counted=False
-    )
+    pending = list_pending(stores, task=spec.name, is_counted=False)
     parent = stores.datasets.fetch_manifest(pending.accepted.version) if pending.accepted else None
     reference = _fetch_reference(spec, parent, stores.datasets)
     for key in pending.from_future:
@@ -109,7 +100,7 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: Stores, paths: Paths) -
 
 
 def _make_version(
-    spec: TaskSpec, pending: Pending, parent: Manifest | None, stores: Stores
+    spec: TaskSpec, pending: Pending, parent: Manifest | None, stores: LabelStores
 ) -> tuple[Manifest, list[Row], Sequence[RejectedShard]]:
     labels, rejected = _read_shards(spec, pending, stores.labels)
     indexes = [_read_table(file, stores.datasets) for file in (parent.index if parent else ())]
@@ -135,10 +126,10 @@ def _make_version(
     return manifest, rows, rejected
 
 
-def _newest_unjudged(task: str, stores: Stores) -> Manifest | None:
+def _newest_unjudged(task: str, stores: LabelStores) -> Manifest | None:
     """The newest version, when a run made it and died before `validate` said anything of it."""
     versions = stores.datasets.list_versions(task)
-    if not versions or fetch_verdict(stores.objects, version=versions[-1], bucket=stores.bucket) is not None:
+    if not versions or stores.verdicts.fetch(versions[-1]) is not None:
         return None
     return stores.datasets.fetch_manifest(versions[-1])
 

@@ -43,8 +43,7 @@ def register(
             verdict=judged,
             metrics={name: float(value) for name, value in metrics.metadata.items() if isinstance(value, int | float)},
             lineage=lineage,
-            objects=wiring.object_store(),
+            models=wiring.model_folders(),
             registry=wiring.registry(),
-            models_bucket=wiring.settings().models_bucket,
         )
     return (version, uri, digest, lineage.dataset_version)

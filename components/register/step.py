@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.models.registered import CHALLENGER
-from ratchet.core.ports import ObjectStore, Registry
+from ratchet.core.ports import Registry
 from ratchet.core.verdict import Verdict
+from ratchet.stores.models import ModelFolders
 from ratchet.tasks.identity import read_model
 from ratchet.tasks.spec import TaskSpec
 
@@ -47,9 +48,8 @@ def register_step(
     verdict: Verdict,
     metrics: Mapping[str, float],
     lineage: Lineage,
-    objects: ObjectStore,
+    models: ModelFolders,
     registry: Registry,
-    models_bucket: str,
 ) -> tuple[str, str, str]:
     """Upload, register, alias `challenger`; gives version, uri and digest. The same model again changes nothing.
 
@@ -64,7 +64,6 @@ def register_step(
             f"{model_path} holds model {digest[:12]}, and the verdict is about {judged[:12]}: it changed after it was "
             "evaluated. Start the run again."
         )
-    uri = f"s3://{models_bucket}/{spec.name}/{digest}"
     trained = json.loads((model_path / "lineage.json").read_text())
     tags = {**trained, **lineage.as_tags(), "digest": digest}
     with tempfile.TemporaryDirectory() as scratch_name:
@@ -72,7 +71,7 @@ def register_step(
         shutil.copytree(model_path, folder)
         (folder / "verdict.json").write_text(verdict.model_dump_json(indent=2) + "\n")
         (folder / "MODEL_CARD.md").write_text(render_model_card(spec, verdict=verdict, metrics=metrics, tags=tags))
-        objects.put_directory(folder, uri)
+        uri = models.put(folder, task=spec.name, digest=digest)
     return _tell_registry(registry, spec.name, uri, tags=tags, metrics=metrics), uri, digest
 
 

@@ -20,7 +20,7 @@ def validate(
     verdict: dsl.Output[dsl.Artifact],
 ) -> NamedTuple("Outputs", [("verdict_name", str)]):
     """May these labels teach a model? "accepted" or "refused", with the reasons."""
-    from components.validate.step import Paths, validate_step
+    from components.validate.step import Paths, Stores, validate_step
     from ratchet import wiring
     from ratchet.core.labels.quality import QualityPolicy
 
@@ -29,9 +29,7 @@ def validate(
             wiring.task_spec(task),
             version=version,
             policy=wiring.policy(task, "quality", QualityPolicy),
-            labels=wiring.label_store(),
-            objects=wiring.object_store(),
-            bucket=wiring.settings().ratchet_bucket,
+            stores=Stores(wiring.label_store(), wiring.verdicts(), wiring.contents(), wiring.signals()),
             paths=Paths(incoming.path, reference.path, manifest.path, rejected.path, report.path, verdict.path),
         )
         told.verdict(verdict.path)

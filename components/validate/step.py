@@ -12,22 +12,34 @@ import pyarrow.parquet as pq
 
 from components.validate.neighbours import Neighbours
 from components.validate.twins import count_twins, digest_of_row
-from ratchet.actions.labels.datasets import ACCEPTED, REFUSED, fetch_verdict, mark_settled, write_verdict
+from ratchet.actions.labels.resent import mark_settled
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.agreement import Opinion, latest_opinions, measure_agreement
 from ratchet.core.labels.dataset import Manifest
+from ratchet.core.labels.judged import ACCEPTED, REFUSED
 from ratchet.core.labels.measured import Count, IngestNotes, Measured, Place
 from ratchet.core.labels.quality import QualityPolicy, decide_quality
 from ratchet.core.labels.tables import INCOMING, ROWS
-from ratchet.core.ports import LabelStore, ObjectStore
+from ratchet.core.ports import LabelStore
 from ratchet.core.reports import render_verdict
 from ratchet.core.runs.findings import label_quality_signal_of
 from ratchet.core.verdict import Reason, Verdict
-from ratchet.stores.signals import put_signal
+from ratchet.stores.contents import Contents
+from ratchet.stores.signals import Signals
+from ratchet.stores.verdicts import Verdicts
 from ratchet.tasks.spec import TaskSpec
 
 log = logging.getLogger(__name__)
+
+
+class Stores(NamedTuple):
+    """What the step reads, and what it writes down."""
+
+    labels: LabelStore
+    verdicts: Verdicts
+    contents: Contents
+    signals: Signals
 
 
 class Paths(NamedTuple):
@@ -49,9 +61,7 @@ def validate_step(
     *,
     version: str,
     policy: QualityPolicy,
-    labels: LabelStore,
-    objects: ObjectStore,
-    bucket: str,
+    stores: Stores,
     paths: Paths,
 ) -> str:
     """Accept or refuse a version: "accepted" or "refused", in the verdict that makes it count (or never count).
@@ -64,12 +74,12 @@ def validate_step(
     if columns["id"] or notes.rejected:
         measured = _measure(spec, policy, columns, reference, notes, manifest)
         verdict = _judge(spec, version, policy, measured, manifest, notes)
-        mark_settled(labels, objects, verdict, task=spec.name, version=version, bucket=bucket)
-        write_verdict(objects, verdict, version=version, bucket=bucket)
+        mark_settled(stores.labels, stores.contents, stores.verdicts, verdict, task=spec.name, version=version)
+        stores.verdicts.put(verdict, version=version)
         if (signal := label_quality_signal_of(verdict, at=datetime.now(UTC))) is not None:
-            put_signal(objects, spec.name, signal, bucket=bucket)
+            stores.signals.put(spec.name, signal)
     else:
-        verdict = _repeat(version, manifest, fetch_verdict(objects, version=version, bucket=bucket))
+        verdict = _repeat(version, manifest, stores.verdicts.fetch(version))
     log.info("%s is %s: %s", version, verdict.verdict, verdict.summary())
     _write(paths.verdict, verdict.model_dump_json(indent=2))
     _write(paths.report, render_verdict(verdict, title=f"Labels of {version}"))

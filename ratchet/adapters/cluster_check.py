@@ -9,6 +9,7 @@ from ratchet.adapters.kserve_objects import GROUP_VERSION, PLURAL, find
 from ratchet.adapters.kserve_standard import render_service
 from ratchet.adapters.kubernetes_api import KubernetesApi
 from ratchet.core.errors import NotFound, RatchetError, SettingsError
+from ratchet.core.uris import s3_uri
 from ratchet.settings import Settings
 
 SUPPORTED = {
@@ -87,7 +88,7 @@ def check_kubernetes(version: str) -> Examined:
 
 
 def _kserve(api: KubernetesApi, settings: Settings) -> Examined:
-    is_new = knows_new_modes(api, render_service(_PROBE, 1, f"s3://{settings.models_bucket}/{_PROBE}"))
+    is_new = knows_new_modes(api, render_service(_PROBE, 1, s3_uri(settings.models_bucket, _PROBE)))
     if is_new:
         return Examined("KServe", True, f"0.16 or newer; supported: {SUPPORTED['KServe']}")
     if settings.serving_mode == "knative":

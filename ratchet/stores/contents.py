@@ -5,22 +5,19 @@ settled it. `validate` writes it before its verdict, so a marker without that ve
 yet, and the next version writes it over. Finding out costs one request a new shard, however long ago the first came.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, NamedTuple, TypeVar
+from typing import ClassVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
 from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.labels.shards import LabelShard
-from ratchet.core.ports import ObjectStore
+from ratchet.core.layouts import Layout
+from ratchet.stores.layout import Store
 
 _NUM_THREADS = 8
-K = TypeVar("K")
-V = TypeVar("V")
-Settles = Callable[[str, str], bool]
-"""Whether the verdict of a version (if there is one) accepts or quarantines a shard key."""
 
 
 class Marker(BaseModel):
@@ -32,114 +29,56 @@ class Marker(BaseModel):
     version: str
 
 
-class Kept(Generic[K, V]):
-    """What was used in this look or in the one before it: bounded by what a look uses."""
+class Contents(Store):
+    """The markers of every task."""
 
-    def __init__(self) -> None:
-        self._now: dict[K, V] = {}
-        self._before: dict[K, V] = {}
+    layout: ClassVar[Layout] = "contents"
 
-    def turn(self) -> None:
-        """Begin a look."""
-        self._now, self._before = {}, self._now
+    def uri_of(self, task: str, content: str) -> str:
+        """content: `LabelShard.content`."""
+        return self._uri(task, f"{quote(content, safe='')}.json")
 
-    def get(self, key: K) -> V | None:
-        value = self._now.get(key, self._before.get(key))
-        if value is not None:
-            self._now[key] = value
-        return value
-
-    def put(self, key: K, value: V) -> None:
-        self._now[key] = value
-
-
-class Answer(NamedTuple):
-    """What was found out about a content while the verdicts were those of `as_of`."""
-
-    first_key: str
-    """Of the shard that brought it and was settled; "" = none."""
-    as_of: object
-
-    def holds(self, as_of: object) -> bool:
-        """That a content is settled is final; that it is not, only until the next verdict."""
-        return self.first_key != "" or self.as_of == as_of
-
-
-def marker_uri(task: str, shard: LabelShard, *, bucket: str) -> str:
-    return _uri(task, shard.content, bucket=bucket)
-
-
-def fetch_marker(objects: ObjectStore, task: str, content: str, *, bucket: str) -> Marker | None:
-    """Who brought this content (`LabelShard.content`) first; None when nobody whose version was judged did."""
-    return _fetch_marker(objects, _uri(task, content, bucket=bucket))
-
-
-def _uri(task: str, content: str, *, bucket: str) -> str:
-    return f"s3://{bucket}/contents/{task}/{quote(content, safe='')}.json"
-
-
-def mark_contents(
-    objects: ObjectStore, shards: Iterable[LabelShard], *, task: str, version: str, settles: Settles, bucket: str
-) -> None:
-    """Say of each content that this shard brought it, unless a settled one did before. Before the verdict."""
-
-    def mark(shard: LabelShard) -> None:
-        uri = marker_uri(task, shard, bucket=bucket)
-        data = Marker(key=shard.key, version=version).model_dump_json().encode()
+    def fetch(self, task: str, content: str) -> Marker | None:
+        """Who brought this content first; None when nobody whose version was judged did."""
+        uri = self.uri_of(task, content)
         try:
-            objects.put_if_absent(uri, data)
-        except Conflict:
-            earlier = _fetch_marker(objects, uri)
-            if earlier is None or not settles(earlier.version, earlier.key):
-                objects.put(uri, data)
+            data = self.objects.fetch(uri)
+        except NotFound:
+            return None
+        try:
+            return Marker.model_validate_json(data)
+        except ValueError as error:
+            raise DataRejected(
+                f"{uri} is not a content marker: {error}. Delete that object; it is written again."
+            ) from None
 
-    with ThreadPoolExecutor(_NUM_THREADS) as threads:
-        list(threads.map(mark, shards))
-
-
-def find_resent(
-    objects: ObjectStore,
-    shards: Sequence[LabelShard],
-    *,
-    task: str,
-    settles: Settles,
-    as_of: object,
-    known: Kept[str, Answer],
-    bucket: str,
-) -> frozenset[str]:
-    """Keys of the shards whose content another shard brought before, one that was accepted or quarantined.
-
-    as_of: equal between two looks only when no verdict was written in between.
-    """
-    unknown = [shard for shard in shards if not is_answered(shard, as_of=as_of, known=known)]
-
-    def ask(shard: LabelShard) -> str:
-        marker = _fetch_marker(objects, marker_uri(task, shard, bucket=bucket))
-        is_other = marker is not None and marker.key != shard.key
-        return marker.key if marker and is_other and settles(marker.version, marker.key) else ""
-
-    if unknown:
+    def fetch_all(self, task: str, shards: Sequence[LabelShard]) -> Mapping[str, Marker]:
+        """By shard key, who brought its content first, where somebody did: it may be the shard itself."""
         with ThreadPoolExecutor(_NUM_THREADS) as threads:
-            for shard, first_key in zip(unknown, threads.map(ask, unknown), strict=True):
-                known.put(shard.key, Answer(first_key=first_key, as_of=as_of))
-    answers = ((shard, known.get(shard.key)) for shard in shards)
-    return frozenset(shard.key for shard, answer in answers if answer is not None and answer.first_key)
+            found = threads.map(lambda shard: self.fetch(task, shard.content), shards)
+            return {shard.key: marker for shard, marker in zip(shards, found, strict=True) if marker is not None}
 
+    def mark(self, task: str, shards: Sequence[LabelShard], *, version: str) -> Mapping[str, Marker]:
+        """Say of each content that this shard brought it. By shard key, the markers that were there already."""
 
-def is_answered(shard: LabelShard, *, as_of: object, known: Kept[str, Answer]) -> bool:
-    """Whether asking about this shard again would tell nothing new."""
-    answer = known.get(shard.key)
-    return answer is not None and answer.holds(as_of)
+        def mark(shard: LabelShard) -> Marker | None:
+            marker = Marker(key=shard.key, version=version)
+            try:
+                self.objects.put_if_absent(self.uri_of(task, shard.content), marker.model_dump_json().encode())
+            except Conflict:
+                return self.fetch(task, shard.content) or marker
+            return None
 
+        with ThreadPoolExecutor(_NUM_THREADS) as threads:
+            earlier = zip(shards, threads.map(mark, shards), strict=True)
+            return {shard.key: marker for shard, marker in earlier if marker is not None}
 
-def _fetch_marker(objects: ObjectStore, uri: str) -> Marker | None:
-    try:
-        data = objects.fetch(uri)
-    except NotFound:
-        return None
-    try:
-        return Marker.model_validate_json(data)
-    except ValueError as error:
-        raise DataRejected(
-            f"{uri} is not a content marker: {error}. Delete that object; it is written again."
-        ) from None
+    def overwrite(self, task: str, shards: Iterable[LabelShard], *, version: str) -> None:
+        """The same over markers of versions that settled nothing."""
+
+        def put(shard: LabelShard) -> None:
+            marker = Marker(key=shard.key, version=version)
+            self.objects.put(self.uri_of(task, shard.content), marker.model_dump_json().encode())
+
+        with ThreadPoolExecutor(_NUM_THREADS) as threads:
+            list(threads.map(put, shards))

@@ -19,7 +19,7 @@ from sensors.label_sensor.rivals import rivals_of
 from sensors.label_sensor.schedule_keeper import ScheduleKeeper
 from sensors.label_sensor.task_code import TaskCodes
 from sensors.label_sensor.tick import TickReport, tick
-from sensors.label_sensor.tick_archive import TickArchive, TickWriter
+from sensors.label_sensor.tick_archive import TickWriter
 from sensors.label_sensor.tick_log import TickLog
 from sensors.service import is_loopback, serve
 
@@ -42,7 +42,7 @@ def make_service(settings: Settings) -> Service:
     policies, metrics, turn = PolicyFiles(), SensorMetrics(), threading.Lock()
     ticks = TickLog(by=socket.gethostname())
     codes = TaskCodes(wiring.code_digest, lambda task: wiring.task_checks().check([wiring.task_spec(task)])[0])
-    writer = TickWriter(ticks, TickArchive(wiring.object_store(), bucket=settings.ratchet_bucket))
+    writer = TickWriter(ticks, wiring.tick_archive())
 
     keeper = ScheduleKeeper(
         lambda wanted: reconcile_schedules(wiring.pipeline_catalog(), wanted),

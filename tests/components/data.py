@@ -4,23 +4,29 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
 from sklearn.datasets import load_digits
 
 from components.ingest.step import Paths as IngestPaths
-from components.ingest.step import Stores, ingest_step
+from components.ingest.step import ingest_step
 from components.validate.step import Paths as ValidatePaths
+from components.validate.step import Stores as ValidateStores
 from components.validate.step import validate_step
 from ratchet.core.labels.quality import QualityPolicy
 from ratchet.core.labels.shards import Label, render_labels
 from ratchet.core.verdict import Verdict
+from ratchet.stores.contents import Contents
 from ratchet.stores.finished import FinishedSteps
+from ratchet.stores.signals import Signals
+from ratchet.stores.verdicts import Verdicts
 from ratchet.tasks.spec import TaskSpec
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
+from tests.stores import label_stores
 
 SPEC = TaskSpec.model_validate(yaml.safe_load(Path("configs/tasks/digits.yaml").read_text()))
 QUALITY = QualityPolicy.model_validate(yaml.safe_load(Path("configs/policies/quality.yaml").read_text()))
@@ -53,6 +59,12 @@ def finished_steps(objects: FakeObjectStore | None = None, run_id: str = "run-1"
     return FinishedSteps(objects or FakeObjectStore(), "ratchet", "digits", run_id)
 
 
+def validate_stores(labels: Any, objects: Any) -> ValidateStores:
+    return ValidateStores(
+        labels, Verdicts(objects, "ratchet"), Contents(objects, "ratchet"), Signals(objects, "ratchet")
+    )
+
+
 class Room:
     """Stores in memory, and the steps run one after the other as the pipeline does."""
 
@@ -66,7 +78,7 @@ class Room:
         return self.labels.put_shard("digits", render_labels(labels), num_labels=len(labels))
 
     def ingest(self, spec: TaskSpec = SPEC) -> tuple[str, int]:
-        stores = Stores(self.labels, self.datasets, self.objects, "ratchet")
+        stores = label_stores(self.labels, self.datasets, self.objects)
         names = ("incoming", "reference", "manifest", "rejected")
         return ingest_step(spec, run_key="k", stores=stores, paths=IngestPaths(*(self.path(name) for name in names)))
 
@@ -77,9 +89,7 @@ class Room:
             spec,
             version=version,
             policy=policy,
-            labels=self.labels,
-            objects=self.objects,
-            bucket="ratchet",
+            stores=validate_stores(self.labels, self.objects),
             paths=paths,
         )
         verdict = Verdict.model_validate_json(Path(paths.verdict).read_bytes())

@@ -21,6 +21,7 @@ from ratchet.core.labels.shards import SPLITS, split_of
 from ratchet.core.models.evaluation import EvaluationPolicy
 from ratchet.core.models.ledger import LedgerEntry, ModelRef
 from ratchet.core.verdict import Reason, Verdict
+from ratchet.stores.models import ModelFolders
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import load_model
 from tests.components.data import finished_steps
@@ -188,9 +189,8 @@ def test_register_refuses_another_model_than_the_one_that_was_judged(world, tmp_
             verdict=verdict,
             metrics={},
             lineage=LINEAGE,
-            objects=FakeObjectStore(),
+            models=ModelFolders(FakeObjectStore(), "models"),
             registry=FakeRegistry(),
-            models_bucket="models",
         )
 
 
@@ -230,9 +230,8 @@ def test_register_twice_is_one_version_with_its_lineage(world, model_path, judge
             verdict=verdict,
             metrics=metrics,
             lineage=LINEAGE,
-            objects=world.objects,
+            models=ModelFolders(world.objects, "models"),
             registry=world.registry,
-            models_bucket="models",
         )
 
     version, uri, digest = register_once()

@@ -12,8 +12,8 @@ from ratchet.core.labels.drift import DriftPolicy
 from ratchet.core.labels.shards import Label
 from ratchet.core.labels.tables import ROWS
 from ratchet.core.verdict import Verdict
-from ratchet.stores.page_libraries import fetch_whole_page
-from ratchet.stores.signals import fetch_signals
+from ratchet.stores.page_libraries import PageLibraries
+from ratchet.stores.signals import Signals
 from tests.components.data import NOON, SPEC, digit_labels
 from tests.fakes.object_store import FakeObjectStore
 
@@ -31,11 +31,17 @@ def drift(
     paths = Paths(*(str(folder / name) for name in ("incoming", "reference", "report", "verdict")))
     objects = objects or FakeObjectStore()
     name = drift_check_step(
-        SPEC, version="digits/v2", policy=POLICY, objects=objects, bucket="ratchet", now=NOON, paths=paths
+        SPEC,
+        version="digits/v2",
+        policy=POLICY,
+        libraries=PageLibraries(objects, "ratchet"),
+        signals=Signals(objects, "ratchet"),
+        now=NOON,
+        paths=paths,
     )
     verdict = Verdict.model_validate_json(Path(paths.verdict).read_bytes())
     assert verdict.verdict == name
-    signals = fetch_signals(objects, "digits", bucket="ratchet")
+    signals = Signals(objects, "ratchet").fetch("digits")
     assert [(signal.kind, signal.is_bad) for signal in signals] == SIGNALS[name]
     return verdict, Path(paths.report).read_text()
 
@@ -71,7 +77,7 @@ def test_brighter_pictures_have_drifted(tmp_path: Path) -> None:
     assert "<svg" in report and "<iframe" not in report
     assert len(report) <= 300_000, "an hourly monitor writes 720 of these a month"
     assert "http://" not in report and "https://" not in report
-    whole = fetch_whole_page(objects, report, bucket="ratchet")
+    whole = PageLibraries(objects, "ratchet").make_whole(report)
     assert len(whole) > 3_000_000 and "drawDashboard" in whole
 
 

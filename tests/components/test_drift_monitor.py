@@ -15,7 +15,8 @@ from ratchet.core.rollout.monitor import MonitorPolicy
 from ratchet.core.rollout.payloads import Feedback, Prediction
 from ratchet.core.runs.signals import Signal
 from ratchet.core.verdict import Verdict
-from ratchet.stores.signals import fetch_signals
+from ratchet.stores.page_libraries import PageLibraries
+from ratchet.stores.signals import Signals
 from tests.components.data import NOON, SPEC, Room, digit_labels, digits
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.payload_log import FakeFeedbackStore, FakePayloadLog
@@ -77,13 +78,20 @@ class Production:
         """objects: the store in the room, unless a test puts something before it."""
         objects = objects or self.room.objects
         stores = Stores(
-            self.payloads, self.feedback, self.room.datasets, self.ledger, self.registry, objects, "ratchet"
+            self.payloads,
+            self.feedback,
+            self.room.datasets,
+            self.ledger,
+            self.registry,
+            objects,
+            PageLibraries(objects, "ratchet"),
+            Signals(objects, "ratchet"),
         )
         paths = Paths(self.room.path("report.html"), self.room.path("verdict.json"))
         name = drift_monitor_step(SPEC, policies=POLICIES, stores=stores, now=NOON, paths=paths)
         verdict = Verdict.model_validate_json(Path(paths.verdict).read_bytes())
         assert verdict.verdict == name
-        signals = fetch_signals(self.room.objects, "digits", bucket="ratchet")
+        signals = Signals(self.room.objects, "ratchet").fetch("digits")
         return verdict, {signal.kind: signal for signal in signals}, Path(paths.report).read_text()
 
 

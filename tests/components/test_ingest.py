@@ -8,12 +8,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from ratchet.actions.labels.datasets import list_pending, newest_accepted
+from ratchet.actions.labels.datasets import list_pending
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.dataset import Manifest
 from ratchet.core.labels.shards import shard_key_of, split_of
 from ratchet.core.labels.tables import INCOMING, INDEX, ROWS, table_of
 from tests.components.data import NOON, SPEC, Room, digit_labels
+from tests.stores import label_stores, newest_accepted
 
 
 @pytest.fixture
@@ -86,11 +87,11 @@ def test_a_version_without_a_verdict_does_not_count(room: Room) -> None:
 def test_nothing_new_is_the_newest_accepted_version_again(room: Room) -> None:
     room.push(digit_labels(range(300)))
     accepted(room)
-    before = newest_accepted(room.datasets, room.objects, task="digits", bucket="ratchet")
+    before = newest_accepted(room.datasets, room.objects)
     assert room.ingest() == ("digits/v1", 0)
     assert (rows(room, "incoming"), len(rows(room, "reference"))) == ([], len(_train(held(room, "digits/v1"))))
     assert room.validate("digits/v1").verdict == "accepted"
-    assert newest_accepted(room.datasets, room.objects, task="digits", bucket="ratchet") == before
+    assert newest_accepted(room.datasets, room.objects) == before
     assert room.datasets.list_versions("digits") == ("digits/v1",)
 
 
@@ -184,7 +185,7 @@ def test_a_twin_of_a_known_example_is_noticed(room: Room) -> None:
 
 
 def pending_keys(room: Room) -> Sequence[str]:
-    pending = list_pending(room.labels, room.datasets, room.objects, task=SPEC.name, bucket="ratchet")
+    pending = list_pending(label_stores(room.labels, room.datasets, room.objects), task=SPEC.name)
     return [shard.key for shard in pending.shards]
 
 

@@ -16,7 +16,6 @@ import pytest
 from components.choose_model.step import choose_model_step
 from components.ingest.fence import fenced_ingest
 from components.ingest.step import Paths as IngestPaths
-from components.ingest.step import Stores as IngestStores
 from components.notify.step import EndedRun, notify_step
 from components.register.step import Lineage, register_step
 from components.rollback.step import rollback_step
@@ -28,10 +27,11 @@ from ratchet.actions.runs.turn import OwnRun
 from ratchet.core.pages import CutPage
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.stores.finished import FinishedWork
+from ratchet.stores.models import ModelFolders
 from ratchet.stores.run_journal import RunJournal
 from ratchet.stores.run_outcomes import RunOutcomes
 from tests.components.crash import Strike, Watched, killed_at, never
-from tests.components.data import NOON, QUALITY, SPEC, Room, digit_labels
+from tests.components.data import NOON, QUALITY, SPEC, Room, digit_labels, validate_stores
 from tests.components.rollout_world import CHALLENGER, CHAMPION, NEWCOMER, POLICY, TASK, Objects, over
 from tests.components.rollout_world import World as Cluster
 from tests.components.rollout_world import deploy as roll_out
@@ -40,6 +40,7 @@ from tests.components.test_drift_monitor import Production
 from tests.components.test_notify import open_canary
 from tests.fakes.registry import FakeRegistry
 from tests.models import digits_model
+from tests.stores import label_stores
 
 PASSED = Verdict(
     kind="evaluate",
@@ -100,7 +101,7 @@ def ingest(world: World, strike: Strike) -> Any:
         SPEC,
         OwnRun(task=TASK, run_key="", run_id="run-1", name="by hand"),
         journal=world.journal(strike),
-        stores=IngestStores(room.labels, datasets, objects, "ratchet"),
+        stores=label_stores(room.labels, datasets, objects),
         paths=IngestPaths(*(world.path(name) for name in ("incoming", "reference", "manifest", "rejected"))),
         policy_digest="p",
         clock=Clock(),
@@ -114,9 +115,7 @@ def validate(world: World, strike: Strike) -> Any:
         SPEC,
         version=room.datasets.list_versions(TASK)[-1],
         policy=QUALITY,
-        labels=room.labels,
-        objects=Watched(room.objects, strike),
-        bucket="ratchet",
+        stores=validate_stores(room.labels, Watched(room.objects, strike)),
         paths=ValidatePaths(*(world.path(name) for name in names)),
     )
 
@@ -134,15 +133,15 @@ def drift_monitor(world: World, strike: Strike) -> Any:
 
 
 def register(world: World, strike: Strike) -> Any:
+    objects: Any = Watched(world.room.objects, strike)
     return register_step(
         SPEC,
         world.folder / "model",
         verdict=PASSED,
         metrics={"test_accuracy": 1.0},
         lineage=LINEAGE,
-        objects=Watched(world.room.objects, strike),
+        models=ModelFolders(objects, "models"),
         registry=Watched(world.registry, strike),
-        models_bucket="models",
     )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ratchet.stores.signals import fetch_signals
+from ratchet.stores.signals import Signals
 from tests.components.data import Room, digit_labels
 
 
@@ -22,6 +22,6 @@ def test_label_quality_is_a_signal(tmp_path: Path, num_rows: int, num_wrong: int
     if num_rows > 30:
         room.push(digit_labels(range(num_rows, 2 * num_rows), labeler="bo"))
     room.validate(room.ingest()[0])
-    signals = fetch_signals(room.objects, "digits", bucket="ratchet")
+    signals = Signals(room.objects, "ratchet").fetch("digits")
     assert [(signal.kind, signal.is_bad) for signal in signals] == [("label_quality", is_bad) for is_bad in expected]
     assert all("'ada'" in signal.text for signal in signals if signal.is_bad)

@@ -14,8 +14,9 @@ from ratchet.actions.labels.datasets import Pending, list_pending
 from ratchet.core.labels.quarantine import Order
 from ratchet.core.labels.shards import Label
 from ratchet.core.verdict import Verdict
-from ratchet.stores.quarantine_orders import list_orders, order_uri, put_order
+from ratchet.stores.quarantine_orders import QuarantineOrders
 from tests.components.data import NOON, QUALITY, Room, digit_labels
+from tests.stores import label_stores
 
 STRICT = QUALITY.model_copy(update={"bad_row_ratio_max": 0.0})
 RELAXED = QUALITY.model_copy(update={"bad_row_ratio_max": 1.0})
@@ -36,7 +37,7 @@ def out_of_range(row: int, *, labeler: str = "ada") -> Label:
 
 
 def pending(room: Room) -> Pending:
-    return list_pending(room.labels, room.datasets, room.objects, task="digits", bucket="ratchet")
+    return list_pending(label_stores(room.labels, room.datasets, room.objects), task="digits")
 
 
 def keys(room: Room) -> list[str]:
@@ -92,7 +93,7 @@ def test_what_is_judged_again_may_be_refused_again_and_asked_for_again(room: Roo
         assert keys(room) == [bad]
         assert judged(room)[0].verdict == "refused"
         assert (keys(room), state_of(room)) == ([], [(bad, None, "quarantined")])
-        assert len(list_orders(room.objects, task="digits", bucket="ratchet")) == num
+        assert len(QuarantineOrders(room.objects, "ratchet").list("digits")) == num
 
 
 def test_a_released_shard_is_taken_in_whatever_the_policy_says(room: Room) -> None:
@@ -154,11 +155,11 @@ def test_a_discarded_shard_stays_out_until_that_is_taken_back(room: Room) -> Non
 def test_an_order_is_given_once_and_tells_what_it_leaves(room: Room) -> None:
     bad = refused(room)
     assert door("rejudge", bad, "--dry-run")["seq"] is None
-    assert list_orders(room.objects, task="digits", bucket="ratchet") == ()
+    assert QuarantineOrders(room.objects, "ratchet").list("digits") == ()
     door("rejudge", bad, "--yes")
     again = door("rejudge", bad, "--yes")
     assert (again["labels"], again["left_as_they_are"][0]["why"]) == ([], "so already")
-    assert len(list_orders(room.objects, task="digits", bucket="ratchet")) == 1
+    assert len(QuarantineOrders(room.objects, "ratchet").list("digits")) == 1
 
 
 def test_what_cannot_be_read_can_be_judged_again_and_not_released(room: Room) -> None:
@@ -203,10 +204,12 @@ def test_who_orders_at_the_same_moment_gets_the_next_number(room: Room) -> None:
     def make(seq: int, orders: Sequence[Order]) -> Order:
         order = Order(seq=seq, kind="discard", places=(("k", ""),), reason="", by="ada", at=NOON)
         if not orders:  # another one is quicker
-            room.objects.put(order_uri("digits", seq, bucket="ratchet"), order.model_dump_json().encode())
+            room.objects.put(
+                QuarantineOrders(room.objects, "ratchet").uri_of("digits", seq), order.model_dump_json().encode()
+            )
         return order
 
-    given = put_order(room.objects, make, task="digits", bucket="ratchet")
+    given = QuarantineOrders(room.objects, "ratchet").put("digits", make)
     assert given is not None
     assert given.seq == 2
 

@@ -19,6 +19,7 @@ from ratchet.core.models.registered import merge_models
 from ratchet.core.rollout.guard import GuardPolicy
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.stores.guard_memory import GuardMemory
+from ratchet.stores.models import ModelFolders
 from tests.components.rollout_world import (
     CHALLENGER,
     CHAMPION,
@@ -251,9 +252,8 @@ def register(registry: FakeRegistry, objects: FakeObjectStore, path: Path) -> tu
         verdict=Verdict(kind="evaluation", verdict="passed", reasons=(PASSED,), inputs={}),
         metrics={"test_accuracy": 0.9},
         lineage=Lineage("digits/v1", "run-1", "key-1", "p" * 64, "abc", "i:1"),
-        objects=objects,
+        models=ModelFolders(objects, "models"),
         registry=registry,
-        models_bucket="models",
     )
 
 

@@ -20,10 +20,12 @@ from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.settings import Settings
 from ratchet.stores.run_journal import RunJournal
 from ratchet.stores.run_outcomes import RunOutcomes
+from ratchet.stores.signals import Signals
 from tests.components.rollout_world import CHALLENGER, CHAMPION, ERRS, NEWCOMER, TASK, Behaviour, World, deploy, kinds
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FakeLabelStore
 from tests.fakes.pipelines import FakePipelines
+from tests.stores import label_stores
 
 
 class House:
@@ -40,12 +42,10 @@ class House:
 
     def retrain_ports(self) -> RetrainPorts:
         return RetrainPorts(
-            labels=self.labels,
-            datasets=FakeDatasetStore(),
-            objects=self.world.objects,
+            stores=label_stores(self.labels, FakeDatasetStore(), self.world.objects),
+            signals=Signals(self.world.objects, "ratchet"),
             pipelines=self.pipelines,
             journal=self.journal,
-            verdicts_bucket="ratchet",
         )
 
     def command(self, *arguments: str) -> Result:

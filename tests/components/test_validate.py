@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from statsmodels.datasets import fair
 
-from ratchet.actions.labels.datasets import fetch_verdict
 from ratchet.core.errors import Conflict, DataRejected
 from ratchet.core.labels.shards import Label, render_labels, split_of
+from ratchet.stores.verdicts import Verdicts
 from ratchet.tasks.spec import FeatureSpec
 from tests.components.data import NOON, QUALITY, SPEC, Room, digit_labels
 
@@ -27,7 +27,7 @@ def test_careful_labelers_are_accepted_and_the_verdict_counts(room: Room) -> Non
         [],
         keys[-1],
     )
-    assert fetch_verdict(room.objects, version=version, bucket="ratchet") == verdict
+    assert Verdicts(room.objects, "ratchet").fetch(version) == verdict
     assert "Labels of digits/v1" in Path(room.path("report.html")).read_text()
 
 

@@ -9,15 +9,19 @@ from typing import NamedTuple
 
 import pytest
 
-from ratchet.actions.labels.datasets import ACCEPTED, Memory, list_pending, write_verdict
+from ratchet.actions.labels.datasets import list_pending
+from ratchet.actions.labels.memory import Memory
 from ratchet.adapters.dvc import DvcDatasetStore
 from ratchet.adapters.git import GitRepo
 from ratchet.adapters.s3 import S3ObjectStore
 from ratchet.adapters.s3_labels import S3LabelStore
 from ratchet.core.labels.dataset import version_name
+from ratchet.core.labels.judged import ACCEPTED
 from ratchet.core.labels.shards import ShardCounts, render_counts, shard_key_of
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.settings import Settings
+from ratchet.stores.verdicts import Verdicts
+from tests.stores import label_stores
 
 pytestmark = pytest.mark.stack
 
@@ -70,11 +74,8 @@ class Process:
     def look(self) -> Cost:
         self.num_s3 = self.num_keys = self.repo.num_calls = self.repo.num_bytes = 0
         pending = list_pending(
-            self.labels,
-            self.datasets,
-            self.objects,
+            label_stores(self.labels, self.datasets, self.objects),
             task=self.task,
-            bucket=self.settings.ratchet_bucket,
             memory=self.memory,
         )
         assert (pending.num_labels, pending.num_by_labeler) == (NUM_NEW, {"ada": NUM_NEW})
@@ -104,7 +105,7 @@ class Process:
         reason = Reason(check="test", value=1, limit=1, passed=True, text="test")
         inputs = {"watermark": key, "shards": [key], "quarantined": []}
         said = Verdict(kind="validate", verdict=ACCEPTED, reasons=(reason,), inputs=inputs)
-        write_verdict(self.objects, said, version=version_name(self.task, number), bucket=self.settings.ratchet_bucket)
+        Verdicts(self.objects, self.settings.ratchet_bucket).put(said, version=version_name(self.task, number))
 
 
 def _make_repo(path: Path, tags: list[str]) -> None:

@@ -19,8 +19,10 @@ from ratchet.adapters.s3_labels import S3LabelStore
 from ratchet.core.ports import RunState
 from ratchet.settings import Settings, child_env
 from ratchet.stores.run_journal import RunJournal
+from ratchet.stores.signals import Signals
 from tests.conftest import PROJECT_DIR
 from tests.fakes.dataset_store import FakeDatasetStore
+from tests.stores import label_stores
 
 WITHIN_S = 120.0
 Answer = TypeVar("Answer")
@@ -55,25 +57,24 @@ class HastyClock(SystemClock):
 def ports_of(settings: Settings, *, lease_s: float = 30.0, clock: SystemClock | None = None) -> RetrainPorts:
     """Clients as the sensor has them, but for the dataset repository: neither S3 nor KFP."""
     objects = S3ObjectStore.of(settings)
+    labels = S3LabelStore(objects, bucket=settings.labels_bucket)
     return RetrainPorts(
-        labels=S3LabelStore(objects, bucket=settings.labels_bucket),
-        datasets=FakeDatasetStore(),
-        objects=objects,
+        stores=label_stores(labels, FakeDatasetStore(), objects, bucket=settings.ratchet_bucket),
+        signals=Signals(objects, settings.ratchet_bucket),
         pipelines=KfpPipelines.of(settings),
         journal=RunJournal(objects, bucket=settings.ratchet_bucket, lease_s=lease_s),
-        verdicts_bucket=settings.ratchet_bucket,
         clock=clock or HastyClock(),
     )
 
 
 def restarted(ports: RetrainPorts) -> RetrainPorts:
     """As a process knows nothing when it starts."""
-    journal = RunJournal(ports.objects, bucket=ports.verdicts_bucket, lease_s=ports.journal.lease_s)
+    journal = RunJournal(ports.signals.objects, bucket=ports.signals.bucket, lease_s=ports.journal.lease_s)
     return dataclasses.replace(ports, journal=journal)
 
 
 def push(ports: RetrainPorts, task: str, num_labels: int = 2) -> None:
-    ports.labels.put_shard(task, b"{}\n" * num_labels, num_labels=num_labels)
+    ports.stores.labels.put_shard(task, b"{}\n" * num_labels, num_labels=num_labels)
 
 
 def end_all(ports: RetrainPorts, task: str) -> None:

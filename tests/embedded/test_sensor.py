@@ -21,8 +21,10 @@ from ratchet.adapters.s3_labels import S3LabelStore
 from ratchet.adapters.sensor_service import SensorService
 from ratchet.core.errors import Unavailable
 from ratchet.settings import Settings, child_env
+from ratchet.stores.signals import Signals
 from tests.conftest import PROJECT_DIR
 from tests.kfp_server import compile_tiny, kfp_server
+from tests.stores import label_stores
 
 WITHIN_S = 120.0
 pytestmark = pytest.mark.stack
@@ -43,18 +45,20 @@ def settings(s3_settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="module")
 def ports(settings: Settings) -> RetrainPorts:
     objects = S3ObjectStore.of(settings)
+    labels = S3LabelStore(objects, bucket=settings.labels_bucket)
+    datasets = DvcDatasetStore.of(settings, objects)
     return RetrainPorts(
-        labels=S3LabelStore(objects, bucket=settings.labels_bucket),
-        datasets=DvcDatasetStore.of(settings, objects),
-        objects=objects,
+        stores=label_stores(labels, datasets, objects, bucket=settings.ratchet_bucket),
+        signals=Signals(objects, settings.ratchet_bucket),
         pipelines=KfpPipelines.of(settings),
         journal=RunJournal(objects, bucket=settings.ratchet_bucket),
-        verdicts_bucket=settings.ratchet_bucket,
     )
 
 
 def push(ports: RetrainPorts, task: str, num_labels: int = 2) -> None:
-    ports.labels.put_shard(task, f'{{"id": "{secrets.token_hex(8)}"}}\n'.encode() * num_labels, num_labels=num_labels)
+    ports.stores.labels.put_shard(
+        task, f'{{"id": "{secrets.token_hex(8)}"}}\n'.encode() * num_labels, num_labels=num_labels
+    )
 
 
 def wait_until(condition, what: str):

@@ -14,6 +14,7 @@ from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.object_store import LANDED_AT, FakeObjectStore
 from tests.fuzz.hostile import hostile_text
 from tests.fuzz.running import fuzz
+from tests.stores import label_stores
 
 GOOD = shard_key_of("digits", LANDED_AT, bytes(10))
 LINE = b'{"id": "a", "label": "1", "labeler": "x", "labeled_at": "2026-01-01T00:00:00Z"}\n'
@@ -68,14 +69,8 @@ def check_look(made: Bucket) -> None:
         for folder in ("payloads", "feedback"):
             objects.put(f"s3://ratchet/{folder}/{each}", b"{}\n")
     for is_counted in (True, False):
-        pending = list_pending(
-            S3LabelStore(objects, bucket="labels"),
-            FakeDatasetStore(),
-            objects,
-            task="digits",
-            bucket="ratchet",
-            is_counted=is_counted,
-        )
+        stores = label_stores(S3LabelStore(objects, bucket="labels"), FakeDatasetStore(), objects)
+        pending = list_pending(stores, task="digits", is_counted=is_counted)
         assert pending.last_key >= GOOD or not is_counted
         seen = {shard.key for shard in pending.shards}
         assert seen & {GOOD, *made.keys}, "the content counts once, under its own key or a twin's"

@@ -16,7 +16,7 @@ from ratchet.core.runs.outcome import Origin
 from ratchet.core.runs.signals import Signal
 from ratchet.stores.finished import FinishedSteps
 from ratchet.stores.run_outcomes import RunOutcomes
-from ratchet.stores.signals import fetch_signals, signal_uri
+from ratchet.stores.signals import Signals
 from tests.fakes.object_store import LANDED_AT, FakeObjectStore
 from tests.fuzz.hostile import json_bytes, mangled, mutated
 from tests.fuzz.running import fuzz
@@ -130,11 +130,11 @@ def check_record(made: bytes) -> None:
     """Findings about a task, outcomes of a run, finished steps: a broken one is as if it were not there."""
     objects = FakeObjectStore()
     outcomes = RunOutcomes(objects, "ratchet")
-    objects.put(signal_uri("digits", "drift", bucket="ratchet"), made)
+    objects.put(Signals(objects, "ratchet").uri_of("digits", "drift"), made)
     for part in ("outcome", "origin-finetune", "failure-finetune", "verdict-evaluate"):
         objects.put(outcomes.uri_of("run-1", part), made)
     objects.put("s3://ratchet/finished/digits/finetune.json", made)
-    fetch_signals(objects, "digits", bucket="ratchet")
+    Signals(objects, "ratchet").fetch("digits")
     outcomes.fetch_outcome("run-1")
     outcomes.list_origins("run-1")
     assert FinishedSteps(objects, "ratchet", "digits", "run-1").find("finetune", {"code": "d"}, Origin) is None

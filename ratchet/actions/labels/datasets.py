@@ -6,30 +6,15 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from ratchet.actions.labels.settled import ACCEPTED as ACCEPTED
-from ratchet.actions.labels.settled import (
-    LATE,
-    LOOK_BACK_EVERY_S,
-    AcceptedVersion,
-    LateShards,
-    Memory,
-    Settled,
-    TaskMemory,
-    find_settled,
-    is_settling,
-)
-from ratchet.actions.labels.settled import REFUSED as REFUSED
-from ratchet.actions.labels.settled import fetch_verdict as fetch_verdict
-from ratchet.actions.labels.settled import list_history as list_history
-from ratchet.actions.labels.settled import mark_settled as mark_settled
-from ratchet.actions.labels.settled import newest_accepted as newest_accepted
-from ratchet.actions.labels.settled import verdict_uri as verdict_uri
-from ratchet.actions.labels.settled import write_verdict as write_verdict
+from ratchet.actions.labels.memory import LOOK_BACK_EVERY_S, LateShards, Memory, TaskMemory
+from ratchet.actions.labels.resent import find_resent, is_answered
+from ratchet.actions.labels.settled import LATE, Settled, find_settled
+from ratchet.actions.labels.stores import LabelStores
+from ratchet.core.labels.judged import AcceptedVersion
 from ratchet.core.labels.measured import Place
 from ratchet.core.labels.quarantine import Reopened
 from ratchet.core.labels.shards import CountedShards, LabelShard, find_twins, is_in_order, landed_at_of
-from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore
-from ratchet.stores.contents import find_resent, is_answered
+from ratchet.core.ports import LabelStore
 
 NUM_NEW_MAX = 2_000
 """Shards that one counted look asks about for the first time: two requests each, about 3 s in all."""
@@ -88,39 +73,35 @@ class Pending(BaseModel):
 
 
 def list_pending(
-    labels: LabelStore,
-    datasets: DatasetStore,
-    objects: ObjectStore,
+    stores: LabelStores,
     *,
     task: str,
-    bucket: str,
     memory: Memory | None = None,
     is_counted: bool = True,
 ) -> Pending:
-    """Label shards that wait for a version: O(new). `bucket` is the one of the verdicts.
+    """Label shards that wait for a version: O(new).
 
     is_counted: say what the shards hold, and look at no more new ones a call than a tick has time for (`num_left`).
     Without, all shards are there and no count is: what ingest needs.
     """
     known = (memory or Memory()).turned(task)
-    settled = find_settled(known, datasets, objects, task=task, bucket=bucket)
+    settled = find_settled(known, stores, task=task)
     if not is_counted:
         known.late = None
-    listed = _list_unsettled(labels, settled, known, task=task)
+    listed = _list_unsettled(stores.labels, settled, known, task=task)
     placed = [shard for shard in listed if not _is_from_future(shard)]
-    reopened, only = _find_reopened(labels, settled, known, placed)
+    reopened, only = _find_reopened(stores.labels, settled, known, placed)
     waiting = sorted((*placed, *reopened), key=lambda shard: shard.key)
     looked_at = _first_new(waiting, settled, known) if is_counted else waiting
     resent = find_twins(waiting) | find_resent(
-        objects,
         looked_at,
         task=task,
-        settles=lambda version, key: is_settling(known, objects, version, key, bucket=bucket),
+        contents=stores.contents,
+        verdicts=stores.verdicts,
+        memory=known,
         as_of=settled.as_of,
-        known=known.contents,
-        bucket=bucket,
     )
-    counted = labels.count_shards(looked_at) if is_counted else CountedShards(tuple(looked_at), num_left=0)
+    counted = stores.labels.count_shards(looked_at) if is_counted else CountedShards(tuple(looked_at), num_left=0)
     return _pending(
         counted.shards,
         resent=resent,
@@ -211,7 +192,7 @@ def _first_new(waiting: Sequence[LabelShard], settled: Settled, memory: TaskMemo
     """The first shards, with no more than `NUM_NEW_MAX` among them that this process has not asked about yet."""
     num_new = 0
     for number, shard in enumerate(waiting):
-        num_new += not is_answered(shard, as_of=settled.as_of, known=memory.contents)
+        num_new += not is_answered(shard, memory=memory, as_of=settled.as_of)
         if num_new > NUM_NEW_MAX:
             return waiting[:number]
     return waiting

@@ -12,10 +12,9 @@ from ratchet.core.labels.drift import feature_shift
 from ratchet.core.labels.drift_picture import FeatureDraw, render_differences
 from ratchet.core.labels.shards import id_digest_of
 from ratchet.core.pages import CutPage, cut_libraries, render_folded
-from ratchet.core.ports import ObjectStore
 from ratchet.core.reports import render_verdict
 from ratchet.core.verdict import Verdict
-from ratchet.stores.page_libraries import store_libraries
+from ratchet.stores.page_libraries import PageLibraries
 
 REPORT_FEATURES_MAX = 10
 """Evidently takes 0.1 s for each, and 10 kB of the page."""
@@ -56,19 +55,18 @@ def write_drift_verdict(
     report_path: str,
     incoming: Sample,
     reference: Sample,
-    objects: ObjectStore,
-    bucket: str,
+    libraries: PageLibraries,
 ) -> None:
     """The verdict as JSON, and as a page; figures are there where there was something to compare.
 
     The page shows tables and histograms by itself. Evidently's part needs its library, which is stored once in
-    `objects`: 4 MB in each page made 3.7 GB a month of an hourly monitor.
+    `libraries`: 4 MB in each page made 3.7 GB a month of an hourly monitor.
     """
     _write(path, verdict.model_dump_json(indent=2))
     page = render_verdict(verdict, title=f"Drift of {verdict.inputs['version']}")
     if verdict.verdict != "too_few":
         cut, figures = _render_figures(incoming.first(REPORT_ROWS_MAX), reference.first(REPORT_ROWS_MAX))
-        store_libraries(objects, cut.libraries, bucket=bucket)
+        libraries.put(cut.libraries)
         page = page.replace("</body>", f"{figures}</body>")
     _write(report_path, page)
 

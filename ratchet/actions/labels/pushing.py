@@ -8,10 +8,10 @@ import numpy as np
 
 from ratchet.actions.labels.datasets import Pending, list_pending
 from ratchet.actions.labels.quarantine import list_quarantine
+from ratchet.actions.labels.stores import LabelStores
 from ratchet.core.labels.shards import Label, id_digest_of
 from ratchet.core.labels.tables import table_of
-from ratchet.core.ports import DatasetStore, LabelStore, ObjectStore
-from ratchet.stores.contents import fetch_marker
+from ratchet.core.ports import DatasetStore
 
 Fate = Literal["new", "waiting", "accepted", "quarantined", "known"]
 
@@ -34,34 +34,31 @@ def forecast(
     data: bytes,
     found: Sequence[Label],
     *,
-    labels: LabelStore,
-    datasets: DatasetStore,
-    objects: ObjectStore,
+    stores: LabelStores,
     task: str,
-    bucket: str,
 ) -> Forecast:
     """Costs a listing of what waits, and the index of the newest version: 20 bytes a label."""
-    pending = list_pending(labels, datasets, objects, task=task, bucket=bucket, is_counted=False)
+    pending = list_pending(stores, task=task, is_counted=False)
     content = f"{hashlib.md5(data, usedforsecurity=False).hexdigest()}-{len(data)}"
     if twin := next((shard.key for shard in pending.shards if shard.content == content), ""):
         return Forecast("waiting", f"the same labels wait already as {twin}")
-    marker = fetch_marker(objects, task, content, bucket=bucket)
+    marker = stores.contents.fetch(task, content)
     if marker is not None:
-        told = _settled_text(marker.key, datasets, objects, task=task, bucket=bucket)
+        told = _settled_text(marker.key, stores, task=task)
         if told is not None:
             return told
-        if marker.version in datasets.list_versions(task):
+        if marker.version in stores.datasets.list_versions(task):
             return Forecast("accepted", f"the same labels were taken in as {marker.key}, in {marker.version}")
     num_ids = len({label.id for label in found})
-    num_known = _num_known(pending, datasets, found)
+    num_known = _num_known(pending, stores.datasets, found)
     if num_known == num_ids:
         version = pending.accepted.version if pending.accepted else ""
         return Forecast("known", f"all {num_ids} ids are in {version} already: an id keeps its first label", num_known)
     return Forecast("new", "", num_known)
 
 
-def _settled_text(key: str, datasets: DatasetStore, objects: ObjectStore, *, task: str, bucket: str) -> Forecast | None:
-    for each in list_quarantine(datasets, objects, task=task, bucket=bucket):
+def _settled_text(key: str, stores: LabelStores, *, task: str) -> Forecast | None:
+    for each in list_quarantine(stores, task=task):
         if each.record.place == (key, "") and each.record.state in {"quarantined", "discarded"}:
             door = f"`ratchet labels quarantine show {key} --task {task}` tells more, `rejudge` has it judged again"
             return Forecast("quarantined", f"the same labels are in quarantine as {key}: {each.reason}. {door}")

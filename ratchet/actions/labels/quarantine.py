@@ -8,13 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import NamedTuple
 
-from ratchet.actions.labels.settled import fetch_verdict, judged_of
+from ratchet.actions.labels.stores import LabelStores
 from ratchet.core.errors import NotFound
+from ratchet.core.labels.judged import judged_of
 from ratchet.core.labels.measured import Place
 from ratchet.core.labels.quarantine import Order, OrderKind, Record, check_kind, records_of
-from ratchet.core.ports import DatasetStore, ObjectStore
 from ratchet.core.verdict import Verdict
-from ratchet.stores.quarantine_orders import list_orders, put_order
 
 _NUM_THREADS = 8
 
@@ -41,22 +40,17 @@ class Ordered(NamedTuple):
     refusals: tuple[Refusal, ...]
 
 
-def list_quarantine(
-    datasets: DatasetStore, objects: ObjectStore, *, task: str, bucket: str
-) -> tuple[QuarantinedLabels, ...]:
+def list_quarantine(stores: LabelStores, *, task: str) -> tuple[QuarantinedLabels, ...]:
     """Every place that ever was in quarantine, by key: costs a request a version."""
-    return _listed(_fetch_verdicts(datasets, objects, task=task, bucket=bucket),
-                   list_orders(objects, task=task, bucket=bucket))  # fmt: skip
+    return _listed(_fetch_verdicts(stores, task=task), stores.orders.list(task))
 
 
 def order_about(
-    datasets: DatasetStore,
-    objects: ObjectStore,
+    stores: LabelStores,
     choose: Callable[[Sequence[QuarantinedLabels]], Sequence[QuarantinedLabels]],
     *,
     kind: OrderKind,
     task: str,
-    bucket: str,
     reason: str,
     by: str,
     at: datetime,
@@ -66,7 +60,7 @@ def order_about(
 
     Again and again the same is one order: a place that is in that state already is left out.
     """
-    verdicts = _fetch_verdicts(datasets, objects, task=task, bucket=bucket)
+    verdicts = _fetch_verdicts(stores, task=task)
     refusals: list[Refusal] = []
 
     def make(seq: int, orders: Sequence[Order]) -> Order | None:
@@ -77,9 +71,9 @@ def order_about(
         return Order(seq=seq, kind=kind, places=places, reason=reason, by=by, at=at) if places else None
 
     if is_dry:
-        orders = list_orders(objects, task=task, bucket=bucket)
+        orders = stores.orders.list(task)
         return Ordered(make(len(orders) + 1, orders), tuple(refusals))
-    return Ordered(put_order(objects, make, task=task, bucket=bucket), tuple(refusals))
+    return Ordered(stores.orders.put(task, make), tuple(refusals))
 
 
 def choose_by_key(
@@ -110,12 +104,10 @@ def _why(record: Record, verdict: Verdict) -> tuple[str, bool]:
     return str(reasons.get(key) or unreadable.get(key) or verdict.summary()), key not in unreadable
 
 
-def _fetch_verdicts(
-    datasets: DatasetStore, objects: ObjectStore, *, task: str, bucket: str
-) -> list[tuple[str, Verdict]]:
-    versions = datasets.list_versions(task)
+def _fetch_verdicts(stores: LabelStores, *, task: str) -> list[tuple[str, Verdict]]:
+    versions = stores.datasets.list_versions(task)
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
-        found = threads.map(lambda version: fetch_verdict(objects, version=version, bucket=bucket), versions)
+        found = threads.map(stores.verdicts.fetch, versions)
         return [(version, verdict) for version, verdict in zip(versions, found, strict=True) if verdict is not None]
 
 

@@ -11,7 +11,7 @@ from ratchet.core.errors import NotFound, RatchetError
 from ratchet.core.ports import ObjectStore, Pipelines, RunArtifact
 from ratchet.core.reports import render_verdict
 from ratchet.core.verdict import Verdict
-from ratchet.stores.page_libraries import fetch_whole_page
+from ratchet.stores.page_libraries import PageLibraries
 
 _ENDINGS = {"system.HTML": ".html", "system.Markdown": ".md"}
 _PICTURES = (".html", ".htm", ".svg", ".png", ".jpg", ".jpeg", ".gif", ".webp", ".md")
@@ -33,7 +33,13 @@ class DrawnPage(BaseModel):
 
 
 def write_run_pages(
-    pipelines: Pipelines, objects: ObjectStore, run_id: str, *, tasks: Collection[str] | None, folder: Path, bucket: str
+    pipelines: Pipelines,
+    objects: ObjectStore,
+    libraries: PageLibraries,
+    run_id: str,
+    *,
+    tasks: Collection[str] | None,
+    folder: Path,
 ) -> Sequence[DrawnPage]:
     """Write everything that these tasks of a run drew below `folder`, with an index page. None: all tasks.
 
@@ -43,7 +49,7 @@ def write_run_pages(
     drawn = [one for one in made if _ending_of(one)]
     have_page = {one.task_id for one in drawn}
     verdicts = [one for one in made if one.output == _VERDICT_OUTPUT and one.task_id not in have_page]
-    written = [_write_page(pipelines, objects, one, folder=folder, bucket=bucket) for one in (*drawn, *verdicts)]
+    written = [_write_page(pipelines, objects, libraries, one, folder=folder) for one in (*drawn, *verdicts)]
     pages = [page for page in written if page is not None]
     if any(page.path for page in pages):
         _write(folder / INDEX, _render_index(pages, run_id=run_id).encode())
@@ -57,7 +63,7 @@ def _ending_of(artifact: RunArtifact) -> str:
 
 
 def _write_page(
-    pipelines: Pipelines, objects: ObjectStore, artifact: RunArtifact, *, folder: Path, bucket: str
+    pipelines: Pipelines, objects: ObjectStore, libraries: PageLibraries, artifact: RunArtifact, *, folder: Path
 ) -> DrawnPage | None:
     """None for an output called "verdict" that is none of ours."""
     ending = _ending_of(artifact)
@@ -69,7 +75,7 @@ def _write_page(
         return page.model_copy(update={"note": str(error)})
     note = ""
     if ending in {".html", ".htm"}:
-        data, note = _made_whole(objects, data, bucket=bucket)
+        data, note = _made_whole(libraries, data)
     elif not ending:
         try:
             verdict = Verdict.model_validate_json(data)
@@ -81,10 +87,10 @@ def _write_page(
     return page.model_copy(update={"path": path, "note": note})
 
 
-def _made_whole(objects: ObjectStore, data: bytes, *, bucket: str) -> tuple[bytes, str]:
+def _made_whole(libraries: PageLibraries, data: bytes) -> tuple[bytes, str]:
     """A page that cannot be made whole is written as it is: its tables and histograms need no library."""
     try:
-        return fetch_whole_page(objects, data.decode(), bucket=bucket).encode(), ""
+        return libraries.make_whole(data.decode()).encode(), ""
     except UnicodeDecodeError:
         return data, ""
     except RatchetError as error:

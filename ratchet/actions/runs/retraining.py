@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from ratchet.actions.labels.datasets import Memory, Pending, list_pending
+from ratchet.actions.labels.datasets import Pending, list_pending
+from ratchet.actions.labels.memory import Memory
+from ratchet.actions.labels.stores import LabelStores
 from ratchet.actions.runs.claims import end_duplicates, settle, start
 from ratchet.adapters.clock import SystemClock
-from ratchet.core.ports import Clock, DatasetStore, LabelStore, ObjectStore, Pipelines, RunState
+from ratchet.core.ports import Clock, Pipelines, RunState
 from ratchet.core.runs import (
     RETRAIN,
     UNKNOWN_CODE,
@@ -22,7 +24,7 @@ from ratchet.core.runs import (
 )
 from ratchet.core.runs.signals import Signal
 from ratchet.stores.run_journal import NOBODY, ClaimedRun, RunJournal
-from ratchet.stores.signals import fetch_signals
+from ratchet.stores.signals import Signals
 
 STARTS_OF = timedelta(days=8)
 """How far back a policy counts runs: a week of budget, and a day for a time zone."""
@@ -33,12 +35,10 @@ _REASON_CHARS_MAX = 300
 class RetrainPorts:
     """What deciding on a run looks at, and what starting one acts on."""
 
-    labels: LabelStore
-    datasets: DatasetStore
-    objects: ObjectStore
+    stores: LabelStores
+    signals: Signals
     pipelines: Pipelines
     journal: RunJournal
-    verdicts_bucket: str
     clock: Clock = field(default_factory=SystemClock)
     memory: Memory = field(default_factory=Memory)
     """What was learned of the labels at earlier looks."""
@@ -112,21 +112,14 @@ def look_at_task(ports: RetrainPorts, *, task: str) -> TaskLook:
     newest = settle(ports.journal, ports.pipelines, task=task, clock=ports.clock)
     unfinished = tuple(ports.pipelines.list_unfinished(task))
     end_duplicates(ports.pipelines, newest, unfinished)
-    pending = list_pending(
-        ports.labels,
-        ports.datasets,
-        ports.objects,
-        task=task,
-        bucket=ports.verdicts_bucket,
-        memory=ports.memory,
-    )
+    pending = list_pending(ports.stores, task=task, memory=ports.memory)
     return TaskLook(
         backlog=backlog_of(pending),
         newest_claim=newest,
         newest_training=ports.journal.find_training(newest),
         unfinished=unfinished,
         starts=_list_starts(ports, newest, task=task),
-        signals=fetch_signals(ports.objects, task, bucket=ports.verdicts_bucket),
+        signals=ports.signals.fetch(task),
         refusal=pending.refusal[:_REASON_CHARS_MAX],
     )
 

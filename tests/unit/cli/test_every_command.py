@@ -21,6 +21,7 @@ from ratchet.actions.runs.claims import RunJournal
 from ratchet.actions.runs.retraining import RetrainPorts
 from ratchet.core.errors import NotFound, PolicyError, RatchetError, Unavailable
 from ratchet.settings import load_settings
+from ratchet.stores.signals import Signals
 from tests.components.rollout_world import World
 from tests.conftest import PROJECT_DIR
 from tests.fakes.dataset_store import FakeDatasetStore
@@ -28,6 +29,7 @@ from tests.fakes.label_store import FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.payload_log import FakeFeedbackStore, FakePayloadLog
 from tests.fakes.pipelines import FakePipelines
+from tests.stores import label_stores
 
 CONFIGS = PROJECT_DIR / "configs"
 START_SOMETHING = {"up", "down", "demo"}
@@ -104,17 +106,15 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakePipel
     pipelines.create_schedule("retrain", name="night", cron="@daily", parameters={})
     journal = RunJournal(objects, bucket="ratchet")
     retrain = RetrainPorts(
-        labels=FakeLabelStore(),
-        datasets=FakeDatasetStore(),
-        objects=objects,
+        stores=label_stores(FakeLabelStore(), FakeDatasetStore(), objects),
+        signals=Signals(objects, "ratchet"),
         pipelines=pipelines,
         journal=journal,
-        verdicts_bucket="ratchet",
     )
     made = {
         "pipelines": pipelines, "pipeline_catalog": pipelines, "retrain_ports": retrain, "run_journal": journal,
         "registry": rollouts.registry, "ledger": rollouts.ledger, "object_store": objects,
-        "label_store": retrain.labels, "rollout_ports": rollouts.ports(), "sensor_service": Down(),
+        "label_store": retrain.stores.labels, "rollout_ports": rollouts.ports(), "sensor_service": Down(),
         "guard_service": Down(), "payload_log": FakePayloadLog(), "feedback_store": FakeFeedbackStore(),
     }  # fmt: skip
     for name, value in made.items():

@@ -22,10 +22,12 @@ from ratchet.core.ports import RunArtifact, RunTask
 from ratchet.core.runs.outcome import Ended
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.stores.run_outcomes import RunOutcomes
+from ratchet.stores.signals import Signals
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.pipelines import FakePipelines
+from tests.stores import label_stores
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -51,12 +53,10 @@ def test_a_task_that_cannot_train_starts_nothing_unless_a_person_insists(ports, 
 def ports(monkeypatch) -> RetrainPorts:
     objects = FakeObjectStore()
     made = RetrainPorts(
-        labels=FakeLabelStore(),
-        datasets=FakeDatasetStore(),
-        objects=objects,
+        stores=label_stores(FakeLabelStore(), FakeDatasetStore(), objects),
+        signals=Signals(objects, "ratchet"),
         pipelines=FakePipelines(),
         journal=RunJournal(objects, bucket="ratchet"),
-        verdicts_bucket="ratchet",
     )
     monkeypatch.setattr(wiring, "retrain_ports", lambda: made)
     monkeypatch.setattr(wiring, "pipelines", lambda: made.pipelines)
@@ -72,7 +72,7 @@ def invoke(*arguments: str):
 
 
 def test_a_run_starts_below_the_threshold_when_a_person_asks(ports):
-    ports.labels.put_shard("digits", b"x", num_labels=1)
+    ports.stores.labels.put_shard("digits", b"x", num_labels=1)
     answer = invoke("run", "retrain", "--task", "digits", "--json")
     assert answer.exit_code == 0, answer.output
     started = json.loads(answer.stdout)
@@ -96,7 +96,7 @@ def test_a_second_run_at_once_is_a_conflict(ports):
 
 def test_waiting_tells_of_the_run_that_ended_while_the_task_was_checked(ports, monkeypatch):
     """A check of the task takes seconds, in which the sensor's run may end."""
-    ports.labels.put_shard("digits", b"x", num_labels=1)
+    ports.stores.labels.put_shard("digits", b"x", num_labels=1)
     first = json.loads(invoke("run", "retrain", "--task", "digits", "--json").stdout)
     check = FakeTaskChecks.check
 
@@ -114,15 +114,15 @@ def test_waiting_tells_of_the_run_that_ended_while_the_task_was_checked(ports, m
 @pytest.mark.parametrize("leaves_labels", [False, True])
 def test_waiting_follows_the_run_in_flight_and_then_takes_what_it_left(ports, monkeypatch, leaves_labels):
     """The sensor starts a run between a push and `retrain --wait`: the caller waits for that run, not for an error."""
-    key = ports.labels.put_shard("digits", b"x", num_labels=1)
+    key = ports.stores.labels.put_shard("digits", b"x", num_labels=1)
     first = json.loads(invoke("run", "retrain", "--task", "digits", "--json").stdout)
 
     def end_at_once(pipelines, run_id, *, timeout_s):
         """`ingest` of the first run took its labels; others may have landed since."""
         if run_id == first["run_id"] and not pipelines.fetch_run(run_id).is_finished:
-            ports.labels.delete(key)
+            ports.stores.labels.delete(key)
             if leaves_labels:
-                ports.labels.put_shard("digits", b"yz", num_labels=2)
+                ports.stores.labels.put_shard("digits", b"yz", num_labels=2)
         pipelines.finish(run_id)
         return pipelines.fetch_run(run_id)
 
@@ -192,7 +192,7 @@ def test_a_green_run_that_promoted_nothing_says_why_and_has_an_exit_code_of_its_
 
     def submit_and_refuse(*args, **kwargs):
         run_id = submit(*args, **kwargs)
-        outcomes = RunOutcomes(ports.objects, "ratchet")
+        outcomes = RunOutcomes(ports.signals.objects, "ratchet")
         outcomes.put_verdict(run_id, Verdict(kind="evaluate", verdict="refused", reasons=(reason,)))
         outcomes.put_outcome(
             Ended(task="digits", run_key="k", run_id=run_id, state="SUCCEEDED", error="", closed="", at=NOON)

@@ -12,7 +12,7 @@ from ratchet.core.errors import NotFound
 from ratchet.core.pages import cut_libraries, render_folded
 from ratchet.core.ports import RunArtifact
 from ratchet.core.verdict import Reason, Verdict
-from ratchet.stores.page_libraries import store_libraries
+from ratchet.stores.page_libraries import PageLibraries
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.pipelines import FakePipelines
 
@@ -54,7 +54,7 @@ def world(monkeypatch, tmp_path):
 
 def test_every_page_that_is_written_is_whole(world, tmp_path):
     cut = cut_libraries(f"<html><head></head><script>{LIBRARY}</script></html>", [LIBRARY])
-    store_libraries(world.objects, cut.libraries, bucket="ratchet")
+    PageLibraries(world.objects, "ratchet").put(cut.libraries)
     world.draw("drift-check", "report", f"<body>{render_folded(cut, title='t')}</body>".encode())
     world.draw("plot", "picture", b"<svg/>", kind="system.Artifact", uri="s3://ratchet/pictures/p.svg")
     world.draw("train", "model", b"weights", kind="system.Model")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.labels.drift_picture import FeatureDraw, render_differences
 from ratchet.core.pages import cut_libraries, libraries_of, render_folded, sha256_of, unfold_page
-from ratchet.stores.page_libraries import fetch_whole_page, library_uri, store_libraries
+from ratchet.stores.page_libraries import PageLibraries
 from tests.fakes.object_store import FakeObjectStore
 
 LIBRARY = "function draw() { return '</scri' + 'pt>' } // " + "x" * 10_000
@@ -38,11 +38,11 @@ def test_the_library_is_stored_once_and_is_in_no_page():
     pages = []
     for number in range(3):
         cut = cut_libraries(f"<html><head></head><body>{number}<script>{LIBRARY}</script></body></html>", [LIBRARY])
-        store_libraries(objects, cut.libraries, bucket="ratchet")
+        PageLibraries(objects, "ratchet").put(cut.libraries)
         pages.append(render_folded(cut, title="drawn"))
-    assert list(objects.list_uris("s3://ratchet/")) == [library_uri(sha256_of(LIBRARY), bucket="ratchet")]
+    assert list(objects.list_uris("s3://ratchet/")) == [PageLibraries(objects, "ratchet").uri_of(sha256_of(LIBRARY))]
     assert max(map(len, pages)) < len(LIBRARY) / 10
-    assert [LIBRARY in document_of(fetch_whole_page(objects, page, bucket="ratchet")) for page in pages] == [True] * 3
+    assert [LIBRARY in document_of(PageLibraries(objects, "ratchet").make_whole(page)) for page in pages] == [True] * 3
 
 
 def test_a_whole_page_may_ask_no_host():
@@ -55,10 +55,10 @@ def test_a_library_that_was_changed_is_refused():
     cut = cut_libraries(f"<script>{LIBRARY}</script>", [LIBRARY])
     page = render_folded(cut, title="drawn")
     with pytest.raises(NotFound):
-        fetch_whole_page(objects, page, bucket="ratchet")
-    objects.put(library_uri(sha256_of(LIBRARY), bucket="ratchet"), b"alert(1)")
+        PageLibraries(objects, "ratchet").make_whole(page)
+    objects.put(PageLibraries(objects, "ratchet").uri_of(sha256_of(LIBRARY)), b"alert(1)")
     with pytest.raises(NotFound, match="sha256"):
-        fetch_whole_page(objects, page, bucket="ratchet")
+        PageLibraries(objects, "ratchet").make_whole(page)
 
 
 def test_a_page_that_was_cut_off_is_rejected():

@@ -10,23 +10,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ratchet.actions.labels.datasets import (
-    ACCEPTED,
-    Memory,
-    Pending,
-    list_pending,
-    mark_settled,
-    newest_accepted,
-    write_verdict,
-)
-from ratchet.actions.labels.settled import LOOK_BACK_EVERY_S
+from ratchet.actions.labels.datasets import Pending, list_pending
+from ratchet.actions.labels.memory import LOOK_BACK_EVERY_S, Memory
+from ratchet.actions.labels.resent import mark_settled
 from ratchet.core.labels.dataset import Manifest, version_name
+from ratchet.core.labels.judged import ACCEPTED
 from ratchet.core.labels.shards import ShardCounts, shard_key_of
 from ratchet.core.verdict import Reason, Verdict
-from ratchet.stores.contents import marker_uri
+from ratchet.stores.contents import Contents
+from ratchet.stores.verdicts import Verdicts
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FIRST_AT, FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
+from tests.stores import label_stores, newest_accepted
 
 MINUTES = st.integers(0, 40)
 CONTENTS = st.integers(0, 8)
@@ -86,8 +82,15 @@ class Counting(RuleBasedStateMachine):
     def judge(self, data: st.DataObject, name: str) -> None:
         """The run accepts or refuses, with some of its shards in quarantine."""
         version, verdict = self._verdict(data.draw, name)
-        mark_settled(self.labels, self.objects, verdict, task="digits", version=version, bucket="ratchet")
-        write_verdict(self.objects, verdict, version=version, bucket="ratchet")
+        mark_settled(
+            self.labels,
+            Contents(self.objects, "ratchet"),
+            Verdicts(self.objects, "ratchet"),
+            verdict,
+            task="digits",
+            version=version,
+        )
+        Verdicts(self.objects, "ratchet").put(verdict, version=version)
         accepted = verdict.inputs["shards"] if name == ACCEPTED else []
         self.settled |= {self.content_of[key] for key in (*accepted, *verdict.inputs["quarantined"])}
         self.ingested = None
@@ -98,10 +101,17 @@ class Counting(RuleBasedStateMachine):
         """The run is killed before its verdict: with no marker, some or all of them."""
         if name:
             version, verdict = self._verdict(data.draw, name)
-            mark_settled(self.labels, self.objects, verdict, task="digits", version=version, bucket="ratchet")
+            mark_settled(
+                self.labels,
+                Contents(self.objects, "ratchet"),
+                Verdicts(self.objects, "ratchet"),
+                verdict,
+                task="digits",
+                version=version,
+            )
             assert self.ingested is not None
             for shard in self.ingested[1].shards[part:]:
-                uri = marker_uri("digits", shard, bucket="ratchet")
+                uri = Contents(self.objects, "ratchet").uri_of("digits", shard.content)
                 if f'"{version}"'.encode() in (self.objects.fetch(uri) if self.objects.exists(uri) else b""):
                     self.objects.delete(uri)
         self.ingested = None
@@ -136,16 +146,13 @@ class Counting(RuleBasedStateMachine):
 
     @invariant()
     def the_watermark_never_goes_back(self) -> None:
-        found = newest_accepted(self.datasets, self.objects, task="digits", bucket="ratchet")
+        found = newest_accepted(self.datasets, self.objects)
         assert self.look(is_counted=False).last_key >= (found.watermark if found else "")
 
     def look(self, *, is_counted: bool, memory: Memory | None = None) -> Pending:
         return list_pending(
-            self.labels,
-            self.datasets,
-            self.objects,
+            label_stores(self.labels, self.datasets, self.objects),
             task="digits",
-            bucket="ratchet",
             memory=memory or self.memory,
             is_counted=is_counted,
         )

@@ -8,29 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratchet.actions.labels import datasets as datasets_action
-from ratchet.actions.labels import settled as settled_action
-from ratchet.actions.labels.datasets import (
-    LATE,
-    AcceptedVersion,
-    Memory,
-    Pending,
-    fetch_verdict,
-    list_history,
-    list_pending,
-    mark_settled,
-    newest_accepted,
-    verdict_uri,
-    write_verdict,
-)
-from ratchet.actions.labels.settled import LOOK_BACK_EVERY_S
+from ratchet.actions.labels import versions as versions_action
+from ratchet.actions.labels.datasets import Pending, list_pending
+from ratchet.actions.labels.memory import LOOK_BACK_EVERY_S, Memory
+from ratchet.actions.labels.resent import mark_settled
+from ratchet.actions.labels.settled import LATE
 from ratchet.core.errors import Conflict, DataRejected
 from ratchet.core.labels.dataset import Manifest, version_name
+from ratchet.core.labels.judged import AcceptedVersion
 from ratchet.core.labels.shards import ShardCounts, shard_key_of
 from ratchet.core.verdict import Reason, Verdict
-from ratchet.stores.contents import Marker, marker_uri
+from ratchet.stores.contents import Contents, Marker
+from ratchet.stores.verdicts import Verdicts
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FIRST_AT, FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
+from tests.stores import label_stores, list_history, newest_accepted
 
 
 class Counted(FakeObjectStore):
@@ -77,12 +70,19 @@ class World:
         reason = Reason(check="c", value=None, limit=None, passed=name == "accepted", text="because")
         if name:
             verdict = Verdict(kind="validate", verdict=name, reasons=(reason,), inputs=inputs)
-            mark_settled(self.labels, self.objects, verdict, task="digits", version=version, bucket="ratchet")
-            write_verdict(self.objects, verdict, version=version, bucket="ratchet")
+            mark_settled(
+                self.labels,
+                Contents(self.objects, "ratchet"),
+                Verdicts(self.objects, "ratchet"),
+                verdict,
+                task="digits",
+                version=version,
+            )
+            Verdicts(self.objects, "ratchet").put(verdict, version=version)
         return version
 
     def pending(self, memory: Memory | None = None) -> Pending:
-        return list_pending(self.labels, self.datasets, self.objects, task="digits", bucket="ratchet", memory=memory)
+        return list_pending(label_stores(self.labels, self.datasets, self.objects), task="digits", memory=memory)
 
     def keys(self) -> list[str]:
         return [shard.key for shard in self.pending().shards]
@@ -120,7 +120,7 @@ def test_a_version_without_a_verdict_takes_nothing(world: World) -> None:
     key = world.land(0)
     world.judge("")
     assert world.keys() == [key]
-    assert newest_accepted(world.datasets, world.objects, task="digits", bucket="ratchet") is None
+    assert newest_accepted(world.datasets, world.objects) is None
 
 
 def test_the_newest_accepted_is_found_behind_later_noes_and_crashes(world: World) -> None:
@@ -129,10 +129,10 @@ def test_the_newest_accepted_is_found_behind_later_noes_and_crashes(world: World
     world.land(1)
     world.judge("refused")
     world.judge("")
-    found = newest_accepted(world.datasets, world.objects, task="digits", bucket="ratchet")
+    found = newest_accepted(world.datasets, world.objects)
     assert found is not None
     assert found.version == version
-    history = list_history(world.datasets, world.objects, task="digits", bucket="ratchet")
+    history = list_history(world.datasets, world.objects)
     assert [(name, verdict and verdict.verdict) for name, verdict in history] == [
         ("digits/v3", None),
         ("digits/v2", "refused"),
@@ -182,17 +182,17 @@ def test_a_key_from_the_future_cannot_move_the_watermark(world: World, ahead: in
 def test_a_verdict_is_said_once(world: World) -> None:
     world.land(0)
     version = world.judge("refused")
-    said = fetch_verdict(world.objects, version=version, bucket="ratchet")
+    said = Verdicts(world.objects, "ratchet").fetch(version)
     assert said is not None
-    write_verdict(world.objects, said, version=version, bucket="ratchet")
+    Verdicts(world.objects, "ratchet").put(said, version=version)
     with pytest.raises(Conflict, match="another verdict"):
-        write_verdict(world.objects, said.model_copy(update={"verdict": "accepted"}), version=version, bucket="ratchet")
+        Verdicts(world.objects, "ratchet").put(said.model_copy(update={"verdict": "accepted"}), version=version)
 
 
 def test_a_broken_verdict_is_named(world: World) -> None:
     world.land(0)
     version = world.judge("")
-    world.objects.put(verdict_uri(version, bucket="ratchet"), b"{")
+    world.objects.put(Verdicts(world.objects, "ratchet").uri_of(version), b"{")
     with pytest.raises(DataRejected, match=r"s3://ratchet/verdicts/digits/v1\.json is not a verdict"):
         world.pending()
 
@@ -229,7 +229,9 @@ def test_a_marker_without_its_verdict_settles_nothing(world: World) -> None:
     version = world.judge("")
     [shard] = world.pending().shards
     marker = Marker(key=lost, version=version)
-    world.objects.put(marker_uri("digits", shard, bucket="ratchet"), marker.model_dump_json().encode())
+    world.objects.put(
+        Contents(world.objects, "ratchet").uri_of("digits", shard.content), marker.model_dump_json().encode()
+    )
     again = world.land(1, data=b"same")
     assert world.keys() == [lost]
     world.labels.delete(lost)
@@ -242,18 +244,25 @@ def test_a_marker_without_its_verdict_settles_nothing(world: World) -> None:
 def test_a_settled_marker_stays(world: World) -> None:
     key = world.land(0)
     version = world.judge("accepted")
-    verdict = fetch_verdict(world.objects, version=version, bucket="ratchet")
+    verdict = Verdicts(world.objects, "ratchet").fetch(version)
     assert verdict is not None
-    mark_settled(world.labels, world.objects, verdict, task="digits", version="digits/v9", bucket="ratchet")
+    mark_settled(
+        world.labels,
+        Contents(world.objects, "ratchet"),
+        Verdicts(world.objects, "ratchet"),
+        verdict,
+        task="digits",
+        version="digits/v9",
+    )
     [shard] = world.labels.list_shards("digits")
-    data = world.objects.fetch(marker_uri("digits", shard, bucket="ratchet"))
+    data = world.objects.fetch(Contents(world.objects, "ratchet").uri_of("digits", shard.content))
     assert Marker.model_validate_json(data) == Marker(key=key, version=version)
 
 
 def test_a_broken_marker_is_named(world: World) -> None:
     world.land(0)
     [shard] = world.pending().shards
-    world.objects.put(marker_uri("digits", shard, bucket="ratchet"), b"{")
+    world.objects.put(Contents(world.objects, "ratchet").uri_of("digits", shard.content), b"{")
     with pytest.raises(DataRejected, match=r"s3://ratchet/contents/digits/.*\.json is not a content marker"):
         world.pending()
 
@@ -318,7 +327,7 @@ def test_whatever_was_said_a_listing_finds_what_single_requests_find(verdicts: l
         world.land(minutes / 10)
         world.judge(name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settled_action, "_NUM_SILENT_ASKED", 10**6)
+        patch.setattr(versions_action, "_NUM_SILENT_ASKED", 10**6)
         one_by_one = world.pending()
     assert world.pending() == one_by_one
 
@@ -355,7 +364,7 @@ def test_a_flood_is_looked_at_in_parts(world: World, monkeypatch: pytest.MonkeyP
     looks = [world.pending(memory) for _ in range(4)]
     assert [(look.num_labels, look.num_left) for look in looks] == [(40, 6), (80, 2), (100, 0), (100, 0)]
     assert [shard.key for shard in looks[0].shards] == keys[:4]
-    whole = list_pending(world.labels, world.datasets, world.objects, task="digits", bucket="ratchet", is_counted=False)
+    whole = list_pending(label_stores(world.labels, world.datasets, world.objects), task="digits", is_counted=False)
     assert ([shard.key for shard in whole.shards], whole.last_key, whole.num_left) == (keys, keys[-1], 0)
 
 

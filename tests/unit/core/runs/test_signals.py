@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from ratchet.core.runs.signals import SIGNAL_KINDS, Signal, SignalKind
-from ratchet.stores.signals import fetch_signals, put_signal, signal_uri
+from ratchet.stores.signals import Signals
 from tests.fakes.object_store import LANDED_AT, FakeObjectStore
 
 TASK, BUCKET = "digits", "ratchet"
@@ -22,21 +22,21 @@ def objects() -> FakeObjectStore:
 
 
 def test_no_signals_are_no_error(objects):
-    assert fetch_signals(objects, TASK, bucket=BUCKET) == ()
+    assert Signals(objects, "ratchet").fetch(TASK) == ()
 
 
 def test_each_kind_keeps_its_newest(objects):
     for kind in SIGNAL_KINDS:
         for minute in (0, 2, 1):
-            put_signal(objects, TASK, signal(kind, minute=minute, value=minute), bucket=BUCKET)
-    found = fetch_signals(objects, TASK, bucket=BUCKET)
+            Signals(objects, "ratchet").put(TASK, signal(kind, minute=minute, value=minute))
+    found = Signals(objects, "ratchet").fetch(TASK)
     assert [each.kind for each in found] == list(SIGNAL_KINDS)
     assert {each.value for each in found} == {2}, "the finding of minute 1 came after that of minute 2"
 
 
 def test_signals_of_another_task_are_not_seen(objects):
-    put_signal(objects, "other", signal(), bucket=BUCKET)
-    assert fetch_signals(objects, TASK, bucket=BUCKET) == ()
+    Signals(objects, "ratchet").put("other", signal())
+    assert Signals(objects, "ratchet").fetch(TASK) == ()
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_signals_of_another_task_are_not_seen(objects):
     ],
 )
 def test_a_broken_signal_is_left_out_and_replaced(objects, content):
-    objects.put(signal_uri(TASK, "drift", bucket=BUCKET), content)
-    assert fetch_signals(objects, TASK, bucket=BUCKET) == ()
-    put_signal(objects, TASK, signal(), bucket=BUCKET)
-    assert fetch_signals(objects, TASK, bucket=BUCKET) == (signal(),)
+    objects.put(Signals(objects, "ratchet").uri_of(TASK, "drift"), content)
+    assert Signals(objects, "ratchet").fetch(TASK) == ()
+    Signals(objects, "ratchet").put(TASK, signal())
+    assert Signals(objects, "ratchet").fetch(TASK) == (signal(),)

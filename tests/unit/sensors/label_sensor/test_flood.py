@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratchet.actions.labels import datasets as datasets_action
-from ratchet.actions.labels.datasets import REFUSED, Memory
+from ratchet.actions.labels.memory import Memory
+from ratchet.core.labels.judged import REFUSED
 from ratchet.core.labels.shards import shard_key_of
 from ratchet.core.runs import Backlog, LastRun, RunEnd, Situation, Skip, Trigger, TriggerPolicy, plan_tick
 from tests.fakes.label_store import FIRST_AT

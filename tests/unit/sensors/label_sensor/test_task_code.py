@@ -79,7 +79,7 @@ def test_a_tick_tries_the_code_only_when_a_run_is_due_and_starts_none_with_broke
 ):
     world, on_disk = World(), Code(problem=problem)
     codes = on_disk.codes()
-    world.ports.labels.put_shard("digits", b"x", num_labels=num_labels)
+    world.ports.stores.labels.put_shard("digits", b"x", num_labels=num_labels)
     told = tick(
         world.ports,
         TaskPolicy(trigger=TriggerPolicy(threshold=5), digest="p1"),

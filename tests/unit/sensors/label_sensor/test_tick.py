@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from ratchet import wiring
-from ratchet.actions.labels.datasets import ACCEPTED, REFUSED, write_verdict
 from ratchet.actions.runs.claims import RunJournal
 from ratchet.actions.runs.retraining import RetrainPorts
 from ratchet.core.errors import PolicyError
 from ratchet.core.labels.dataset import Manifest
+from ratchet.core.labels.judged import ACCEPTED, REFUSED
 from ratchet.core.runs import TriggerPolicy
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.settings import Settings
+from ratchet.stores.signals import Signals
 from sensors.label_sensor.policies import PolicyFiles, TaskPolicy
 from sensors.label_sensor.rivals import rivals_of
 from sensors.label_sensor.tick import TickReport, tick
@@ -26,6 +27,7 @@ from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.pipelines import FakePipelines
+from tests.stores import label_stores
 
 POLICY = TaskPolicy(trigger=TriggerPolicy(threshold=200, retry_wait_s=0), digest="p1")
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -40,12 +42,10 @@ class World:
         self.labels = FakeLabelStore()
         self.datasets = FakeDatasetStore()
         self.ports = RetrainPorts(
-            labels=self.labels,
-            datasets=self.datasets,
-            objects=objects,
+            stores=label_stores(self.labels, self.datasets, objects),
+            signals=Signals(objects, "ratchet"),
             pipelines=self.pipelines,
             journal=RunJournal(objects, bucket="ratchet"),
-            verdicts_bucket="ratchet",
         )
 
     def push(self, num_labels: int) -> str:
@@ -69,7 +69,7 @@ class World:
         reason = Reason(check="test", value=1, limit=1, passed=verdict == ACCEPTED, text="test")
         inputs = {"version": version, "watermark": shards[-1], "shards": shards, "quarantined": quarantined or []}
         said = Verdict(kind="validate", verdict=verdict, reasons=(reason,), inputs=inputs)
-        write_verdict(self.ports.objects, said, version=version, bucket="ratchet")
+        self.ports.stores.verdicts.put(said, version=version)
         assert report.run_id is not None
         self.pipelines.finish(report.run_id)
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratchet.core.errors import Unavailable
-from sensors.label_sensor.tick_archive import KEPT_FOR, KEPT_MAX, TickArchive, TickWriter
+from ratchet.stores.ticks import KEPT_FOR, KEPT_MAX, TickArchive
+from sensors.label_sensor.tick_archive import TickWriter
 from sensors.label_sensor.tick_log import HISTORY_MAX, REWRITE_S, TickLog, is_equal
 from tests.fakes.object_store import FakeObjectStore
 from tests.unit.sensors.label_sensor.test_loop import report
@@ -121,7 +122,7 @@ def test_an_outage_of_s3_fails_no_tick_and_loses_no_entry(caplog):
 
 
 def test_what_s3_holds_is_bounded_and_a_tick_costs_the_same(monkeypatch):
-    monkeypatch.setattr("sensors.label_sensor.tick_archive.KEPT_MAX", 20)
+    monkeypatch.setattr("ratchet.stores.ticks.KEPT_MAX", 20)
     world = World()
     for number in range(100):
         world.tick("ab"[number % 2])
