@@ -7,7 +7,7 @@ from cli.output import stderr
 from cli.runs import view as run_view
 from ratchet import wiring
 from ratchet.core.errors import Conflict, NotFound
-from ratchet.stores.run_journal import ClaimedRun
+from ratchet.stores.run_claims import ClaimedRun
 
 
 def name_in_flight(task: str) -> str:

@@ -11,7 +11,6 @@ import pytest
 
 from embedded.control_plane.host.processes import free_port, stop_group, tethered
 from pipelines.publish import publish
-from ratchet.actions.runs.claims import RunJournal
 from ratchet.actions.runs.retraining import RetrainPorts
 from ratchet.adapters.dvc import DvcDatasetStore
 from ratchet.adapters.kfp import KfpPipelines
@@ -21,6 +20,7 @@ from ratchet.adapters.s3_labels import S3LabelStore
 from ratchet.adapters.sensor_service import SensorService
 from ratchet.core.errors import Unavailable
 from ratchet.settings import Settings, child_env
+from ratchet.stores.run_journal import RunJournal
 from ratchet.stores.signals import Signals
 from tests.conftest import PROJECT_DIR
 from tests.kfp_server import compile_tiny, kfp_server

@@ -9,7 +9,8 @@ from ratchet.core.models.ledger import ModelRef
 from ratchet.core.models.registered import CHAMPION, find_model, merge_models
 from ratchet.core.ports import Clock, Ledger, PipelineCatalog, Pipelines, Registry
 from ratchet.core.runs import ROLLOUT, Trigger, run_key_of
-from ratchet.stores.run_journal import ClaimedRun, RunJournal
+from ratchet.stores.run_claims import ClaimedRun
+from ratchet.stores.run_journal import RunJournal
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.ports import Clock, Pipelines, RunState
 from ratchet.core.runs import RunEnd, Trigger, run_key_of
 from ratchet.core.runs.outcome import Outcome
-from ratchet.stores.run_journal import LEASE_S, NOBODY, AdoptedRun, ClaimedRun, Lease, RunClaim, RunJournal
+from ratchet.stores.run_claims import NOBODY, AdoptedRun, ClaimedRun
+from ratchet.stores.run_journal import LEASE_S, RunJournal
 
 log = logging.getLogger(__name__)
 
@@ -169,18 +170,3 @@ def _end_of(run: RunState, outcome: Outcome | None, *, clock: Clock) -> RunEnd:
     if outcome is not None and outcome.failure is not None:
         told |= {"is_retryable": outcome.failure.is_retryable, "code_digest": outcome.failure.code_digest}
     return RunEnd.model_validate({"state": run.state, "at": clock.now(), "error": run.error, **told})
-
-
-__all__ = [
-    "LEASE_S",
-    "SUBMIT_WITHIN_S",
-    "AdoptedRun",
-    "ClaimedRun",
-    "Lease",
-    "RunClaim",
-    "RunJournal",
-    "end_duplicates",
-    "reclaim",
-    "settle",
-    "start",
-]

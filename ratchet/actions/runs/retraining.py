@@ -23,7 +23,8 @@ from ratchet.core.runs import (
     TriggerPolicy,
 )
 from ratchet.core.runs.signals import Signal
-from ratchet.stores.run_journal import NOBODY, ClaimedRun, RunJournal
+from ratchet.stores.run_claims import NOBODY, ClaimedRun
+from ratchet.stores.run_journal import RunJournal
 from ratchet.stores.signals import Signals
 
 STARTS_OF = timedelta(days=8)

@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict
 from ratchet.core.errors import Conflict, Unavailable
 from ratchet.core.ports import Clock
 from ratchet.core.runs import LastRun, Trigger
-from ratchet.stores.run_journal import AdoptedRun, ClaimedRun, RunJournal
+from ratchet.stores.run_claims import AdoptedRun, ClaimedRun
+from ratchet.stores.run_journal import RunJournal
 
 CURRENT = "current"
 SUPERSEDED = "superseded"

@@ -17,10 +17,10 @@ from cli import names
 from cli.exit_codes import EXIT_CODES
 from cli.main import app
 from ratchet import wiring
-from ratchet.actions.runs.claims import RunJournal
 from ratchet.actions.runs.retraining import RetrainPorts
 from ratchet.core.errors import NotFound, PolicyError, RatchetError, Unavailable
 from ratchet.settings import load_settings
+from ratchet.stores.run_journal import RunJournal
 from ratchet.stores.signals import Signals
 from tests.components.rollout_world import World
 from tests.conftest import PROJECT_DIR

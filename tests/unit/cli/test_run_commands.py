@@ -14,13 +14,13 @@ from cli.runs.logs import news_in
 from cli.runs.retrain import start_retrain
 from cli.runs.view import depth_of, duration_s_of, short_error, tree_order
 from ratchet import wiring
-from ratchet.actions.runs.claims import RunJournal
 from ratchet.actions.runs.retraining import RetrainPorts, look_at_task
 from ratchet.core.errors import Conflict, DataRejected, NotFound, PolicyError, Unavailable
 from ratchet.core.models.task_checks import CheckResult, TaskReport
 from ratchet.core.ports import RunArtifact, RunTask
 from ratchet.core.runs.outcome import Ended
 from ratchet.core.verdict import Reason, Verdict
+from ratchet.stores.run_journal import RunJournal
 from ratchet.stores.run_outcomes import RunOutcomes
 from ratchet.stores.signals import Signals
 from tests.fakes.dataset_store import FakeDatasetStore

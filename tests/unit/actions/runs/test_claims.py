@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from ratchet.actions.runs.claims import LEASE_S, SUBMIT_WITHIN_S, end_duplicates, settle, start
+from ratchet.actions.runs.claims import SUBMIT_WITHIN_S, end_duplicates, settle, start
 from ratchet.core.errors import Conflict, DataRejected, Unavailable
 from ratchet.core.runs import Backlog, Situation, Trigger, plan_request
-from ratchet.stores.run_journal import NOBODY, ClaimedRun, RunJournal
+from ratchet.stores.run_claims import NOBODY, ClaimedRun
+from ratchet.stores.run_journal import LEASE_S, RunJournal
 from tests.crash_points import CLAIM_POINTS as POINTS
 from tests.crash_points import Tell, Watched, at, tell_nobody
 from tests.fakes.object_store import FakeObjectStore

@@ -14,11 +14,12 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ratchet.actions.runs.claims import LEASE_S, end_duplicates, settle, start
+from ratchet.actions.runs.claims import end_duplicates, settle, start
 from ratchet.actions.runs.turn import OwnRun, claim_turn
 from ratchet.core.errors import Conflict, Unavailable
 from ratchet.core.runs import Backlog, LastRun, Situation, Trigger, plan_request
-from ratchet.stores.run_journal import NOBODY, ClaimedRun, RunJournal
+from ratchet.stores.run_claims import NOBODY, ClaimedRun
+from ratchet.stores.run_journal import LEASE_S, RunJournal
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.pipelines import FakePipelines
 

@@ -5,7 +5,8 @@ import pytest
 from ratchet.actions.runs.claims import settle, start
 from ratchet.actions.runs.turn import OwnRun, claim_turn, is_run_of_newest_claim, judge_turn
 from ratchet.core.runs import LastRun, Trigger
-from ratchet.stores.run_journal import NOBODY, ClaimedRun, RunJournal
+from ratchet.stores.run_claims import NOBODY, ClaimedRun
+from ratchet.stores.run_journal import RunJournal
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.pipelines import FakePipelines
 from tests.unit.actions.runs.test_claims import Clock, World, trigger_after

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from ratchet import wiring
-from ratchet.actions.runs.claims import RunJournal
 from ratchet.actions.runs.retraining import RetrainPorts
 from ratchet.core.errors import PolicyError
 from ratchet.core.labels.dataset import Manifest
@@ -18,6 +17,7 @@ from ratchet.core.labels.judged import ACCEPTED, REFUSED
 from ratchet.core.runs import TriggerPolicy
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.settings import Settings
+from ratchet.stores.run_journal import RunJournal
 from ratchet.stores.signals import Signals
 from sensors.label_sensor.policies import PolicyFiles, TaskPolicy
 from sensors.label_sensor.rivals import rivals_of
