@@ -16,7 +16,7 @@ from cli.output import JsonFlag, print_json, stderr, stdout
 from cli.words import BAR_WIDTH, age_words, bar
 
 if TYPE_CHECKING:
-    from ratchet.actions.labels.datasets import Pending
+    from ratchet.core.labels.backlog import Backlog
 
 _LOOKS_MAX = 50
 """Of 2,000 shards each; what is left after them is said, not counted."""
@@ -101,7 +101,7 @@ def count(task: TaskOption, as_json: JsonFlag = False) -> None:
         _print_count(counted)
 
 
-def render_count(pending: "Pending", *, task: str, threshold: int | None, now: datetime) -> dict[str, Any]:
+def render_count(pending: "Backlog", *, task: str, threshold: int | None, now: datetime) -> dict[str, Any]:
     """What `--json` prints."""
     oldest_at = pending.oldest_at
     return {
@@ -123,7 +123,7 @@ def render_count(pending: "Pending", *, task: str, threshold: int | None, now: d
     }
 
 
-def _look(task: str) -> "Pending":
+def _look(task: str) -> "Backlog":
     """Look until all shards are counted; each look goes on where the one before it stopped."""
     from ratchet import wiring
     from ratchet.actions.labels.datasets import list_pending

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
+from ratchet.core.labels.backlog import Backlog
 from ratchet.core.labels.shards import shard_key_of
-from ratchet.core.runs import Backlog, LastRun, RunEnd, RunStart, Skip, Trigger, TriggerPolicy, run_name_of
+from ratchet.core.runs import LastRun, RunEnd, RunStart, Skip, Trigger, TriggerPolicy, run_name_of
 from ratchet.core.runs.signals import SIGNAL_KINDS, Signal
 
 CLASSES = ("cat", "dog", "fox")

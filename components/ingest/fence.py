@@ -5,7 +5,6 @@ import logging
 from components.ingest.step import Paths, ingest_step
 from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.labels.stores import LabelStores
-from ratchet.actions.runs.retraining import backlog_of
 from ratchet.actions.runs.turn import OwnRun, claim_turn
 from ratchet.core.ports import Clock
 from ratchet.core.runs import LastRun, Situation, Trigger, plan_request
@@ -41,7 +40,7 @@ def fenced_ingest(
 def _trigger_by_hand(task: str, last: LastRun | None, *, stores: LabelStores, policy_digest: str) -> Trigger:
     """The claim of a run that somebody started in KFP: as of `ratchet run retrain --again`."""
     pending = list_pending(stores, task=task)
-    situation = Situation(backlog_of(pending), task=task, policy_digest=policy_digest, last=last)
+    situation = Situation(pending, task=task, policy_digest=policy_digest, last=last)
     planned = plan_request(situation, again=True)
     assert isinstance(planned, Trigger), planned.reason
     return planned

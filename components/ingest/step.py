@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ratchet.actions.labels.datasets import Pending, list_pending
+from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.labels.reading import label_schema_of, read_shard
 from ratchet.actions.labels.rows import check_num_features
 from ratchet.actions.labels.stores import LabelStores
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.labels.agreement import Opinion, settle_labels
+from ratchet.core.labels.backlog import Backlog
 from ratchet.core.labels.dataset import (
     DataFile,
     DatasetShard,
@@ -100,7 +101,7 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: LabelStores, paths: Pat
 
 
 def _make_version(
-    spec: TaskSpec, pending: Pending, parent: Manifest | None, stores: LabelStores
+    spec: TaskSpec, pending: Backlog, parent: Manifest | None, stores: LabelStores
 ) -> tuple[Manifest, list[Row], Sequence[RejectedShard]]:
     labels, rejected = _read_shards(spec, pending, stores.labels)
     indexes = [_read_table(file, stores.datasets) for file in (parent.index if parent else ())]
@@ -135,7 +136,7 @@ def _newest_unjudged(task: str, stores: LabelStores) -> Manifest | None:
 
 
 def _read_shards(
-    spec: TaskSpec, pending: Pending, store: LabelStore
+    spec: TaskSpec, pending: Backlog, store: LabelStore
 ) -> tuple[list[tuple[str, Label]], list[RejectedShard]]:
     """The labels of all shards; one that cannot be read stands aside and does not hold up the others."""
     schema = label_schema_of(spec, with_range=False)
@@ -284,7 +285,7 @@ def _incoming_row(row: Row) -> Mapping[str, Any]:
     }
 
 
-def _notes_of(pending: Pending, rejected: Sequence[RejectedShard]) -> IngestNotes:
+def _notes_of(pending: Backlog, rejected: Sequence[RejectedShard]) -> IngestNotes:
     return IngestNotes(
         rejected=tuple(rejected),
         released=tuple(sorted(pending.released)),

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from ratchet.core.labels.measured import Count, Place
+from ratchet.core.labels.measured import Count
+from ratchet.core.labels.shards import Place
 from ratchet.tasks.spec import TaskSpec
 
 _SHARD, _LABELER = "shard", "labeler"

@@ -18,8 +18,9 @@ from ratchet.core.errors import DataRejected
 from ratchet.core.labels.agreement import Opinion, latest_opinions, measure_agreement
 from ratchet.core.labels.dataset import Manifest
 from ratchet.core.labels.judged import ACCEPTED, REFUSED
-from ratchet.core.labels.measured import Count, IngestNotes, Measured, Place
+from ratchet.core.labels.measured import Count, IngestNotes, Measured
 from ratchet.core.labels.quality import QualityPolicy, decide_quality
+from ratchet.core.labels.shards import Place
 from ratchet.core.labels.tables import INCOMING, ROWS
 from ratchet.core.ports import LabelStore
 from ratchet.core.reports import render_verdict

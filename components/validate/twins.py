@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ratchet.core.labels.coincidence import agreement_by_chance
-from ratchet.core.labels.measured import Count, Place
-from ratchet.core.labels.shards import features_digest_of
+from ratchet.core.labels.measured import Count
+from ratchet.core.labels.shards import Place, features_digest_of
 
 Columns = Mapping[str, list[Any]]
 _ROWS_MAX = 5_000

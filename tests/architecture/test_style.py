@@ -17,16 +17,12 @@ REASON = "One module, over 300 lines: "
 TO_BE_SPLIT = frozenset(
     {
         "components/canary_deploy/step.py",
-        "components/ingest/step.py",
         "embedded/control_plane/engine/spec.py",
-        "embedded/control_plane/kserve/reconciler.py",
         "embedded/control_plane/kserve/xds.py",
         "embedded/control_plane/kubernetes/apply.py",
         "embedded/stack.py",
         "embedded/supervisor.py",
-        "ratchet/actions/labels/settled.py",
         "ratchet/adapters/kserve_standard.py",
-        "ratchet/stores/run_journal.py",
     }
 )
 """Over 300 lines without such a reason: each is on its way to two, and none may join them."""

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from ratchet import wiring
-from ratchet.actions.labels.datasets import Pending, list_pending
+from ratchet.actions.labels.datasets import list_pending
+from ratchet.core.labels.backlog import Backlog
 from ratchet.core.labels.quarantine import Order
 from ratchet.core.labels.shards import Label
 from ratchet.core.verdict import Verdict
@@ -36,7 +37,7 @@ def out_of_range(row: int, *, labeler: str = "ada") -> Label:
     return label.model_copy(update={"features": (99.0, *(label.features or ())[1:])})
 
 
-def pending(room: Room) -> Pending:
+def pending(room: Room) -> Backlog:
     return list_pending(label_stores(room.labels, room.datasets, room.objects), task="digits")
 
 

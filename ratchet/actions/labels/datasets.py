@@ -2,74 +2,18 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-
-from pydantic import BaseModel, ConfigDict
 
 from ratchet.actions.labels.memory import LOOK_BACK_EVERY_S, LateShards, Memory, TaskMemory
 from ratchet.actions.labels.resent import find_resent, is_answered
 from ratchet.actions.labels.settled import LATE, Settled, find_settled
 from ratchet.actions.labels.stores import LabelStores
-from ratchet.core.labels.judged import AcceptedVersion
-from ratchet.core.labels.measured import Place
+from ratchet.core.labels.backlog import Backlog
 from ratchet.core.labels.quarantine import Reopened
-from ratchet.core.labels.shards import CountedShards, LabelShard, find_twins, is_in_order, landed_at_of
+from ratchet.core.labels.shards import CountedShards, LabelShard, Place, find_twins, is_in_order, landed_at_of
 from ratchet.core.ports import LabelStore
 
 NUM_NEW_MAX = 2_000
 """Shards that one counted look asks about for the first time: two requests each, about 3 s in all."""
-
-
-class Pending(BaseModel):
-    """The label shards that no accepted version contains, without those in quarantine and those sent again."""
-
-    model_config = ConfigDict(frozen=True)
-
-    shards: tuple[LabelShard, ...]
-    """In key order; without the last `num_left`."""
-    num_labels: int
-    """As the shards say of themselves."""
-    watermark: str
-    """Of the newest accepted version; "" before the first."""
-    last_key: str
-    """The last key looked at, in quarantine, sent again or not: the watermark of a version that takes these shards.
-    Only of a look that left none (`is_counted=False`): a watermark must not pass what nobody has looked at."""
-    accepted: AcceptedVersion | None
-    num_by_class: Mapping[str, int] = {}
-    """Of the labels whose shards tell; see `num_untold`."""
-    num_by_labeler: Mapping[str, int] = {}
-    num_untold: int = 0
-    """Labels that are counted in `num_labels` alone: their shards do not say of which class and by whom (yet)."""
-    num_resent: int = 0
-    """Labels in shards whose content was sent before, under another key; not in `num_labels`."""
-    num_left: int = 0
-    """Shards that wait and were not looked at yet: the last ones of a flood. The next look goes on with them."""
-    num_quarantined: int = 0
-    """Shards in quarantine, of the versions since the newest accepted one and 15 minutes before."""
-    refusal: str = ""
-    """Why `validate` refused the newest judged version, with its name; "" when it accepted it."""
-    left_out: frozenset[Place] = frozenset()
-    """(key, labeler): labels in these shards that are in quarantine while the rest of the shard waits."""
-    only: Mapping[str, frozenset[str]] = {}
-    """Of these shards all but the labels of these labelers is accepted already."""
-    released: frozenset[Place] = frozenset()
-    """Labels that a person released from quarantine: they are not judged. The labeler "" stands for the whole shard."""
-    reopened: frozenset[str] = frozenset()
-    """Keys of the shards among these that were in quarantine and come back by an order."""
-    orders: int = 0
-    """The number of the last order that this look knows of."""
-    from_future: tuple[str, ...] = ()
-    """Keys that claim a time over 15 minutes after their landing, or a day that is not that of their ULID. Put them
-    again under a key of the time of the PUT."""
-
-    def is_wanted(self, key: str, labeler: str) -> bool:
-        """Whether the labels of this labeler in this shard wait: they are not in quarantine, nor accepted already."""
-        return (key, labeler) not in self.left_out and (key not in self.only or labeler in self.only[key])
-
-    @property
-    def oldest_at(self) -> datetime | None:
-        """When the first of them landed, as the object store says."""
-        return min((shard.last_modified_at for shard in self.shards), default=None)
 
 
 def list_pending(
@@ -78,7 +22,7 @@ def list_pending(
     task: str,
     memory: Memory | None = None,
     is_counted: bool = True,
-) -> Pending:
+) -> Backlog:
     """Label shards that wait for a version: O(new).
 
     is_counted: say what the shards hold, and look at no more new ones a call than a tick has time for (`num_left`).
@@ -102,7 +46,7 @@ def list_pending(
         as_of=settled.as_of,
     )
     counted = stores.labels.count_shards(looked_at) if is_counted else CountedShards(tuple(looked_at), num_left=0)
-    return _pending(
+    return _backlog(
         counted.shards,
         resent=resent,
         settled=settled,
@@ -113,7 +57,7 @@ def list_pending(
     )
 
 
-def _pending(
+def _backlog(
     seen: Sequence[LabelShard],
     *,
     resent: frozenset[str],
@@ -122,7 +66,7 @@ def _pending(
     reopened_keys: frozenset[str],
     from_future: tuple[str, ...],
     num_left: int,
-) -> Pending:
+) -> Backlog:
     left_out: dict[str, set[str]] = defaultdict(set)
     for key, labeler in settled.left_out:
         left_out[key].add(labeler)
@@ -134,8 +78,10 @@ def _pending(
     watermark = settled.accepted.watermark if settled.accepted else ""
     told = [shard for shard in shards if shard.num_by_class is not None and shard.num_by_labeler is not None]
     num_labels = _num_labels(shards)
-    return Pending(
+    return Backlog(
         shards=shards,
+        shard_keys=tuple(shard.key for shard in shards),
+        oldest_at=min((shard.last_modified_at for shard in shards), default=None),
         num_labels=num_labels,
         watermark=watermark,
         last_key=max((*(shard.key for shard in seen), *settled.keys, watermark)),

@@ -6,9 +6,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ratchet.actions.labels.datasets import Pending, list_pending
+from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.labels.quarantine import list_quarantine
 from ratchet.actions.labels.stores import LabelStores
+from ratchet.core.labels.backlog import Backlog
 from ratchet.core.labels.shards import Label, id_digest_of
 from ratchet.core.labels.tables import table_of
 from ratchet.core.ports import DatasetStore
@@ -65,7 +66,7 @@ def _settled_text(key: str, stores: LabelStores, *, task: str) -> Forecast | Non
     return None
 
 
-def _num_known(pending: Pending, datasets: DatasetStore, found: Sequence[Label]) -> int:
+def _num_known(pending: Backlog, datasets: DatasetStore, found: Sequence[Label]) -> int:
     if pending.accepted is None:
         return 0
     ids_N = np.array(sorted({id_digest_of(label.id) for label in found}), dtype=np.uint64)

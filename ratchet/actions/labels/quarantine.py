@@ -1,6 +1,6 @@
 """The door of the quarantine: what is in it and why, and what people order about it.
 
-Everything is read from the verdicts and the orders (`core.quarantine`); the only thing that is written is one order.
+Everything is read from the verdicts and the orders (`core.labels.quarantine`); one order is all that is written.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,8 +11,8 @@ from typing import NamedTuple
 from ratchet.actions.labels.stores import LabelStores
 from ratchet.core.errors import NotFound
 from ratchet.core.labels.judged import judged_of
-from ratchet.core.labels.measured import Place
 from ratchet.core.labels.quarantine import Order, OrderKind, Record, check_kind, records_of
+from ratchet.core.labels.shards import Place
 from ratchet.core.verdict import Verdict
 
 _NUM_THREADS = 8

@@ -8,9 +8,8 @@ from ratchet.actions.labels.memory import LOOK_BACK_EVERY_S, KnownOrders, TaskMe
 from ratchet.actions.labels.stores import LabelStores
 from ratchet.actions.labels.versions import Silences, fetch_judged
 from ratchet.core.labels.judged import ACCEPTED, REFUSED, AcceptedVersion
-from ratchet.core.labels.measured import Place
 from ratchet.core.labels.quarantine import Judgement, Order, left_out_of, open_orders
-from ratchet.core.labels.shards import first_key_at, landed_at_of
+from ratchet.core.labels.shards import Place, first_key_at, landed_at_of
 from ratchet.stores.quarantine_orders import QuarantineOrders
 
 LATE = timedelta(minutes=15)
@@ -46,7 +45,7 @@ def find_settled(memory: TaskMemory, stores: LabelStores, *, task: str) -> Settl
     """The newest accepted version, the key to list from, and which keys from there on are dealt with.
 
     Versions are looked at from the newest back to the first whose watermark lies before that key: those of the last
-    15 minutes, or the newest accepted one alone. A later version never has an earlier watermark (`Pending.last_key`).
+    15 minutes, or the newest accepted one alone. A later version never has an earlier watermark (`Backlog.last_key`).
     """
     silences = Silences(stores.verdicts, task=task)
     accepted: AcceptedVersion | None = None

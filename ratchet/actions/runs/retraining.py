@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from ratchet.actions.labels.datasets import Pending, list_pending
+from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.labels.memory import Memory
 from ratchet.actions.labels.stores import LabelStores
 from ratchet.actions.runs.claims import end_duplicates, settle, start
 from ratchet.adapters.clock import SystemClock
+from ratchet.core.labels.backlog import Backlog
 from ratchet.core.ports import Clock, Pipelines, RunState
 from ratchet.core.runs import (
     RETRAIN,
     UNKNOWN_CODE,
-    Backlog,
     CodeState,
     LastRun,
     Rival,
@@ -115,7 +115,7 @@ def look_at_task(ports: RetrainPorts, *, task: str) -> TaskLook:
     end_duplicates(ports.pipelines, newest, unfinished)
     pending = list_pending(ports.stores, task=task, memory=ports.memory)
     return TaskLook(
-        backlog=backlog_of(pending),
+        backlog=pending,
         newest_claim=newest,
         newest_training=ports.journal.find_training(newest),
         unfinished=unfinished,
@@ -128,20 +128,6 @@ def look_at_task(ports: RetrainPorts, *, task: str) -> TaskLook:
 def start_run(ports: RetrainPorts, trigger: Trigger, look: TaskLook) -> ClaimedRun:
     """Start the run that was decided on; Conflict when somebody else was first since the look."""
     return start(ports.journal, ports.pipelines, trigger, after=look.newest_claim, clock=ports.clock)
-
-
-def backlog_of(pending: Pending) -> Backlog:
-    """What a decision needs to know of the labels that wait."""
-    return Backlog(
-        watermark=pending.watermark,
-        num_labels=pending.num_labels,
-        shard_keys=tuple(shard.key for shard in pending.shards),
-        num_by_class=pending.num_by_class,
-        num_by_labeler=pending.num_by_labeler,
-        num_resent=pending.num_resent,
-        oldest_at=pending.oldest_at,
-        num_left=pending.num_left,
-    )
 
 
 def _list_starts(ports: RetrainPorts, newest: ClaimedRun | None, *, task: str) -> tuple[RunStart, ...]:

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from ratchet.core.labels.measured import Place
 from ratchet.core.labels.quarantine import Judgement
+from ratchet.core.labels.shards import Place
 from ratchet.core.verdict import Verdict
 
 ACCEPTED = "accepted"

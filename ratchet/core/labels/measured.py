@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict, Field
 
 from ratchet.core.labels.excess import LabelerRecord
+from ratchet.core.labels.shards import Place
 from wire.printable import printable
 
 REASON_CHARS_MAX = 600
 """An excerpt of 200 characters, the key and the next step."""
-Place = tuple[str, str]
-"""(key of a label shard, labeler): what is put into quarantine. A file of ten labelers is ten places."""
 
 
 class RejectedShard(BaseModel):
@@ -61,7 +60,7 @@ class Count(BaseModel):
     num_rows: int
     places: tuple[Place, ...] = ()
     num_expected: float = Field(0.0, ge=0)
-    """How many of them chance explains (`core.coincidence`); what is over `_CHANCE_FACTOR` times that counts."""
+    """How many of them chance explains (`core.labels.coincidence`); what is over `_CHANCE_FACTOR` times that counts."""
 
     @property
     def shards(self) -> tuple[str, ...]:

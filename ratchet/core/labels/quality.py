@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 from ratchet.core.labels.excess import LabelerRecord
-from ratchet.core.labels.measured import REASON_CHARS_MAX, Count, Measured, Place
+from ratchet.core.labels.measured import REASON_CHARS_MAX, Count, Measured
+from ratchet.core.labels.shards import Place
 from ratchet.core.verdict import Reason
 from wire.printable import printable
 

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from ratchet.core.labels.measured import Place
+from ratchet.core.labels.shards import Place
 
 OrderKind = Literal["rejudge", "release", "discard", "restore"]
 """rejudge: judge it again by the policy of then. release: take it in whatever the policy says. discard: it never comes

@@ -11,6 +11,8 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, FailFast, Field
 
+Place = tuple[str, str]
+"""(key of a label shard, labeler): what is put into quarantine. A file of ten labelers is ten places."""
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 SHARD_BYTES_MAX = 256 << 20

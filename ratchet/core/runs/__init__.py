@@ -2,7 +2,6 @@
 
 from ratchet.core.runs.facts import (
     UNKNOWN_CODE,
-    Backlog,
     Check,
     CodeState,
     Explanation,
@@ -28,7 +27,6 @@ __all__ = [
     "ROLLOUT",
     "UNKNOWN_CODE",
     "Adaptive",
-    "Backlog",
     "Check",
     "CodeState",
     "Condition",

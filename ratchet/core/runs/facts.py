@@ -5,7 +5,6 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from ratchet.core.digest import digest_of
 from ratchet.core.runs.identity import RETRAIN
 
 RunEndState = Literal["SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"]
@@ -31,29 +30,6 @@ SkipCode = Literal[
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Backlog(_Value):
-    """The labels that no accepted dataset version holds yet, without the quarantined."""
-
-    watermark: str
-    """Last label shard of the newest accepted dataset version; "" before the first."""
-    num_labels: int = Field(ge=0)
-    shard_keys: tuple[str, ...] = ()
-    """In key order."""
-    num_by_class: Mapping[str, int] = Field(default_factory=dict)
-    """Of the shards that say; the others are counted in `num_labels` alone."""
-    num_by_labeler: Mapping[str, int] = Field(default_factory=dict)
-    num_resent: int = Field(0, ge=0)
-    """Labels in shards whose content was seen before; not in `num_labels`."""
-    oldest_at: AwareDatetime | None = None
-    """When the oldest of them landed."""
-    num_left: int = Field(0, ge=0)
-    """Shards after these that nobody has looked at yet: a flood is looked at in parts, in key order."""
-
-    def digest_through(self, shard_key: str) -> str:
-        """Names the set of these shards up to and with `shard_key`."""
-        return digest_of([key for key in self.shard_keys if key <= shard_key])
 
 
 class RunStart(_Value):

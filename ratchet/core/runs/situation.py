@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
+from ratchet.core.labels.backlog import Backlog
 from ratchet.core.labels.shards import landed_at_of
-from ratchet.core.runs.facts import UNKNOWN_CODE, Backlog, CodeState, LastRun, Rival, RunStart
+from ratchet.core.runs.facts import UNKNOWN_CODE, CodeState, LastRun, Rival, RunStart
 from ratchet.core.runs.policy import Condition, TriggerPolicy
 from ratchet.core.runs.signals import Signal
 

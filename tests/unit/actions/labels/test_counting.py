@@ -10,9 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ratchet.actions.labels.datasets import Pending, list_pending
+from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.labels.memory import LOOK_BACK_EVERY_S, Memory
 from ratchet.actions.labels.resent import mark_settled
+from ratchet.core.labels.backlog import Backlog
 from ratchet.core.labels.dataset import Manifest, version_name
 from ratchet.core.labels.judged import ACCEPTED
 from ratchet.core.labels.shards import ShardCounts, shard_key_of
@@ -41,7 +42,7 @@ class Counting(RuleBasedStateMachine):
         self.landed: set[int] = set()
         self.settled: set[int] = set()
         self.content_of: dict[str, int] = {}
-        self.ingested: tuple[str, Pending] | None = None
+        self.ingested: tuple[str, Backlog] | None = None
 
     @initialize()
     def the_first_push(self) -> None:
@@ -149,7 +150,7 @@ class Counting(RuleBasedStateMachine):
         found = newest_accepted(self.datasets, self.objects)
         assert self.look(is_counted=False).last_key >= (found.watermark if found else "")
 
-    def look(self, *, is_counted: bool, memory: Memory | None = None) -> Pending:
+    def look(self, *, is_counted: bool, memory: Memory | None = None) -> Backlog:
         return list_pending(
             label_stores(self.labels, self.datasets, self.objects),
             task="digits",

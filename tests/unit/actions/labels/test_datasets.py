@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from ratchet.actions.labels import datasets as datasets_action
 from ratchet.actions.labels import versions as versions_action
-from ratchet.actions.labels.datasets import Pending, list_pending
+from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.labels.memory import LOOK_BACK_EVERY_S, Memory
 from ratchet.actions.labels.resent import mark_settled
 from ratchet.actions.labels.settled import LATE
 from ratchet.core.errors import Conflict, DataRejected
+from ratchet.core.labels.backlog import Backlog
 from ratchet.core.labels.dataset import Manifest, version_name
 from ratchet.core.labels.judged import AcceptedVersion
 from ratchet.core.labels.shards import ShardCounts, shard_key_of
@@ -81,7 +82,7 @@ class World:
             Verdicts(self.objects, "ratchet").put(verdict, version=version)
         return version
 
-    def pending(self, memory: Memory | None = None) -> Pending:
+    def pending(self, memory: Memory | None = None) -> Backlog:
         return list_pending(label_stores(self.labels, self.datasets, self.objects), task="digits", memory=memory)
 
     def keys(self) -> list[str]:

@@ -8,7 +8,8 @@ import pytest
 
 from ratchet.actions.runs.claims import SUBMIT_WITHIN_S, end_duplicates, settle, start
 from ratchet.core.errors import Conflict, DataRejected, Unavailable
-from ratchet.core.runs import Backlog, Situation, Trigger, plan_request
+from ratchet.core.labels.backlog import Backlog
+from ratchet.core.runs import Situation, Trigger, plan_request
 from ratchet.stores.run_claims import NOBODY, ClaimedRun
 from ratchet.stores.run_journal import LEASE_S, RunJournal
 from tests.crash_points import CLAIM_POINTS as POINTS

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from ratchet.actions.runs.claims import end_duplicates, settle, start
 from ratchet.actions.runs.turn import OwnRun, claim_turn
 from ratchet.core.errors import Conflict, Unavailable
-from ratchet.core.runs import Backlog, LastRun, Situation, Trigger, plan_request
+from ratchet.core.labels.backlog import Backlog
+from ratchet.core.runs import LastRun, Situation, Trigger, plan_request
 from ratchet.stores.run_claims import NOBODY, ClaimedRun
 from ratchet.stores.run_journal import LEASE_S, RunJournal
 from tests.fakes.object_store import FakeObjectStore

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from ratchet.core.labels.backlog import Backlog
 from ratchet.core.runs import (
-    Backlog,
     CodeState,
     LastRun,
     Rival,

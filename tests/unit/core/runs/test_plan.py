@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ratchet.core.labels.backlog import Backlog
 from ratchet.core.runs import (
-    Backlog,
     LastRun,
     RunEnd,
     Situation,

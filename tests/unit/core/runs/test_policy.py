@@ -8,8 +8,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from ratchet.core.labels.backlog import Backlog
 from ratchet.core.labels.shards import shard_key_of
-from ratchet.core.runs import Backlog, LastRun, RunEnd, Situation, Skip, Trigger, TriggerPolicy, plan_tick, threshold_at
+from ratchet.core.runs import LastRun, RunEnd, Situation, Skip, Trigger, TriggerPolicy, plan_tick, threshold_at
 from ratchet.core.runs.signals import Signal
 from tests.conftest import PROJECT_DIR
 

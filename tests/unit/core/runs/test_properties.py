@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from ratchet.core.labels.backlog import Backlog
 from ratchet.core.labels.shards import shard_key_of
 from ratchet.core.runs import (
     Adaptive,
-    Backlog,
     Condition,
     Explanation,
     Hours,

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from ratchet.actions.labels import datasets as datasets_action
 from ratchet.actions.labels.memory import Memory
+from ratchet.core.labels.backlog import Backlog
 from ratchet.core.labels.judged import REFUSED
 from ratchet.core.labels.shards import shard_key_of
-from ratchet.core.runs import Backlog, LastRun, RunEnd, Situation, Skip, Trigger, TriggerPolicy, plan_tick
+from ratchet.core.runs import LastRun, RunEnd, Situation, Skip, Trigger, TriggerPolicy, plan_tick
 from tests.fakes.label_store import FIRST_AT
 from tests.unit.sensors.label_sensor.test_tick import NOON, World
 
