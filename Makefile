@@ -22,11 +22,18 @@ down: $(STAMP) ## stop the embedded stack; data stays in .ratchet/
 
 ##@ Develop
 NIGHTLY_S ?= 60
-.PHONY: setup test fuzz lint types lock compile compile-check check
+.PHONY: setup test test-fast guide fuzz lint types lock compile compile-check check
 setup: $(STAMP) ## create .venv and install the locked requirements
 
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
 test: $(STAMP) ## all tests, on real servers, two at a time
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
+	@$(PYTEST) -m "not guide"
+
+test-fast: $(STAMP) ## what needs no server and no simulation, in under a minute
+	@$(PYTEST) -m "not slow" --hypothesis-profile fast tests/unit tests/architecture tests/pipelines
+
+guide: $(STAMP) ## follow the pages of docs/guide, every command and what it prints (about 15 minutes)
+	@$(PYTEST) -m guide tests/e2e
 
 fuzz: $(STAMP) ## each fuzzer for NIGHTLY_S seconds (60); `make test` runs each for a few
 	@FUZZ_SECONDS=$(NIGHTLY_S) $(BIN)/python -m pytest tests/fuzz
@@ -51,7 +58,7 @@ compile: $(STAMP) ## compile the pipelines to pipelines/compiled/
 compile-check: $(STAMP) ## fail when pipelines/compiled/ is stale
 	@$(BIN)/ratchet pipelines compile --check
 
-check: lint compile-check test ## everything that CI checks
+check: lint compile-check test guide ## everything that CI checks
 
 ##@ Clean
 .PHONY: clean

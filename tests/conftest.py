@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -14,6 +15,7 @@ from embedded.stack import layout_of, start_stack, stop_stack
 from ratchet.settings import Settings, child_env, parse_profile, settings_of
 
 PROJECT_DIR = Path(__file__).parent.parent
+hypothesis.settings.register_profile("fast", max_examples=15)
 
 
 def settings_in(state_dir: Path) -> Settings:

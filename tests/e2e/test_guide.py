@@ -15,7 +15,7 @@ GUIDE = PROJECT_DIR / "docs" / "guide"
 PAGES = ("mixed-table", "wide-images", "many-labelers", "changed-network", "own-pipeline")
 """In the order in which the overview lists them: the last one asks a model of another page."""
 _EACH_SHELL = re.compile(r"^(?:cd|export) .*$", re.MULTILINE)
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.guide, pytest.mark.timeout(900)]
 
 
 class Reader:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -24,6 +25,8 @@ from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FIRST_AT, FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
 from tests.stores import label_stores, newest_accepted
+
+pytestmark = pytest.mark.slow
 
 MINUTES = st.integers(0, 40)
 CONTENTS = st.integers(0, 8)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import pytest
 from greenlet import GreenletExit, getcurrent, greenlet
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,8 @@ from ratchet.stores.run_claims import NOBODY, ClaimedRun
 from ratchet.stores.run_journal import LEASE_S, RunJournal
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.pipelines import FakePipelines
+
+pytestmark = pytest.mark.slow
 
 NUM_REPLICAS = 3
 TASK = "digits"

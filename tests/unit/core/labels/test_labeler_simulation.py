@@ -14,6 +14,8 @@ from ratchet.core.labels.excess import LabelerRecord
 from ratchet.core.labels.noise import local_disagreement, measure_label_noise
 from ratchet.core.labels.quality import QualityPolicy
 
+pytestmark = pytest.mark.slow
+
 POLICY = QualityPolicy()
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NUM_FEATURES = 6

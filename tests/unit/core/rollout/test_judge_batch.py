@@ -23,6 +23,8 @@ from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.progress import Look, Progress, begin
 from ratchet.core.rollout.window import ArmWindow, Window, latency_limits_of
 
+pytestmark = pytest.mark.slow
+
 NAMES = {
     DARK: "dark",
     LIVE: "live",

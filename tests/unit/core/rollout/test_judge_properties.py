@@ -1,5 +1,6 @@
 """What the judge must never do, whatever comes."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -8,6 +9,8 @@ from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.progress import Action, Look, Orders, Progress, begin
 from ratchet.core.rollout.window import ArmWindow, QualityWindow, Window
 from tests.unit.core.rollout.judge_world import CLOSED, DARK, FINAL, POLICY, arm, judge, judge_all, looks_of
+
+pytestmark = pytest.mark.slow
 
 arms = st.integers(0, 400).flatmap(
     lambda num: st.builds(

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +36,8 @@ from ratchet.core.runs import (
 from ratchet.core.runs.hours import WEEKDAYS, render_moment
 from ratchet.core.runs.signals import SIGNAL_KINDS, Signal
 from ratchet.core.runs.threshold import end_of
+
+pytestmark = pytest.mark.slow
 
 NOON = datetime(2026, 3, 28, 12, tzinfo=UTC)
 """The day before Berlin and three weeks after New York change their clocks."""

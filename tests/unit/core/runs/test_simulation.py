@@ -10,6 +10,8 @@ import pytest
 from benchmarks.sensor.simulation import simulate
 from ratchet.core.runs import Situation, Skip, Trigger, plan_tick
 
+pytestmark = pytest.mark.slow
+
 Planned = Trigger | Skip
 
 
