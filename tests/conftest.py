@@ -50,6 +50,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 
 def _group_of(nodeid: str) -> str:
     module = nodeid.partition("::")[0]
+    if module.startswith("tests/fuzz/"):
+        return nodeid  # each takes as long as it is told to, a minute in `make fuzz`
     return "stack" if module.startswith(("tests/embedded/test_stack", "tests/e2e/")) else module
 
 

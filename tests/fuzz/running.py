@@ -3,7 +3,8 @@
     fuzz(make, check, num_inputs=1000)
 
 Input `n` depends on the seed and on `n` alone, so `FUZZ_SEED=7 FUZZ_INPUT=412 pytest FILE` repeats one failure.
-`FUZZ_SECONDS=60` runs each fuzzer for that long, with as many inputs as fit (the nightly run).
+`FUZZ_SECONDS=60` (`make fuzz`) runs each fuzzer for that long, with as many inputs as fit. A failing input is printed
+as a Python expression, to be pasted into a test; one that is too long to print lies in a file, as such an expression.
 """
 
 import os
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
+from tempfile import NamedTemporaryFile
 from typing import TypeVar
 
 Input = TypeVar("Input")
@@ -20,6 +22,8 @@ Input = TypeVar("Input")
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 _NUM_SHOWN = 5
 _CHARS_SHOWN = 600
+_SLICE_S = 5.0
+"""How long a fuzzer takes in `make test` at most."""
 
 
 @dataclass
@@ -32,7 +36,7 @@ class _Found:
 
 
 def fuzz(
-    make: Callable[[Random], Input], check: Callable[[Input], object], *, num_inputs: int, seconds_max: float = 15.0
+    make: Callable[[Random], Input], check: Callable[[Input], object], *, num_inputs: int, seconds_max: float = _SLICE_S
 ) -> int:
     """Make inputs and check each; the number that was checked. An AssertionError lists each kind of failure once.
 
@@ -70,14 +74,20 @@ def _shown(made: object, error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     place = " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames[::-1])
     what = f"{type(error).__name__}: {ascii(str(error))[:_CHARS_SHOWN]}"
-    return f"{what}\n  at {place}\n  input {_excerpt(made)}"
+    return f"{what}\n  at {place}\n  input {_pasteable(made)}"
 
 
-def _excerpt(made: object) -> str:
+def _pasteable(made: object) -> str:
+    """The input as an expression, or the name of a file that holds it."""
     try:
-        return ascii(made)[:_CHARS_SHOWN]
+        text = ascii(made)
     except (RecursionError, ValueError):
-        return "too deep or too large to print"
+        return "is too deep or too large to print: FUZZ_INPUT makes it again"
+    if len(text) <= _CHARS_SHOWN:
+        return text
+    with NamedTemporaryFile("w", prefix="fuzz-input-", suffix=".py", delete=False) as file:
+        file.write(text)
+    return f"is in {file.name} ({len(text)} characters), which begins {text[:80]}"
 
 
 def _report(found: dict[str, _Found], num: int) -> str:

@@ -1,11 +1,21 @@
 """What every fuzzer relies on: the same seed makes the same inputs, and a failure names the input that repeats it."""
 
+import ast
 import copy
+from pathlib import Path
 
 import pytest
 
 from tests.fuzz.hostile import hostile_value, json_bytes, mangled, mutated, nested
 from tests.fuzz.running import fuzz
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `make test` runs it, also where the environment asks for another seed, input or time."""
+    for name in ("FUZZ_SECONDS", "FUZZ_INPUT"):
+        monkeypatch.delenv(name, raising=False)
+
 
 TREE = {"a": [1, {"b": "text"}], "c": None}
 
@@ -37,6 +47,20 @@ def test_every_failure_is_reported_once_by_kind_with_the_input_that_repeats_it(m
     monkeypatch.setenv("FUZZ_INPUT", number)
     with pytest.raises(AssertionError, match="1 of 1 inputs failed"):
         fuzz(lambda rng: rng.randrange(10), check, num_inputs=60)
+
+
+def test_a_failing_input_can_be_pasted_into_a_test_however_long_it_is() -> None:
+    def failing(made: object) -> str:
+        with pytest.raises(AssertionError) as caught:
+            fuzz(lambda rng: made, lambda _: 1 / 0, num_inputs=1)
+        return str(caught.value)
+
+    short = {"a": "\ud800", "b": [b"\xff", None]}
+    assert ast.literal_eval(failing(short).partition("  input ")[2]) == short
+    long = b"\xff[" * 5_000
+    path = Path(failing(long).partition("  input is in ")[2].partition(" (")[0])
+    assert ast.literal_eval(path.read_text()) == long
+    path.unlink()
 
 
 def test_time_ends_a_fuzzer_and_the_environment_lengthens_it(monkeypatch: pytest.MonkeyPatch) -> None:
