@@ -6,6 +6,7 @@ Whatever such a file holds, the outcome is a value or a PolicyError that names f
 
 import logging
 import math
+import sys
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -22,6 +23,8 @@ Model = TypeVar("Model", bound=BaseModel)
 _DEPTH_MAX = 60
 _VALUES_MAX = 100_000
 """YAML aliases can make a small file enormous ("billion laughs")."""
+_NUMBER_CHARS_MAX = 400
+"""YAML's numbers to the base 60 (`1:59:59`) are read in the square of their length."""
 _TAGS = ("null", "bool", "int", "float", "timestamp", "str", "seq", "map")
 _PREFIX = "tag:yaml.org,2002:"
 
@@ -132,6 +135,9 @@ class _PlainLoader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        is_number = node.tag in (f"{_PREFIX}int", f"{_PREFIX}float")
+        if is_number and len(node.value) > _NUMBER_CHARS_MAX:
+            raise _error_at(node.start_mark, f"a number of {len(node.value):,} characters; limit {_NUMBER_CHARS_MAX}")
         try:
             value = super().construct_object(node, deep=deep)
         except yaml.YAMLError:
@@ -142,6 +148,8 @@ class _PlainLoader(yaml.SafeLoader):
             raise _error_at(node.start_mark, f"{found[:60]!r} is not a valid {kind}") from None
         if isinstance(value, float) and not math.isfinite(value):
             raise _error_at(node.start_mark, f"{node.value} is not a finite number")
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise _error_at(node.start_mark, f"{node.value[:60]} is larger than {sys.float_info.max:.2g}")
         if isinstance(value, str) and not _is_unicode(value):
             raise _error_at(node.start_mark, f"{value[:60]!r} holds half of a surrogate pair, which is no character")
         return value

@@ -37,7 +37,9 @@ def path(tmp_path: Path) -> Path:
         pytest.param(b"a: !!int x\n", 1, "'x' is not a valid int", id="no-int"),
         pytest.param(b"a: !!float x\n", 1, "'x' is not a valid float", id="no-float"),
         pytest.param(b"a: !!timestamp x\n", 1, "'x' is not a valid date", id="no-timestamp"),
-        pytest.param(b"a: " + b"9" * 5000, 1, "is not a valid int", id="more-digits-than-python-reads"),
+        pytest.param(b"a: " + b"9" * 5000, 1, "5,000 characters; limit 400", id="more-digits-than-python-reads"),
+        pytest.param(b"a: 1" + b":59" * 300_000, 1, "900,001 characters; limit 400", id="base-60-without-an-end"),
+        pytest.param(b"a: 0x" + b"f" * 390, 1, "is larger than 1.8e+308", id="more-than-a-float-holds"),
         pytest.param(b"a:\n  " + b"[" * 1000 + b"]" * 1000, 2, "more than 60 levels", id="brackets"),
         pytest.param(b"a:\n  " + b"[" * 1000, 2, "more than 60 levels", id="brackets-without-end"),
         pytest.param(b"".join(b" " * n + b"a:\n" for n in range(1000)), 60, "more than 60 levels", id="indented"),
@@ -194,3 +196,17 @@ def test_without_a_folder_of_configs_the_packaged_ones_count(tmp_path: Path, mon
     assert (Settings().configs_dir / "tasks" / "digits.yaml").is_file()
     (tmp_path / "configs").mkdir()
     assert Settings().configs_dir == Path("configs")
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(min_value=-(10**900), max_value=10**900), st.sampled_from(("d", "x", "o", "b")))
+def test_every_whole_number_that_is_read_fits_into_json_and_a_float(path: Path, number: int, form: str) -> None:
+    prefix = {"d": "", "x": "0x", "o": "0", "b": "0b"}[form]
+    path.write_text(f"a: 1\nb: {'-' * (number < 0)}{prefix}{abs(number):{form}}\n")
+    try:
+        value = load_yaml(path)["b"]
+    except PolicyError as error:
+        assert f"{path}, line 2: " in str(error)
+    else:
+        assert value == number
+        assert digest_of({"b": value}) and float(value) is not None
