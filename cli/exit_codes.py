@@ -2,7 +2,7 @@
 
 from ratchet.core import errors
 
-NOT_PROMOTED, NOT_SERVING, INTERRUPTED = 9, 10, 130
+NOT_PROMOTED, NOT_SERVING, INTERRUPTED, OUTPUT_CLOSED = 9, 10, 130, 141
 EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "failed: the awaited run, a check, or an unexpected error",
@@ -17,6 +17,7 @@ EXIT_CODES: dict[int, str] = {
     NOT_SERVING: "`up`, `status`: every server is ready, but a champion does not serve; the stack stays up",
     errors.NothingNew.exit_code: "nothing to do: the same exists already, such as labels that were pushed before",
     INTERRUPTED: "interrupted by Ctrl-C",
+    OUTPUT_CLOSED: "the reader of the output has gone, such as `| head`",
 }
 
 

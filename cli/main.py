@@ -2,13 +2,16 @@
 
 import importlib
 import sys
+from collections.abc import Callable
 
 import typer
 from typer.core import TyperGroup
 
 from cli.exit_codes import INTERRUPTED, epilog
 from cli.extras import missing_module_text
+from cli.os_errors import is_of_the_machine, words_of
 from cli.output import print_anything, print_error
+from cli.streams import streams_that_fail_in_words
 from ratchet import __version__
 from ratchet.core.errors import RatchetError, SettingsError
 from ratchet.settings import settings_from_env
@@ -55,15 +58,29 @@ for _name in _MODULES:
 
 
 def main() -> None:
-    """Entry point: an expected error is one line on stderr and its exit code; Ctrl-C is 130."""
+    """Entry point: an expected error is one line on stderr and its exit code; Ctrl-C is 130, a gone reader 141."""
     print_anything()
+    with streams_that_fail_in_words() as printed:
+        code = _exit_code_of(app) or _exit_code_of(printed.finish)
+    sys.exit(code)
+
+
+def _exit_code_of(deed: Callable[[], object]) -> int:
     try:
-        app()
+        deed()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
     except RatchetError as error:
         print_error(str(error))
-        sys.exit(error.exit_code)
+        return error.exit_code
     except ModuleNotFoundError as error:
         print_error(missing_module_text(error))
-        sys.exit(SettingsError.exit_code)
+        return SettingsError.exit_code
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
+    except OSError as error:
+        if not is_of_the_machine(error):
+            raise
+        print_error(words_of(error))
+        return 1
+    return 0

@@ -6,7 +6,7 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -17,8 +17,15 @@ from wire.printable import printable_lines
 
 _WIDTH_OF_A_FILE = 160
 """Columns where there is no terminal to fit: a pipe or a log."""
-stdout = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True, width=None if sys.stderr.isatty() else _WIDTH_OF_A_FILE)
+
+
+def _width_of(stream: TextIO | None) -> int | None:
+    """None: that of the terminal. A stream that the caller closed is None in Python."""
+    return None if stream is not None and stream.isatty() else _WIDTH_OF_A_FILE
+
+
+stdout = Console(highlight=False, soft_wrap=True, width=_width_of(sys.stdout))
+stderr = Console(stderr=True, highlight=False, soft_wrap=True, width=_width_of(sys.stderr))
 
 _ISO_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?(Z|\+00:00)")
 
