@@ -88,7 +88,7 @@ class Supervisor:
         keepers = {service.name: asyncio.create_task(self._keep_running(service)) for service in self._plan.services}
         told_to_stop = asyncio.create_task(self._wait_for_order())
         others = [asyncio.create_task(self._trim_logs()), asyncio.create_task(self._keep_keeper())]
-        done, _ = await asyncio.wait([told_to_stop, *keepers.values()], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait([told_to_stop, *keepers.values(), *others], return_when=asyncio.FIRST_COMPLETED)
         for task in others:
             task.cancel()
         for task in done:
@@ -119,6 +119,7 @@ class Supervisor:
                 continue
             log.warning("the supervisor's keeper ended; another one is started")
             start_keeper(self._plan, supervisor_pid=os.getpid(), log=None)
+        await self._stop.wait()
 
     async def _note_keeper(self) -> bool:
         """Whether one lives; the report names it. In a thread: one that is starting takes a moment to be named."""

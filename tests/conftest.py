@@ -15,7 +15,10 @@ from embedded.stack import layout_of, start_stack, stop_stack
 from ratchet.settings import Settings, child_env, parse_profile, settings_of
 
 PROJECT_DIR = Path(__file__).parent.parent
-hypothesis.settings.register_profile("fast", max_examples=15)
+# A loaded machine is no fault: no example has a deadline.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.register_profile("fast", max_examples=15, deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 def settings_in(state_dir: Path) -> Settings:
