@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(
-    rate: Annotated[float, typer.Option("--rate", min=1, help="User requests per second.")] = 80,
+    rate: Annotated[float, typer.Option("--rate", min=1, max=1000, help="User requests per second.")] = 80,
     stop: Annotated[bool, typer.Option("--stop/--keep", help="Stop the stack at the end.")] = False,
     as_json: JsonFlag = False,
 ) -> None:

@@ -240,12 +240,14 @@ def _unquoted(value: str) -> str:
 
 
 def _read_profile(path: Path) -> dict[str, str]:
-    if not path.is_file():
+    if not path.exists() and not _is_named():
         return {}
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}. `ratchet up` writes it again.") from None
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        fix = f"Correct {PROFILE_VARIABLE}, which names it." if _is_named() else "`ratchet up` writes it again."
+        raise SettingsError(f"The profile {path} cannot be read: {why}. {fix}") from None
     return _moved(parse_profile(text, where=str(path)), path.parent.absolute())
 
 
@@ -299,6 +301,11 @@ def _variables_of_env() -> dict[str, str]:
         for key, value in os.environ.items()
         if key.startswith(PREFIX) and not key.startswith(TEST_PREFIX) and key not in others
     }
+
+
+def _is_named() -> bool:
+    """Whether a person named the profile: one that is missing is then an error."""
+    return bool(os.environ.get(PROFILE_VARIABLE))
 
 
 def _profile_path() -> Path:

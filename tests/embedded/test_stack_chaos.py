@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -35,10 +36,12 @@ from tests.models import digits_model
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 SEED, NUM_KILLS = 20, 25
+EACH, TASKS = 2, 3
+"""Kills of every kind of server at least, and of tasks of a running pipeline."""
 SHARD_LABELS, SHARD_EVERY_S = 40, 2.5
 SERVING = ("model", "gateway")
 """Whose death users may notice."""
-VICTIMS = (*SERVING, "control_plane", "supervisor", "keeper", "sensor", "guard", "object_store", "mlflow", "task")
+SERVERS = (*SERVING, "control_plane", "supervisor", "keeper", "sensor", "guard", "object_store", "mlflow")
 MODEL = "steady"
 
 
@@ -47,6 +50,14 @@ class Kill(NamedTuple):
     num_asked: int
     num_failed: int
     outage_s: float
+
+
+def victims_of(chance: random.Random) -> list[str]:
+    """Who is killed, in random order: each kind of server EACH times, tasks TASKS times, the rest any server."""
+    sure = [*SERVERS * EACH, *["task"] * TASKS]
+    victims = [*sure, *chance.choices(SERVERS, k=NUM_KILLS - len(sure))]
+    chance.shuffle(victims)
+    return victims
 
 
 class Stage:
@@ -95,17 +106,25 @@ class Stage:
             return [named.pid] if named else []
         return [service.pid for service in self.report.services if service.name == what and service.pid]
 
-    def kill(self, chance: random.Random, load: SteadyLoad) -> None:
-        what = chance.choice(VICTIMS)
+    def kill_all(self, chance: random.Random, load: SteadyLoad) -> None:
+        """Each victim in its turn; one that does not run at the moment waits for a later turn."""
+        waiting, deadline = victims_of(chance), time.monotonic() + 400
+        while waiting:
+            assert time.monotonic() < deadline, f"never seen running: {waiting}"
+            here = next((what for what in waiting if self.pids_of(what)), None)
+            if here is None:
+                time.sleep(0.2)
+            elif self.kill(here, chance, load):
+                waiting.remove(here)
+
+    def kill(self, what: str, chance: random.Random, load: SteadyLoad) -> bool:
+        """Whether it was there to be killed."""
         pids = self.pids_of(what)
-        while not pids:
-            what = chance.choice(VICTIMS)
-            pids = self.pids_of(what)
         began = time.monotonic()
         try:
             os.kill(chance.choice(pids), signal.SIGKILL)
-        except ProcessLookupError:
-            return
+        except (ProcessLookupError, IndexError):
+            return False
         pause_s = chance.uniform(0.5, 3.0)
         time.sleep(max(pause_s, 2.0) if what in SERVING else pause_s)
         if what in SERVING:
@@ -113,6 +132,7 @@ class Stage:
         time.sleep(0.3)  # what was asked a moment ago is answered
         asked, failed = load.answers(since=began), load.failed(since=began)
         self.kills.append(Kill(what, len(asked), len(failed), round(outage_s(failed), 2)))
+        return True
 
     @contextmanager
     def labels_coming_in(self) -> Iterator[None]:
@@ -161,8 +181,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         load = SteadyLoad(stage.settings.gateway_endpoint, f"/v1/models/{MODEL}:predict", BODY)
         with load.running(), stage.labels_coming_in():
             time.sleep(2)
-            while len(stage.kills) < NUM_KILLS:
-                stage.kill(chance, load)
+            stage.kill_all(chance, load)
         print("\n".join(str(kill) for kill in stage.kills))
         yield stage
     finally:
@@ -170,7 +189,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def test_users_notice_the_death_of_what_serves_them_and_of_nothing_else(stage: Stage) -> None:
-    assert len(stage.kills) == NUM_KILLS
+    num_kills = Counter(kill.what for kill in stage.kills)
+    assert num_kills.total() == NUM_KILLS and num_kills["task"] == TASKS
+    assert all(num_kills[what] >= EACH for what in SERVERS), num_kills
     noticed = [kill for kill in stage.kills if kill.num_failed and kill.what not in SERVING]
     assert not noticed, stage.kills
     assert all(kill.num_asked for kill in stage.kills), "there was load all the time"

@@ -208,3 +208,15 @@ def test_the_example_profiles_hold_known_settings(name: str) -> None:
     settings_of(variables)
     optional = {"RATCHET_STATE_DIR", "RATCHET_GIT_COMMIT"}
     assert set(variable_names()) - set(variables) <= optional, "an example that leaves a setting out teaches nothing"
+
+
+def test_a_profile_that_is_named_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    load_settings.cache_clear()
+    assert load_settings().s3_endpoint == ""
+    monkeypatch.setenv("RATCHET_PROFILE", "elsewhere.env")
+    load_settings.cache_clear()
+    with pytest.raises(SettingsError, match=r"elsewhere\.env cannot be read: No such file.*Correct RATCHET_PROFILE"):
+        load_settings()
+    monkeypatch.delenv("RATCHET_PROFILE")
+    load_settings.cache_clear()
