@@ -26,7 +26,7 @@ FUZZ_SECONDS ?= 60
 setup: $(STAMP) ## create .venv and install the locked requirements
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
-test: $(STAMP) ## all tests, on real servers, two at a time
+test: $(STAMP) ## the tests, on real servers, two at a time; `make guide` and `make fuzz` have the rest
 	@$(PYTEST) -m "not guide"
 
 test-fast: $(STAMP) ## what needs no server and no simulation, in under a minute
