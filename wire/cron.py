@@ -105,9 +105,7 @@ def parse_cron(text: str, *, zone: str = "UTC") -> Cron:
         return Cron(every_s=_parse_every(expression))
     parts = expression.split()
     if len(parts) == 5:
-        raise NotCron(
-            f"cron {text!r} has five fields; Kubeflow reads six, seconds first. You mean '0 {' '.join(parts)}'."
-        )
+        raise NotCron(f"cron {text!r} has five fields; Kubeflow reads six, seconds first. Write '0 {' '.join(parts)}'.")
     if len(parts) != 6:
         raise NotCron(
             f"cron {text!r} has {len(parts)} fields; expected six: second minute hour day month weekday, such as "
@@ -155,5 +153,6 @@ def _number_of(text: str, name: str) -> int:
     if text.lower() in names:
         return names.index(text.lower()) + _FIRST_OF[name]
     if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX):
-        raise NotCron(f"cron: {text!r} is not a {name}.")
+        known = f", or {names[0]} to {names[-1]}" if names else ""
+        raise NotCron(f"cron: {text!r} is not a {name} of the six fields; expected a number{known}.")
     return int(text)

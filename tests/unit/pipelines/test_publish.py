@@ -71,9 +71,9 @@ def test_schedules_that_kubeflow_reads(cron):
     ("cron", "said"),
     [
         pytest.param("0 9 * * 1", "Write '0 0 9 * * 1'", id="five-fields-would-run-at-other-times"),
-        pytest.param("", "six fields", id="empty"),
-        pytest.param("0 0 3 * * * *", "six fields", id="seven"),
-        pytest.param("0 0 3 * * $", "six fields", id="no-field"),
+        pytest.param("", "expected six", id="empty"),
+        pytest.param("0 0 3 * * * *", "expected six", id="seven"),
+        pytest.param("0 0 3 * * $", "not a weekday of the six fields", id="no-field"),
         pytest.param("@sometimes", "six fields", id="no-shorthand"),
     ],
 )

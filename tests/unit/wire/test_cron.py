@@ -37,7 +37,7 @@ def test_next_time_is_as_robfig_cron_has_it(expression: Any, after: Any, expecte
 @pytest.mark.parametrize(
     ("expression", "told"),
     [
-        pytest.param("0 9 * * 1", "You mean '0 0 9 * * 1'", id="five-fields-are-shown-as-six"),
+        pytest.param("0 9 * * 1", "Write '0 0 9 * * 1'", id="five-fields-are-shown-as-six"),
         pytest.param("* * * *", "has 4 fields", id="four-fields"),
         pytest.param("60 * * * * *", "is not a second", id="out-of-range"),
         pytest.param("* * * * * 7", "is not a weekday", id="sunday-is-0-not-7"),
