@@ -29,10 +29,10 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadsco
 test: $(STAMP) ## the tests, on real servers, two at a time; `make guide` and `make fuzz` have the rest
 	@$(PYTEST) -m "not guide"
 
-test-fast: $(STAMP) ## what needs no server and no simulation, in under a minute
+test-fast: $(STAMP) ## what needs no server and no simulation, in about a minute
 	@$(PYTEST) -m "not slow" --hypothesis-profile fast tests/unit tests/architecture tests/pipelines
 
-guide: $(STAMP) ## follow the pages of docs/guide, every command and what it prints (about 15 minutes)
+guide: $(STAMP) ## follow the pages of docs/guide, every command and what it prints (about 7 minutes)
 	@$(PYTEST) -m guide tests/e2e
 
 fuzz: $(STAMP) ## each fuzzer for FUZZ_SECONDS (60), two at a time; `make test` runs each for 5 s at most

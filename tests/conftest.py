@@ -15,9 +15,13 @@ from embedded.stack import layout_of, start_stack, stop_stack
 from ratchet.settings import Settings, child_env, parse_profile, settings_of
 
 PROJECT_DIR = Path(__file__).parent.parent
-# A loaded machine is no fault: no example has a deadline.
-hypothesis.settings.register_profile("patient", deadline=None)
-hypothesis.settings.register_profile("fast", max_examples=15, deadline=None)
+# A loaded machine is no fault: no example has a deadline, and generating may be slow.
+_PATIENT: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much],
+}
+hypothesis.settings.register_profile("patient", **_PATIENT)
+hypothesis.settings.register_profile("fast", max_examples=15, **_PATIENT)
 hypothesis.settings.load_profile("patient")
 
 

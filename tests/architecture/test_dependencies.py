@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 OWN = ("ratchet", "cli", "components", "pipelines", "sensors", "embedded", "demo", "benchmarks", "tests", "wire")
 NOT_IMPORTED = {

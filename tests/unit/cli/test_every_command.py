@@ -31,6 +31,8 @@ from tests.fakes.payload_log import FakeFeedbackStore, FakePayloadLog
 from tests.fakes.pipelines import FakePipelines
 from tests.stores import label_stores
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = PROJECT_DIR / "configs"
 START_SOMETHING = {"up", "down", "demo"}
 KINDS = {"task": "task", "task_option": "task", "run": "run", "schedule": "schedule", "pipeline": "pipeline",

@@ -19,6 +19,8 @@ from cli.streams import streams_that_fail_in_words
 from tests.unit.cli.test_every_command import COMMANDS, file, world  # noqa: F401
 from tests.unit.cli.test_every_command import words_of as line_of
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parents[3] / "configs"
 FULL = Path("/dev/full")
 READERS = ("list", "show", "history", "status", "count")

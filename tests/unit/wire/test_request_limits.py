@@ -24,6 +24,8 @@ from sensors.service import serve
 from tests.conftest import PROJECT_DIR
 from wire.request_limits import LimitedProtocol, RequestLimits, limited
 
+pytestmark = pytest.mark.slow
+
 SHORT = RequestLimits(
     header_s=0.3, body_s=0.3, body_bytes_per_s=10_000, write_s=0.3, header_bytes_max=4096, body_bytes_max=100_000,
     connections_max=8,

@@ -10,6 +10,8 @@ from ratchet.core.rollout.progress import Action, Look, Orders
 from ratchet.core.rollout.window import ArmWindow, QualityWindow, Window
 from tests.unit.core.rollout.judge_world import DARK, POLICY, arm, judge, judge_all, looks_of, refusing, window
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("seen", "action"),
