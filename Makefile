@@ -58,7 +58,7 @@ compile: $(STAMP) ## compile the pipelines to pipelines/compiled/
 compile-check: $(STAMP) ## fail when pipelines/compiled/ is stale
 	@$(BIN)/ratchet pipelines compile --check
 
-check: lint compile-check test guide fuzz ## everything that CI checks
+check: lint compile-check test guide ## everything that CI checks
 
 ##@ Clean
 .PHONY: clean

@@ -58,11 +58,11 @@ def _apply(document: Any, operation: Mapping[str, Any]) -> Any:
     raise ValueError(f"unknown op {operation['op']!r}")
 
 
-def _tokens(pointer: str) -> list[str]:
+def _tokens(pointer: Any) -> list[str]:
     """RFC 6901."""
     if pointer == "":
         return []
-    if not pointer.startswith("/"):
+    if not isinstance(pointer, str) or not pointer.startswith("/"):
         raise ValueError(f"path {pointer!r} does not start with /")
     return [token.replace("~1", "/").replace("~0", "~") for token in pointer[1:].split("/")]
 

@@ -77,6 +77,7 @@ def test_json_patch_does_what_rfc_6902_says(operations, expected):
 @pytest.mark.parametrize(
     "operations",
     [
+        pytest.param([{"op": "add", "path": ["a"], "value": 1}], id="a-path-that-is-no-text"),
         pytest.param([{"op": "replace", "path": "/missing", "value": 1}], id="replace-of-nothing"),
         pytest.param([{"op": "remove", "path": "/a/7"}], id="no-such-index"),
         pytest.param([{"op": "remove", "path": "/a/-1"}], id="negative-index"),
