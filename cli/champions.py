@@ -37,14 +37,13 @@ def await_champions() -> tuple[ChampionView, ...]:
     """Until every champion serves or has failed to."""
     from ratchet import wiring
     from ratchet.actions.rollout.champions import wait_for_champions
-    from ratchet.adapters.clock import SystemClock
 
     def ask() -> tuple[ChampionView, ...]:
         return wait_for_champions(
             wiring.task_names(),
             ledger=wiring.ledger,
             services=wiring.inference_services,
-            clock=SystemClock(),
+            clock=wiring.clock(),
             within_s=_SERVING_WITHIN_S,
         )
 

@@ -6,6 +6,7 @@ import typer
 from rich.text import Text
 
 from cli.output import JsonFlag, print_json, print_rows, stdout
+from cli.state_folder import own_layout
 from ratchet.core.errors import SettingsError
 from ratchet.packaged import packaged_lock
 from ratchet.settings import Settings, load_settings, state_dir_from_env, variable_of, variables_set_in_env
@@ -21,12 +22,10 @@ def doctor(as_json: JsonFlag = False) -> None:
     """
     from cli.champions import champion_findings
     from embedded.doctor import Finding, examine_machine, examine_settings
-    from embedded.layout import Layout
     from embedded.stack import read_report
 
-    state_dir = state_dir_from_env()
-    is_running = read_report(Layout(state_dir=state_dir.absolute())) is not None
-    findings = examine_machine(state_dir, lock_file=packaged_lock(), is_running=is_running)
+    is_running = read_report(own_layout()) is not None
+    findings = examine_machine(state_dir_from_env(), lock_file=packaged_lock(), is_running=is_running)
     settings: Settings | None = None
     try:
         settings = load_settings()

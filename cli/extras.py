@@ -8,6 +8,7 @@ from ratchet.core.errors import SettingsError
 
 _NAME = re.compile(r"^[\w.-]+")
 _EXTRA = re.compile(r"""extra == ['"](?P<extra>[\w-]+)['"]""")
+_OWN_PACKAGES = frozenset({"ratchet", "cli", "components", "pipelines", "sensors", "embedded", "demo", "wire"})
 _OWN = re.compile(r"^ratchet\[(?P<extras>[\w,-]+)\]")
 
 
@@ -18,6 +19,11 @@ def check_installed(extra: str, *, who: str) -> None:
         raise SettingsError(
             f"`{who}` needs the extra `{extra}` of Ratchet; not installed: {', '.join(missing)}. {install_step(extra)}"
         )
+
+
+def is_own_module(name: str | None) -> bool:
+    """Whether a missing module is one of Ratchet's: a fault of the program, which no extra brings."""
+    return name is None or name.partition(".")[0] in _OWN_PACKAGES
 
 
 def missing_module_text(error: ModuleNotFoundError) -> str:

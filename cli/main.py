@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli.exit_codes import INTERRUPTED, epilog
-from cli.extras import missing_module_text
+from cli.extras import is_own_module, missing_module_text
 from cli.os_errors import is_of_the_machine, words_of
 from cli.output import print_anything, print_error
 from cli.streams import streams_that_fail_in_words
@@ -74,6 +74,8 @@ def _exit_code_of(deed: Callable[[], object]) -> int:
         print_error(str(error))
         return error.exit_code
     except ModuleNotFoundError as error:
+        if is_own_module(error.name):
+            raise
         print_error(missing_module_text(error))
         return SettingsError.exit_code
     except KeyboardInterrupt:

@@ -79,7 +79,6 @@ def start(
     from cli.runs.retrain import show_started
     from ratchet import wiring
     from ratchet.actions.rollout.start import choose_model, start_rollout
-    from ratchet.adapters.clock import SystemClock
 
     claimed = start_rollout(
         choose_model(wiring.rollout_choice(), task=task, name=version),
@@ -88,7 +87,7 @@ def start(
         pipelines=wiring.pipelines(),
         catalog=wiring.pipeline_catalog(),
         policy_digest=wiring.policy_digest(task),
-        clock=SystemClock(),
+        clock=wiring.clock(),
     )
     trigger = claimed.claim.trigger
     started = {

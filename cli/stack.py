@@ -12,10 +12,10 @@ from cli.exit_codes import NOT_SERVING
 from cli.extras import check_installed
 from cli.output import JsonFlag, print_json, print_rows, stderr, stdout
 from cli.stack_progress import show_progress
-from ratchet.settings import load_settings, settings_from_env, state_dir_from_env
+from cli.state_folder import own_layout
+from ratchet.settings import load_settings, settings_from_env
 
 if TYPE_CHECKING:
-    from embedded.layout import Layout
     from embedded.status import StackStatus
     from ratchet.core.rollout.champions import ChampionView
 
@@ -76,9 +76,9 @@ def down(as_json: JsonFlag = False) -> None:
 
     if stderr.is_terminal:
         with stderr.status("stopping the servers"):
-            stopped = stop_stack(_layout())
+            stopped = stop_stack(own_layout())
     else:
-        stopped = stop_stack(_layout())
+        stopped = stop_stack(own_layout())
     if as_json:
         print_json(stopped.model_dump())
         return
@@ -98,12 +98,12 @@ def status(as_json: JsonFlag = False) -> None:
     from cli.disk import disk_data, guard_of, print_disk
     from embedded.status import look_at_stack
 
-    current = look_at_stack(_layout())
+    current = look_at_stack(own_layout())
     champions = see_champions(current) if current else ()
     ports = {service.name: service.port for service in current.services} if current else {}
     urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     guard = guard_of(urls["guard"]) if "guard" in urls else None
-    disk = disk_data(_layout(), guard=guard, control_plane_endpoint=urls.get("control_plane", ""))
+    disk = disk_data(own_layout(), guard=guard, control_plane_endpoint=urls.get("control_plane", ""))
     if as_json:
         print_json({**_as_data(current, champions), "disk": disk})
     elif current is None:
@@ -115,12 +115,6 @@ def status(as_json: JsonFlag = False) -> None:
         raise typer.Exit(1)
     if not all(view.is_fine for view in champions):
         raise typer.Exit(NOT_SERVING)
-
-
-def _layout() -> "Layout":
-    from embedded.layout import Layout
-
-    return Layout(state_dir=state_dir_from_env().absolute())
 
 
 def _as_data(current: "StackStatus | None", champions: "Sequence[ChampionView]" = ()) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from cli.output import JsonFlag, print_json
+from cli.state_folder import own_layout
 from ratchet.core.errors import DataRejected, NotFound
-from ratchet.settings import state_dir_from_env
 
 _FOLLOW_EVERY_S = 0.3
 
@@ -47,9 +47,7 @@ def _last_rows(name: str, path: Path, num_lines: int) -> list[dict[str, str]]:
 
 
 def _log_paths(service: str) -> dict[str, Path]:
-    from embedded.layout import Layout
-
-    folder = Layout(state_dir=state_dir_from_env().absolute()).log_of("any").parent
+    folder = own_layout().log_of("any").parent
     paths = {path.stem: path for path in sorted(folder.glob("*.log"))}
     if not paths:
         raise NotFound(f"{folder} has no logs. `ratchet up` creates them.")

@@ -96,7 +96,6 @@ def _over(stream: Any, raw: io.FileIO | None) -> Any:
     if raw is None:
         return stream
     stream.flush()
-    is_unbuffered = stream.line_buffering
     return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding=stream.encoding, errors=stream.errors, line_buffering=is_unbuffered
+        io.BufferedWriter(raw), encoding=stream.encoding, errors=stream.errors, line_buffering=stream.line_buffering
     )

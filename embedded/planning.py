@@ -13,13 +13,11 @@ from embedded.layout import Layout
 from embedded.ports import StackPorts
 from embedded.services import ReadyCheck, Service, StackPlan
 from ratchet.core.digest import digest_of_bytes
+from ratchet.packaged import packaged_runtimes
 from ratchet.settings import PROFILE_VARIABLE, Settings, render_variables, variable_of
 
 CONTROL_PLANE, SENSOR, GUARD = "control_plane", "sensor", "guard"
 SERVING_SECRET = "ratchet-serving"  # noqa: S105 - the name of a secret, not its value
-_PACKAGED_RUNTIMES = Path(__file__).parent / "runtimes"
-_RUNTIMES_DIR = _PACKAGED_RUNTIMES if _PACKAGED_RUNTIMES.is_dir() else Path(__file__).parents[1] / "deploy" / "base"
-"""The serving runtimes that a cluster gets too: in a wheel a copy of deploy/base."""
 ALL_SERVICES = (object_store.NAME, tracking.NAME, gateway.NAME, CONTROL_PLANE, SENSOR, GUARD)
 
 
@@ -166,7 +164,7 @@ def _control_plane_service(site: Site, settings: Settings) -> Service:
         "secrets-dir": layout.secrets,
         "xds-dir": layout.xds,
         "gateway-url": f"http://127.0.0.1:{site.ports.gateway}",
-        "runtimes-dir": _RUNTIMES_DIR,
+        "runtimes-dir": packaged_runtimes(),
         "project-dir": site.project_dir,
         "token-file": layout.token,
         "kfp-token-file": layout.kfp_token,

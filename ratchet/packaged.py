@@ -7,8 +7,12 @@ _HERE = Path(__file__).parent
 
 def packaged_configs() -> Path:
     """The tasks, policies and profiles that Ratchet comes with."""
-    installed = _HERE / "configs"
-    return installed if installed.is_dir() else _HERE.parent / "configs"
+    return _carried("configs", "configs")
+
+
+def packaged_runtimes() -> Path:
+    """The serving runtimes that a cluster gets too."""
+    return _carried("runtimes", "deploy/base")
 
 
 def packaged_lock() -> Path:
@@ -19,3 +23,8 @@ def packaged_lock() -> Path:
 def default_configs() -> Path:
     """`configs` of the working folder where there is one, else the packaged ones."""
     return Path("configs") if Path("configs").is_dir() else packaged_configs()
+
+
+def _carried(installed: str, in_checkout: str) -> Path:
+    folder = _HERE / installed
+    return folder if folder.is_dir() else _HERE.parent / in_checkout

@@ -434,11 +434,10 @@ def guard_ports() -> "GuardPorts":
 
 
 def default_retention() -> "RetentionPolicy":
-    """The policy of tasks that name none; the built-in numbers where no file says others."""
+    """The policy of tasks that name none."""
     from ratchet.core.retention import RetentionPolicy
 
-    path = settings().configs_dir / "policies" / "retention.yaml"
-    return load_model(path, RetentionPolicy) if path.is_file() else RetentionPolicy()
+    return load_model(_usual_policy_path("retention"), RetentionPolicy)
 
 
 def retention_ports() -> "RetentionPorts":
@@ -476,7 +475,11 @@ def space_kinds() -> "Mapping[str, str]":
 
 
 def _policy_path(spec: TaskSpec, name: str) -> "Path":
-    """The file that the task names; else the usual one of the configs' folder, else the one that Ratchet comes with."""
-    path = settings().configs_dir / "policies" / spec.policies.get(name, f"{name}.yaml")
-    usual = packaged_configs() / "policies" / path.name
-    return usual if name not in spec.policies and not path.is_file() and usual.is_file() else path
+    named = spec.policies.get(name)
+    return settings().configs_dir / "policies" / named if named else _usual_policy_path(name)
+
+
+def _usual_policy_path(name: str) -> "Path":
+    """The file in the configs' folder, else the one that Ratchet comes with."""
+    path = settings().configs_dir / "policies" / f"{name}.yaml"
+    return path if path.is_file() else packaged_configs() / "policies" / path.name

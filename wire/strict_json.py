@@ -5,6 +5,7 @@ holds and nesting beyond 64 levels are refused. A byte-order mark is ignored.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -49,8 +50,7 @@ _TOO_DEEP = f"not JSON that can be read (nested deeper than {DEPTH_MAX} levels)"
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        twice = next(name for name, num in Counter(name for name, _ in pairs).items() if num > 1)
         raise NotJson(f"not JSON with one meaning (the name '{printable(twice, chars_max=60)}' is given twice)")
     return value
 

@@ -94,9 +94,8 @@ def _reclaim(pipelines: Pipelines, run: RunState, *, task: str) -> None:
     from ratchet import wiring
     from ratchet.actions.runs.claims import reclaim
     from ratchet.actions.runs.turn import is_run_of_newest_claim
-    from ratchet.adapters.clock import SystemClock
 
-    clock = SystemClock()
+    clock = wiring.clock()
     deadline_s = clock.elapsed_s() + _RUNNING_WITHIN_S
     while pipelines.fetch_run(run.run_id).is_finished and clock.elapsed_s() < deadline_s:
         clock.sleep(_RETRY_POLL_S)

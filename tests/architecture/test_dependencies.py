@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -60,8 +60,13 @@ def _name_of(requirement: str) -> str:
     return re.split(r"[\[<>=~! ;]", requirement)[0].lower()
 
 
-def imports_of(path: Path) -> Iterator[str]:
+@cache
+def imports_of(path: Path) -> frozenset[str]:
     """Distributions that a file imports, also inside functions."""
+    return frozenset(_imports_in(path))
+
+
+def _imports_in(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -100,7 +105,7 @@ def test_a_folder_imports_only_what_is_installed_with_it(folder):
         place = path.relative_to(ROOT).as_posix()
         extras = next((extras for area, extras in AREAS.items() if place.startswith(f"{area}/")), ())
         allowed = declared()[""].union(*(declared()[extra] for extra in extras))
-        assert set(imports_of(path)) - {""} <= allowed, place
+        assert imports_of(path) - {""} <= allowed, place
 
 
 def test_the_lock_holds_all_that_is_declared_and_no_address():

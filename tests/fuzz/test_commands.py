@@ -20,7 +20,8 @@ from ratchet.core.errors import RatchetError
 from ratchet.settings import load_settings
 from tests.fuzz.hostile import TEXTS
 from tests.fuzz.running import fuzz
-from tests.unit.cli.test_every_command import COMMANDS, START_SOMETHING, world  # noqa: F401 - a fixture
+from tests.unit.cli.commands import COMMANDS, START_SOMETHING
+from tests.unit.cli.conftest import world  # noqa: F401 - a fixture of another folder
 
 WORDS = (
     "digits", "nope", "", " ", "-1", "0", "1", "99999999999999999999", "nan", "inf", "1e400", "@daily", "digits/1",

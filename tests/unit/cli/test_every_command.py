@@ -5,125 +5,28 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from cli import names
 from cli.exit_codes import EXIT_CODES
 from cli.main import app
-from ratchet import wiring
-from ratchet.actions.runs.retraining import RetrainPorts
-from ratchet.core.errors import NotFound, PolicyError, RatchetError, Unavailable
-from ratchet.settings import load_settings
-from ratchet.stores.run_journal import RunJournal
-from ratchet.stores.signals import Signals
-from tests.components.rollout_world import World
+from ratchet.core.errors import NotFound, PolicyError, RatchetError
 from tests.conftest import PROJECT_DIR
-from tests.fakes.dataset_store import FakeDatasetStore
-from tests.fakes.label_store import FakeLabelStore
-from tests.fakes.object_store import FakeObjectStore
-from tests.fakes.payload_log import FakeFeedbackStore, FakePayloadLog
-from tests.fakes.pipelines import FakePipelines
-from tests.stores import label_stores
+from tests.unit.cli.commands import COMMANDS, KNOWN, NEEDED, START_SOMETHING, UNKNOWN, kind_of, words_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("world")]
 
 CONFIGS = PROJECT_DIR / "configs"
-START_SOMETHING = {"up", "down", "demo"}
-KINDS = {"task": "task", "task_option": "task", "run": "run", "schedule": "schedule", "pipeline": "pipeline",
-         "model": "model"}  # fmt: skip
-KNOWN = {"task": "digits", "run": "retrain-digits-1", "schedule": "night", "pipeline": "retrain", "model": "digits/1"}
-UNKNOWN = {"model": "digits/77"}
-NEEDED: dict[tuple[str, ...], dict[str, str]] = {("judge", "replay"): {"rollout": "run-1"}}
-"""What a command requires besides, though no single parameter is required."""
-VALUES = {"cron": "@daily", "reason": "because", "yes": None}
-
-
-def walk(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if hasattr(command, "commands"):
-        for name, child in command.commands.items():
-            yield from walk(child, (*path, name))
-    else:
-        yield path, command
-
-
-COMMANDS = dict(walk(typer.main.get_command(app)))
-
-
-def kind_of(path: tuple[str, ...], parameter: Any) -> str | None:
-    """What the parameter names, None when it names nothing; a task of a run is another thing than a task."""
-    is_task_of_run = path[0] == "runs" and parameter.name == "task" and parameter.param_type_name == "argument"
-    return "task of run" if is_task_of_run else KINDS.get(parameter.name)
-
-
 NAMED = [
     pytest.param(path, parameter.name, id=f"{' '.join(path)}-{parameter.name}")
     for path, command in COMMANDS.items()
     for parameter in command.params
     if kind_of(path, parameter) is not None
 ]
-
-
-def words_of(path: tuple[str, ...], file: Path, **given: str) -> list[str]:
-    """The command with what it requires, and with what is given by the parameter's name."""
-    words = list(path)
-    for parameter in COMMANDS[path].params:
-        value = given.get(parameter.name)
-        if value is None and not parameter.required:
-            continue
-        if value is None:
-            value = KNOWN.get(kind_of(path, parameter) or "") or VALUES.get(parameter.name) or str(file)
-        words += [value] if parameter.param_type_name == "argument" else [parameter.opts[0], value]
-    return words
-
-
-class Down:
-    """A server that does not run."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise Unavailable("http://127.0.0.1:1 does not answer. `ratchet up` starts it.")
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "file"
-    path.write_text("")
-    return path
-
-
-@pytest.fixture(autouse=True)
-def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakePipelines]:
-    """One task, one run, one schedule; everything else is down or empty."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RATCHET_CONFIGS_DIR", str(CONFIGS))
-    load_settings.cache_clear()
-    wiring.task_spec.cache_clear()
-    pipelines, objects, rollouts = FakePipelines(["retrain", "drift-monitor"]), FakeObjectStore(), World()
-    pipelines.finish(pipelines.submit("retrain", run_name=KNOWN["run"], experiment="digits", parameters={}))
-    pipelines.create_schedule("retrain", name="night", cron="@daily", parameters={})
-    journal = RunJournal(objects, bucket="ratchet")
-    retrain = RetrainPorts(
-        stores=label_stores(FakeLabelStore(), FakeDatasetStore(), objects),
-        signals=Signals(objects, "ratchet"),
-        pipelines=pipelines,
-        journal=journal,
-    )
-    made = {
-        "pipelines": pipelines, "pipeline_catalog": pipelines, "retrain_ports": retrain, "run_journal": journal,
-        "registry": rollouts.registry, "ledger": rollouts.ledger, "object_store": objects,
-        "label_store": retrain.stores.labels, "rollout_ports": rollouts.ports(), "sensor_service": Down(),
-        "guard_service": Down(), "payload_log": FakePayloadLog(), "feedback_store": FakeFeedbackStore(),
-    }  # fmt: skip
-    for name, value in made.items():
-        monkeypatch.setattr(wiring, name, lambda value=value: value)
-    yield pipelines
-    load_settings.cache_clear()
-    wiring.task_spec.cache_clear()
 
 
 @pytest.mark.parametrize(("path", "name"), NAMED)

@@ -5,7 +5,7 @@ from importlib import metadata
 import pytest
 from typer.testing import CliRunner
 
-from cli.extras import check_installed
+from cli.extras import check_installed, is_own_module
 from cli.main import app
 from ratchet.core.errors import SettingsError
 
@@ -46,3 +46,8 @@ def test_a_stack_is_not_half_started_without_its_extra(command: str, monkeypatch
         monkeypatch.setattr(f"{module}.check_installed", refuse)
     done = CliRunner().invoke(app, [command])
     assert isinstance(done.exception, SettingsError) and str(done.exception) == f"ratchet {command} needs embedded"
+
+
+def test_a_missing_module_of_ratchet_itself_is_a_fault_and_no_extra() -> None:
+    assert is_own_module("embedded.gone") and is_own_module(None)
+    assert not is_own_module("torch") and not is_own_module("embedded_of_others")

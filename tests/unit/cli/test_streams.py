@@ -16,10 +16,10 @@ from cli import main as program
 from cli.exit_codes import OUTPUT_CLOSED
 from cli.os_errors import is_of_the_machine, words_of
 from cli.streams import streams_that_fail_in_words
-from tests.unit.cli.test_every_command import COMMANDS, file, world  # noqa: F401
-from tests.unit.cli.test_every_command import words_of as line_of
+from tests.unit.cli.commands import COMMANDS
+from tests.unit.cli.commands import words_of as line_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("world")]
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 FULL = Path("/dev/full")
@@ -56,7 +56,7 @@ def test_output_that_cannot_be_written_ends_every_command_by_its_exit_code(
     path: tuple[str, ...],
     make: Callable[[], io.TextIOWrapper],
     code: int,
-    file: Path,  # noqa: F811
+    file: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
