@@ -98,10 +98,10 @@ def heal_registry(task: TaskArgument = None, task_option: TaskAlias = None, as_j
     Example: ratchet models heal digits
     """
     from ratchet import wiring
-    from ratchet.actions.models.registry_mirror import settle_aliases
+    from ratchet.actions.models.registry_mirror import align_aliases
 
     name = _task_of(task, task_option)
-    changes = settle_aliases(wiring.registry(), wiring.ledger(), task=name)
+    changes = align_aliases(wiring.registry(), wiring.ledger(), task=name)
     if as_json:
         print_json([change.model_dump() for change in changes])
         return

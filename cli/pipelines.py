@@ -189,7 +189,7 @@ def schedule_apply(
             break
         wait_s = max((reconciled.retry_at - _now()).total_seconds(), 0.2)
         if time.monotonic() + wait_s > deadline_s:
-            raise Unavailable(f"Not settled after {APPLY_WITHIN_S:g} s: {shown[-1][1]}. Run the command again.")
+            raise Unavailable(f"Not applied after {APPLY_WITHIN_S:g} s: {shown[-1][1]}. Run the command again.")
         time.sleep(wait_s)
     _show_changes(shown, as_json)
     if reconciled.errors:

@@ -15,7 +15,7 @@ from ratchet.core.errors import NotFound, Unavailable
 from ratchet.core.models.ledger import LedgerEntry, champion_of
 from ratchet.core.ports import ServiceState, TrafficStats
 from ratchet.core.rollout.report import render_terminal
-from ratchet.stores.rollout_orders import Order, OrderBook
+from ratchet.stores.rollout_orders import OrderBook, RolloutOrder
 from ratchet.stores.rollout_record import Recorded, RecordReader
 
 _REVISION_COLUMNS = ("revision", "role", "weight_pct", "mirror_pct", "num_requests", "num_errors")
@@ -53,7 +53,7 @@ class StatusReader:
             "history": None if recorded is None else recorded.history,
         }
 
-    def _fetch_rollout(self) -> tuple[Recorded | None, Sequence[Order]]:
+    def _fetch_rollout(self) -> tuple[Recorded | None, Sequence[RolloutOrder]]:
         ports, task = self._ports, self._task
         try:
             run_id = ports.records.fetch_current_run_id(task)
@@ -67,7 +67,7 @@ class StatusReader:
 
 
 def rollout_row(
-    recorded: Recorded, orders: Sequence[Order], entries: Sequence[LedgerEntry], *, now: datetime
+    recorded: Recorded, orders: Sequence[RolloutOrder], entries: Sequence[LedgerEntry], *, now: datetime
 ) -> dict[str, Any]:
     begun, checkpoint = recorded.begin, recorded.checkpoint
     progress = checkpoint.progress if checkpoint else None

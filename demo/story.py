@@ -33,7 +33,7 @@ _BAD_ANSWERS_MAX = 30
 
 
 @dataclass(frozen=True)
-class Check:
+class ActCheck:
     passed: bool
     text: str
 
@@ -49,7 +49,7 @@ class Story:
     traffic: TrafficLog
     rate_per_s: float
     stack: ExitStack
-    checks: list[Check] = field(default_factory=list)
+    checks: list[ActCheck] = field(default_factory=list)
     durations_s: dict[str, float] = field(default_factory=dict)
     weights_seen: list[int] = field(default_factory=list)
     resident_mib_max: int = 0
@@ -57,7 +57,7 @@ class Story:
     last_run_id: str = ""
 
     def check(self, passed: bool, text: str) -> None:
-        self.checks.append(Check(passed, text))
+        self.checks.append(ActCheck(passed, text))
         self.screen.show_check(passed, text)
 
     @property

@@ -27,7 +27,7 @@ _STABLE_AFTER_S = 30.0
 _HOLD_TRIES = 10
 
 
-class Told(BaseException):
+class ToldToEnd(BaseException):
     """SIGTERM came. BaseException: nothing on the way may take it for an error."""
 
 
@@ -117,7 +117,7 @@ def _as_by_default() -> None:
 
 def _tell(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise Told
+    raise ToldToEnd
 
 
 def _hold(path: str) -> int:
@@ -150,7 +150,7 @@ def main(argv: list[str]) -> None:
         else:
             keeper.watch(int(pid))
         keeper.keep()
-    except Told:
+    except ToldToEnd:
         keeper.end()
     os.close(held)
 

@@ -22,8 +22,8 @@ from benchmarks.sensor.old_shards import list_old_keys, load_old_shards
 from embedded.object_store import NAME as OBJECT_STORE
 from embedded.stack import layout_of, start_stack, stop_stack
 from ratchet.actions.labels.datasets import list_pending
+from ratchet.actions.labels.judged_shards import LATE
 from ratchet.actions.labels.memory import LOOK_BACK_EVERY_S, Memory
-from ratchet.actions.labels.settled import LATE
 from ratchet.actions.labels.stores import LabelStores
 from ratchet.adapters.dvc import DvcDatasetStore
 from ratchet.adapters.git import GitRepo

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from components.validate.neighbours import Neighbours
 from components.validate.twins import count_twins, digest_of_row
-from ratchet.actions.labels.resent import mark_settled
+from ratchet.actions.labels.resent import mark_judged
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.agreement import Opinion, latest_opinions, measure_agreement
@@ -75,7 +75,7 @@ def validate_step(
     if columns["id"] or notes.rejected:
         measured = _measure(spec, policy, columns, reference, notes, manifest)
         verdict = _judge(spec, version, policy, measured, manifest, notes)
-        mark_settled(stores.labels, stores.contents, stores.verdicts, verdict, task=spec.name, version=version)
+        mark_judged(stores.labels, stores.contents, stores.verdicts, verdict, task=spec.name, version=version)
         stores.verdicts.put(verdict, version=version)
         if (signal := label_quality_signal_of(verdict, at=datetime.now(UTC))) is not None:
             stores.signals.put(spec.name, signal)

@@ -83,11 +83,11 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
     serve_page(app, store, needs_token=bool(config.kfp_token))
     if config.kfp_token:
         app.add_middleware(KfpTokenOnly, token=config.kfp_token)
-    app.add_middleware(LoopbackOnly)
+    app.add_middleware(LocalRequestsOnly)
     return app
 
 
-class LoopbackOnly:
+class LocalRequestsOnly:
     """Refuses what a web page could send here through a person's browser: foreign hosts, foreign origins, huge bodies.
 
     A server started without a KFP token asks for none there, and a caller that may upload a pipeline may run code.

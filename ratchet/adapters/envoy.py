@@ -39,12 +39,12 @@ _METRICS = frozenset((_SUCCESS, _ERROR, *_LATENCIES, *_REFUSED))
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
-class Series(NamedTuple):
+class EnvoySeries(NamedTuple):
     metric: str
     address: str = ""
 
 
-EnvoyReading = Mapping[Series, Mapping[float, float]]
+EnvoyReading = Mapping[EnvoySeries, Mapping[float, float]]
 
 
 class EnvoyTrafficStats:
@@ -60,7 +60,7 @@ class EnvoyTrafficStats:
         transport = httpx.HTTPTransport(uds=rest) if scheme == "unix" else None
         base_url = "http://envoy" if transport else admin_endpoint
         self._endpoint = admin_endpoint
-        self._counters: dict[str, GrowingCounters[Series]] = {}
+        self._counters: dict[str, GrowingCounters[EnvoySeries]] = {}
         self._http = httpx.Client(transport=transport, base_url=base_url, timeout=_TIMEOUT_S, trust_env=False)
 
     @classmethod
@@ -92,12 +92,12 @@ class EnvoyTrafficStats:
 
 def parse_reading(text: str, *, revision: str) -> EnvoyReading:
     """One revision's series out of Envoy's Prometheus text. Pure."""
-    reading: dict[Series, dict[float, float]] = {}
+    reading: dict[EnvoySeries, dict[float, float]] = {}
     for line in text.splitlines():
         sample = _SAMPLE.fullmatch(line)
         labels = dict(_LABEL.findall(sample[2])) if sample else {}
         if sample and labels.get("envoy_cluster_name") == revision and sample[1] in _METRICS:
-            series = Series(sample[1], labels.get("envoy_endpoint_address", ""))
+            series = EnvoySeries(sample[1], labels.get("envoy_endpoint_address", ""))
             reading.setdefault(series, {})[float(labels.get("le", "inf"))] = float(sample[3])
     return reading
 

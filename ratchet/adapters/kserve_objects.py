@@ -43,7 +43,7 @@ def is_ending(found: Mapping[str, Any]) -> bool:
     return bool(mapping_at(found, "metadata").get("deletionTimestamp"))
 
 
-def is_settled(metadata: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+def is_observed(metadata: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
     """Whether the status is about the latest spec. A server that numbers neither is believed; one without any status
     has not looked yet."""
     generation, observed = metadata.get("generation"), status.get("observedGeneration")

@@ -79,7 +79,7 @@ def says(route: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
     return len(rules) == 1 and _normal(rules[0]) == _normal(rule)
 
 
-def unsettled_of(route: Mapping[str, Any] | None) -> str:
+def route_problem_of(route: Mapping[str, Any] | None) -> str:
     """Why the gateway does not route as the HTTPRoute says; "" when it does, or has nothing to route."""
     if route is None or not split_of(route).stable:
         return ""

@@ -27,7 +27,7 @@ from ratchet.adapters.kserve_objects import (
     delete_and_wait,
     find,
     is_ending,
-    is_settled,
+    is_observed,
     mapping_at,
     mappings_in,
     message_of,
@@ -44,9 +44,9 @@ from ratchet.adapters.kserve_routes import (
     check_ours,
     render_route,
     render_rule,
+    route_problem_of,
     says,
     split_of,
-    unsettled_of,
     wish_of,
 )
 from ratchet.adapters.kubernetes_api import MERGE_PATCH, KubernetesApi
@@ -93,7 +93,7 @@ class KServeStandardServices:
 
     def fetch(self, name: str) -> ServiceState | None:
         """None when there is no revision. Moves traffic that was wished and can be moved now."""
-        found = self._settle(name)
+        found = self._follow_up(name)
         return state_of(name, found) if found.services else None
 
     def deploy(self, name: str, storage_uri: str, *, canary_traffic_pct: int | None) -> None:
@@ -111,7 +111,7 @@ class KServeStandardServices:
             self._create(name, found, storage_uri)
         if found.route is None:
             self._wish(name, None, wish)
-        found = self._settle(name)
+        found = self._follow_up(name)
         used = {*split_of(found.route)[:2], before.stable, before.canary if before.canary_pct else ""}
         for service in found.services[:-1]:
             if revision_of(service) not in used:
@@ -159,7 +159,7 @@ class KServeStandardServices:
         if not found.services:
             raise NotFound(f"There is no InferenceService of {name}: none has the label {TASK_LABEL}={name}.")
         self._wish(name, found.route, wish)
-        self._settle(name)
+        self._follow_up(name)
 
     def _look(self, name: str) -> Found:
         """DataRejected when the route of that name is another program's."""
@@ -192,7 +192,7 @@ class KServeStandardServices:
                 pass
         self._patch_route(name, {"metadata": {"annotations": dict(wish)}})
 
-    def _settle(self, name: str) -> Found:
+    def _follow_up(self, name: str) -> Found:
         """Bring the route's rule to what is wished, as far as the newest revision can take it."""
         for _ in range(_NUM_TRIES):
             found = self._look(name)
@@ -299,23 +299,23 @@ def state_of(name: str, found: Found) -> ServiceState:
     split, newest = split_of(found.route), found.newest
     serving = [each for each in found.services if revision_of(each) == split.stable]
     revision, is_newest_ready = revision_of(newest), _is_ready(newest)
-    unsettled, wish = unsettled_of(found.route), wish_of(found.route)
+    route_problem, wish = route_problem_of(found.route), wish_of(found.route)
     shares = {split.stable: 100 - split.canary_pct, split.canary: split.canary_pct}
     return ServiceState(
         name=name,
-        is_ready=bool(serving) and is_newest_ready and all(map(_is_ready, serving)) and not unsettled,
+        is_ready=bool(serving) and is_newest_ready and all(map(_is_ready, serving)) and not route_problem,
         storage_uri=storage_uri_of(mapping_at(newest, "spec.predictor")),
         canary_traffic_pct=wish.canary_pct,
         stable_revision=split.stable,
         latest_ready_revision=revision if is_newest_ready or revision in split[:2] else split.stable,
         latest_created_revision=revision,
         traffic_pct={each: share for each, share in shares.items() if each},
-        message=_message_of(newest, *serving) or unsettled or wish.problem,
+        message=_message_of(newest, *serving) or route_problem or wish.problem,
         is_latest_ready=is_newest_ready,
-        is_settled=is_settled(mapping_at(newest, "metadata"), mapping_at(newest, "status")) and not unsettled,
+        is_observed=is_observed(mapping_at(newest, "metadata"), mapping_at(newest, "status")) and not route_problem,
         stable_message=_stable_message_of(split.stable, serving),
         is_failed=any(map(_has_failed, serving)) or not serving,
-        mirror_pct=0 if unsettled else split.mirror_pct,
+        mirror_pct=0 if route_problem else split.mirror_pct,
     )
 
 
@@ -342,7 +342,7 @@ def _is_ready(service: Mapping[str, Any]) -> bool:
     """In the right mode, too: the Service of another has other ports and other pods."""
     status = mapping_at(service, "status")
     is_so = conditions_of(status).get("Ready", {}).get("status") == "True"
-    return is_so and is_settled(mapping_at(service, "metadata"), status) and not _mode_problem_of(service)
+    return is_so and is_observed(mapping_at(service, "metadata"), status) and not _mode_problem_of(service)
 
 
 def _message_of(*services: Mapping[str, Any]) -> str:

@@ -39,14 +39,14 @@ _KINDS: Mapping[str, Literal["error", "refused", "given_up"]] = {"5": "error", "
 Mesh = Literal["knative", "istio"]
 
 
-class Series(NamedTuple):
+class PrometheusSeries(NamedTuple):
     """One histogram of one pod, for one status."""
 
     kind: Literal["answer", "error", "refused", "given_up"]
     labels: frozenset[tuple[str, str]]
 
 
-PrometheusReading = Mapping[Series, Mapping[float, float]]
+PrometheusReading = Mapping[PrometheusSeries, Mapping[float, float]]
 
 
 class PrometheusTrafficStats:
@@ -60,7 +60,7 @@ class PrometheusTrafficStats:
         self._url = f"{endpoint.rstrip('/')}/api/v1/query"
         self._namespace = namespace
         self._mesh: Mesh = mesh
-        self._counters: dict[str, GrowingCounters[Series]] = {}
+        self._counters: dict[str, GrowingCounters[PrometheusSeries]] = {}
         self._http = httpx.Client(
             headers={"authorization": f"Bearer {token}"} if token else {},
             timeout=_TIMEOUT_S,
@@ -127,7 +127,7 @@ def render_query(mesh: Mesh, *, revision: str, namespace: str) -> str:
 
 def parse_reading(vector: list[Any]) -> PrometheusReading:
     """Series to cumulative counts by upper bound in ms. A value that is no number is as good as absent. Pure."""
-    reading: dict[Series, dict[float, float]] = {}
+    reading: dict[PrometheusSeries, dict[float, float]] = {}
     for sample in vector:
         labels, value = dict(sample["metric"]), float(sample["value"][1])
         bound = float(labels.pop("le", "inf"))
@@ -135,7 +135,7 @@ def parse_reading(vector: list[Any]) -> PrometheusReading:
             continue
         is_in_seconds = "_seconds_" in labels.get("__name__", "")
         status = next((labels[name] for name in _STATUS_LABELS if name in labels), "")
-        series = Series(kind=_KINDS.get(status[:1], "answer"), labels=frozenset(labels.items()))
+        series = PrometheusSeries(kind=_KINDS.get(status[:1], "answer"), labels=frozenset(labels.items()))
         reading.setdefault(series, {})[round(bound * 1000, 6) if is_in_seconds else bound] = value
     return {series: values for series, values in reading.items() if math.inf in values}
 

@@ -49,8 +49,8 @@ class S3LabelStore:
         self._now = now
         self._known = _KnownCounts()
 
-    def list_shards(self, task: str, *, after: str = "", settled: Collection[str] = ()) -> Sequence[LabelShard]:
-        known = frozenset(settled)
+    def list_shards(self, task: str, *, after: str = "", judged: Collection[str] = ()) -> Sequence[LabelShard]:
+        known = frozenset(judged)
         start_after = s3_uri(self._bucket, after) if after else ""
         listed = self._objects.list_objects(s3_uri(self._bucket, f"{task}/"), start_after=start_after)
         stored = ((parse_s3_uri(item.uri)[1], item) for item in listed)

@@ -1,8 +1,9 @@
 """Which contents were dealt with before: a shard that a tool sends again under another key counts no second time.
 
-`s3://ratchet/contents/<task>/<etag>-<size>.json` names the shard that brought a content first and the version that
-settled it. `validate` writes it before its verdict, so a marker without that verdict (a crash in between) says nothing
-yet, and the next version writes it over. Finding out costs one request a new shard, however long ago the first came.
+`s3://ratchet/contents/<task>/<etag>-<size>.json` names the shard that brought a content first and the version whose
+verdict covers that shard. `validate` writes it before its verdict, so a marker without one (a crash in between)
+says nothing yet, and the next version writes it over. Finding out costs one request a new shard, however long ago the
+first came.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -74,7 +75,7 @@ class Contents(Store):
             return {shard.key: marker for shard, marker in earlier if marker is not None}
 
     def overwrite(self, task: str, shards: Iterable[LabelShard], *, version: str) -> None:
-        """The same over markers of versions that settled nothing."""
+        """The same over markers of versions without a verdict on them."""
 
         def put(shard: LabelShard) -> None:
             marker = Marker(key=shard.key, version=version)

@@ -18,16 +18,16 @@ from wire.validation_text import validation_text
 
 log = logging.getLogger(__name__)
 
-OrderKind = Literal["pause", "resume", "approve", "abort"]
+RolloutOrderKind = Literal["pause", "resume", "approve", "abort"]
 _NUM_ATTEMPTS = 20
 
 
-class Order(BaseModel):
+class RolloutOrder(BaseModel):
     """One of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: OrderKind
+    kind: RolloutOrderKind
     approved_pct: int = Field(0, ge=0, le=100)
     """approve: the greatest weight that is approved."""
     reason: str = ""
@@ -35,7 +35,7 @@ class Order(BaseModel):
     at: AwareDatetime
 
 
-def orders_of(orders: Sequence[Order]) -> Orders:
+def orders_of(orders: Sequence[RolloutOrder]) -> Orders:
     """What holds after all of these, in their order. An abort is never taken back. Pure."""
     is_paused, approved_pct, abort_reason = False, 0, ""
     for order in orders:
@@ -56,7 +56,7 @@ class RolloutOrders(Store):
 
     layout: ClassVar[Layout] = "rollouts"
 
-    def put(self, order: Order, *, task: str, run_id: str) -> None:
+    def put(self, order: RolloutOrder, *, task: str, run_id: str) -> None:
         """Append it; somebody who orders at the same moment gets the next place."""
         book = self.book(task, run_id)
         for _ in range(_NUM_ATTEMPTS):
@@ -79,7 +79,7 @@ class OrderBook:
     def __init__(self, objects: ObjectStore, folder: str) -> None:
         self.folder, self._objects = folder, objects
         self._newest_uri = ""
-        self._orders: list[Order] = []
+        self._orders: list[RolloutOrder] = []
 
     @property
     def num_places(self) -> int:
@@ -87,13 +87,13 @@ class OrderBook:
         name = self._newest_uri.rpartition("/")[2]
         return int(name.removesuffix(".json") or 0)
 
-    def fetch(self) -> tuple[Order, ...]:
+    def fetch(self) -> tuple[RolloutOrder, ...]:
         """All so far, in order."""
         for uri in self._objects.list_uris(self.folder, start_after=self._newest_uri):
             data = self._objects.fetch(uri)  # when that fails it is listed again: no order is ever passed over
             self._newest_uri = uri
             try:
-                self._orders.append(Order.model_validate_json(data))
+                self._orders.append(RolloutOrder.model_validate_json(data))
             except ValidationError as error:
                 log.warning("%s is not an order and is ignored: %s", uri, validation_text(error, whole="it"))
         return tuple(self._orders)

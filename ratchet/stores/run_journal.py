@@ -4,7 +4,7 @@
   the journal allows one run at a time, whoever asks: the sensor, its second replica, a person, a schedule of KFP.
 - `lease-<n>.json`: who may submit it. The claim is lease 0; whoever has watched the newest lease for LEASE_S by his own
   monotonic clock, and does not find the run in KFP by its name, takes the next one. No two clocks are compared.
-- `run.json`: the one run of this claim, whoever writes it first: the submitter, whoever settles, or the run itself.
+- `run.json`: the one run of this claim, whoever writes it first: the submitter, whoever follows up, or the run itself.
   Only that run has effect. Nobody's run id in it means that there never will be one.
 - `end.json`: how the run ended, as first seen; it outlives KFP's memory of the run.
 """

@@ -15,7 +15,7 @@ from ratchet.core.errors import RatchetError
 from ratchet.core.rollout.guard import GuardPolicy
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.settings import Settings
-from sensors.guard.app import Service, make_app
+from sensors.guard.app import GuardApp, make_app
 from sensors.guard.loop import GuardLoop
 from sensors.guard.metrics import GuardMetrics
 from sensors.guard.sweeping import OBJECTS_PER_PASS, SweepLoop
@@ -32,7 +32,7 @@ def main() -> None:
     serve(make_app(service), settings, host=arguments.host, port=arguments.port)
 
 
-def make_service(settings: Settings) -> Service:
+def make_service(settings: Settings) -> GuardApp:
     """The loop and its memory over the real ports."""
     guards: dict[str, TaskGuard] = {}
 
@@ -47,7 +47,7 @@ def make_service(settings: Settings) -> Service:
 
     metrics = GuardMetrics()
     loop = GuardLoop(look, wiring.task_names, interval_s=settings.guard_interval_s, on_look=metrics.note_look)
-    return Service(
+    return GuardApp(
         loop=loop,
         list_tasks=wiring.task_names,
         classes_of=lambda task: wiring.classes_in_use().of(task),

@@ -30,7 +30,7 @@ BODY_BYTES_MAX = 1 << 20
 
 
 @dataclass(frozen=True)
-class Service:
+class GuardApp:
     """What the routes work on."""
 
     loop: GuardLoop
@@ -44,7 +44,7 @@ class Service:
     """Deletes records whose time is over; None where nothing is to be deleted."""
 
 
-def make_app(service: Service) -> FastAPI:
+def make_app(service: GuardApp) -> FastAPI:
     """The app; the loop runs while it does."""
 
     @asynccontextmanager
@@ -64,7 +64,7 @@ def make_app(service: Service) -> FastAPI:
     return app
 
 
-def _token_check(service: Service) -> Any:
+def _token_check(service: GuardApp) -> Any:
     """A dependency of the routes that need the token, where there is one; health and numbers are open."""
 
     def check_token(request: Request) -> None:
@@ -78,7 +78,7 @@ def _token_check(service: Service) -> Any:
     return Depends(check_token)
 
 
-def _add_health(app: FastAPI, service: Service) -> None:
+def _add_health(app: FastAPI, service: GuardApp) -> None:
     def problem() -> str:
         sweeping = (service.sweeping.heartbeat,) if service.sweeping else ()
         return problem_in((service.loop.heartbeat, *sweeping))
@@ -100,7 +100,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return JSONResponse(told, status_code=200 if is_ready else 503)
 
 
-def _add_views(app: FastAPI, service: Service) -> None:
+def _add_views(app: FastAPI, service: GuardApp) -> None:
     check = _token_check(service)
 
     @app.get("/status", dependencies=[check])
@@ -120,7 +120,7 @@ def _add_views(app: FastAPI, service: Service) -> None:
         return Response(service.metrics.render() + swept, media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_feedback(app: FastAPI, service: Service) -> None:
+def _add_feedback(app: FastAPI, service: GuardApp) -> None:
     @app.post("/v1/feedback", status_code=202, dependencies=[_token_check(service)])
     async def feedback(request: Request) -> dict[str, Any]:
         """`{"task", "feedback": [{"request_id", "instance", "label"}, …]}`; answered once it is stored."""
@@ -136,7 +136,7 @@ def _add_feedback(app: FastAPI, service: Service) -> None:
             raise _refusal(503, f"{error} Nothing of this request was kept: send it again.", service) from None
 
 
-async def _read_body(request: Request, service: Service) -> bytes:
+async def _read_body(request: Request, service: GuardApp) -> bytes:
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -145,7 +145,7 @@ async def _read_body(request: Request, service: Service) -> bytes:
     return body
 
 
-def _parse_json(body: bytes, service: Service) -> dict[str, Any]:
+def _parse_json(body: bytes, service: GuardApp) -> dict[str, Any]:
     try:
         value = parse_json(body)
     except NotJson as error:
@@ -155,7 +155,7 @@ def _parse_json(body: bytes, service: Service) -> dict[str, Any]:
     return value
 
 
-def _accept(body: dict[str, Any], service: Service) -> dict[str, Any]:
+def _accept(body: dict[str, Any], service: GuardApp) -> dict[str, Any]:
     task, known = body.pop("task", None), service.list_tasks()
     if task is None and len(known) == 1:
         task = known[0]
@@ -168,6 +168,6 @@ def _accept(body: dict[str, Any], service: Service) -> dict[str, Any]:
     return {"task": task, "num_accepted": num}
 
 
-def _refusal(status: int, text: str, service: Service) -> HTTPException:
+def _refusal(status: int, text: str, service: GuardApp) -> HTTPException:
     service.metrics.note_refused(status)
     return HTTPException(status, text)

@@ -39,7 +39,7 @@ class GuardLoop:
         self.heartbeat.begin(self._thread)
 
     def stop(self, *, timeout_s: float) -> bool:
-        """Let the look under way finish; whether it did in time. One that is cut off is settled by the next start."""
+        """Let the look under way finish; whether it did in time. One that is cut off is finished by the next start."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)

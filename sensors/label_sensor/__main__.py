@@ -11,7 +11,7 @@ from ratchet import wiring
 from ratchet.actions.runs.schedules import reconcile_schedules
 from ratchet.core.errors import RatchetError, SettingsError
 from ratchet.settings import Settings
-from sensors.label_sensor.app import Service, make_app
+from sensors.label_sensor.app import SensorApp, make_app
 from sensors.label_sensor.loop import SensorLoop
 from sensors.label_sensor.metrics import SensorMetrics
 from sensors.label_sensor.policies import PolicyFiles
@@ -37,7 +37,7 @@ def main() -> None:
     serve(make_app(service), settings, host=arguments.host, port=arguments.port)
 
 
-def make_service(settings: Settings) -> Service:
+def make_service(settings: Settings) -> SensorApp:
     """The loop, its memory and its numbers, over the real ports."""
     policies, metrics, turn = PolicyFiles(), SensorMetrics(), threading.Lock()
     ticks = TickLog(by=socket.gethostname())
@@ -79,7 +79,7 @@ def make_service(settings: Settings) -> Service:
         on_tick=metrics.note_tick,
         on_gone=metrics.forget,
     )
-    return Service(
+    return SensorApp(
         loop=loop,
         list_tasks=wiring.task_names,
         labels_bucket=settings.labels_bucket,

@@ -24,7 +24,7 @@ def _nothing() -> None:
 
 
 @dataclass(frozen=True)
-class Service:
+class SensorApp:
     """What the routes work on."""
 
     loop: SensorLoop
@@ -40,7 +40,7 @@ class Service:
     """Of the loops beside the ticks."""
 
 
-def make_app(service: Service) -> FastAPI:
+def make_app(service: SensorApp) -> FastAPI:
     """The app; the loop runs while it does."""
 
     @asynccontextmanager
@@ -59,7 +59,7 @@ def make_app(service: Service) -> FastAPI:
     return app
 
 
-def _add_health(app: FastAPI, service: Service) -> None:
+def _add_health(app: FastAPI, service: SensorApp) -> None:
     loop = service.loop
 
     def problem() -> str:
@@ -82,7 +82,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
         return JSONResponse(told, status_code=200 if is_ready else 503)
 
 
-def _token_check(service: Service) -> Any:
+def _token_check(service: SensorApp) -> Any:
     """A dependency of the routes that need the token, where there is one; health and numbers are open."""
 
     def check_token(request: Request) -> None:
@@ -98,7 +98,7 @@ def _token_check(service: Service) -> Any:
     return Depends(check_token)
 
 
-def _add_views(app: FastAPI, service: Service, check: Any) -> None:
+def _add_views(app: FastAPI, service: SensorApp, check: Any) -> None:
     @app.get("/status", dependencies=[check])
     def status() -> dict[str, Any]:
         told = (_status_of(service.loop, task) for task in sorted(service.loop.newest()))
@@ -109,7 +109,7 @@ def _add_views(app: FastAPI, service: Service, check: Any) -> None:
         return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
-def _add_orders(app: FastAPI, service: Service, check: Any) -> None:
+def _add_orders(app: FastAPI, service: SensorApp, check: Any) -> None:
     """What makes the sensor look."""
 
     @app.post("/tick", status_code=202, dependencies=[check])
@@ -131,7 +131,7 @@ def _add_orders(app: FastAPI, service: Service, check: Any) -> None:
         return {"tasks": list(hints.tasks)}
 
 
-async def _read_request(request: Request, service: Service) -> Hints:
+async def _read_request(request: Request, service: SensorApp) -> Hints:
     body = b""
     async for chunk in request.stream():
         body += chunk

@@ -79,7 +79,7 @@ class SensorLoop:
             heartbeat.begin(thread)
 
     def stop(self, *, timeout_s: float) -> bool:
-        """Let the ticks that are under way finish; whether they did in time. One that is cut off is settled later."""
+        """Let the ticks that are under way finish; whether they did in time. One that is cut off is followed up."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             self._stopping = True

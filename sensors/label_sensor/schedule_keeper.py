@@ -47,12 +47,12 @@ class ScheduleKeeper:
         self.heartbeat.begin(self._thread)
 
     def stop(self) -> None:
-        """A reconcile that is under way may be cut off by the end of the process: the next one settles it."""
+        """A reconcile that is under way may be cut off by the end of the process: the next one goes on from there."""
         self._is_stopping.set()
         self._thread.join(_STOP_WITHIN_S)
 
     def look(self, now: datetime) -> None:
-        """Reconcile when the file is another than the one that was settled, or it is time to try again."""
+        """Reconcile when the file is another than the one that was applied, or it is time to try again."""
         try:
             digest = digest_of_bytes(self._path.read_bytes()) if self._path.is_file() else ""
             is_due = self._retry_at is not None and now >= self._retry_at

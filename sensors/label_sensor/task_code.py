@@ -16,13 +16,13 @@ DIGEST_S_MAX = 10.0
 RETRY_S = 300.0
 """A problem older than this is looked for again when a run is due: a busy machine may have missed a deadline."""
 
-Check = Callable[[str], TaskReport]
+TryOut = Callable[[str], TaskReport]
 
 
 class TaskCodes:
     """The code of each task: whether it changed, and whether it trains. Safe to share between threads."""
 
-    def __init__(self, digest_of: Callable[[str], str], check: Check) -> None:
+    def __init__(self, digest_of: Callable[[str], str], check: TryOut) -> None:
         self._digest_of = digest_of
         self._check = check
         self._checking = threading.Lock()

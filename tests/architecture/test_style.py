@@ -3,6 +3,7 @@
 import ast
 import subprocess
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
@@ -73,6 +74,47 @@ def test_each_product_reads_the_environment_in_one_module():
         "ratchet/settings.py",
         "embedded/control_plane/host/child_env.py",
     ]
+
+
+CONTROL_PLANE = [path for path in MODULES if path.is_relative_to(ROOT / "embedded" / "control_plane")]
+PRODUCT = [
+    path
+    for path in MODULES
+    if path not in CONTROL_PLANE and path.relative_to(ROOT).parts[0] not in {"demo", "benchmarks"}
+]
+SAME_ROLE = {
+    "Paths": "the files of one step: what KFP hands to each `components/*/step.py`",
+    "Stores": "the ports of one step: what each `components/*/step.py` asks",
+}
+"""Names that several classes share because knowing one step is knowing all, and why."""
+
+
+@pytest.mark.parametrize(
+    "modules", [pytest.param(PRODUCT, id="ratchet"), pytest.param(CONTROL_PLANE, id="control-plane")]
+)
+def test_a_public_class_name_means_one_thing_in_a_product(modules):
+    places: dict[str, list[str]] = {}
+    for path in modules:
+        for node in tree_of(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    shared = {name: found for name, found in places.items() if len(found) > 1}
+    for name in SAME_ROLE:
+        found = shared.pop(name, [])
+        assert all(fnmatch(path, "components/*/step.py") for path in found), f"{name}: {found}"
+    assert not shared, f"two classes of one name, rename the less central one: {shared}"
+
+
+def test_settling_means_that_opinions_settle_on_a_label():
+    """Shards are judged, claims followed up, aliases aligned; revisions converge, and a status has observed a spec."""
+    said = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in MODULES
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if "settle" in line.lower()
+    ]
+    meant = {"ratchet/core/labels/agreement.py", "components/ingest/step.py"}
+    assert not [place for place in said if place.partition(":")[0] not in meant]
 
 
 def test_no_module_is_a_drawer_for_everything():

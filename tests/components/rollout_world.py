@@ -255,7 +255,7 @@ class World:
             name, _, born_s = self.revisions[-1]
             if self.elapsed >= born_s + self._behaviour(name).ready_after_s:
                 self.rollout = self.rollout.model_copy(update={"latest_ready": name})
-        self.rollout, _ = revisions.settle(self.rollout, canary_traffic_pct=self.weight_pct)
+        self.rollout, _ = revisions.converge(self.rollout, canary_traffic_pct=self.weight_pct)
 
     def _uri_of(self, revision: str) -> str:
         return next((uri for name, uri, _ in self.revisions if name == revision), "")

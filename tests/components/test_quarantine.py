@@ -173,7 +173,7 @@ def test_what_cannot_be_read_can_be_judged_again_and_not_released(room: Room) ->
     assert (keys(room), judged(room)[0].verdict, keys(room)) == ([broken], "refused", [])
 
 
-def test_an_order_during_a_run_is_not_settled_by_it(room: Room) -> None:
+def test_an_order_during_a_run_is_not_answered_by_it(room: Room) -> None:
     """ingest has looked, then a person orders, then validate speaks: of the orders that ingest knew."""
     bad = refused(room)
     room.push(digit_labels(range(400, 430), labeler="cy"))

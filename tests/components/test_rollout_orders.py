@@ -12,7 +12,7 @@ from ratchet.actions.rollout.rollback import roll_back
 from ratchet.actions.rollout.steering import abort_rollout, give_order
 from ratchet.core.errors import NotFound, Unavailable
 from ratchet.core.rollout.payloads import Prediction
-from ratchet.stores.rollout_orders import Order, OrderKind, RolloutOrders
+from ratchet.stores.rollout_orders import RolloutOrder, RolloutOrderKind, RolloutOrders
 from tests.components.rollout_world import (
     AT_10_PCT,
     CHALLENGER,
@@ -36,7 +36,7 @@ from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.payload_log import FakePayloadLog
 
 
-def ordered(world: World, kind: OrderKind, **changes: Any) -> None:
+def ordered(world: World, kind: RolloutOrderKind, **changes: Any) -> None:
     give_order(world.ports(), task=TASK, kind=kind, reason="because", by="ann", **changes)
 
 
@@ -119,7 +119,7 @@ class Flaky(FakeObjectStore):
 
 def test_an_order_that_could_not_be_fetched_is_fetched_again() -> None:
     objects = Flaky()
-    abort = Order(kind="abort", reason="enough", at=NOON)
+    abort = RolloutOrder(kind="abort", reason="enough", at=NOON)
     orders = RolloutOrders(objects, "ratchet")
     orders.put(abort, task=TASK, run_id="run-2")
     book = orders.book(TASK, "run-2")

@@ -11,7 +11,7 @@ from components.choose_model.component import choose_model
 from components.choose_model.step import choose_model_step
 from ratchet import wiring
 from ratchet.actions.rollout.start import ChoiceStores
-from ratchet.actions.runs.claims import reclaim, settle
+from ratchet.actions.runs.claims import follow_up, reclaim
 from ratchet.actions.runs.retraining import RetrainPorts, look_at_task
 from ratchet.actions.runs.turn import OwnRun
 from ratchet.core.errors import Conflict, DataRejected, NotFound
@@ -205,7 +205,7 @@ def test_the_sensor_looks_past_rollouts(house: House) -> None:
 def test_a_rollout_that_failed_is_retried_under_a_claim_of_its_own(house: House) -> None:
     started = house.start("3")
     house.pipelines.finish(started["run_id"], "FAILED")
-    settle(house.journal, house.pipelines, task=TASK, clock=house.world)
+    follow_up(house.journal, house.pipelines, task=TASK, clock=house.world)
     again = reclaim(house.journal, task=TASK, run_id=started["run_id"], clock=house.world)
     assert again is not None
     assert again.claim.trigger.pipeline == "rollout"

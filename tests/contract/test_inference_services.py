@@ -119,7 +119,7 @@ def name() -> str:
 def wait_state(services: InferenceServices, name: str, is_so: Callable[[ServiceState], bool]) -> ServiceState:
     def fetch() -> ServiceState | None:
         state = services.fetch(name)
-        return state if state and state.is_settled and is_so(state) else None
+        return state if state and state.is_observed and is_so(state) else None
 
     state = wait_for(fetch, lambda: f"another state than {services.fetch(name)}")
     assert state is not None

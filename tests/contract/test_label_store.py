@@ -63,7 +63,7 @@ def test_lists_what_is_new_in_the_order_of_landing(store: LabelStore, task: str)
         zip(keys, (None, None, None), (9, 3, 6), strict=True)
     )
     assert [shard.key for shard in store.list_shards(task, after=keys[0])] == keys[1:]
-    assert [shard.key for shard in store.list_shards(task, settled=[keys[1]])] == [keys[0], keys[2]]
+    assert [shard.key for shard in store.list_shards(task, judged=[keys[1]])] == [keys[0], keys[2]]
     assert store.list_shards(task, after=keys[-1]) == ()
 
 

@@ -53,7 +53,7 @@ def settings(s3_settings: Settings, tmp_path_factory: pytest.TempPathFactory) ->
     server.stop(signal.SIGKILL)  # its runs are of no use any more: it need not end them one by one
 
 
-def settle_all(ports: RetrainPorts, task: str, *, lease_s: float = 30.0) -> list[str]:
+def follow_up_all(ports: RetrainPorts, task: str, *, lease_s: float = 30.0) -> list[str]:
     """Healthy ticks over more than a lease; their reasons."""
     reasons = []
     for _ in range(3):
@@ -75,7 +75,7 @@ def test_a_sensor_that_is_killed_at_any_point_leaves_exactly_one_run(settings):
     driver = Driver(settings, points, signal_name="SIGKILL", lease_s=30.0)
     assert driver.wait() == dict.fromkeys(points, -signal.SIGKILL)
     for task in points:
-        reasons = settle_all(restarted(ports), task)
+        reasons = follow_up_all(restarted(ports), task)
         check_one_run(ports, task)
         assert "in flight" in reasons[-1], reasons
 
@@ -90,7 +90,7 @@ def test_a_leader_that_is_paused_at_any_point_has_no_run_beside_the_other_s(sett
     driver = Driver(settings, points, signal_name="SIGSTOP", lease_s=LEADER_LEASE_S, skew_s=skew_s)
     for task, pid in driver.pids.items():
         wait_until(partial(is_stopped, pid), f"{task} is stopped")
-        settle_all(ports, task)
+        follow_up_all(ports, task)
         os.kill(pid, signal.SIGCONT)
     assert driver.wait() == dict.fromkeys(points, 0)
     for task in points:
@@ -109,7 +109,7 @@ def test_a_submission_that_arrives_after_another_s_is_ended(settings):
         proxy.arm(1, "late", only="POST /apis/v2beta1/runs")
         ticked = pool.submit(tick, leader, POLICY, task=task)
         wait_until(lambda: proxy.num_calls, "the submission is on its way")
-        settle_all(other, task)
+        follow_up_all(other, task)
         taken_over = other.pipelines.list_runs(experiment=task)
         assert len(taken_over) == 1
         assert ticked.result(timeout=30).run_id == taken_over[0].run_id, "the leader learns whose run it is"
@@ -159,7 +159,7 @@ def test_whichever_call_fails_there_is_one_run(settings, monkeypatch, server, fa
             is_done = proxy.num_calls < number
             proxy.arm(0)
             proxy.wait_idle()
-            settle_all(ports, task)
+            follow_up_all(ports, task)
             check_one_run(healthy, task)
             end_all(healthy, task)
     assert number > 5, "a tick makes several calls"

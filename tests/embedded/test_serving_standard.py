@@ -54,7 +54,7 @@ def wait_split(services: KServeStandardServices, name: str, **expected: int) -> 
 
     def fetch() -> ServiceState | None:
         state = services.fetch(name)
-        return state if state and state.is_settled and state.traffic_pct == full else None
+        return state if state and state.is_observed and state.traffic_pct == full else None
 
     state = wait_for(fetch, lambda: f"{full}, not {services.fetch(name)}")
     assert state is not None

@@ -3,7 +3,7 @@ not to (`never_ready`, by storage URI). Without `can_mirror` it is like Knative 
 
 from dataclasses import dataclass, field
 
-from embedded.control_plane.kserve.revisions import Rollout, percent_by_revision, revision_name, settle
+from embedded.control_plane.kserve.revisions import Rollout, converge, percent_by_revision, revision_name
 from ratchet.core.errors import NotFound
 from ratchet.core.ports import ServiceState
 
@@ -84,5 +84,5 @@ class FakeInferenceServices:
         rollout = service.rollout
         if is_latest_ready:
             rollout = rollout.model_copy(update={"latest_ready": rollout.latest_created})
-        service.rollout, targets = settle(rollout, canary_traffic_pct=service.canary_traffic_pct)
+        service.rollout, targets = converge(rollout, canary_traffic_pct=service.canary_traffic_pct)
         service.traffic_pct = dict(percent_by_revision(targets))

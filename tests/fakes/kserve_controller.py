@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from embedded.control_plane.kserve.revisions import Rollout, percent_by_revision, revision_name, settle
+from embedded.control_plane.kserve.revisions import Rollout, converge, percent_by_revision, revision_name
 from ratchet.adapters.kubernetes_api import MERGE_PATCH, KubernetesApi
 from ratchet.core.errors import Conflict, NotFound
 
@@ -55,7 +55,7 @@ class PlayedKServe:
         created = revision_name(name, len(uris))
         marks = {"latest_created": created, **({"latest_ready": created} if is_started else {})}
         rollout = self._rollouts.get(uid, Rollout()).model_copy(update=marks)
-        rollout, targets = settle(rollout, canary_traffic_pct=predictor.get("canaryTrafficPercent"))
+        rollout, targets = converge(rollout, canary_traffic_pct=predictor.get("canaryTrafficPercent"))
         self._rollouts[uid] = rollout
         names = {
             "latestCreatedRevision": rollout.latest_created,

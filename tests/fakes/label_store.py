@@ -15,11 +15,11 @@ class FakeLabelStore:
         self.now = now
         self._shards: dict[str, tuple[bytes, ShardCounts, datetime]] = {}
 
-    def list_shards(self, task: str, *, after: str = "", settled: Collection[str] = ()) -> Sequence[LabelShard]:
+    def list_shards(self, task: str, *, after: str = "", judged: Collection[str] = ()) -> Sequence[LabelShard]:
         return tuple(
             LabelShard(key=key, size_bytes=len(data), etag=hashlib.md5(data).hexdigest(), last_modified_at=landed_at)
             for key, (data, _, landed_at) in sorted(self._shards.items())
-            if is_shard_key(key, task) and key > after and key not in settled
+            if is_shard_key(key, task) and key > after and key not in judged
         )
 
     def find_shards(self, keys: Sequence[str]) -> Sequence[LabelShard]:

@@ -15,7 +15,7 @@ def paths_to_forget(walk: Walk) -> list[str]:
         path
         for path, record in walk.records.items()
         if path != ROOT
-        and not _is_settled(path, walk.records)
+        and not _is_kept(path, walk.records)
         and (record.state is not TaskState.SUCCEEDED or is_exit_work(walk, path))
     ]
 
@@ -29,7 +29,7 @@ def is_exit_work(walk: Walk, path: str) -> bool:
     )
 
 
-def _is_settled(path: str, records: Records) -> bool:
+def _is_kept(path: str, records: Records) -> bool:
     ancestors = list(_with_ancestors(path))[1:]
     return any(ancestor in records and records[ancestor].state is TaskState.SUCCEEDED for ancestor in ancestors)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from embedded.control_plane.kserve.predictor import MOUNT
-from embedded.control_plane.kserve.runtimes import EnvVar
+from embedded.control_plane.kserve.runtimes import ContainerEnvVar
 
 _CAUSE_NUM_CHARS = 1000
 _ERROR_LINE = re.compile(r"(?:ERROR|CRITICAL)[ :]+(?:[\w.]+: )?(.+)")
@@ -62,7 +62,7 @@ def _with_option(words: list[str], option: str, value: str) -> list[str]:
     return [value if index and replaced[index - 1] == option else word for index, word in enumerate(replaced)]
 
 
-def env_of(variables: tuple[EnvVar, ...], secrets_dir: Path) -> dict[str, str]:
+def env_of(variables: tuple[ContainerEnvVar, ...], secrets_dir: Path) -> dict[str, str]:
     """Names and values; ControlPlaneError when a secret has gone since the manifest was accepted."""
     env: dict[str, str] = {}
     for variable in variables:
@@ -85,7 +85,7 @@ def exit_text(code: int | None) -> str:
     return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
 
-def may_be_forked(variables: tuple[EnvVar, ...]) -> bool:
+def may_be_forked(variables: tuple[ContainerEnvVar, ...]) -> bool:
     """Whether a process of a fork server can stand for a fresh one: libraries read some variables while they are
     imported (OMP_NUM_THREADS), which it did long ago. Ratchet's own are read later."""
     return all(each.name.startswith(RATCHET_PREFIX) or each.name == _STORAGE_URI for each in variables)

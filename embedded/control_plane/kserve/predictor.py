@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from embedded.control_plane.kserve.runtimes import EnvSource, EnvVar, Runtime
+from embedded.control_plane.kserve.runtimes import ContainerEnvVar, EnvSource, Runtime
 from embedded.control_plane.kubernetes.errors import FieldError
 
 PREDICTOR = "spec.predictor"
@@ -33,7 +33,7 @@ class ProcessTemplate(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     command: tuple[str, ...]
-    env: tuple[EnvVar, ...] = ()
+    env: tuple[ContainerEnvVar, ...] = ()
     storage_uri: str = ""
     """"" when the container brings its model itself."""
     num_replicas: int = 1
@@ -133,7 +133,7 @@ def _template_of_containers(containers: Any) -> ProcessTemplate:
     return ProcessTemplate(command=(*command, *args), env=env, storage_uri=storage_uri)
 
 
-def _parse_env(entries: Any, field: str) -> tuple[EnvVar, ...]:
+def _parse_env(entries: Any, field: str) -> tuple[ContainerEnvVar, ...]:
     if entries is None:
         return ()
     if not isinstance(entries, list):
@@ -141,18 +141,18 @@ def _parse_env(entries: Any, field: str) -> tuple[EnvVar, ...]:
     return tuple(_parse_variable(entry, f"{field}[{index}]") for index, entry in enumerate(entries))
 
 
-def _parse_variable(entry: Any, field: str) -> EnvVar:
+def _parse_variable(entry: Any, field: str) -> ContainerEnvVar:
     entry = expect_mapping(entry, field)
     refuse_others(entry, {"name", "value", "valueFrom"}, field)
     name = entry.get("name")
     if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
         raise FieldError(f"{field}.name", f"{name!r} is no name of a variable")
     if "valueFrom" in entry:
-        return EnvVar(name=name, source=_parse_source(entry["valueFrom"], f"{field}.valueFrom"))
+        return ContainerEnvVar(name=name, source=_parse_source(entry["valueFrom"], f"{field}.valueFrom"))
     value = entry.get("value", "")
     if not isinstance(value, str):
         raise FieldError(f"{field}.value", f"must be a string, not {value!r}")
-    return EnvVar(name=name, value=value)
+    return ContainerEnvVar(name=name, value=value)
 
 
 def _parse_source(source: Any, field: str) -> EnvSource:
@@ -166,7 +166,7 @@ def _parse_source(source: Any, field: str) -> EnvSource:
     return EnvSource(secret=reference["name"], key=reference["key"], is_optional=bool(reference.get("optional", False)))
 
 
-def _check_secrets(env: Iterable[EnvVar], secrets: Mapping[str, Iterable[str]]) -> None:
+def _check_secrets(env: Iterable[ContainerEnvVar], secrets: Mapping[str, Iterable[str]]) -> None:
     """A cluster would leave the pod waiting for ever; here the author is told at once."""
     for variable in env:
         source = variable.source

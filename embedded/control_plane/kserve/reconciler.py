@@ -16,11 +16,11 @@ from embedded.control_plane.kserve.finalizer import tended
 from embedded.control_plane.kserve.gateway import EnvoyGateway
 from embedded.control_plane.kserve.predictor import canary_traffic_pct_of
 from embedded.control_plane.kserve.revisions import (
+    converge,
     obsolete_revisions,
     percent_by_revision,
     routed_revisions,
     serving_revisions,
-    settle,
 )
 from embedded.control_plane.kserve.runners import Runners, served_name
 from embedded.control_plane.kserve.status import render_status
@@ -156,7 +156,7 @@ class Reconciler:
             update={"latest_ready": max([service.rollout.latest_ready, *been_ready])}  # names sort by age
         )
         predictor = service.manifest["spec"]["predictor"]
-        rollout, targets = settle(rollout, canary_traffic_pct=canary_traffic_pct_of(predictor))
+        rollout, targets = converge(rollout, canary_traffic_pct=canary_traffic_pct_of(predictor))
         wanted, routed = routed_revisions(targets), routed_revisions(service.routed)
         return Plan(
             service=service,

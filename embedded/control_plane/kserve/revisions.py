@@ -2,7 +2,7 @@
 
 Sources, in KServe's repository: `createKnativeService` in pkg/controller/v1beta1/inferenceservice/reconcilers/knative/
 ksvc_reconciler.go (`plan_traffic`), and `PropagateStatus` in pkg/apis/serving/v1beta1/inference_service_status.go
-(`advance`). KServe applies the two in turn until nothing changes; `settle` does the same at once, so that the
+(`advance`). KServe applies the two in turn until nothing changes; `converge` does the same at once, so that the
 moments in between, in which KServe can show a traffic split that nobody asked for, never reach a user.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import BaseModel, ConfigDict
 
 _NUM_ROUNDS_MAX = 4
-"""A rollout or a roll-back changes the markers once; one more round confirms it. Asserted, see `settle`."""
+"""A rollout or a roll-back changes the markers once; one more round confirms it. Asserted, see `converge`."""
 NUM_OLD_REVISIONS_KEPT = 20
 """Knative's `min-non-active-revisions` (config-gc): enough to see what was tried lately."""
 
@@ -109,7 +109,7 @@ def advance(rollout: Rollout, targets: Iterable[TrafficTarget]) -> Rollout:
     return rollout
 
 
-def settle(rollout: Rollout, *, canary_traffic_pct: int | None) -> tuple[Rollout, tuple[TrafficTarget, ...]]:
+def converge(rollout: Rollout, *, canary_traffic_pct: int | None) -> tuple[Rollout, tuple[TrafficTarget, ...]]:
     """The markers and the traffic that KServe comes to rest at."""
     for _ in range(_NUM_ROUNDS_MAX):
         targets = plan_traffic(rollout, canary_traffic_pct=canary_traffic_pct)
@@ -117,7 +117,7 @@ def settle(rollout: Rollout, *, canary_traffic_pct: int | None) -> tuple[Rollout
         if advanced == rollout:
             return rollout, targets
         rollout = advanced
-    raise AssertionError(f"{rollout} with {canary_traffic_pct} % never settles")
+    raise AssertionError(f"{rollout} with {canary_traffic_pct} % never converges")
 
 
 def percent_by_revision(targets: Iterable[TrafficTarget]) -> Mapping[str, int]:

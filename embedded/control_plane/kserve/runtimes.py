@@ -22,7 +22,7 @@ class EnvSource(BaseModel):
     is_optional: bool = False
 
 
-class EnvVar(BaseModel):
+class ContainerEnvVar(BaseModel):
     """One variable of a container: a text, or where to read it when the process starts."""
 
     model_config = ConfigDict(frozen=True)
@@ -50,7 +50,7 @@ class Runtime(BaseModel):
     protocols: tuple[str, ...] = ()
     command: tuple[str, ...]
     args: tuple[str, ...] = ()
-    env: tuple[EnvVar, ...] = ()
+    env: tuple[ContainerEnvVar, ...] = ()
     has_fork_server: bool = False
     """Whether `command --fork_server` is one; annotation `ratchet/fork-server` of the manifest."""
 
@@ -105,11 +105,11 @@ def _parse_runtime(document: dict[str, Any]) -> Runtime:
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def _parse_variable(entry: dict[str, Any]) -> EnvVar:
+def _parse_variable(entry: dict[str, Any]) -> ContainerEnvVar:
     if "valueFrom" not in entry:
-        return EnvVar(name=entry["name"], value=entry["value"])
+        return ContainerEnvVar(name=entry["name"], value=entry["value"])
     reference = entry["valueFrom"]["secretKeyRef"]
     source = EnvSource(
         secret=reference["name"], key=reference["key"], is_optional=bool(reference.get("optional", False))
     )
-    return EnvVar(name=entry["name"], source=source)
+    return ContainerEnvVar(name=entry["name"], source=source)

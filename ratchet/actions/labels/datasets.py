@@ -3,9 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from ratchet.actions.labels.judged_shards import LATE, JudgedShards, find_judged
 from ratchet.actions.labels.memory import LOOK_BACK_EVERY_S, LateShards, Memory, TaskMemory
 from ratchet.actions.labels.resent import find_resent, is_answered
-from ratchet.actions.labels.settled import LATE, Settled, find_settled
 from ratchet.actions.labels.stores import LabelStores
 from ratchet.core.labels.backlog import Backlog
 from ratchet.core.labels.quarantine import Reopened
@@ -29,28 +29,28 @@ def list_pending(
     Without, all shards are there and no count is: what ingest needs.
     """
     known = (memory or Memory()).turned(task)
-    settled = find_settled(known, stores, task=task)
+    judged = find_judged(known, stores, task=task)
     if not is_counted:
         known.late = None
-    listed = _list_unsettled(stores.labels, settled, known, task=task)
+    listed = _list_unjudged(stores.labels, judged, known, task=task)
     placed = [shard for shard in listed if not _is_from_future(shard)]
-    reopened, only = _find_reopened(stores.labels, settled, known, placed)
+    reopened, only = _find_reopened(stores.labels, judged, known, placed)
     waiting = sorted((*placed, *reopened), key=lambda shard: shard.key)
-    looked_at = _first_new(waiting, settled, known) if is_counted else waiting
+    looked_at = _first_new(waiting, judged, known) if is_counted else waiting
     resent = find_twins(waiting) | find_resent(
         looked_at,
         task=task,
         contents=stores.contents,
         verdicts=stores.verdicts,
         memory=known,
-        as_of=settled.as_of,
+        as_of=judged.as_of,
     )
     counted = stores.labels.count_shards(looked_at) if is_counted else CountedShards(tuple(looked_at), num_left=0)
     return _backlog(
         counted.shards,
         resent=resent,
-        settled=settled,
-        reopened=Reopened(only, _released(settled)),
+        judged=judged,
+        reopened=Reopened(only, _released(judged)),
         reopened_keys=frozenset(shard.key for shard in reopened),
         from_future=tuple(shard.key for shard in listed if _is_from_future(shard)),
         num_left=len(waiting) - len(looked_at) + counted.num_left,
@@ -61,21 +61,21 @@ def _backlog(
     seen: Sequence[LabelShard],
     *,
     resent: frozenset[str],
-    settled: Settled,
+    judged: JudgedShards,
     reopened: Reopened,
     reopened_keys: frozenset[str],
     from_future: tuple[str, ...],
     num_left: int,
 ) -> Backlog:
     left_out: dict[str, set[str]] = defaultdict(set)
-    for key, labeler in settled.left_out:
+    for key, labeler in judged.left_out:
         left_out[key].add(labeler)
     shards = tuple(
         shard.without(left_out.get(shard.key, ())).limited_to(reopened.only.get(shard.key))
         for shard in seen
         if shard.key not in resent
     )
-    watermark = settled.accepted.watermark if settled.accepted else ""
+    watermark = judged.accepted.watermark if judged.accepted else ""
     told = [shard for shard in shards if shard.num_by_class is not None and shard.num_by_labeler is not None]
     num_labels = _num_labels(shards)
     return Backlog(
@@ -84,31 +84,31 @@ def _backlog(
         oldest_at=min((shard.last_modified_at for shard in shards), default=None),
         num_labels=num_labels,
         watermark=watermark,
-        last_key=max((*(shard.key for shard in seen), *settled.keys, watermark)),
-        accepted=settled.accepted,
+        last_key=max((*(shard.key for shard in seen), *judged.keys, watermark)),
+        accepted=judged.accepted,
         num_by_class=_summed(shard.num_by_class for shard in told),
         num_by_labeler=_summed(shard.num_by_labeler for shard in told),
         num_untold=num_labels - _num_labels(told),
         num_resent=_num_labels([shard for shard in seen if shard.key in resent and shard.key > watermark]),
         num_left=num_left,
-        num_quarantined=settled.num_quarantined,
-        refusal=settled.refusal,
+        num_quarantined=judged.num_quarantined,
+        refusal=judged.refusal,
         from_future=from_future,
-        left_out=settled.left_out,
+        left_out=judged.left_out,
         only=reopened.only,
         released=reopened.released,
         reopened=reopened_keys,
-        orders=settled.orders,
+        orders=judged.orders,
     )
 
 
 def _find_reopened(
-    labels: LabelStore, settled: Settled, memory: TaskMemory, listed: Sequence[LabelShard]
+    labels: LabelStore, judged: JudgedShards, memory: TaskMemory, listed: Sequence[LabelShard]
 ) -> tuple[list[LabelShard], dict[str, frozenset[str]]]:
     """The shards that orders want back and that no listing shows, and of which labelers the labels are wanted."""
     there = {shard.key for shard in listed}
     labelers: dict[str, set[str]] = defaultdict(set)
-    for key, labeler in settled.wanted:
+    for key, labeler in judged.wanted:
         if key not in there:
             labelers[key].add(labeler)
     unknown = [key for key in labelers if memory.reopened.get(key) is None]
@@ -118,27 +118,27 @@ def _find_reopened(
     return found, {key: frozenset(names) for key, names in labelers.items() if "" not in names}
 
 
-def _released(settled: Settled) -> frozenset[Place]:
-    return frozenset(place for place, order in settled.wanted.items() if order.kind == "release")
+def _released(judged: JudgedShards) -> frozenset[Place]:
+    return frozenset(place for place, order in judged.wanted.items() if order.kind == "release")
 
 
-def _list_unsettled(labels: LabelStore, settled: Settled, memory: TaskMemory, *, task: str) -> Sequence[LabelShard]:
+def _list_unjudged(labels: LabelStore, judged: JudgedShards, memory: TaskMemory, *, task: str) -> Sequence[LabelShard]:
     """What is neither accepted nor in quarantine; what is late is listed every `LOOK_BACK_EVERY_S`."""
     now_s, late = memory.monotonic_s(), memory.late
-    if late is not None and late.since == settled.since and now_s < late.until_s:
-        behind = tuple(shard for shard in late.shards if shard.key not in settled.keys)
-        return behind + tuple(labels.list_shards(task, after=settled.recent, settled=settled.keys))
-    listed = labels.list_shards(task, after=settled.since, settled=settled.keys)
-    behind = tuple(shard for shard in listed if shard.key <= settled.recent)
-    memory.late = LateShards(settled.since, behind, now_s + LOOK_BACK_EVERY_S)
+    if late is not None and late.since == judged.since and now_s < late.until_s:
+        behind = tuple(shard for shard in late.shards if shard.key not in judged.keys)
+        return behind + tuple(labels.list_shards(task, after=judged.recent, judged=judged.keys))
+    listed = labels.list_shards(task, after=judged.since, judged=judged.keys)
+    behind = tuple(shard for shard in listed if shard.key <= judged.recent)
+    memory.late = LateShards(judged.since, behind, now_s + LOOK_BACK_EVERY_S)
     return listed
 
 
-def _first_new(waiting: Sequence[LabelShard], settled: Settled, memory: TaskMemory) -> Sequence[LabelShard]:
+def _first_new(waiting: Sequence[LabelShard], judged: JudgedShards, memory: TaskMemory) -> Sequence[LabelShard]:
     """The first shards, with no more than `NUM_NEW_MAX` among them that this process has not asked about yet."""
     num_new = 0
     for number, shard in enumerate(waiting):
-        num_new += not is_answered(shard, memory=memory, as_of=settled.as_of)
+        num_new += not is_answered(shard, memory=memory, as_of=judged.as_of)
         if num_new > NUM_NEW_MAX:
             return waiting[:number]
     return waiting

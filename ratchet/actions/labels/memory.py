@@ -41,16 +41,16 @@ class Answer(NamedTuple):
     """What was found out about a content while the verdicts were those of `as_of`."""
 
     first_key: str
-    """Of the shard that brought it and was settled; "" = none."""
+    """Of the shard that brought it and was judged; "" = none."""
     as_of: object
 
     def holds(self, as_of: object) -> bool:
-        """That a content is settled is final; that it is not, only until the next verdict."""
+        """That a content is judged is final; that it is not, only until the next verdict."""
         return self.first_key != "" or self.as_of == as_of
 
 
 class LateShards(NamedTuple):
-    """What waits behind `Settled.recent`, as the last listing of the whole look-back found it."""
+    """What waits behind `JudgedShards.recent`, as the last listing of the whole look-back found it."""
 
     since: str
     shards: tuple[LabelShard, ...]

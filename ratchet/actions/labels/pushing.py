@@ -45,7 +45,7 @@ def forecast(
         return Forecast("waiting", f"the same labels wait already as {twin}")
     marker = stores.contents.fetch(task, content)
     if marker is not None:
-        told = _settled_text(marker.key, stores, task=task)
+        told = _quarantined_text(marker.key, stores, task=task)
         if told is not None:
             return told
         if marker.version in stores.datasets.list_versions(task):
@@ -58,7 +58,7 @@ def forecast(
     return Forecast("new", "", num_known)
 
 
-def _settled_text(key: str, stores: LabelStores, *, task: str) -> Forecast | None:
+def _quarantined_text(key: str, stores: LabelStores, *, task: str) -> Forecast | None:
     for each in list_quarantine(stores, task=task):
         if each.record.place == (key, "") and each.record.state in {"quarantined", "discarded"}:
             door = f"`ratchet labels quarantine show {key} --task {task}` tells more, `rejudge` has it judged again"

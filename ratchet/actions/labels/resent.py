@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ratchet.actions.labels.memory import Answer, TaskMemory
-from ratchet.actions.labels.versions import settled_of
+from ratchet.actions.labels.versions import confirmed_of
 from ratchet.core.labels.judged import judged_of
 from ratchet.core.labels.shards import LabelShard
 from ratchet.core.ports import LabelStore
@@ -29,9 +29,9 @@ def find_resent(
     if unknown:
         markers = contents.fetch_all(task, unknown)
         others = {key: marker for key, marker in markers.items() if marker.key != key}
-        settled = settled_of(memory, verdicts, others)
+        confirmed = confirmed_of(memory, verdicts, others)
         for shard in unknown:
-            first = settled.get(shard.key)
+            first = confirmed.get(shard.key)
             memory.contents.put(shard.key, Answer(first_key=first.key if first else "", as_of=as_of))
     answers = ((shard, memory.contents.get(shard.key)) for shard in shards)
     return frozenset(shard.key for shard, answer in answers if answer is not None and answer.first_key)
@@ -43,12 +43,12 @@ def is_answered(shard: LabelShard, *, memory: TaskMemory, as_of: object) -> bool
     return answer is not None and answer.holds(as_of)
 
 
-def mark_settled(
+def mark_judged(
     labels: LabelStore, contents: Contents, verdicts: Verdicts, verdict: Verdict, *, task: str, version: str
 ) -> None:
     """Mark the contents that this verdict accepts or quarantines. Before it is written: it is what makes them count.
 
-    A content that a settled shard brought before keeps its marker.
+    A content that a judged shard brought before keeps its marker.
     """
     judged = judged_of(verdict)
     # What came back from quarantine was marked when it went in, and may lie anywhere before the others.
@@ -58,7 +58,7 @@ def mark_settled(
     before_first = min(keys)[:-1]
     shards = [shard for shard in labels.list_shards(task, after=before_first) if shard.key in keys]
     earlier = contents.mark(task, shards, version=version)
-    settled = settled_of(TaskMemory(), verdicts, earlier)
+    confirmed = confirmed_of(TaskMemory(), verdicts, earlier)
     contents.overwrite(
-        task, [shard for shard in shards if shard.key in earlier and shard.key not in settled], version=version
+        task, [shard for shard in shards if shard.key in earlier and shard.key not in confirmed], version=version
     )

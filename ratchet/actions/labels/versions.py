@@ -64,7 +64,7 @@ def fetch_judged(
     return found
 
 
-def settled_of(memory: TaskMemory, verdicts: Verdicts, markers: Mapping[str, Marker]) -> Mapping[str, Marker]:
+def confirmed_of(memory: TaskMemory, verdicts: Verdicts, markers: Mapping[str, Marker]) -> Mapping[str, Marker]:
     """Of these markers those whose version's verdict accepts or quarantines the shard that they name."""
     versions = sorted({marker.version for marker in markers.values()})
     with ThreadPoolExecutor(_NUM_THREADS) as threads:
@@ -73,5 +73,5 @@ def settled_of(memory: TaskMemory, verdicts: Verdicts, markers: Mapping[str, Mar
     return {
         key: marker
         for key, marker in markers.items()
-        if (verdict := judged[marker.version]) is not None and verdict.settles(marker.key)
+        if (verdict := judged[marker.version]) is not None and verdict.covers(marker.key)
     }

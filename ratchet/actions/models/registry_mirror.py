@@ -18,7 +18,7 @@ _LOOK_WAIT_S = 0.05
 _AGAIN_S = 30.0
 
 
-def settle_aliases(registry: Registry, ledger: Ledger, *, task: str) -> tuple[AliasChange, ...]:
+def align_aliases(registry: Registry, ledger: Ledger, *, task: str) -> tuple[AliasChange, ...]:
     """Set champion and previous as the ledger says, and drop a challenger that won or was refused; gives the changes.
 
     The aliases are read before the ledger: what a deed sets meanwhile follows from an entry that is seen here too.
@@ -34,9 +34,9 @@ def settle_aliases(registry: Registry, ledger: Ledger, *, task: str) -> tuple[Al
 
 
 def tell_registry(registry: Registry, ledger: Ledger, *, task: str) -> str:
-    """`settle_aliases` after a deed; a sentence when it could not be done, "" when all is well."""
+    """`align_aliases` after a deed; a sentence when it could not be done, "" when all is well."""
     try:
-        settle_aliases(registry, ledger, task=task)
+        align_aliases(registry, ledger, task=task)
     except RatchetError as error:
         text = f"the ledger is written, but MLflow's aliases could not be set; the guard will set them: {error}"
         log.warning("%s: %s", task, text)
@@ -49,7 +49,7 @@ class RegistryWatch:
 
     def __init__(self, registry: Registry, ledger: Ledger, *, task: str) -> None:
         self._registry, self._ledger, self._task = registry, ledger, task
-        self._errand = Errand(self._settle, name="registry")
+        self._errand = Errand(self._align, name="registry")
         self._next_at_s = 0.0
         self._said = ""
         self.num_repairs = 0
@@ -63,9 +63,9 @@ class RegistryWatch:
                 self._remember(told)
         return self._said
 
-    def _settle(self) -> str:
+    def _align(self) -> str:
         try:
-            changes = settle_aliases(self._registry, self._ledger, task=self._task)
+            changes = align_aliases(self._registry, self._ledger, task=self._task)
         except NotFound as error:  # a version was deleted between two questions: the next time knows
             return str(error)
         except RatchetError as error:

@@ -55,7 +55,7 @@ class TaskGuard:
         self._open_since_s: float | None = None
         self._stuck = ""
         """Why the newest open rollout could not be closed to the end."""
-        self._settled_seq = 0
+        self._done_seq = 0
         """Ledger entry for which no rollback is left half done."""
         self._registry = RegistryWatch(ports.rollout.registry, ports.rollout.ledger, task=task)
 
@@ -179,17 +179,17 @@ class TaskGuard:
 
     def _intend(self, reason: str, *, seq: int) -> None:
         """Written down before it is done: the first reason stands. Until the ledger goes on, each look finishes it."""
-        self._settled_seq = 0
+        self._done_seq = 0
         self._ports.memory.put_intent(self._task, Intent(reason=reason), seq=seq)
 
     def _unfinished(self, entries: Sequence[LedgerEntry]) -> Intent | None:
         """A rollback that was decided on for the newest ledger entry; with a newer entry it is done."""
         seq = entries[-1].seq
-        if seq == self._settled_seq:
+        if seq == self._done_seq:
             return None
         intent = self._ports.memory.fetch_intent(self._task, seq=seq)
         if intent is None:
-            self._settled_seq = seq
+            self._done_seq = seq
         return intent
 
     def _vigil_of(self, revision: str) -> Vigil:

@@ -49,7 +49,7 @@ class QualityFeed:
         asked_at, seen = self._clock.now(), set(self._seen)
         since = max(self._since, asked_at - _BEHIND_MAX)
         try:
-            self._settle_classes()
+            self._fix_common_classes()
             predictions = list(self._list_predictions(since, seen))
             feedback = list(self._list_feedback(since, seen))
         except RatchetError as error:
@@ -62,7 +62,7 @@ class QualityFeed:
         self._join, window = join_answers(self._join, predictions, feedback)
         return window
 
-    def _settle_classes(self) -> None:
+    def _fix_common_classes(self) -> None:
         if self._find_common is not None:
             self._join = replace(self._join, common_classes=self._find_common())
             self._find_common = None

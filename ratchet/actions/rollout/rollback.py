@@ -14,7 +14,7 @@ from ratchet.core.errors import NotFound
 from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of, earlier_champions_of, next_seq
 from ratchet.core.ports import ServiceState
 from ratchet.errand import Errand
-from ratchet.stores.rollout_orders import Order
+from ratchet.stores.rollout_orders import RolloutOrder
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def tell_controller(ports: RolloutPorts, *, task: str, uri: str, reason: str) ->
         except NotFound:
             return False
         if recorded.begin.model.uri == uri and recorded.verdict is None:
-            abort = Order(kind="abort", reason=f"rolled back: {reason}", by="rollback", at=ports.clock.now())
+            abort = RolloutOrder(kind="abort", reason=f"rolled back: {reason}", by="rollback", at=ports.clock.now())
             ports.orders.put(abort, task=task, run_id=run_id)
             return True
         return False

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ratchet.actions.models.files import ModelFiles, trouble_of
-from ratchet.actions.runs.claims import end_duplicates, settle, start
+from ratchet.actions.runs.claims import end_duplicates, follow_up, start
 from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.models.ledger import ModelRef
 from ratchet.core.models.registered import CHAMPION, find_model, merge_models
@@ -77,7 +77,7 @@ def start_rollout(
     """Claim the next place of the task and submit the run; Conflict while another run of the task is in flight."""
     if not catalog.list_versions(ROLLOUT):
         raise NotFound(f"The pipeline {ROLLOUT!r} is not published. `ratchet pipelines publish` publishes it.")
-    newest = settle(journal, pipelines, task=task, clock=clock)
+    newest = follow_up(journal, pipelines, task=task, clock=clock)
     unfinished = pipelines.list_unfinished(task)
     end_duplicates(pipelines, newest, unfinished)
     busy = [run.name for run in unfinished]

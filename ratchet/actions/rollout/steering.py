@@ -12,7 +12,7 @@ from ratchet.actions.rollout.witness import take_traffic
 from ratchet.core.errors import NotFound
 from ratchet.core.models.ledger import LedgerEntry, champion_of
 from ratchet.core.rollout.checks import next_weight_pct
-from ratchet.stores.rollout_orders import Order, OrderKind
+from ratchet.stores.rollout_orders import RolloutOrder, RolloutOrderKind
 from ratchet.stores.rollout_record import Recorded
 
 SILENT_S_MAX = 15.0
@@ -21,12 +21,12 @@ _POLL_S = 0.5
 
 
 def give_order(
-    ports: RolloutPorts, *, task: str, kind: OrderKind, reason: str, by: str, up_to_pct: int | None = None
-) -> Order:
+    ports: RolloutPorts, *, task: str, kind: RolloutOrderKind, reason: str, by: str, up_to_pct: int | None = None
+) -> RolloutOrder:
     """Write an order for the running rollout; NotFound when none runs."""
     recorded = fetch_running(ports, task=task)
     approved_pct = (up_to_pct or next_weight_pct_of(recorded)) if kind == "approve" else 0
-    order = Order(kind=kind, approved_pct=approved_pct, reason=reason, by=by, at=ports.clock.now())
+    order = RolloutOrder(kind=kind, approved_pct=approved_pct, reason=reason, by=by, at=ports.clock.now())
     ports.orders.put(order, task=task, run_id=recorded.begin.run_id)
     return order
 

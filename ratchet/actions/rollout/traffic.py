@@ -129,7 +129,7 @@ def _wait(
     deadline_s, poll_s = clock.elapsed_s() + timeout_s, _POLL_S
     while True:
         state = services.fetch(task)
-        if state is not None and state.is_settled and is_reached(state):
+        if state is not None and state.is_observed and is_reached(state):
             return state
         if clock.elapsed_s() >= deadline_s:
             said = (state.message if state else "the service is gone") or "no reason given"

@@ -23,8 +23,8 @@ SUBMIT_WITHIN_RATIO = 1 / 6
 SUBMIT_WITHIN_S = LEASE_S * SUBMIT_WITHIN_RATIO
 
 
-def settle(journal: RunJournal, pipelines: Pipelines, *, task: str, clock: Clock) -> ClaimedRun | None:
-    """The newest claim, after finishing what its owner left undone; None before the first.
+def follow_up(journal: RunJournal, pipelines: Pipelines, *, task: str, clock: Clock) -> ClaimedRun | None:
+    """The newest claim, after following up what its owner left undone; None before the first.
 
     Its run is looked for by name before anybody submits it again: a crash after the submission is not a second run.
     """
@@ -32,10 +32,10 @@ def settle(journal: RunJournal, pipelines: Pipelines, *, task: str, clock: Clock
     if claimed is None or claimed.end is not None:
         return claimed
     if claimed.run_id is None:
-        claimed = _settle_submission(journal, pipelines, claimed, clock=clock)
+        claimed = _follow_up_submission(journal, pipelines, claimed, clock=clock)
     if claimed.run_id is None or claimed.end is not None:
         return claimed
-    return _settle_end(journal, pipelines, claimed, clock=clock)
+    return _follow_up_end(journal, pipelines, claimed, clock=clock)
 
 
 def start(
@@ -89,7 +89,9 @@ def end_duplicates(pipelines: Pipelines, claimed: ClaimedRun | None, runs: Seque
             pipelines.terminate(run.run_id)
 
 
-def _settle_submission(journal: RunJournal, pipelines: Pipelines, claimed: ClaimedRun, *, clock: Clock) -> ClaimedRun:
+def _follow_up_submission(
+    journal: RunJournal, pipelines: Pipelines, claimed: ClaimedRun, *, clock: Clock
+) -> ClaimedRun:
     watched_s = journal.watched_s(claimed, clock=clock)
     if found := pipelines.find_runs(claimed.claim.run_name):
         return _record(journal, pipelines, claimed, found)
@@ -150,7 +152,7 @@ def _record(
     return claimed
 
 
-def _settle_end(journal: RunJournal, pipelines: Pipelines, claimed: ClaimedRun, *, clock: Clock) -> ClaimedRun:
+def _follow_up_end(journal: RunJournal, pipelines: Pipelines, claimed: ClaimedRun, *, clock: Clock) -> ClaimedRun:
     assert claimed.run_id is not None
     if claimed.run_id == NOBODY:
         return _end_without_run(journal, claimed, clock=clock)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.labels.memory import Memory
 from ratchet.actions.labels.stores import LabelStores
-from ratchet.actions.runs.claims import end_duplicates, settle, start
+from ratchet.actions.runs.claims import end_duplicates, follow_up, start
 from ratchet.adapters.clock import SystemClock
 from ratchet.core.labels.backlog import Backlog
 from ratchet.core.ports import Clock, Pipelines, RunState
@@ -104,13 +104,13 @@ class TaskLook:
 
 
 def look_at_task(ports: RetrainPorts, *, task: str) -> TaskLook:
-    """Settle the newest claim, then look at the labels.
+    """Follow up the newest claim, then look at the labels.
 
     In this order: a run that ends in between is still in flight here, never a run that has ended whose labels
     seem to wait. That is also what moves the cursor only after a run has ended: while one is in flight nothing is
     decided, and the watermark counts together with how the run that moved it ended.
     """
-    newest = settle(ports.journal, ports.pipelines, task=task, clock=ports.clock)
+    newest = follow_up(ports.journal, ports.pipelines, task=task, clock=ports.clock)
     unfinished = tuple(ports.pipelines.list_unfinished(task))
     end_duplicates(ports.pipelines, newest, unfinished)
     pending = list_pending(ports.stores, task=task, memory=ports.memory)

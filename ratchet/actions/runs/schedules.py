@@ -64,7 +64,7 @@ def reconcile_schedules(
     """One pass, which never waits. Safe to run at any time, by several at once, and again after a crash anywhere.
 
     A change that the server refuses is told in its `error` and does not keep the others from being made. Raises
-    Unavailable when the server is not there: what was begun is settled by the next pass.
+    Unavailable when the server is not there: what was begun is finished by the next pass.
     """
     applied = tuple(_apply(catalog, change, now=now) for change in plan_from(catalog, wanted, now=now()))
     waits = [each.change.at for each in applied if each.change.kind == "wait" and each.change.at]

@@ -56,7 +56,7 @@ class Turn(BaseModel):
 def claim_turn(
     journal: RunJournal, run: OwnRun, *, trigger_after: Callable[[LastRun | None], Trigger], clock: Clock
 ) -> Turn:
-    """Whether this run is the one, settled once and for all by whoever writes first. Asked again it says the same.
+    """Whether this run is the one, decided once, by the first writer. Asked again it says the same.
 
     `trigger_after` makes the claim of a run that has none, after the newest training.
     """

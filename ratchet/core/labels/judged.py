@@ -43,7 +43,7 @@ class JudgedVersion(NamedTuple):
             version, self.orders, is_accepted, self.shards, self.quarantined, quarantined_rows=self.quarantined_rows
         )
 
-    def settles(self, key: str) -> bool:
+    def covers(self, key: str) -> bool:
         return key in self.shards or key in self.quarantined
 
 

@@ -2,7 +2,7 @@
 
 A place is (key of a shard, labeler); the labeler "" stands for the whole shard. A verdict of `validate` puts places
 into quarantine and knows of the orders up to a number; an order beyond that number is open until a verdict that knows
-of it settles its place. So nothing is lost or done twice, whoever dies between the order and the verdict.
+of it covers its place. So nothing is lost or done twice, whoever dies between the order and the verdict.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,7 +50,7 @@ class Judgement(NamedTuple):
     quarantined: frozenset[str]
     quarantined_rows: frozenset[Place]
 
-    def settles(self, place: Place) -> bool:
+    def covers(self, place: Place) -> bool:
         key, labeler = place
         if key in self.quarantined or (self.is_accepted and key in self.shards):
             return True
@@ -78,7 +78,7 @@ def open_orders(orders: Sequence[Order], judgements: Iterable[Judgement]) -> dic
         wanted = {
             place: order
             for place, order in wanted.items()
-            if order.seq > judgement.orders or not judgement.settles(place)
+            if order.seq > judgement.orders or not judgement.covers(place)
         }
     return wanted
 

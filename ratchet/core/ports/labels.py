@@ -7,8 +7,8 @@ from ratchet.core.labels.shards import CountedShards, LabelShard, ShardCounts
 
 
 class LabelStore(Protocol):
-    def list_shards(self, task: str, *, after: str = "", settled: Collection[str] = ()) -> Sequence[LabelShard]:
-        """Shards of a task whose key sorts after `after` and is not `settled`, in key order, uncounted: O(new)."""
+    def list_shards(self, task: str, *, after: str = "", judged: Collection[str] = ()) -> Sequence[LabelShard]:
+        """Shards of a task whose key sorts after `after` and is not `judged`, in key order, uncounted: O(new)."""
 
     def count_shards(self, shards: Sequence[LabelShard]) -> CountedShards:
         """The first of these with what they hold; deleted ones are left out. What one call reads is bounded, and what

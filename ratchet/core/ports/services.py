@@ -28,7 +28,7 @@ class ServiceState(BaseModel):
     is_latest_ready: bool | None = None
     """Whether the latest created revision answers now (condition LatestDeploymentReady); `latest_ready_revision` only
     says that it once did. None when the server does not tell."""
-    is_settled: bool = True
+    is_observed: bool = True
     """Whether the status has seen the latest spec (observedGeneration); until then it tells of an older one."""
     stable_message: str = ""
     """Why the stable revision answers nobody now; "" when it answers, or when the server tells nothing else."""

@@ -16,7 +16,7 @@ _CLASSES_NAMED = 3
 
 
 @dataclass(frozen=True)
-class Finding:
+class WeighedCondition:
     """What came of one condition. Its text names what decided: of `any` the ones that hold, of `all` the ones that
     do not, else each."""
 
@@ -46,7 +46,7 @@ def code_of_due(situation: Situation, at: datetime) -> TriggerCode:
     return "max_age" if _is_old_alone(situation, at) else "threshold"
 
 
-def check_condition(condition: Condition, situation: Situation, at: datetime) -> Finding:
+def check_condition(condition: Condition, situation: Situation, at: datetime) -> WeighedCondition:
     """One node of the tree, with all below it."""
     if condition.any is not None:
         found = [check_condition(child, situation, at) for child in condition.any]
@@ -58,7 +58,7 @@ def check_condition(condition: Condition, situation: Situation, at: datetime) ->
         return _check_threshold(condition.threshold, situation, at)
     if condition.labels_min is not None:
         passed = situation.waiting.num_labels >= condition.labels_min
-        return Finding(passed, f"{'at least' if passed else 'fewer than'} {condition.labels_min} labels")
+        return WeighedCondition(passed, f"{'at least' if passed else 'fewer than'} {condition.labels_min} labels")
     if condition.per_class_min is not None:
         return _check_classes(condition.per_class_min, situation)
     if condition.max_age_s is not None:
@@ -72,51 +72,55 @@ def _describe_owed(situation: Situation) -> str:
     return f"run {last.name} failed after its labels were accepted, {last.num_failed} in a row"
 
 
-def _join(found: list[Finding], *, passed: bool, word: str) -> Finding:
+def _join(found: list[WeighedCondition], *, passed: bool, word: str) -> WeighedCondition:
     telling = [each.text for each in found if each.passed == passed]
-    return Finding(passed, telling[0] if len(telling) == 1 else f"({word.join(telling)})")
+    return WeighedCondition(passed, telling[0] if len(telling) == 1 else f"({word.join(telling)})")
 
 
-def _check_threshold(threshold: int, situation: Situation, at: datetime) -> Finding:
+def _check_threshold(threshold: int, situation: Situation, at: datetime) -> WeighedCondition:
     factor, reasons = threshold_factor(situation.signals, policy=situation.policy, at=at)
     limit = scaled(threshold, factor)
     adapted = f" ({threshold} x {factor:g}: {', '.join(reasons)})" if reasons else ""
-    return Finding(situation.waiting.num_labels >= limit, f"threshold {limit}{adapted}")
+    return WeighedCondition(situation.waiting.num_labels >= limit, f"threshold {limit}{adapted}")
 
 
-def _check_classes(minimum: int | Mapping[str, int], situation: Situation) -> Finding:
+def _check_classes(minimum: int | Mapping[str, int], situation: Situation) -> WeighedCondition:
     numbers = situation.waiting.num_by_class
     if isinstance(minimum, int):
         minimum = dict.fromkeys(situation.classes or sorted(numbers), minimum)
     if unknown := [name for name in minimum if situation.classes and name not in situation.classes]:
-        return Finding(False, f"per_class_min names {', '.join(unknown)}; the task has {', '.join(situation.classes)}")
+        return WeighedCondition(
+            False, f"per_class_min names {', '.join(unknown)}; the task has {', '.join(situation.classes)}"
+        )
     if not minimum:
-        return Finding(False, "no shard says how many labels it has of each class")
+        return WeighedCondition(False, "no shard says how many labels it has of each class")
     short = sorted((numbers.get(name, 0) - limit, name) for name, limit in minimum.items())
     telling = [name for lack, name in short if lack < 0] or [short[0][1]]
     words = [f"class {name} has {numbers.get(name, 0)} of {minimum[name]}" for name in telling[:_CLASSES_NAMED]]
     if len(telling) > _CLASSES_NAMED:
         words.append(f"{len(telling) - _CLASSES_NAMED} more classes are short")
-    return Finding(short[0][0] >= 0, ", ".join(words))
+    return WeighedCondition(short[0][0] >= 0, ", ".join(words))
 
 
-def _check_age(max_age_s: float, situation: Situation, at: datetime) -> Finding:
+def _check_age(max_age_s: float, situation: Situation, at: datetime) -> WeighedCondition:
     oldest_at = situation.waiting.oldest_at
     if oldest_at is None or situation.waiting.num_labels == 0:
-        return Finding(False, f"no label has waited {max_age_s:g} s")
+        return WeighedCondition(False, f"no label has waited {max_age_s:g} s")
     old_at = oldest_at + timedelta(seconds=max_age_s)
     text = (
         f"the oldest label has waited since {render_moment(oldest_at)}, limit {max_age_s:g} s ({render_moment(old_at)})"
     )
-    return Finding(at >= old_at, text)
+    return WeighedCondition(at >= old_at, text)
 
 
-def _check_signal(condition: Condition, situation: Situation, at: datetime) -> Finding:
+def _check_signal(condition: Condition, situation: Situation, at: datetime) -> WeighedCondition:
     assert condition.signal is not None
     found = bad_signal(condition.signal, situation.signals, policy=situation.policy, at=at)
     if found is None:
-        return Finding(False, f"no bad {condition.signal} signal in {situation.policy.signal_age_max_s:g} s")
-    return Finding(True, f"{condition.signal} at {render_moment(found.at)}: {found.value:g}, limit {found.limit:g}")
+        return WeighedCondition(False, f"no bad {condition.signal} signal in {situation.policy.signal_age_max_s:g} s")
+    return WeighedCondition(
+        True, f"{condition.signal} at {render_moment(found.at)}: {found.value:g}, limit {found.limit:g}"
+    )
 
 
 def _turns(situation: Situation) -> Iterator[datetime]:

@@ -107,7 +107,7 @@ def test_an_api_server_with_definitions_alone_is_enough_for_the_contract(mode: s
 
     def is_routed(shares: list[int]) -> bool:
         state = services.fetch("c0123abcd")
-        return state is not None and state.is_settled and sorted(state.traffic_pct.values()) == shares
+        return state is not None and state.is_observed and sorted(state.traffic_pct.values()) == shares
 
     with PlayedControllers(api, names=kubernetes_endpoint.NAMES):
         server.put("inferenceservices", "another", spec={"predictor": {}})

@@ -226,10 +226,10 @@ def test_an_annotation_that_is_no_number_is_told_and_moves_nothing(text: str):
     services = services_of(server)
     state = services.fetch("digits")
     assert state is not None and state.traffic_pct == {FIRST: 90, SECOND: 10}
-    assert f"annotation {CANARY} is {text!r}; expected a whole number" in state.message and not state.is_settled
+    assert f"annotation {CANARY} is {text!r}; expected a whole number" in state.message and not state.is_observed
     services.set_traffic("digits", 0)
     state = services.fetch("digits")
-    assert state is not None and state.traffic_pct == {FIRST: 100, SECOND: 0} and state.is_settled
+    assert state is not None and state.traffic_pct == {FIRST: 100, SECOND: 0} and state.is_observed
 
 
 def test_a_mirror_annotation_that_is_no_number_copies_nothing():
@@ -240,7 +240,7 @@ def test_a_mirror_annotation_that_is_no_number_copies_nothing():
     services = services_of(server)
     services.fetch("digits")
     state = services.fetch("digits")
-    assert state is not None and MIRROR in state.message and state.is_settled, "a rollback must not wait for it"
+    assert state is not None and MIRROR in state.message and state.is_observed, "a rollback must not wait for it"
     assert split_of(server.objects["httproutes", "digits"]).mirror_pct == 0
 
 

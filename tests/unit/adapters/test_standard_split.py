@@ -72,18 +72,18 @@ def test_a_server_that_took_the_service_for_another_mode_is_named():
     assert "Standard is known from KServe 0.16 on" in state_of("digits", there).message
 
 
-def test_a_route_that_the_gateway_has_not_taken_in_is_not_settled():
+def test_a_route_that_the_gateway_has_not_taken_in_is_not_observed():
     there = found(Split(OLD, NEW, 0, 100), newest=2, is_ready=True, wish=0, mirror=100)
     conditions = [{"type": kind, "status": "True", "observedGeneration": 2} for kind in ("Accepted", "ResolvedRefs")]
     metadata = {**(there.route or {})["metadata"], "generation": 3}
     told = {"metadata": metadata, "status": {"parents": [{"conditions": conditions}]}}
     there = there._replace(route={**(there.route or {}), **told})
     state = state_of("digits", there)
-    assert not state.is_settled and state.mirror_pct == 0
+    assert not state.is_observed and state.mirror_pct == 0
     for condition in conditions:
         condition["observedGeneration"] = 3
     state = state_of("digits", there)
-    assert state.is_settled and state.mirror_pct == 100
+    assert state.is_observed and state.mirror_pct == 100
 
 
 def routing(split: Split, *, known: set[str], ready: set[str], before: dict[str, int] | None = None):

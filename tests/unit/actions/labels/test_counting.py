@@ -1,4 +1,4 @@
-"""Each content is counted exactly once until it is settled, and never after: whatever is pushed, sent again, late,
+"""Each content is counted exactly once until it is judged, and never after: whatever is pushed, sent again, late,
 accepted, refused, quarantined, and wherever a run dies."""
 
 import itertools
@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.labels.memory import LOOK_BACK_EVERY_S, Memory
-from ratchet.actions.labels.resent import mark_settled
+from ratchet.actions.labels.resent import mark_judged
 from ratchet.core.labels.backlog import Backlog
 from ratchet.core.labels.dataset import Manifest, version_name
 from ratchet.core.labels.judged import ACCEPTED
@@ -34,7 +34,7 @@ CONTENTS = st.integers(0, 8)
 
 
 class Counting(RuleBasedStateMachine):
-    """A bucket, a run at a time, and beside them the truth: which contents landed and which are settled."""
+    """A bucket, a run at a time, and beside them the truth: which contents landed and which are judged."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Counting(RuleBasedStateMachine):
         self.now = FIRST_AT
         self.num_pushed = 0
         self.landed: set[int] = set()
-        self.settled: set[int] = set()
+        self.judged: set[int] = set()
         self.content_of: dict[str, int] = {}
         self.ingested: tuple[str, Backlog] | None = None
 
@@ -86,7 +86,7 @@ class Counting(RuleBasedStateMachine):
     def judge(self, data: st.DataObject, name: str) -> None:
         """The run accepts or refuses, with some of its shards in quarantine."""
         version, verdict = self._verdict(data.draw, name)
-        mark_settled(
+        mark_judged(
             self.labels,
             Contents(self.objects, "ratchet"),
             Verdicts(self.objects, "ratchet"),
@@ -96,7 +96,7 @@ class Counting(RuleBasedStateMachine):
         )
         Verdicts(self.objects, "ratchet").put(verdict, version=version)
         accepted = verdict.inputs["shards"] if name == ACCEPTED else []
-        self.settled |= {self.content_of[key] for key in (*accepted, *verdict.inputs["quarantined"])}
+        self.judged |= {self.content_of[key] for key in (*accepted, *verdict.inputs["quarantined"])}
         self.ingested = None
 
     @precondition(lambda self: self.ingested is not None)
@@ -105,7 +105,7 @@ class Counting(RuleBasedStateMachine):
         """The run is killed before its verdict: with no marker, some or all of them."""
         if name:
             version, verdict = self._verdict(data.draw, name)
-            mark_settled(
+            mark_judged(
                 self.labels,
                 Contents(self.objects, "ratchet"),
                 Verdicts(self.objects, "ratchet"),
@@ -131,8 +131,8 @@ class Counting(RuleBasedStateMachine):
         return Memory(lambda: next(seldom)), Memory(lambda: next(often))
 
     @invariant()
-    def each_content_counts_once_until_it_is_settled(self) -> None:
-        waiting = self.landed - self.settled
+    def each_content_counts_once_until_it_is_judged(self) -> None:
+        waiting = self.landed - self.judged
         for look in (self.look(is_counted=True), self.look(is_counted=True, memory=Memory())):
             assert sorted(self.content_of[shard.key] for shard in look.shards) == sorted(waiting)
             assert look.num_labels == sum(2**content for content in waiting)
@@ -141,11 +141,11 @@ class Counting(RuleBasedStateMachine):
             assert (look.num_untold, look.num_left, look.from_future) == (0, 0, ())
 
     @invariant()
-    def a_look_without_the_look_back_counts_nothing_twice_and_nothing_settled(self) -> None:
+    def a_look_without_the_look_back_counts_nothing_twice_and_nothing_judged(self) -> None:
         look = self.look(is_counted=True, memory=self.hasty)
         contents = [self.content_of[shard.key] for shard in look.shards]
         assert len(contents) == len(set(contents)), "twice"
-        assert set(contents) <= self.landed - self.settled, "settled"
+        assert set(contents) <= self.landed - self.judged, "judged"
         assert look.num_labels == sum(2**content for content in contents)
 
     @invariant()

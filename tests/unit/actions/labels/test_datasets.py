@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from ratchet.actions.labels import datasets as datasets_action
 from ratchet.actions.labels import versions as versions_action
 from ratchet.actions.labels.datasets import list_pending
+from ratchet.actions.labels.judged_shards import LATE
 from ratchet.actions.labels.memory import LOOK_BACK_EVERY_S, Memory
-from ratchet.actions.labels.resent import mark_settled
-from ratchet.actions.labels.settled import LATE
+from ratchet.actions.labels.resent import mark_judged
 from ratchet.core.errors import Conflict, DataRejected
 from ratchet.core.labels.backlog import Backlog
 from ratchet.core.labels.dataset import Manifest, version_name
@@ -71,7 +71,7 @@ class World:
         reason = Reason(check="c", value=None, limit=None, passed=name == "accepted", text="because")
         if name:
             verdict = Verdict(kind="validate", verdict=name, reasons=(reason,), inputs=inputs)
-            mark_settled(
+            mark_judged(
                 self.labels,
                 Contents(self.objects, "ratchet"),
                 Verdicts(self.objects, "ratchet"),
@@ -199,7 +199,7 @@ def test_a_broken_verdict_is_named(world: World) -> None:
 
 
 @pytest.mark.parametrize("verdict", ["accepted", "refused"])
-def test_a_content_that_was_settled_long_ago_counts_no_second_time(world: World, verdict: str) -> None:
+def test_a_content_that_was_judged_long_ago_counts_no_second_time(world: World, verdict: str) -> None:
     """A tool that sends a month of shards again starts no run, nor does what was in quarantine."""
     first = world.land(0, data=b"same")
     world.judge(verdict, quarantined=[first] if verdict == "refused" else [])
@@ -224,7 +224,7 @@ def test_of_two_with_one_content_the_one_that_landed_first_counts(world: World) 
     assert world.keys() == [], f"{late} is what was refused"
 
 
-def test_a_marker_without_its_verdict_settles_nothing(world: World) -> None:
+def test_a_marker_without_its_verdict_judges_nothing(world: World) -> None:
     """The run died between the two, and then a person deleted the shard that it had marked."""
     lost = world.land(0, data=b"same")
     version = world.judge("")
@@ -242,12 +242,12 @@ def test_a_marker_without_its_verdict_settles_nothing(world: World) -> None:
     assert (world.keys(), world.pending().num_resent) == ([], 10)
 
 
-def test_a_settled_marker_stays(world: World) -> None:
+def test_a_confirmed_marker_stays(world: World) -> None:
     key = world.land(0)
     version = world.judge("accepted")
     verdict = Verdicts(world.objects, "ratchet").fetch(version)
     assert verdict is not None
-    mark_settled(
+    mark_judged(
         world.labels,
         Contents(world.objects, "ratchet"),
         Verdicts(world.objects, "ratchet"),

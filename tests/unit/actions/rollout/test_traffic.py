@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from ratchet.actions.models.promotions import allow_newest_refused, record_refusal
-from ratchet.actions.models.registry_mirror import settle_aliases
+from ratchet.actions.models.registry_mirror import align_aliases
 from ratchet.actions.rollout.traffic import close_canary, is_rolled_out, serve, set_canary_traffic, wait_ready
 from ratchet.actions.rollout.witness import check_gone
 from ratchet.core.errors import Unavailable
@@ -112,5 +112,5 @@ def test_a_gateway_that_nobody_can_ask_is_told_but_no_error(world: World) -> Non
 
 def test_aliases_of_a_task_without_history_are_nothing(world: World) -> None:
     world.registry.set_alias(TASK, "champion", "1")
-    settle_aliases(world.registry, world.ledger, task=TASK)
+    align_aliases(world.registry, world.ledger, task=TASK)
     assert world.registry.fetch_aliases(TASK) == {}

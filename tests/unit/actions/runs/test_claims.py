@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ratchet.actions.runs.claims import SUBMIT_WITHIN_S, end_duplicates, settle, start
+from ratchet.actions.runs.claims import SUBMIT_WITHIN_S, end_duplicates, follow_up, start
 from ratchet.core.errors import Conflict, DataRejected, Unavailable
 from ratchet.core.labels.backlog import Backlog
 from ratchet.core.runs import Situation, Trigger, plan_request
@@ -53,20 +53,20 @@ class World:
         """A journal and KFP that tell of each call."""
         return Watched("journal", self.journal(), tell), Watched("pipelines", self.pipelines, tell)
 
-    def settle(self) -> ClaimedRun | None:
-        return settle(self.journal(), self.pipelines, task="digits", clock=self.clock)
+    def follow_up(self) -> ClaimedRun | None:
+        return follow_up(self.journal(), self.pipelines, task="digits", clock=self.clock)
 
-    def settle_patiently(self, *, tell: Tell = tell_nobody) -> ClaimedRun | None:
+    def follow_up_patiently(self, *, tell: Tell = tell_nobody) -> ClaimedRun | None:
         """What a process does that goes on ticking: it sees a lease, and sees it again when it is over."""
         journal, pipelines = self.told(tell)
-        settle(journal, pipelines, task="digits", clock=self.clock)
+        follow_up(journal, pipelines, task="digits", clock=self.clock)
         self.clock.sleep(LEASE_S)
-        return settle(journal, pipelines, task="digits", clock=self.clock)
+        return follow_up(journal, pipelines, task="digits", clock=self.clock)
 
     def start(self, *, tell: Tell = tell_nobody) -> ClaimedRun:
         """What one tick does."""
         journal, pipelines = self.told(tell)
-        newest = settle(journal, pipelines, task="digits", clock=self.clock)
+        newest = follow_up(journal, pipelines, task="digits", clock=self.clock)
         return start(journal, pipelines, trigger_after(newest), after=newest, clock=self.clock)
 
     def live_runs(self) -> list[str]:
@@ -92,25 +92,25 @@ def test_a_crash_at_any_point_leaves_exactly_one_run(point):
     world = World()
     with pytest.raises(Crash):
         world.start(tell=crash_at(point))
-    settled = world.settle_patiently()
-    if settled is None:
+    followed = world.follow_up_patiently()
+    if followed is None:
         assert point == POINTS[0]
-        settled = world.start()
-    assert world.live_runs() == [settled.claim.run_name]
-    assert settled.run_id is not None
-    assert world.settle() == settled, "settling twice changes nothing"
+        followed = world.start()
+    assert world.live_runs() == [followed.claim.run_name]
+    assert followed.run_id is not None
+    assert world.follow_up() == followed, "following it up twice changes nothing"
 
 
 @pytest.mark.parametrize("point", POINTS[2:])
-def test_a_second_crash_while_settling_leaves_exactly_one_run(point):
+def test_a_second_crash_while_following_up_leaves_exactly_one_run(point):
     world = World()
     with pytest.raises(Crash):
         world.start(tell=crash_at(POINTS[1]))
     with pytest.raises(Crash):
-        world.settle_patiently(tell=crash_at(point))
-    settled = world.settle_patiently()
-    assert settled is not None
-    assert world.live_runs() == [settled.claim.run_name]
+        world.follow_up_patiently(tell=crash_at(point))
+    followed = world.follow_up_patiently()
+    assert followed is not None
+    assert world.live_runs() == [followed.claim.run_name]
 
 
 class FailsOnce:
@@ -143,12 +143,12 @@ def test_any_failing_call_leaves_exactly_one_run(server, number, is_done_first):
     setattr(world, server, FailsOnce(healthy, number=number, is_done_first=is_done_first))
     with pytest.raises(Unavailable):
         world.start()
-        world.settle()
-        world.settle()
+        world.follow_up()
+        world.follow_up()
     setattr(world, server, healthy)
-    settled = world.settle_patiently() or world.start()
-    assert settled.run_id is not None
-    assert world.live_runs() == [settled.claim.run_name]
+    followed = world.follow_up_patiently() or world.start()
+    assert followed.run_id is not None
+    assert world.live_runs() == [followed.claim.run_name]
 
 
 def test_of_many_that_want_to_start_at_once_one_does():
@@ -158,7 +158,7 @@ def test_of_many_that_want_to_start_at_once_one_does():
 
     def race() -> None:
         journal = world.journal()
-        newest = settle(journal, world.pipelines, task="digits", clock=world.clock)
+        newest = follow_up(journal, world.pipelines, task="digits", clock=world.clock)
         barrier.wait(timeout=10)
         try:
             start(journal, world.pipelines, trigger_after(newest), after=newest, clock=world.clock)
@@ -180,11 +180,11 @@ def test_nobody_submits_while_the_owner_still_may():
     with pytest.raises(Crash):
         world.start(tell=crash_at(POINTS[1]))
     journal = world.journal()
-    settle(journal, world.pipelines, task="digits", clock=world.clock)
+    follow_up(journal, world.pipelines, task="digits", clock=world.clock)
     world.clock.sleep(LEASE_S - 1)
-    settled = settle(journal, world.pipelines, task="digits", clock=world.clock)
-    assert settled is not None
-    assert settled.is_unsubmitted
+    followed = follow_up(journal, world.pipelines, task="digits", clock=world.clock)
+    assert followed is not None
+    assert followed.is_unsubmitted
     assert world.live_runs() == []
 
 
@@ -196,10 +196,10 @@ def test_a_skewed_clock_neither_ends_a_lease_early_nor_keeps_it(skew_s):
         world.start(tell=crash_at(POINTS[1]))
     world.clock.at += timedelta(seconds=skew_s)
     journal = world.journal()
-    first = settle(journal, world.pipelines, task="digits", clock=world.clock)
+    first = follow_up(journal, world.pipelines, task="digits", clock=world.clock)
     assert first is not None and first.is_unsubmitted
     world.clock.sleep(LEASE_S)
-    settle(journal, world.pipelines, task="digits", clock=world.clock)
+    follow_up(journal, world.pipelines, task="digits", clock=world.clock)
     assert len(world.live_runs()) == 1
 
 
@@ -208,8 +208,8 @@ def test_a_process_that_starts_anew_watches_the_lease_from_its_start():
     with pytest.raises(Crash):
         world.start(tell=crash_at(POINTS[1]))
     world.clock.sleep(10 * LEASE_S)
-    assert (settled := world.settle()) is not None
-    assert settled.is_unsubmitted
+    assert (followed := world.follow_up()) is not None
+    assert followed.is_unsubmitted
 
 
 def test_an_owner_who_was_held_up_leaves_the_submission_to_the_next_lease():
@@ -218,7 +218,7 @@ def test_an_owner_who_was_held_up_leaves_the_submission_to_the_next_lease():
     held_up = at("journal.may_submit:before", lambda: world.clock.sleep(SUBMIT_WITHIN_S))
     assert world.start(tell=held_up).run_id is None
     assert world.live_runs() == []
-    world.settle_patiently()
+    world.follow_up_patiently()
     assert len(world.live_runs()) == 1
 
 
@@ -228,13 +228,13 @@ def test_an_owner_whose_lease_was_taken_on_reads_so_before_he_submits(point):
     world = World()
 
     def pause() -> None:
-        assert (other := world.settle_patiently()) is not None and other.run_id is not None
+        assert (other := world.follow_up_patiently()) is not None and other.run_id is not None
         world.clock.at -= timedelta(seconds=LEASE_S)
 
     assert world.start(tell=at(point, pause)).run_id is None
-    settled = world.settle()
-    assert settled is not None
-    assert [run.run_id for run in world.pipelines.list_runs()] == [settled.run_id]
+    followed = world.follow_up()
+    assert followed is not None
+    assert [run.run_id for run in world.pipelines.list_runs()] == [followed.run_id]
 
 
 def test_an_owner_who_was_paused_inside_the_submission_ends_his_own_run():
@@ -243,15 +243,15 @@ def test_an_owner_who_was_paused_inside_the_submission_ends_his_own_run():
 
     def paused_submit(*args: Any, **kwargs: Any) -> str:
         world.pipelines.submit = submit
-        assert world.settle_patiently() is not None, "another process takes over"
+        assert world.follow_up_patiently() is not None, "another process takes over"
         return submit(*args, **kwargs)
 
     world.pipelines.submit = paused_submit
     paused = world.start()
-    settled = world.settle()
-    assert settled is not None
-    assert paused.run_id == settled.run_id, "the first run that was recorded stays"
-    assert world.live_runs() == [settled.claim.run_name]
+    followed = world.follow_up()
+    assert followed is not None
+    assert paused.run_id == followed.run_id, "the first run that was recorded stays"
+    assert world.live_runs() == [followed.claim.run_name]
 
 
 def test_a_late_run_of_a_dead_owner_is_terminated_by_whoever_sees_it():
@@ -260,7 +260,7 @@ def test_a_late_run_of_a_dead_owner_is_terminated_by_whoever_sees_it():
     name = started.claim.run_name
     late = world.pipelines.submit("retrain", run_name=name, experiment="digits", parameters={})
     other = world.pipelines.submit("retrain", run_name="another", experiment="digits", parameters={})
-    end_duplicates(world.pipelines, world.settle(), world.pipelines.list_unfinished("digits"))
+    end_duplicates(world.pipelines, world.follow_up(), world.pipelines.list_unfinished("digits"))
     states = {run.run_id: run.state for run in world.pipelines.list_runs()}
     assert states == {started.run_id: "RUNNING", late: "CANCELED", other: "RUNNING"}
 
@@ -270,16 +270,16 @@ def test_a_refusal_that_comes_after_another_s_run_does_not_end_its_claim():
 
     def refuse(*args: Any, **kwargs: Any) -> str:
         del world.pipelines.submit
-        assert world.settle_patiently() is not None, "another process takes over, and is not refused"
+        assert world.follow_up_patiently() is not None, "another process takes over, and is not refused"
         raise DataRejected("unknown parameter")
 
     world.pipelines.submit = refuse
     with pytest.raises(DataRejected):
         world.start()
-    settled = world.settle()
-    assert settled is not None
-    assert settled.end is None
-    assert world.live_runs() == [settled.claim.run_name]
+    followed = world.follow_up()
+    assert followed is not None
+    assert followed.end is None
+    assert world.live_runs() == [followed.claim.run_name]
 
 
 def test_a_claim_that_was_closed_by_a_process_that_died_is_ended_by_the_next():
@@ -287,9 +287,9 @@ def test_a_claim_that_was_closed_by_a_process_that_died_is_ended_by_the_next():
     journal = world.journal()
     claimed = journal.append_claim(trigger_after(None), after=None, clock=world.clock)
     journal.record_run(claimed, NOBODY, error="not started: unknown parameter")
-    settled = world.settle()
-    assert settled is not None and settled.end is not None
-    assert (settled.end.state, settled.end.error) == ("FAILED", "not started: unknown parameter")
+    followed = world.follow_up()
+    assert followed is not None and followed.end is not None
+    assert (followed.end.state, followed.end.error) == ("FAILED", "not started: unknown parameter")
     assert world.live_runs() == []
 
 
@@ -302,9 +302,9 @@ def test_a_run_that_kfp_refuses_is_a_failed_attempt():
     world.pipelines.submit = refuse
     with pytest.raises(DataRejected):
         world.start()
-    settled = world.settle()
-    assert settled is not None
-    assert settled.as_last_run().has_failed
+    followed = world.follow_up()
+    assert followed is not None
+    assert followed.as_last_run().has_failed
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"])
@@ -312,9 +312,9 @@ def test_how_a_run_ended_is_remembered_when_kfp_forgets_it(state):
     world = World()
     run_id = world.start().run_id
     world.pipelines.finish(run_id, state, "why")
-    seen = world.settle()
+    seen = world.follow_up()
     world.pipelines.forget(run_id)
-    assert seen == world.settle()
+    assert seen == world.follow_up()
     assert seen is not None
     assert seen.end is not None
     assert (seen.end.state, seen.end.error) == (state, "why")
@@ -323,9 +323,9 @@ def test_how_a_run_ended_is_remembered_when_kfp_forgets_it(state):
 def test_a_run_that_was_deleted_in_kfp_is_not_waited_for():
     world = World()
     world.pipelines.forget(world.start().run_id)
-    settled = world.settle()
-    assert settled is not None
-    assert settled.as_last_run().has_failed
+    followed = world.follow_up()
+    assert followed is not None
+    assert followed.as_last_run().has_failed
 
 
 def test_attempts_follow_each_other_and_a_restart_finds_the_newest():
@@ -335,7 +335,7 @@ def test_attempts_follow_each_other_and_a_restart_finds_the_newest():
         started = world.start()
         names.append(started.claim.run_name)
         world.pipelines.finish(started.run_id)
-    newest = world.settle()
+    newest = world.follow_up()
     assert newest is not None
     assert (newest.claim.seq, newest.claim.trigger.attempt) == (21, 20)
     assert len(set(names)) == 21
@@ -358,7 +358,7 @@ def test_the_runs_of_the_last_days_are_read_once_and_older_ones_never():
     world = World()
     for _ in range(30):
         world.pipelines.finish(world.start().run_id)
-        world.settle()
+        world.follow_up()
         world.clock.sleep(86_400)
     counted = FailsOnce(world.objects, number=0, is_done_first=False)
     journal = RunJournal(counted, bucket="ratchet")

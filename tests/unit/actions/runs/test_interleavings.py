@@ -15,7 +15,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ratchet.actions.runs.claims import end_duplicates, settle, start
+from ratchet.actions.runs.claims import end_duplicates, follow_up, start
 from ratchet.actions.runs.turn import OwnRun, claim_turn
 from ratchet.core.errors import Conflict, Unavailable
 from ratchet.core.labels.backlog import Backlog
@@ -168,7 +168,7 @@ class World:
             journal = RunJournal(objects, bucket="ratchet")
             while True:
                 try:
-                    newest = settle(journal, pipelines, task=TASK, clock=clock)
+                    newest = follow_up(journal, pipelines, task=TASK, clock=clock)
                     unfinished = pipelines.list_unfinished(TASK)
                     end_duplicates(pipelines, newest, unfinished)
                     wants_run = newest is None or (newest.end is not None and not self.is_healing)

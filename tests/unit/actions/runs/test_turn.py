@@ -2,7 +2,7 @@
 
 import pytest
 
-from ratchet.actions.runs.claims import settle, start
+from ratchet.actions.runs.claims import follow_up, start
 from ratchet.actions.runs.turn import OwnRun, claim_turn, is_run_of_newest_claim, judge_turn
 from ratchet.core.runs import LastRun, Trigger
 from ratchet.stores.run_claims import NOBODY, ClaimedRun
@@ -29,7 +29,7 @@ def ask(world: World, run: OwnRun) -> tuple[bool, str]:
 
 
 def claimed(world: World) -> ClaimedRun:
-    return world.journal().append_claim(trigger_after(world.settle()), after=world.settle(), clock=world.clock)
+    return world.journal().append_claim(trigger_after(world.follow_up()), after=world.follow_up(), clock=world.clock)
 
 
 def test_a_run_that_nobody_recorded_yet_records_itself_and_its_duplicate_ends():
@@ -41,8 +41,8 @@ def test_a_run_that_nobody_recorded_yet_records_itself_and_its_duplicate_ends():
     )
     assert ask(world, own(world, second)) == (True, ask(world, own(world, second))[1])
     assert ask(world, own(world, first))[0] is False
-    settled = world.settle()
-    assert settled is not None and settled.run_id == second, "whoever records later finds it recorded"
+    followed = world.follow_up()
+    assert followed is not None and followed.run_id == second, "whoever records later finds it recorded"
 
 
 def test_a_late_duplicate_of_a_run_that_has_ended_has_no_effect():
@@ -50,7 +50,7 @@ def test_a_late_duplicate_of_a_run_that_has_ended_has_no_effect():
     started = world.start()
     key = started.claim.trigger.run_key
     world.pipelines.finish(started.run_id)
-    world.settle()
+    world.follow_up()
     is_current, text = ask(world, own(world, "late", run_key=key))
     assert not is_current
     assert str(started.run_id) in text and "--again" in text
@@ -76,11 +76,11 @@ def test_a_run_that_was_started_in_kfp_takes_a_place_of_its_own():
     run = OwnRun(task="digits", run_key="", run_id=by_hand, name="by hand")
     assert ask(world, run)[0]
     assert ask(world, run)[0], "asked again it says the same"
-    settled = world.settle()
-    assert settled is not None and settled.end is None
-    assert (settled.claim.run_name, settled.run_id) == ("by hand", by_hand)
+    followed = world.follow_up()
+    assert followed is not None and followed.end is None
+    assert (followed.claim.run_name, followed.run_id) == ("by hand", by_hand)
     world.pipelines.finish(by_hand)
-    assert (ended := world.settle()) is not None and ended.end is not None
+    assert (ended := world.follow_up()) is not None and ended.end is not None
     assert world.start().claim.seq == 2, "the sensor goes on after it"
 
 
@@ -98,14 +98,14 @@ def test_the_last_run_when_it_is_retried_in_kfp_takes_the_next_place():
     started = world.start()
     assert started.run_id is not None
     world.pipelines.finish(started.run_id, "FAILED", "S3 was down")
-    world.settle()
+    world.follow_up()
     run = own(world, started.run_id)
     world.pipelines.retry(started.run_id)
     assert ask(world, run)[0]
-    newest = world.settle()
+    newest = world.follow_up()
     assert newest is not None and (newest.claim.seq, newest.run_id, newest.end) == (2, started.run_id, None)
     world.pipelines.finish(started.run_id)
-    assert (ended := world.settle()) is not None and ended.end is not None and ended.end.state == "SUCCEEDED"
+    assert (ended := world.follow_up()) is not None and ended.end is not None and ended.end.state == "SUCCEEDED"
 
 
 def test_the_one_who_may_clean_up_is_the_run_of_the_newest_claim():
@@ -122,7 +122,7 @@ def test_of_two_that_look_at_once_the_second_looks_again():
     journal = RunJournal(objects, bucket="ratchet")
 
     def race(last: LastRun | None) -> Trigger:
-        newest = settle(journal, pipelines, task="digits", clock=clock)
+        newest = follow_up(journal, pipelines, task="digits", clock=clock)
         if newest is None:
             start(journal, pipelines, trigger_after(None), after=None, clock=clock)
         return trigger_after(None)

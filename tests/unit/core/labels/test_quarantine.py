@@ -20,7 +20,7 @@ def judgement(orders: int, *, shards: tuple[str, ...] = (), whole: tuple[str, ..
     return Judgement("t/v1", orders, bool(shards), frozenset(shards), frozenset(whole), frozenset(parts))
 
 
-def test_an_order_is_open_until_a_verdict_that_knows_of_it_settles_its_place() -> None:
+def test_an_order_is_open_until_a_verdict_that_knows_of_it_covers_its_place() -> None:
     wants = [order(3, "rejudge", ("k1", ""))]
     assert set(open_orders(wants, [judgement(2, whole=("k1",))])) == {("k1", "")}
     assert set(open_orders(wants, [judgement(3)])) == {("k1", "")}, "refused, and nobody blamed it"

@@ -206,12 +206,12 @@ def test_aliases_that_were_set_right_stay_right(
     events: list[tuple[LedgerKind, int]], numbers: list[int], first: int | None, aliases: dict[str, str]
 ) -> None:
     entries, versions = ledger(*events), registered(numbers, first=first)
-    settled = dict(aliases)
+    aligned = dict(aliases)
     for change in plan_aliases(entries, versions, aliases):
-        settled.pop(change.alias, None)
+        aligned.pop(change.alias, None)
         if change.wanted:
-            settled[change.alias] = change.wanted
-    assert plan_aliases(entries, versions, settled) == ()
-    assert {name: at for name, at in settled.items() if name == "mine"} == {
+            aligned[change.alias] = change.wanted
+    assert plan_aliases(entries, versions, aligned) == ()
+    assert {name: at for name, at in aligned.items() if name == "mine"} == {
         name: at for name, at in aliases.items() if name == "mine"
     }

@@ -88,14 +88,14 @@ ENTRIES = st.builds(
 FILES = st.lists(ENTRIES, max_size=3, unique_by=lambda each: each.name)
 
 
-def settle(server: SlotServer, wanted: list[WantedSchedule]) -> int:
+def converge(server: SlotServer, wanted: list[WantedSchedule]) -> int:
     """Reconcile until there is nothing to do; gives the number of passes."""
     for number in range(1, 20):
         again_at = reconcile_schedules(server, wanted, now=server.clock).retry_at
         if again_at is None:
             return number
         server.pass_time(max((again_at - server.now).total_seconds(), 0.1))
-    raise AssertionError("it never settles")
+    raise AssertionError("it never converges")
 
 
 def names_enabled(server: SlotServer) -> list[str]:
@@ -104,11 +104,11 @@ def names_enabled(server: SlotServer) -> list[str]:
 
 @settings(deadline=None)
 @given(FILES, FILES)
-def test_it_settles_at_what_the_file_says_and_then_does_nothing(first, second):
+def test_it_converges_at_what_the_file_says_and_then_does_nothing(first, second):
     server = SlotServer()
     by_hand = server.create_schedule("retrain", name="a", cron="@daily", parameters={}, description="mine")
     for wanted in (first, second):
-        settle(server, wanted)
+        converge(server, wanted)
         assert names_enabled(server) == sorted(["a", *(each.name for each in wanted if each.enabled)])
         assert by_hand in server.list_schedules()
         assert {change.kind for change in plan_from(server, wanted, now=server.now)} <= {"keep"}
@@ -139,16 +139,16 @@ def test_killed_anywhere_no_slot_is_doubled_or_lost(cron, changed_at_s, dies_at,
     server = SlotServer(makes_up=makes_up)
     zone = {"time_zone": "Europe/Berlin"} if cron.startswith("TZ") else {}
     entry = {"cron": cron.rpartition("Berlin ")[2], **zone}
-    settle(server, [want(**entry)])
+    converge(server, [want(**entry)])
     ran_from = server.now
     server.pass_time(changed_at_s)
     wanted = [want(**entry, parameters={"x": 1})]
     server.dies_at = (server.num_calls + dies_at, is_done)
     try:
-        settle(server, wanted)
+        converge(server, wanted)
     except Killed:
         server.pass_time(down_s)
-        settle(server, wanted)
+        converge(server, wanted)
     server.pass_time(200)
     assert server.slots_of("drift") == slots_between(want(**entry).cron_text, ran_from, server.now)
     assert server.num_enabled == 1
@@ -159,12 +159,12 @@ def test_killed_anywhere_no_slot_is_doubled_or_lost(cron, changed_at_s, dies_at,
        st.booleans(), st.booleans())  # fmt: skip
 def test_slots_too_close_to_wait_are_never_doubled_either(cron, changed_at_s, dies_at, is_done, makes_up):
     server = SlotServer(makes_up=makes_up)
-    settle(server, [want(cron=cron)])
+    converge(server, [want(cron=cron)])
     server.pass_time(changed_at_s)
     server.dies_at = (server.num_calls + dies_at, is_done)
     for _ in range(2):
         with suppress(Killed):
-            settle(server, [want(cron=cron, parameters={"x": 1})])
+            converge(server, [want(cron=cron, parameters={"x": 1})])
     server.pass_time(30)
     slots = server.slots_of("drift")
     assert len(slots) == len(set(slots))
@@ -176,7 +176,7 @@ def test_slots_too_close_to_wait_are_never_doubled_either(cron, changed_at_s, di
 def test_two_at_once_never_enable_two(turns, is_same_file, makes_up):
     """Each call to the server is a turn that the test deals out: two sensors, or a sensor and a person."""
     server = SlotServer(makes_up=makes_up)
-    settle(server, [want(cron="0 * * * * *")])
+    converge(server, [want(cron="0 * * * * *")])
     server.pass_time(3)
     files = [[want(cron="0 * * * * *", parameters={"x": 1})], [want(cron="0 * * * * *", parameters={"x": 2})]]
     dealt = iter(turns)
@@ -212,7 +212,7 @@ def test_two_at_once_never_enable_two(turns, is_same_file, makes_up):
         thread.join(10)
     server.before_call = lambda: None
     assert most_enabled[0] <= 1 and server.num_enabled <= 1
-    settle(server, files[0])
+    converge(server, files[0])
     server.pass_time(130)
     slots = server.slots_of("drift")
     assert len(slots) == len(set(slots)) and server.num_enabled == 1
@@ -221,12 +221,12 @@ def test_two_at_once_never_enable_two(turns, is_same_file, makes_up):
 def test_a_slot_that_comes_while_it_is_changed_is_not_doubled():
     """The server hangs between the calls until the slot has come: on Kubeflow, enabling would make up for it."""
     server = SlotServer(makes_up=True)
-    settle(server, [want(cron="0 * * * * *")])
+    converge(server, [want(cron="0 * * * * *")])
     server._call_s = 9.0
     reconciled = reconcile_schedules(server, [want(cron="0 * * * * *", parameters={"x": 1})], now=server.clock)
     assert "follows after it" in reconciled.applied[0].text and reconciled.retry_at is not None
     server._call_s = 0.05
-    settle(server, [want(cron="0 * * * * *", parameters={"x": 1})])
+    converge(server, [want(cron="0 * * * * *", parameters={"x": 1})])
     server.pass_time(100)
     slots = server.slots_of("drift")
     assert len(slots) == len(set(slots)) and server.num_enabled == 1

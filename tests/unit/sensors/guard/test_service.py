@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from ratchet.actions.rollout.guard_report import GuardOutcome, GuardReport
 from ratchet.core.errors import Unavailable
-from sensors.guard.app import BODY_BYTES_MAX, Service, make_app
+from sensors.guard.app import BODY_BYTES_MAX, GuardApp, make_app
 from sensors.guard.loop import GuardLoop
 from sensors.guard.metrics import GuardMetrics
 from tests.fakes.payload_log import FakeFeedbackStore
@@ -28,7 +28,7 @@ class World:
         self.store = FakeFeedbackStore()
         self.metrics = GuardMetrics()
         self.loop = GuardLoop(self._look, lambda: self.tasks, interval_s=0.02, on_look=self.metrics.note_look)
-        service = Service(
+        service = GuardApp(
             loop=self.loop,
             list_tasks=lambda: self.tasks,
             classes_of=lambda task: ("0", "1"),

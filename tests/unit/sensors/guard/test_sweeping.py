@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from ratchet.actions.retention import Swept
 from ratchet.actions.space import KindSize, SpaceReport, size_text
 from ratchet.core.errors import Unavailable
-from sensors.guard.app import Service, make_app
+from sensors.guard.app import GuardApp, make_app
 from sensors.guard.loop import GuardLoop
 from sensors.guard.sweeping import SweepLoop
 from tests.unit.sensors.label_sensor.test_loop import wait_for
@@ -46,7 +46,7 @@ def test_a_pass_that_fails_is_repeated():
 def test_the_guard_sweeps_and_tells_what_there_is():
     sweeping = SweepLoop(Swept, lambda: MEASURED, first_pause_s=0, pause_s=60)
     looks = GuardLoop(lambda task: pytest.fail("no task"), lambda: (), interval_s=0.02, on_look=lambda report: None)
-    service = Service(
+    service = GuardApp(
         loop=looks,
         list_tasks=lambda: (),
         classes_of=lambda task: (),

@@ -16,7 +16,7 @@ from ratchet.core.errors import SettingsError, Unavailable
 from ratchet.settings import Settings
 from sensors.json_logs import JsonFormatter
 from sensors.label_sensor.__main__ import check_host
-from sensors.label_sensor.app import Service, make_app
+from sensors.label_sensor.app import SensorApp, make_app
 from sensors.label_sensor.events import BODY_BYTES_MAX
 from sensors.label_sensor.loop import SensorLoop
 from sensors.label_sensor.metrics import SensorMetrics
@@ -29,9 +29,9 @@ from wire.heartbeat import problem_in
 TOKEN = {"authorization": "Bearer s3cret"}
 
 
-def service_of(tick=None, *, token: str = "", interval_s: float = 3600) -> Service:
+def service_of(tick=None, *, token: str = "", interval_s: float = 3600) -> SensorApp:
     loop = SensorLoop(tick or Ticks(), lambda: ["digits"], interval_s=interval_s)
-    return Service(loop=loop, list_tasks=lambda: ["digits"], token=token)
+    return SensorApp(loop=loop, list_tasks=lambda: ["digits"], token=token)
 
 
 def samples_of(text: str) -> dict[str, float]:

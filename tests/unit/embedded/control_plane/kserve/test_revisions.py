@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from embedded.control_plane.kserve.revisions import (
     Rollout,
     TrafficTarget,
+    converge,
     mirrored_revision,
     percent_by_revision,
     plan_traffic,
     revision_name,
     routed_revisions,
-    settle,
 )
 
 
@@ -56,9 +56,9 @@ def rollout(created: int, ready: int, rolled_out: int, previous: int = 0) -> Rol
     ],
 )  # fmt: skip
 def test_traffic_and_markers(before, canary, traffic, after):
-    settled, targets = settle(before, canary_traffic_pct=canary)
+    converged, targets = converge(before, canary_traffic_pct=canary)
     assert percent_by_revision(targets) == {revision_name("m", number): percent for number, percent in traffic.items()}
-    assert settled == after
+    assert converged == after
 
 
 def test_the_targets_look_as_knative_reports_them():
@@ -78,25 +78,29 @@ def rollouts(draw: st.DrawFn) -> Rollout:
 
 
 @given(rollouts(), st.none() | st.integers(0, 100))
-def test_it_settles_with_all_the_traffic_on_revisions_that_were_ready(before, canary):
-    settled, targets = settle(before, canary_traffic_pct=canary)
-    assert settle(settled, canary_traffic_pct=canary) == (settled, targets)
+def test_it_converges_with_all_the_traffic_on_revisions_that_were_ready(before, canary):
+    converged, targets = converge(before, canary_traffic_pct=canary)
+    assert converge(converged, canary_traffic_pct=canary) == (converged, targets)
     assert sum(target.percent for target in targets) == (100 if before.latest_ready else 0)
-    assert routed_revisions(targets) <= {settled.latest_ready, settled.latest_rolled_out, settled.previous_rolled_out}
+    assert routed_revisions(targets) <= {
+        converged.latest_ready,
+        converged.latest_rolled_out,
+        converged.previous_rolled_out,
+    }
     assert "" not in routed_revisions(targets)
 
 
 @given(rollouts(), st.none() | st.integers(0, 100))
 def test_only_a_full_share_rolls_out_and_only_a_partial_one_rolls_back(before, canary):
-    settled, _ = settle(before, canary_traffic_pct=canary)
-    if settled.latest_rolled_out != before.latest_rolled_out and before.latest_rolled_out:
-        is_rolled_out = settled.latest_rolled_out == before.latest_ready
+    converged, _ = converge(before, canary_traffic_pct=canary)
+    if converged.latest_rolled_out != before.latest_rolled_out and before.latest_rolled_out:
+        is_rolled_out = converged.latest_rolled_out == before.latest_ready
         assert is_rolled_out is (canary in {None, 100})
 
 
 @given(st.integers(0, 2), st.integers(0, 2), st.integers(1, 2), st.one_of(st.none(), st.integers(0, 100)))
 def test_copies_are_for_the_newest_revision_alone_ready_and_without_traffic(rolled_out, ready, created, canary):
-    after, targets = settle(rollout(created, min(ready, created), rolled_out), canary_traffic_pct=canary)
+    after, targets = converge(rollout(created, min(ready, created), rolled_out), canary_traffic_pct=canary)
     if mirrored := mirrored_revision(after, targets):
         assert mirrored == after.latest_created == after.latest_ready != after.latest_rolled_out != ""
         assert percent_by_revision(targets)[mirrored] == 0

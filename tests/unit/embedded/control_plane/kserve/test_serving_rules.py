@@ -12,8 +12,8 @@ from embedded.control_plane.errors import DataRejected, SettingsError
 from embedded.control_plane.kserve.commands import command_of, env_of, model_name_of
 from embedded.control_plane.kserve.models import StoredFile, check_path, digest_of_model
 from embedded.control_plane.kserve.predictor import parse_predictor
-from embedded.control_plane.kserve.revisions import Rollout, settle
-from embedded.control_plane.kserve.runtimes import EnvVar, load_runtimes
+from embedded.control_plane.kserve.revisions import Rollout, converge
+from embedded.control_plane.kserve.runtimes import ContainerEnvVar, load_runtimes
 from embedded.control_plane.kserve.status import RevisionState, render_status
 from embedded.control_plane.kubernetes.errors import FieldError
 from embedded.control_plane.kubernetes.patch import PatchError, json_patch, merge_patch
@@ -134,9 +134,9 @@ def test_env_reads_secrets_and_refers_to_what_came_before(tmp_path):
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "k").write_text("hidden")
     variables = (
-        EnvVar.model_validate({"name": "A", "source": {"secret": "s", "key": "k"}}),
-        EnvVar(name="B", value="<$(A)>"),
-        EnvVar.model_validate({"name": "C", "source": {"secret": "s", "key": "gone", "is_optional": True}}),
+        ContainerEnvVar.model_validate({"name": "A", "source": {"secret": "s", "key": "k"}}),
+        ContainerEnvVar(name="B", value="<$(A)>"),
+        ContainerEnvVar.model_validate({"name": "C", "source": {"secret": "s", "key": "gone", "is_optional": True}}),
     )
     assert env_of(variables, tmp_path) == {"A": "hidden", "B": "<hidden>"}
 
@@ -233,8 +233,8 @@ def test_conditions(states, canary, is_routed, ready, configuration, route):
         if is_routed
         else Rollout(latest_created="r2")
     )
-    _, routed = settle(rollout, canary_traffic_pct=10)
-    _, wanted = settle(rollout, canary_traffic_pct=canary)
+    _, routed = converge(rollout, canary_traffic_pct=10)
+    _, wanted = converge(rollout, canary_traffic_pct=canary)
     status = render_status(
         generation=3,
         rollout=rollout,

@@ -6,7 +6,7 @@ from ratchet.adapters.kserve import state_of
 
 
 @pytest.mark.parametrize(
-    ("generation", "status", "is_settled"),
+    ("generation", "status", "is_observed"),
     [
         pytest.param(3, {"observedGeneration": 3}, True, id="seen"),
         pytest.param(3, {"observedGeneration": 2}, False, id="older-than-the-spec"),
@@ -16,7 +16,7 @@ from ratchet.adapters.kserve import state_of
         pytest.param(None, {"observedGeneration": 1}, True, id="an-object-without-a-generation"),
     ],
 )
-def test_a_status_counts_once_it_has_seen_the_latest_spec(generation, status, is_settled):
+def test_a_status_counts_once_it_has_seen_the_latest_spec(generation, status, is_observed):
     metadata = {"name": "m"} if generation is None else {"name": "m", "generation": generation}
     state = state_of({"metadata": metadata, "spec": {"predictor": {}}, "status": status})
-    assert state.is_settled is is_settled
+    assert state.is_observed is is_observed

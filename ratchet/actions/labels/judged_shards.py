@@ -20,7 +20,7 @@ _RECENT = timedelta(seconds=10)
 """Clocks of labeling tools are this near: what lands while a version is made is found by the very next look."""
 
 
-class Settled(NamedTuple):
+class JudgedShards(NamedTuple):
     accepted: AcceptedVersion | None
     since: str
     """Where a listing of what waits begins."""
@@ -41,7 +41,7 @@ class Settled(NamedTuple):
     """Why the newest of them was refused, with its name; "" when it was accepted."""
 
 
-def find_settled(memory: TaskMemory, stores: LabelStores, *, task: str) -> Settled:
+def find_judged(memory: TaskMemory, stores: LabelStores, *, task: str) -> JudgedShards:
     """The newest accepted version, the key to list from, and which keys from there on are dealt with.
 
     Versions are looked at from the newest back to the first whose watermark lies before that key: those of the last
@@ -77,7 +77,7 @@ def find_settled(memory: TaskMemory, stores: LabelStores, *, task: str) -> Settl
     wanted = open_orders(orders, judgements)
     left_out = left_out_of(judgements, wanted)
     quarantined = {key for each in judgements for key in each.quarantined}
-    return Settled(
+    return JudgedShards(
         accepted=accepted,
         since=since,
         recent=recent,
