@@ -21,7 +21,8 @@ import yaml
 
 from embedded.control_plane.host.processes import free_port, stop_group, tethered
 from embedded.object_store import NAME as OBJECT_STORE
-from embedded.stack import layout_of, start_stack, stop_stack
+from embedded.stack import start_stack, stop_stack
+from embedded.state_folder import layout_of
 from ratchet.settings import Settings, child_env
 from ratchet.tasks.loading import load_task
 from ratchet.tasks.model_files import save_model

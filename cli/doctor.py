@@ -22,7 +22,7 @@ def doctor(as_json: JsonFlag = False) -> None:
     """
     from cli.champions import champion_findings
     from embedded.doctor import Finding, examine_machine, examine_settings
-    from embedded.stack import read_report
+    from embedded.reports import read_report
 
     is_running = read_report(own_layout()) is not None
     findings = examine_machine(state_dir_from_env(), lock_file=packaged_lock(), is_running=is_running)

@@ -37,7 +37,8 @@ def up(as_json: JsonFlag = False) -> None:
     Exit code 10 when a champion does not serve; the stack stays up. Example: `ratchet up`
     """
     from cli.champions import await_champions, report_failing
-    from embedded.stack import layout_of, start_stack
+    from embedded.stack import start_stack
+    from embedded.state_folder import layout_of
     from embedded.status import look_at_stack
 
     check_installed("embedded", who="ratchet up")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from embedded.control_plane.host.processes import family_of, list_processes
 from embedded.layout import Layout
-from embedded.stack import read_report
+from embedded.reports import read_report
 from ratchet.core.errors import Conflict, RatchetError
 from ratchet.packaged import packaged_configs
 from ratchet.processes import stop

@@ -9,8 +9,8 @@ from embedded.control_plane.host.processes import ProcessStat, family_of, list_p
 from embedded.layout import Layout
 from embedded.leftovers import list_stack_processes
 from embedded.probes import why_not_ready
+from embedded.reports import is_alive, read_orphaned_report, read_report
 from embedded.services import ServiceReport, SupervisorReport
-from embedded.stack import is_alive, read_orphaned_report, read_report
 
 _PROBE_S = 3.0
 _MIB = 1024 * 1024

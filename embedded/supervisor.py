@@ -15,34 +15,25 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import Any
 
 from embedded.adopted import SERVICE_VARIABLE, STACK_ID_VARIABLE, find_server
 from embedded.control_plane.host.held import Held
-from embedded.control_plane.host.liveness import HangWatch
 from embedded.control_plane.host.processes import (
-    cpu_s_of_group,
-    is_listener_in_group,
     process_stat,
     stop_group,
     tethered,
 )
 from embedded.keeper import ALREADY_RUNNING, STOPPED
 from embedded.keeping import living_keeper, start_keeper
-from embedded.layout import write_private
 from embedded.leftovers import end_processes, list_stack_processes
 from embedded.log_files import trim_log, trim_open_log
-from embedded.probes import probe, why_not_ready
-from embedded.services import ProcessName, Service, ServiceReport, StackPlan, StackReport, SupervisorReport
+from embedded.report_file import ReportFile
+from embedded.service_watch import LOOK_EVERY_S, wait_until_hung, wait_until_ready
+from embedded.services import Service, StackPlan
 from ratchet.settings import child_env
 
-_PROBE_EVERY_S = 0.1
-_LOOK_EVERY_S = 2.0
-"""At a server that is ready, and at the keeper."""
-_LOOK_TIMEOUT_S = 2.0
 _BACKOFF_S_MIN, _BACKOFF_S_MAX = 0.2, 15.0
 _STABLE_AFTER_S = 30.0
 """A server that lived this long starts again without delay."""
@@ -68,14 +59,7 @@ class Supervisor:
 
     def __init__(self, plan: StackPlan) -> None:
         self._plan = plan
-        before = _report_before(plan)
-        restarts = {service.name: service.restarts for service in before.services} if before else {}
-        self._restarts = before.supervisor.restarts + 1 if before else 0
-        self._reports = {
-            s.name: ServiceReport(name=s.name, port=s.port, log=s.log, ready=s.ready, restarts=restarts.get(s.name, 0))
-            for s in plan.services
-        }
-        self._keeper: ProcessName | None = None
+        self._report = ReportFile(plan)
         self._servers: dict[str, Held] = {}
         self._ready = {service.name: asyncio.Event() for service in plan.services}
         self._stopped = {service.name: asyncio.Event() for service in plan.services}
@@ -111,10 +95,10 @@ class Supervisor:
 
     async def _keep_keeper(self) -> None:
         """Who starts us again is started again by us."""
-        self._write_report()
+        self._report.write()
         await self._note_keeper()
         while self._plan.is_lasting:
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(LOOK_EVERY_S)
             if await self._note_keeper():
                 continue
             log.warning("the supervisor's keeper ended; another one is started")
@@ -124,9 +108,7 @@ class Supervisor:
     async def _note_keeper(self) -> bool:
         """Whether one lives; the report names it. In a thread: one that is starting takes a moment to be named."""
         keeper = await asyncio.to_thread(living_keeper, self._plan)
-        if keeper != self._keeper:
-            self._keeper = keeper
-            self._write_report()
+        self._report.note_keeper(keeper)
         return keeper is not None
 
     async def _keep_running(self, service: Service) -> None:
@@ -180,65 +162,35 @@ class Supervisor:
         self._servers[service.name] = server
         stat = process_stat(server.pid)
         ticks = stat.started_at_ticks if stat else None
-        self._report(service.name, state="starting", pid=server.pid, started_at_ticks=ticks, detail="")
+        self._report.change(service.name, state="starting", pid=server.pid, started_at_ticks=ticks, detail="")
 
     async def _watch(self, service: Service, server: Held, started: float) -> tuple[str, bool]:
         """Until it has ended. Why we ended it, else empty; and whether it was ready."""
-        problem = await self._wait_ready(service, server, deadline=started + service.ready.within_s)
+        problem = await wait_until_ready(service, server, deadline=started + service.ready.within_s)
         was_ready = not problem
         if was_ready:
             took_s = round(time.monotonic() - started, 1)
-            self._report(service.name, state="ready", ready_after_s=took_s)
+            self._report.change(service.name, state="ready", ready_after_s=took_s)
             self._ready[service.name].set()
             log.info("%s: ready after %.1f s", service.name, took_s)
-            problem = await self._wait_hung(service, server)
+            problem = await wait_until_hung(
+                service, server, on_red=lambda detail: self._report.change(service.name, detail=detail)
+            )
         if problem and not server.has_ended:
             grace_s = _HUNG_GRACE_S if was_ready else service.stop_grace_s
             await asyncio.to_thread(stop_group, server.pid, grace_s=grace_s)
         await server.ended()
         return problem, was_ready
 
-    async def _wait_ready(self, service: Service, server: Held, *, deadline: float) -> str:
-        """Empty when it is ready: it answers, and on a port of its own. Else the reason."""
-        while True:
-            problem = await asyncio.to_thread(why_not_ready, service.ready)
-            if server.has_ended:
-                return "ended before it was ready"
-            if not problem and await asyncio.to_thread(is_listener_in_group, server.pid, port=service.port):
-                return ""
-            problem = problem or f"port {service.port} belongs to another program"
-            if time.monotonic() > deadline:
-                return f"not ready within {service.ready.within_s:.0f} s ({problem})"
-            await asyncio.sleep(_PROBE_EVERY_S)
-
-    async def _wait_hung(self, service: Service, server: Held) -> str:
-        """Until it has ended (then empty), or counts as hung: the reason."""
-        watch = HangWatch(service.hangs)
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(server.ended(), _LOOK_EVERY_S)
-            if server.has_ended:
-                return ""
-            seen = await asyncio.to_thread(probe, service.ready, timeout_s=_LOOK_TIMEOUT_S)
-            cpu_s = await asyncio.to_thread(cpu_s_of_group, server.pid) if seen.problem else 0.0
-            was_red = watch.red is not None
-            hung = watch.note(seen.problem, has_answered=seen.has_answered, now_s=time.monotonic(), cpu_s=cpu_s)
-            if hung and not server.has_ended:
-                return hung
-            if watch.red:
-                self._report(service.name, detail=f"red for {watch.red.for_s:.0f} s: {watch.red.problem}")
-            elif was_red:
-                self._report(service.name, detail="")
-
     async def _note_end(
         self, service: Service, code: int | None, *, detail: str, failures: int, was_ready: bool
     ) -> None:
         """A server that ended may leave children in its group; the next start must not meet them."""
         await asyncio.to_thread(stop_group, self._servers.pop(service.name).pid, grace_s=0.0)
-        report = self._reports[service.name]
+        restarts = self._report.service(service.name).restarts + 1
         reason = f"{_end_of(code)}; {detail}" if detail else _end_of(code)
         state = "failed" if not was_ready and failures >= _FAILED_AFTER else "restarting"
-        self._report(service.name, state=state, pid=None, restarts=report.restarts + 1, detail=reason)
+        self._report.change(service.name, state=state, pid=None, restarts=restarts, detail=reason)
         log.warning("%s: %s; restarts in %.1f s", service.name, reason, backoff_s(failures))
 
     async def _stop_service(self, service: Service, keeper: "asyncio.Task[None]") -> None:
@@ -251,7 +203,7 @@ class Supervisor:
         server = self._servers.pop(service.name, None)
         if server:
             await asyncio.to_thread(stop_group, server.pid, grace_s=service.stop_grace_s)
-        self._report(service.name, state="stopped", pid=None)
+        self._report.change(service.name, state="stopped", pid=None)
         self._stopped[service.name].set()
         log.info("%s: stopped", service.name)
 
@@ -264,39 +216,11 @@ class Supervisor:
         others = [stat for stat in list_stack_processes(self._plan.stack_id) if stat.pid not in mine]
         end_processes(others, grace_s=_LEFTOVER_GRACE_S)
 
-    def _report(self, name: str, **changes: Any) -> None:
-        self._reports[name] = self._reports[name].model_copy(update=changes)
-        self._write_report()
-
-    def _write_report(self) -> None:
-        stat = process_stat(os.getpid())
-        assert stat, "we are alive"
-        report = StackReport(
-            stack_id=self._plan.stack_id,
-            endpoints=self._plan.endpoints,
-            services=tuple(self._reports.values()),
-            supervisor=SupervisorReport(
-                pid=stat.pid,
-                started_at_ticks=stat.started_at_ticks,
-                restarts=self._restarts,
-                keeper=self._keeper,
-            ),
-        )
-        write_private(self._plan.report, report.model_dump_json(indent=1))
-
 
 def _end_of(code: int | None) -> str:
     if code is None:
         return "ended"
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-
-
-def _report_before(plan: StackPlan) -> StackReport | None:
-    """Of a supervisor of the same stack that was killed."""
-    with suppress(OSError, ValueError):
-        before = StackReport.model_validate_json(plan.report.read_text())
-        return before if before.stack_id == plan.stack_id else None
-    return None
 
 
 def _lock(path: Path) -> FileIO | None:

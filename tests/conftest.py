@@ -11,7 +11,8 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from embedded.object_store import NAME as OBJECT_STORE
-from embedded.stack import layout_of, start_stack, stop_stack
+from embedded.stack import start_stack, stop_stack
+from embedded.state_folder import layout_of
 from ratchet.settings import Settings, child_env, parse_profile, settings_of
 
 PROJECT_DIR = Path(__file__).parent.parent

@@ -23,7 +23,8 @@ import httpx
 
 from embedded.control_plane.kserve.revisions import revision_name
 from embedded.object_store import NAME as OBJECT_STORE
-from embedded.stack import layout_of, start_stack, stop_stack
+from embedded.stack import start_stack, stop_stack
+from embedded.state_folder import layout_of
 from ratchet.actions.rollout.traffic import set_canary_traffic
 from ratchet.adapters.clock import SystemClock
 from ratchet.adapters.s3 import S3ObjectStore

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 
 from benchmarks.sensor.old_shards import list_old_keys, load_old_shards
 from embedded.object_store import NAME as OBJECT_STORE
-from embedded.stack import layout_of, start_stack, stop_stack
+from embedded.stack import start_stack, stop_stack
+from embedded.state_folder import layout_of
 from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.labels.judged_shards import LATE
 from ratchet.actions.labels.memory import LOOK_BACK_EVERY_S, Memory

@@ -7,13 +7,13 @@ anywhere and started again. A run that ends without a promotion leaves one ledge
 `rollback` task then knows that nothing is left to do.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+from components.canary_deploy.endings import Rollout, end_canary, promote_model, record_end, serve_again
 from components.canary_deploy.outcome import (
     RolloutEnd,
     VerdictName,
@@ -30,24 +30,21 @@ from components.canary_deploy.outcome import (
 )
 from ratchet.actions.models.fallback import prove_nothing
 from ratchet.actions.models.files import trouble_of
-from ratchet.actions.models.promotions import check_comparable, ending_of, promote, record_refusal
+from ratchet.actions.models.promotions import ending_of
 from ratchet.actions.models.registry_mirror import tell_registry
 from ratchet.actions.rollout.ports import RolloutPorts
-from ratchet.actions.rollout.rollback import close_half_open, serve_champion
+from ratchet.actions.rollout.rollback import close_half_open
 from ratchet.actions.rollout.steering import ending_in
-from ratchet.actions.rollout.traffic import close_canary, roll_out, stop_mirror, wait_ready
+from ratchet.actions.rollout.traffic import stop_mirror, wait_ready
 from ratchet.actions.rollout.watch import watch_canary
-from ratchet.actions.rollout.witness import take_traffic
-from ratchet.core.errors import Conflict, NotFound, Unavailable
-from ratchet.core.models.ledger import LedgerEntry, LedgerKind, ModelRef, champion_of, denied_digests_of
+from ratchet.core.errors import NotFound, Unavailable
+from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of, denied_digests_of
 from ratchet.core.ports import ServiceState
 from ratchet.core.rollout.history import History
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.progress import Action
 from ratchet.core.verdict import Reason
 from ratchet.stores.rollout_record import Recorded, RolloutBegin
-
-log = logging.getLogger(__name__)
 
 _VERDICT_OF_ACTION: Mapping[Action, VerdictName] = {
     Action.ADVANCE: "promoted",
@@ -56,19 +53,6 @@ _VERDICT_OF_ACTION: Mapping[Action, VerdictName] = {
 }
 """By the action of the last look; any other is inconclusive."""
 _NAMES: Mapping[str, VerdictName] = {name: name for name in get_args(VerdictName)}
-
-
-@dataclass(frozen=True)
-class Rollout:
-    """One model on its way to the users of one task."""
-
-    ports: RolloutPorts
-    task: str
-    model: ModelRef
-    run_id: str
-    policy: RolloutPolicy
-    recorded: Recorded | None = None
-    """What is written down of it; None before anything is."""
 
 
 def canary_deploy_step(
@@ -117,22 +101,22 @@ def _close_earlier(rollout: Rollout) -> RolloutEnd | None:
     ended = ending_of(entries, model=model, run_id=rollout.run_id)
     if champion is not None and champion.digest == model.digest:
         stop_mirror(ports.services, task=rollout.task)
-        _serve(rollout, champion)
+        serve_again(rollout, champion)
         promoted = next(entry for entry in reversed(entries) if entry.champion == champion)
         return _outcome_before(rollout, "promoted", ledger_reason(promoted, passed=True))
     if ended is not None and ended.kind != "promoted":
         stop_mirror(ports.services, task=rollout.task)
-        _serve(rollout, champion)
+        serve_again(rollout, champion)
         return _outcome_before(rollout, _name_of(ended, rollout.recorded), ledger_reason(ended, passed=False))
     if is_refused:
         reason = refused_reason(model, entries)
-        _record(rollout, kind="withdrawn", reason=reason.text)
+        record_end(rollout, kind="withdrawn", reason=reason.text)
         return RolloutEnd("rolled_back", (reason,))
     closed = ending_in(entries, rollout.recorded) if rollout.recorded else None
     if closed is not None:  # by somebody else, the guard say, who took this run for dead
         reason = ledger_reason(closed, passed=False)
-        _record(rollout, kind="withdrawn", reason=reason.text)
-        _serve(rollout, champion)
+        record_end(rollout, kind="withdrawn", reason=reason.text)
+        serve_again(rollout, champion)
         return _outcome_before(rollout, "inconclusive", reason)
     return None
 
@@ -161,7 +145,7 @@ def _start(rollout: Rollout) -> RolloutEnd:
     trouble = "" if is_deployed else trouble_of(ports.files, model)
     if trouble:
         reason = files_reason(trouble)
-        _record(rollout, kind="withdrawn", reason=reason.text)
+        record_end(rollout, kind="withdrawn", reason=reason.text)
         return RolloutEnd("inconclusive", (reason,))
     if champion is None:
         return _install_first(rollout, entries)
@@ -196,9 +180,9 @@ def _install_first(rollout: Rollout, entries: Sequence[LedgerEntry]) -> RolloutE
         if state is None or not state.stable_revision:
             ports.services.delete(task)
         reason = unready_reason(error, limit_s=rollout.policy.ready_s_max)
-        _record(rollout, kind="withdrawn", reason=reason.text)
+        record_end(rollout, kind="withdrawn", reason=reason.text)
         return RolloutEnd("inconclusive", (reason,))
-    return _promote(rollout, entries, RolloutEnd("promoted", (first_champion_reason(),)))
+    return promote_model(rollout, entries, RolloutEnd("promoted", (first_champion_reason(),)))
 
 
 def _judge_canary(rollout: Rollout, recorded: Recorded, champion: ModelRef) -> RolloutEnd:
@@ -206,21 +190,21 @@ def _judge_canary(rollout: Rollout, recorded: Recorded, champion: ModelRef) -> R
     entries = ports.ledger.list_entries(rollout.task)
     if recorded.begin.champion != champion:
         reason = other_champion_reason(began_with=recorded.begin.champion, now=champion)
-        return _end(rollout, RolloutEnd("inconclusive", (reason,), recorded.history))
+        return end_canary(rollout, RolloutEnd("inconclusive", (reason,), recorded.history))
     if _is_rolled_out(ports.services.fetch(rollout.task), rollout.model) and recorded.outcome == "promoted":
-        return _promote(rollout, entries, _outcome_of(recorded.history, recorded))
+        return promote_model(rollout, entries, _outcome_of(recorded.history, recorded))
     before = _deploy_dark(rollout, champion)
     try:
         state, fallback = _wait_ready_and_prove(rollout, recorded, champion, newer_than=before)
     except Unavailable as error:
         reason = unready_reason(error, limit_s=rollout.policy.ready_s_max)
-        return _end(rollout, RolloutEnd("inconclusive", (reason,), recorded.history))
+        return end_canary(rollout, RolloutEnd("inconclusive", (reason,), recorded.history))
     if not fallback.passed and rollout.policy.on_unproven_fallback == "block":
-        return _end(rollout, RolloutEnd("inconclusive", (fallback,), recorded.history))
+        return end_canary(rollout, RolloutEnd("inconclusive", (fallback,), recorded.history))
     recorded = replace(recorded, fallback=fallback)
     history = recorded.history if recorded.outcome else watch_canary(ports, state=state, recorded=recorded)
     outcome = _outcome_of(history, recorded)
-    return _promote(rollout, entries, outcome) if outcome.name == "promoted" else _end(rollout, outcome)
+    return promote_model(rollout, entries, outcome) if outcome.name == "promoted" else end_canary(rollout, outcome)
 
 
 def _outcome_of(history: History, recorded: Recorded) -> RolloutEnd:
@@ -249,7 +233,7 @@ def _deploy_dark(rollout: Rollout, champion: ModelRef) -> str:
     is_there = state is not None and state.storage_uri == rollout.model.uri and state.stable_revision
     if is_there and not _is_rolled_out(state, rollout.model):
         return ""
-    _serve(rollout, champion)
+    serve_again(rollout, champion)
     before = ports.services.fetch(task)
     ports.services.deploy(task, rollout.model.uri, canary_traffic_pct=0)
     return before.latest_created_revision if before else ""
@@ -276,71 +260,3 @@ def _wait_ready_and_prove(
         return state, recorded.fallback
     ports.records.put_fallback(proof.result(), recorded.begin)
     return state, proof.result()
-
-
-def _promote(rollout: Rollout, compared_with: Sequence[LedgerEntry], outcome: RolloutEnd) -> RolloutEnd:
-    """Traffic 100 %, then the ledger: it takes the entry only when nobody was promoted since the comparison began."""
-    ports, task, model, run_id = rollout.ports, rollout.task, rollout.model, rollout.run_id
-    try:
-        now = ports.ledger.list_entries(task)
-        check_comparable(now, task=task, model=model, expected=compared_with, run_id=run_id)
-        roll_out(ports.services, ports.clock, task=task, uri=model.uri)
-        text = "; ".join(reason.text for reason in outcome.reasons)
-        promote(
-            ports.ledger,
-            task=task,
-            model=model,
-            expected=compared_with,
-            reason=text,
-            run_id=run_id,
-            now=ports.clock.now(),
-        )
-    except Conflict:
-        close_canary(ports.services, ports.clock, task=task)
-        _serve(rollout, champion_of(ports.ledger.list_entries(task)))
-        raise
-    stop_mirror(ports.services, task=task)
-    if ports.proof is not None:
-        ports.proof.remember(model)
-    log.info("%s: version %s is champion", task, model.version)
-    return outcome
-
-
-def _end(rollout: Rollout, outcome: RolloutEnd) -> RolloutEnd:
-    """Traffic 0 % first, seen at the gateway; then the ledger; then the champion's revision."""
-    ports = rollout.ports
-    seen = take_traffic(ports, task=rollout.task, digest=rollout.model.digest)
-    text = "; ".join(reason.text for reason in outcome.reasons if not reason.passed)
-    log.warning("%s: canary closed: %s", rollout.task, text)
-    _record(rollout, kind=_ledger_kind_of(outcome, rollout.policy), reason=text)
-    stop_mirror(ports.services, task=rollout.task)
-    _serve(rollout, champion_of(ports.ledger.list_entries(rollout.task)))
-    return replace(outcome, reasons=(*outcome.reasons, seen) if seen else outcome.reasons)
-
-
-def _ledger_kind_of(outcome: RolloutEnd, policy: RolloutPolicy) -> LedgerKind:
-    """A canary that a person stopped is closed, not refused: nobody proved anything against it."""
-    looks = outcome.history.looks
-    is_aborted = bool(looks and looks[-1].look.orders.abort_reason)
-    is_unclear = outcome.name == "inconclusive" and not is_aborted
-    is_refused = outcome.name == "rolled_back" or (is_unclear and policy.on_inconclusive == "roll_back")
-    return "rolled_back" if is_refused else "withdrawn"
-
-
-def _serve(rollout: Rollout, champion: ModelRef | None) -> None:
-    """A finished deed stays finished: a champion whose files are gone goes on in its running revision."""
-    if champion is not None:
-        timeout_s = rollout.policy.ready_s_max
-        serve_champion(rollout.ports, task=rollout.task, champion=champion, timeout_s=timeout_s)
-
-
-def _record(rollout: Rollout, *, kind: LedgerKind, reason: str) -> None:
-    record_refusal(
-        rollout.ports.ledger,
-        kind=kind,
-        task=rollout.task,
-        model=rollout.model,
-        reason=reason,
-        run_id=rollout.run_id,
-        now=rollout.ports.clock.now(),
-    )

@@ -1,4 +1,4 @@
-"""Traffic numbers from Envoy's admin endpoint. The clusters are named as control_plane/kserve/xds.py writes them.
+"""Traffic numbers from Envoy's admin endpoint. Clusters have the names of control_plane/kserve/xds/clusters.py.
 
 What each number means, measured with Envoy 1.40 while revisions answered, erred and were killed:
 

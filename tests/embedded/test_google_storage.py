@@ -11,7 +11,7 @@ import pytest
 
 from embedded.control_plane.engine.artifact_store import ArtifactStore
 from embedded.control_plane.engine.executor_io import imported_artifact
-from embedded.control_plane.engine.spec import Importer
+from embedded.control_plane.engine.executors import Importer
 from embedded.control_plane.engine.values import Values
 from embedded.control_plane.errors import DataRejected, NotFound
 

@@ -10,18 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedded.control_plane.kubernetes.apply import (
-    Ownership,
-    apply_config,
-    fields_of,
-    parse_managed_fields,
-    render_managed_fields,
-    track_update,
-)
+from embedded.control_plane.kubernetes.apply import apply_config, track_update
 from embedded.control_plane.kubernetes.core import events_between
 from embedded.control_plane.kubernetes.errors import ApiError
+from embedded.control_plane.kubernetes.field_paths import fields_of
 from embedded.control_plane.kubernetes.journal import NUM_CHANGES_KEPT, Journal
 from embedded.control_plane.kubernetes.kinds import EVENTS, INFERENCE_SERVICES
+from embedded.control_plane.kubernetes.managed_fields import Ownership, parse_managed_fields, render_managed_fields
 from embedded.control_plane.kubernetes.selectors import parse_fields, parse_labels
 from embedded.control_plane.kubernetes.table import render_age
 from embedded.control_plane.kubernetes.watch import Watcher, WatchOptions

@@ -22,7 +22,9 @@ import yaml
 from embedded.control_plane.host.processes import free_port, stop_group, tethered
 from embedded.object_store import NAME as OBJECT_STORE
 from embedded.planning import CONTROL_PLANE, SENSOR
-from embedded.stack import layout_of, read_report, start_stack, stop_stack
+from embedded.reports import read_report
+from embedded.stack import start_stack, stop_stack
+from embedded.state_folder import layout_of
 from pipelines.publish import publish
 from ratchet.adapters.kfp import KfpPipelines
 from ratchet.adapters.kfp_catalog import KfpPipelineCatalog

@@ -22,8 +22,10 @@ from embedded.leftovers import list_stack_processes
 from embedded.planning import Site, plan_stack
 from embedded.ports import StackPorts
 from embedded.probes import why_not_ready
+from embedded.reports import read_report
 from embedded.services import ReadyCheck, ServiceReport, StackPlan, StackReport
-from embedded.stack import layout_of, read_report, start_stack, stop_stack
+from embedded.stack import start_stack, stop_stack
+from embedded.state_folder import layout_of
 from embedded.status import look_at_stack
 from ratchet.core.errors import Unavailable
 from ratchet.settings import Settings, child_env
@@ -240,13 +242,13 @@ def test_a_port_lost_between_choosing_and_listening_is_replaced(
     base: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another program may come first; one that answers as we would must not be taken for ours."""
-    import embedded.stack
+    import embedded.state_folder
 
-    choose = embedded.stack.plan_ports
+    choose = embedded.state_folder.plan_ports
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         lost = stranger.getsockname()[1]
         monkeypatch.setattr(
-            embedded.stack,
+            embedded.state_folder,
             "plan_ports",
             lambda **given: (
                 choose(**given) if given["remembered"] else choose(**given).model_copy(update={"gateway": lost})

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from embedded.control_plane.engine.executors import Container, Importer
 from embedded.control_plane.engine.job import task_job_of
 from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor, Pipeline
 from embedded.control_plane.engine.pod_fields import Pod
 from embedded.control_plane.engine.records import RunRequest, TaskRecord
 from embedded.control_plane.engine.roots import Root, root_of
-from embedded.control_plane.engine.spec import Component, Container, Importer
+from embedded.control_plane.engine.spec import Component
 from embedded.control_plane.host.container_engine import ContainerEngine
 
 

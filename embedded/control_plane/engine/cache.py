@@ -10,8 +10,9 @@ is the pipeline's name.
 from collections.abc import Iterable
 from pathlib import Path
 
+from embedded.control_plane.engine.executors import Container
 from embedded.control_plane.engine.go_text import plain_of
-from embedded.control_plane.engine.spec import Component, Container, Task
+from embedded.control_plane.engine.spec import Component, Task
 from embedded.control_plane.engine.values import Values, digest_of
 
 

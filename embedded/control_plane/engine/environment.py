@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from embedded.control_plane.engine.executors import Container, Resources
 from embedded.control_plane.engine.images import image_note
 from embedded.control_plane.engine.kubernetes_spec import EmptyDirMount, KubernetesExecutor
 from embedded.control_plane.engine.pip_calls import has_nested_venv
 from embedded.control_plane.engine.placeholders import fill_text
 from embedded.control_plane.engine.pod_fields import Pod
-from embedded.control_plane.engine.spec import Container, Resources
 from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.host.child_env import child_env
 from wire.printable import printable

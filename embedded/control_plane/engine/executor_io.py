@@ -10,11 +10,13 @@ from pydantic import BaseModel, Field, ValidationError
 
 from embedded.control_plane.engine.artifact_metadata import check_metadata, metadata_of_reader
 from embedded.control_plane.engine.artifact_store import check_import
+from embedded.control_plane.engine.definitions import ParameterDefinition
+from embedded.control_plane.engine.executors import Importer
 from embedded.control_plane.engine.go_text import parse_json, parse_text, plain_of
 from embedded.control_plane.engine.inputs import with_defaults
 from embedded.control_plane.engine.placeholders import ADDRESS, fill_text
 from embedded.control_plane.engine.roots import Root
-from embedded.control_plane.engine.spec import Component, Importer, ParameterDefinition
+from embedded.control_plane.engine.spec import Component
 from embedded.control_plane.engine.values import Artifact, Values
 from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.sound_json import check_sound

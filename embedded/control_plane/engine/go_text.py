@@ -12,7 +12,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from embedded.control_plane.engine.spec import ParameterType
+from embedded.control_plane.engine.definitions import ParameterType
 from embedded.control_plane.errors import DataRejected
 
 _LARGEST_PLAIN = 1e21

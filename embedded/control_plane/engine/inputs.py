@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from embedded.control_plane.engine.definitions import Definitions
 from embedded.control_plane.engine.go_text import plain_of
 from embedded.control_plane.engine.records import TaskRecord, TaskState
 from embedded.control_plane.engine.spec import (
     ArtifactSource,
     Component,
-    Definitions,
     ParameterSource,
     PipelineSpec,
     Task,

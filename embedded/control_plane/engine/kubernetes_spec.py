@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from embedded.control_plane.engine.spec import EnvVar, ParameterSource, PipelineSpec, SpecModel, TaskOutputParameter
+from embedded.control_plane.engine.definitions import SpecModel
+from embedded.control_plane.engine.executors import EnvVar
+from embedded.control_plane.engine.spec import ParameterSource, PipelineSpec, TaskOutputParameter
 from embedded.control_plane.errors import DataRejected
 
 _DEADLINE_S_MAX = 2**31 - 1

@@ -12,9 +12,9 @@ from embedded.control_plane.engine.artifact_store import ArtifactStore
 from embedded.control_plane.engine.attempt import Folders, LeafAttempt, write_notes
 from embedded.control_plane.engine.environment import notes_of
 from embedded.control_plane.engine.executor_io import collect_outputs, imported_artifact
+from embedded.control_plane.engine.executors import Importer
 from embedded.control_plane.engine.leaf_commands import commands_of, file_taker
 from embedded.control_plane.engine.mounts import lasting_mounts, with_mount_paths
-from embedded.control_plane.engine.spec import Importer
 from embedded.control_plane.engine.task_process import Ending, TaskExit, TaskProcess, exit_of
 from embedded.control_plane.engine.values import Values
 from embedded.control_plane.engine.workspace import IN_WORKSPACE, imported_path, workspace_mount

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from embedded.control_plane.engine.definitions import Definitions
 from embedded.control_plane.engine.go_text import argument_of, json_of, text_of
-from embedded.control_plane.engine.spec import Definitions
 from embedded.control_plane.errors import DataRejected
 from wire.printable import printable
 from wire.strict_json import parse_json

@@ -11,8 +11,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from embedded.control_plane.engine.executors import Resources
 from embedded.control_plane.engine.placeholders import fill_text
-from embedded.control_plane.engine.spec import Resources
 from embedded.control_plane.errors import DataRejected
 
 _QUANTITY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([numkKMGTPE]?|[KMGTPE]i)")

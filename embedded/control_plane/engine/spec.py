@@ -8,58 +8,13 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StringConstraints
 
-Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.\-]{0,199}$")]
-"""Names of tasks, outputs, components and executors become parts of paths: no slash, no leading dot."""
-
+from embedded.control_plane.engine.definitions import Definitions, Name, SpecModel
+from embedded.control_plane.engine.executors import DeploymentSpec, Executor
 
 Duration = Annotated[str, StringConstraints(pattern=r"^([0-9]{1,10}(\.[0-9]{1,9})?s?)?$")]
 """A protobuf Duration in JSON, such as "1.5s"; "" is none. Up to 300 years."""
-
-
-class SpecModel(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
-
-
-class ParameterType(StrEnum):
-    NUMBER_DOUBLE = "NUMBER_DOUBLE"
-    NUMBER_INTEGER = "NUMBER_INTEGER"
-    STRING = "STRING"
-    BOOLEAN = "BOOLEAN"
-    LIST = "LIST"
-    STRUCT = "STRUCT"
-    TASK_FINAL_STATUS = "TASK_FINAL_STATUS"
-
-
-class ArtifactType(SpecModel):
-    schema_title: str = ""
-    schema_uri: str = ""
-    instance_schema: str = ""
-    schema_version: str = ""
-
-
-class ArtifactDefinition(SpecModel):
-    artifact_type: ArtifactType = ArtifactType()
-    is_artifact_list: bool = False
-    is_optional: bool = False
-    description: str = ""
-    metadata: dict[str, Any] = {}
-
-
-class ParameterDefinition(SpecModel):
-    parameter_type: ParameterType
-    default_value: Any = None
-    is_optional: bool = False
-    description: str = ""
-    literals: tuple[Any, ...] = ()
-    """When not empty: the only values allowed."""
-
-
-class Definitions(SpecModel):
-    parameters: dict[Name, ParameterDefinition] = {}
-    artifacts: dict[Name, ArtifactDefinition] = {}
 
 
 class ParameterSelector(SpecModel):
@@ -92,8 +47,8 @@ class DagOutputArtifact(SpecModel):
 
 
 class DagOutputs(SpecModel):
-    parameters: dict[Name, DagOutputParameter] = {}
-    artifacts: dict[Name, DagOutputArtifact] = {}
+    parameters: dict[Name, DagOutputParameter] = Field(default_factory=dict)
+    artifacts: dict[Name, DagOutputArtifact] = Field(default_factory=dict)
 
 
 class TaskOutputParameter(SpecModel):
@@ -140,8 +95,8 @@ class ArtifactSource(SpecModel):
 
 
 class TaskInputs(SpecModel):
-    parameters: dict[Name, ParameterSource] = {}
-    artifacts: dict[Name, ArtifactSource] = {}
+    parameters: dict[Name, ParameterSource] = Field(default_factory=dict)
+    artifacts: dict[Name, ArtifactSource] = Field(default_factory=dict)
 
 
 class CachingOptions(SpecModel):
@@ -247,7 +202,7 @@ class Task(SpecModel):
 
 
 class Dag(SpecModel):
-    tasks: dict[Name, Task] = {}
+    tasks: dict[Name, Task] = Field(default_factory=dict)
     outputs: DagOutputs = DagOutputs()
 
 
@@ -260,66 +215,6 @@ class Component(SpecModel):
     output_definitions: Definitions = Definitions()
 
 
-class EnvVar(SpecModel):
-    name: str
-    value: str = ""
-
-
-class Accelerator(SpecModel):
-    type: str = ""
-    count: str = ""
-    """Both are what older compilers wrote."""
-    resource_type: str = ""
-    resource_count: str = ""
-
-
-class Resources(SpecModel):
-    """Requests and limits as the author wrote them ("500m", "1Gi", a placeholder); resources.py reads them.
-
-    The compiler also writes constants as numbers (CPUs; memory in 10^9 bytes), for backends before 2.4.
-    """
-
-    cpu_limit: float = 0
-    cpu_request: float = 0
-    memory_limit: float = 0
-    memory_request: float = 0
-    resource_cpu_limit: str = ""
-    resource_cpu_request: str = ""
-    resource_memory_limit: str = ""
-    resource_memory_request: str = ""
-    accelerator: Accelerator = Accelerator()
-
-
-class Container(SpecModel):
-    image: str = ""
-    command: tuple[str, ...] = ()
-    args: tuple[str, ...] = ()
-    env: tuple[EnvVar, ...] = ()
-    resources: Resources = Resources()
-
-
-class ImporterUri(SpecModel):
-    constant: str | None = None
-    runtime_parameter: str | None = None
-
-
-class Importer(SpecModel):
-    artifact_uri: ImporterUri
-    type_schema: ArtifactType = ArtifactType()
-    metadata: dict[str, Any] = {}
-    reimport: bool = False
-    download_to_workspace: bool = False
-
-
-class Executor(SpecModel):
-    container: Container | None = None
-    importer: Importer | None = None
-
-
-class DeploymentSpec(SpecModel):
-    executors: dict[Name, Executor] = {}
-
-
 class PipelineInfo(SpecModel):
     name: Name
     display_name: str = ""
@@ -329,7 +224,7 @@ class PipelineInfo(SpecModel):
 class PipelineSpec(SpecModel):
     pipeline_info: PipelineInfo
     root: Component
-    components: dict[Name, Component] = {}
+    components: dict[Name, Component] = Field(default_factory=dict)
     deployment_spec: DeploymentSpec = DeploymentSpec()
     schema_version: str
     sdk_version: str = ""

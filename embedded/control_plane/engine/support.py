@@ -5,6 +5,7 @@ from graphlib import CycleError, TopologicalSorter
 from embedded.control_plane.engine import claims
 from embedded.control_plane.engine.cluster_settings import check_cluster_settings
 from embedded.control_plane.engine.condition import check_condition
+from embedded.control_plane.engine.executors import Executor, Resources
 from embedded.control_plane.engine.flow import check_flow
 from embedded.control_plane.engine.init_containers import check_init_containers
 from embedded.control_plane.engine.kubernetes_names import check_sources
@@ -14,7 +15,7 @@ from embedded.control_plane.engine.placeholders import check_declared, check_pla
 from embedded.control_plane.engine.pod_fields import check_field_path
 from embedded.control_plane.engine.resources import parse_quantity
 from embedded.control_plane.engine.roots import check_root
-from embedded.control_plane.engine.spec import Component, Dag, Executor, PipelineSpec, Resources, Task
+from embedded.control_plane.engine.spec import Component, Dag, PipelineSpec, Task
 from embedded.control_plane.engine.values import check_selector
 from embedded.control_plane.engine.workspace import check_workspace
 from embedded.control_plane.errors import DataRejected

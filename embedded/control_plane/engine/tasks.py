@@ -13,6 +13,7 @@ from functools import partial
 from embedded.control_plane.engine.attempt import Folders, LeafAttempt, write_notes
 from embedded.control_plane.engine.cache import is_intact
 from embedded.control_plane.engine.executor_io import imported_artifact
+from embedded.control_plane.engine.executors import Container, Executor, Importer
 from embedded.control_plane.engine.images import image_note, with_image
 from embedded.control_plane.engine.inbox import Inbox
 from embedded.control_plane.engine.job import task_job_of
@@ -24,7 +25,7 @@ from embedded.control_plane.engine.records import TaskRecord, TaskState
 from embedded.control_plane.engine.resources import Amount, demand_of
 from embedded.control_plane.engine.retry import is_exit_work
 from embedded.control_plane.engine.room import is_out_of_room
-from embedded.control_plane.engine.spec import Component, Container, Executor, Importer
+from embedded.control_plane.engine.spec import Component
 from embedded.control_plane.engine.task_process import Ending, TaskExit, TaskProcess
 from embedded.control_plane.engine.task_queue import Place, TaskQueue
 from embedded.control_plane.engine.task_store import TaskStore

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from embedded.control_plane.engine.definitions import ParameterDefinition, ParameterType
 from embedded.control_plane.engine.go_text import parse_json, parse_text, plain_of, text_of
-from embedded.control_plane.engine.spec import ParameterDefinition, ParameterType
 from embedded.control_plane.errors import DataRejected
 
 _SELECTOR = re.compile(r"""parseJson\(string_value\)((?:\["[^"]+"\])*)""")

@@ -1,4 +1,4 @@
-"""Removing the files of old runs. One thread looks once a minute at what is on disk; kfp_retention.py decides.
+"""Removing the files of old runs. One thread looks once a minute at what is on disk; retention.py decides.
 
 What goes is written down before it is removed: after a crash in between, the next pass finds the rest and removes it.
 """

@@ -6,7 +6,8 @@ So a deletion is an answer first and a fact a moment later, as on a cluster.
 from collections.abc import Mapping
 from typing import Any
 
-from embedded.control_plane.kubernetes.apply import parse_managed_fields, render_managed_fields, track_update
+from embedded.control_plane.kubernetes.apply import track_update
+from embedded.control_plane.kubernetes.managed_fields import parse_managed_fields, render_managed_fields
 
 KSERVE_FINALIZER = "inferenceservice.finalizers"
 _MANAGER = "manager"

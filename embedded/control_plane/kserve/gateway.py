@@ -13,7 +13,10 @@ from typing import Any
 import httpx
 
 from embedded.control_plane.kserve.models import STORAGE_SECRET
-from embedded.control_plane.kserve.xds import Endpoint, RoutedService, fallback_of, render_clusters, render_routes
+from embedded.control_plane.kserve.xds.clusters import render_clusters
+from embedded.control_plane.kserve.xds.discovery import fallback_of
+from embedded.control_plane.kserve.xds.routes import render_routes
+from embedded.control_plane.kserve.xds.services import Endpoint, RoutedService
 
 log = logging.getLogger(__name__)
 _ACK_WITHIN_S = 5.0

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from embedded.control_plane.kserve.http_routes import parse_rule
-from embedded.control_plane.kubernetes.apply import Ownership, owners_after, render_managed_fields
+from embedded.control_plane.kubernetes.apply import owners_after
 from embedded.control_plane.kubernetes.core import CoreObjects, rfc3339
 from embedded.control_plane.kubernetes.errors import FieldError, already_exists, invalid, not_found
 from embedded.control_plane.kubernetes.kinds import HTTP_ROUTES as KIND
+from embedded.control_plane.kubernetes.managed_fields import Ownership, render_managed_fields
 from embedded.control_plane.kubernetes.metadata import metadata_errors, stored_metadata, subdomain_errors
 from embedded.control_plane.kubernetes.objects import (
     Author,

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from embedded.control_plane.kserve.predictor import expect_mapping, refuse_others
-from embedded.control_plane.kserve.xds import Mirror, PathMatch, RoutedService
+from embedded.control_plane.kserve.xds.services import Mirror, PathMatch, RoutedService
 from embedded.control_plane.kubernetes.errors import FieldError
 
 GATEWAY, GATEWAY_NAMESPACE = "kserve-ingress-gateway", "kserve"

@@ -15,7 +15,7 @@ from embedded.control_plane.kserve.predictor import parse_predictor, template_of
 from embedded.control_plane.kserve.revisions import Rollout, revision_name, revision_number, standard_revision
 from embedded.control_plane.kserve.runtimes import load_runtimes
 from embedded.control_plane.kserve.store import RevisionRow, ServiceRow, ServingStore, object_of
-from embedded.control_plane.kubernetes.apply import Ownership, owners_after, render_managed_fields
+from embedded.control_plane.kubernetes.apply import owners_after
 from embedded.control_plane.kubernetes.core import rfc3339
 from embedded.control_plane.kubernetes.errors import (
     ApiError,
@@ -26,6 +26,7 @@ from embedded.control_plane.kubernetes.errors import (
     not_found,
 )
 from embedded.control_plane.kubernetes.kinds import INFERENCE_SERVICES as KIND
+from embedded.control_plane.kubernetes.managed_fields import Ownership, render_managed_fields
 from embedded.control_plane.kubernetes.metadata import (
     finalizer_warnings,
     is_standard,

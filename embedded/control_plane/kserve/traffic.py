@@ -16,7 +16,7 @@ from embedded.control_plane.kserve.revisions import (
 )
 from embedded.control_plane.kserve.runners import Runners
 from embedded.control_plane.kserve.store import ServiceRow, ServingStore
-from embedded.control_plane.kserve.xds import Endpoint, Mirror, RoutedService
+from embedded.control_plane.kserve.xds.services import Endpoint, Mirror, RoutedService
 from embedded.control_plane.kubernetes.core import rfc3339
 from embedded.control_plane.kubernetes.kinds import HTTP_ROUTES
 from embedded.control_plane.kubernetes.metadata import FOREGROUND, is_standard, mirror_pct_of

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from embedded.control_plane.kubernetes.apply import Path, same_fields
+from embedded.control_plane.kubernetes.field_paths import Path, same_fields
 
 ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
 MANAGER = "kubectl"

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from embedded.control_plane.kubernetes.apply import Ownership, apply_config, parse_managed_fields
+from embedded.control_plane.kubernetes.apply import apply_config
 from embedded.control_plane.kubernetes.core import rfc3339
 from embedded.control_plane.kubernetes.errors import Named, bad_request, invalid
 from embedded.control_plane.kubernetes.last_applied import forgiven_fields, keep_last_applied
+from embedded.control_plane.kubernetes.managed_fields import Ownership, parse_managed_fields
 from embedded.control_plane.kubernetes.objects import Author, check_namespace
 from embedded.control_plane.kubernetes.schema_words import Schema
 from embedded.control_plane.kubernetes.structure import list_errors

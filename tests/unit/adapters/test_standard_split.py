@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedded.control_plane.kserve.http_routes import routing_of
-from embedded.control_plane.kserve.xds import Mirror, RoutedService
+from embedded.control_plane.kserve.xds.services import Mirror, RoutedService
 from ratchet.adapters.kserve import MIRROR
 from ratchet.adapters.kserve_standard import (
     CANARY,

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from embedded.control_plane.engine.executor_io import collect_outputs, executor_input_of, imported_artifact
+from embedded.control_plane.engine.executors import Importer
 from embedded.control_plane.engine.roots import Root
-from embedded.control_plane.engine.spec import Component, Importer
+from embedded.control_plane.engine.spec import Component
 from embedded.control_plane.engine.values import Artifact, Values
 from embedded.control_plane.errors import DataRejected
 

@@ -6,13 +6,14 @@ import pytest
 from kfp import compiler
 
 from embedded.control_plane.engine.cache import fingerprint_of
+from embedded.control_plane.engine.executors import Container
 from embedded.control_plane.engine.inputs import root_arguments
 from embedded.control_plane.engine.kubernetes_spec import Pipeline
 from embedded.control_plane.engine.live_run import LiveRun
 from embedded.control_plane.engine.loading import load_pipeline, parse_upload
 from embedded.control_plane.engine.records import ROOT, RunRequest, TaskKind, TaskRecord, TaskState
 from embedded.control_plane.engine.roots import root_of
-from embedded.control_plane.engine.spec import Component, Container, Task
+from embedded.control_plane.engine.spec import Component, Task
 from embedded.control_plane.engine.values import Artifact, Values
 from tests.embedded.kfp_value_constructs import names_by_inputs
 from tests.fakes.pipeline_play import NOON

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedded.control_plane.engine.definitions import ParameterType
 from embedded.control_plane.engine.go_text import argument_of, json_of, parse_json, parse_text, plain_of, text_of
-from embedded.control_plane.engine.spec import ParameterType
 from embedded.control_plane.errors import DataRejected
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden/go_values.json").read_text())

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from embedded.control_plane.engine.environment import notes_of
+from embedded.control_plane.engine.executors import Container
 from embedded.control_plane.engine.images import image_note, with_image
 from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor
-from embedded.control_plane.engine.spec import Container
 
 
 @pytest.mark.parametrize(

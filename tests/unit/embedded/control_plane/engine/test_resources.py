@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedded.control_plane.engine.executors import Resources
 from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor
 from embedded.control_plane.engine.resources import Amount, Ticket, choose_startable, demand_of, parse_quantity
-from embedded.control_plane.engine.spec import Resources
 from embedded.control_plane.engine.task_queue import Place, TaskQueue
 from embedded.control_plane.errors import DataRejected
 

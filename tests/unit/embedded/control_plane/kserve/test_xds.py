@@ -6,16 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedded.control_plane.kserve.xds import (
-    REVISION_HEADER,
-    Endpoint,
-    Mirror,
-    PathMatch,
-    RoutedService,
-    fallback_of,
-    render_clusters,
-    render_routes,
-)
+from embedded.control_plane.kserve.xds.clusters import render_clusters
+from embedded.control_plane.kserve.xds.discovery import fallback_of
+from embedded.control_plane.kserve.xds.routes import REVISION_HEADER, render_routes
+from embedded.control_plane.kserve.xds.services import Endpoint, Mirror, PathMatch, RoutedService
 
 OLD, NEW = "digits-predictor-00001", "digits-predictor-00002"
 ENDPOINTS = (
