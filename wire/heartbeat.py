@@ -1,6 +1,5 @@
 """Whether a server's loops still turn: what its health answers, and what restarts it."""
 
-import threading
 import time
 from collections.abc import Callable, Iterable
 
@@ -13,13 +12,13 @@ class Heartbeat:
         self._name = name
         self._late_s_max = late_s_max
         self._clock = clock
-        self._thread: threading.Thread | None = None
+        self._is_alive: Callable[[], bool] = lambda: True
         self._began_at = clock()
         self._due_at: float | None = None
 
-    def begin(self, thread: threading.Thread | None = None) -> None:
-        """The loop starts, in this thread or in the event loop."""
-        self._thread = thread
+    def begin(self, is_alive: Callable[[], bool]) -> None:
+        """The loop starts. is_alive: whether the thread or the asyncio task that turns it still runs."""
+        self._is_alive = is_alive
         self.beat()
 
     def beat(self, *, next_in_s: float = 0.0) -> None:
@@ -32,7 +31,7 @@ class Heartbeat:
         """ "" while it turns, and before it was begun."""
         if self._due_at is None:
             return ""
-        if self._thread is not None and not self._thread.is_alive():
+        if not self._is_alive():
             return f"loop {self._name} has ended"
         now = self._clock()
         if now - self._due_at <= self._late_s_max:

@@ -48,24 +48,25 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        log_cap.start()
+        log_cap.loop.start()  # before the engine: a task that goes on from before may print at once
         engine.start()
-        schedule.start()
-        sweep.start()
+        schedule.loop.start()
+        sweep.loop.start()
         await serving.start()
         try:
             yield
         finally:
-            schedule.stop()
-            sweep.stop()
+            schedule.loop.stop()
+            sweep.loop.stop()
             await serving.stop()
             engine.stop()
-            log_cap.stop()
+            log_cap.loop.stop()
             store.close()
 
     app = FastAPI(title="Ratchet control plane", lifespan=lifespan, docs_url=None, redoc_url=None)
 
-    heartbeats = (engine.heartbeat, schedule.heartbeat, sweep.heartbeat, log_cap.heartbeat, serving.heartbeat)
+    loops = (schedule.loop, sweep.loop, log_cap.loop)
+    heartbeats = (engine.heartbeat, serving.heartbeat, *(loop.heartbeat for loop in loops))
 
     @app.get("/readyz", tags=["health"])
     @app.get("/healthz", tags=["health"])

@@ -42,6 +42,11 @@ class ServedModel(Model):
         self._thread = ThreadPoolExecutor(1, "inference", initializer=torch.set_num_threads, initargs=(1,))
 
     @property
+    def standstill(self) -> str:
+        """Which loop beside serving stands still, for liveness alone: such a server still answers its users."""
+        return self._payloads.heartbeat.problem if self._payloads else ""
+
+    @property
     def num_features(self) -> int:
         return self._model.spec.features.num_features
 

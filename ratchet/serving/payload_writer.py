@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 import orjson
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from ratchet.core.rollout.payloads import PAYLOADS, is_sampled, record_key_of
+from wire.heartbeat import Heartbeat
+from wire.loop import Loop
 
 log = logging.getLogger(__name__)
 FLUSH_S = 1.0
@@ -26,11 +28,16 @@ OBJECT_BYTES_MAX = 4 << 20
 """Of arrays; as text they take two or three times that. Readers hold several objects in memory."""
 QUEUE_BYTES_MAX = 64 << 20
 _WARN_EVERY_S = 60.0
+STANDSTILL_S = 600.0
+"""A PUT has a deadline and a bounded number of tries, far below this: then only a restart helps."""
 
 LOGGED = Counter("ratchet_payloads_logged", "Requests whose features and answers were put into the payload log.")
 DROPPED = Counter("ratchet_payloads_dropped", "Requests that the payload log had to drop.", ["reason"])
 for _reason in ("queue_full", "store", "shutdown"):
     DROPPED.labels(_reason)
+STANDS_STILL = Gauge(
+    "ratchet_payloads_writer_stands_still", "1 while the thread that writes the payload log stands still."
+)
 
 Put = Callable[[str, bytes], None]
 """Store an object under a key of the bucket; it retries, bounded, and raises when it cannot."""
@@ -65,22 +72,26 @@ class PayloadWriter:
         sample_ratio: float,
         flush_s: float = FLUSH_S,
         queue_bytes_max: int = QUEUE_BYTES_MAX,
+        standstill_s: float = STANDSTILL_S,
     ) -> None:
         self._put = put
         self._task = task
         self._model_digest = model_digest
         self._ratio = sample_ratio
-        self._flush_s = flush_s
         self._queue_bytes_max = queue_bytes_max
         self._queue: deque[Answered] = deque()
         self._queued_bytes = 0
         self._num_in_put = 0
         """Answers that the thread is putting away at this moment."""
         self._lock = threading.Lock()
-        self._is_closing = threading.Event()
         self._warned_at_s = -_WARN_EVERY_S
-        self._thread = threading.Thread(target=self._write_for_ever, name="payloads", daemon=True)
-        self._thread.start()
+        self._loop = Loop("payloads", self._flush, pause_s=flush_s, late_s_max=standstill_s, at_stop=self._flush)
+        STANDS_STILL.set_function(lambda: float(bool(self.heartbeat.problem)))
+        self._loop.start()
+
+    @property
+    def heartbeat(self) -> Heartbeat:
+        return self._loop.heartbeat
 
     def wants(self, request_id: str) -> bool:
         return bool(request_id) and is_sampled(request_id, self._ratio)
@@ -97,18 +108,16 @@ class PayloadWriter:
 
     def close(self, *, within_s: float) -> None:
         """Put away what is queued, as far as that can be done in time; the rest is dropped."""
-        self._is_closing.set()
-        self._thread.join(within_s)
+        self._loop.stop(timeout_s=within_s)
         if num_lost := len(self._queue) + self._num_in_put:
             log.warning("payload log: %d answers were not put away in time and are lost", num_lost)
             DROPPED.labels("shutdown").inc(num_lost)
 
-    def _write_for_ever(self) -> None:
-        is_closing = False
-        while not is_closing:
-            is_closing = self._is_closing.wait(self._flush_s)
-            while batch := self._take():
-                self._write(batch)
+    def _flush(self) -> None:
+        """Until nothing is queued: under load one round goes on for ever, so each batch is a beat."""
+        while batch := self._take():
+            self._write(batch)
+            self.heartbeat.beat()
 
     def _take(self) -> list[Answered]:
         """The oldest, at most one object's worth; a request of more than that has an object of its own."""

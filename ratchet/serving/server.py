@@ -7,6 +7,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from kserve.errors import InvalidInput, ModelNotFound
+from kserve.model_repository import ModelRepository
 from kserve.model_server import ModelServer, app
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import RESTServer
@@ -18,6 +19,7 @@ from ratchet.serving.v2_routes import v2_router
 from wire.request_limits import RequestLimits, limit_config
 from wire.validation_text import printable
 
+log = logging.getLogger(__name__)
 DIGEST_HEADER = b"x-ratchet-model"
 REQUEST_ID_HEADER = b"x-request-id"
 _REQUEST_ID_BYTES_MAX = 256
@@ -40,7 +42,7 @@ def make_server(model: ServedModel, *, host: str, port: int, digest: str) -> RES
     _quieten()  # after the constructor, which sets up logging
     server.register_model(model)
     model.enable_latency_logging = False
-    dataplane = CarefulDataPlane(server.registered_models)
+    dataplane = CarefulDataPlane(server.registered_models, standstill_of=lambda: model.standstill)
     app.include_router(v1_router())
     app.include_router(v2_router(dataplane, num_features=model.num_features))
     rest = RESTServer(
@@ -58,7 +60,21 @@ def make_server(model: ServedModel, *, host: str, port: int, digest: str) -> RES
 
 
 class CarefulDataPlane(DataPlane):
-    """KServe's, where a body or a CloudEvent's attributes that it cannot read are the caller's error, not ours."""
+    """KServe's, where a body or a CloudEvent's attributes that it cannot read are the caller's error, not ours.
+
+    It is not alive while a loop stands still: a probe of `/v2/health/live` restarts it. It stays ready: a payload
+    log that hangs takes no model out of the traffic.
+    """
+
+    def __init__(self, models: ModelRepository, *, standstill_of: Callable[[], str]) -> None:
+        super().__init__(models)
+        self._standstill_of = standstill_of
+
+    async def live(self) -> dict[str, str]:
+        standstill = self._standstill_of()
+        if standstill:
+            log.error("not alive: %s", standstill)
+        return {"status": standstill or "alive"}
 
     def decode(self, *args: Any, **options: Any) -> Any:
         return _or_invalid(super().decode, "The request cannot be read", *args, **options)

@@ -1,13 +1,13 @@
 """The guard's thread: a look at every task every few seconds, whatever is down around it."""
 
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from ratchet.actions.rollout.guard_report import GuardReport
 from ratchet.core.errors import RatchetError
 from wire.heartbeat import Heartbeat
+from wire.loop import Loop
 
 log = logging.getLogger(__name__)
 
@@ -27,37 +27,31 @@ class GuardLoop:
     ) -> None:
         self._look = look
         self._list_tasks = list_tasks
-        self._interval_s = interval_s
         self._on_look = on_look
-        self._stopping = threading.Event()
         self._newest: dict[str, GuardReport] = {}
-        self._thread = threading.Thread(target=self._run, name="guard", daemon=True)
-        self.heartbeat = Heartbeat("guard", late_s_max=600.0)
+        self._loop = Loop("guard", self._look_at_all, pause_s=interval_s, first_pause_s=0.0, late_s_max=600.0)
+
+    @property
+    def heartbeat(self) -> Heartbeat:
+        return self._loop.heartbeat
 
     def start(self) -> None:
-        self._thread.start()
-        self.heartbeat.begin(self._thread)
+        self._loop.start()
 
     def stop(self, *, timeout_s: float) -> bool:
         """Let the look under way finish; whether it did in time. One that is cut off is finished by the next start."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
+        return self._loop.stop(timeout_s=timeout_s)
 
     def newest(self) -> Mapping[str, GuardReport]:
         """The last look at each task."""
         return dict(self._newest)
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            for task in self._known_tasks():
-                if self._stopping.is_set():
-                    return
-                self.heartbeat.beat()
-                self._remember(self._look_safely(task))
-            self.heartbeat.beat(next_in_s=self._interval_s)
-            self._stopping.wait(self._interval_s)
+    def _look_at_all(self) -> None:
+        for task in self._known_tasks():
+            if self._loop.is_stopping:
+                return
+            self.heartbeat.beat()
+            self._remember(self._look_safely(task))
 
     def _known_tasks(self) -> Sequence[str]:
         try:

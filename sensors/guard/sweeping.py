@@ -1,7 +1,6 @@
 """The guard's other thread: deletes records whose time is over, and measures what each kind takes."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ from ratchet.actions.retention import Swept
 from ratchet.actions.space import SpaceReport
 from ratchet.core.errors import RatchetError
 from wire.heartbeat import Heartbeat
+from wire.loop import Loop
 
 log = logging.getLogger(__name__)
 
@@ -34,23 +34,22 @@ class SweepLoop:
         haste_s: float = _HASTE_S,
     ) -> None:
         self._sweep, self._measure = sweep, measure
-        self._first_pause_s, self._pause_s, self._haste_s = first_pause_s, pause_s, haste_s
-        self._stopping = threading.Event()
+        self._pause_s, self._haste_s = pause_s, haste_s
         self._is_failing = False
         self._space: SpaceReport | None = None
         self._metrics = _Metrics()
-        self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
-        self.heartbeat = Heartbeat("retention", late_s_max=3600.0)
+        self._loop = Loop("retention", self.pass_once, pause_s=pause_s, first_pause_s=first_pause_s, late_s_max=3600.0)
+
+    @property
+    def heartbeat(self) -> Heartbeat:
+        return self._loop.heartbeat
 
     def start(self) -> None:
-        self._thread.start()
-        self.heartbeat.begin(self._thread)
+        self._loop.start()
 
     def stop(self, *, timeout_s: float) -> None:
         """A pass that is cut off is gone on with by the next."""
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
+        self._loop.stop(timeout_s=timeout_s)
 
     def space(self) -> SpaceReport | None:
         """The newest measurement; None before the first."""
@@ -77,13 +76,6 @@ class SweepLoop:
             self._is_failing = True
             return min(self._pause_s, _FIRST_PAUSE_S)
         return self._pause_s
-
-    def _run(self) -> None:
-        pause_s = self._first_pause_s
-        while not self._stopping.wait(pause_s):
-            self.heartbeat.beat()
-            pause_s = self.pass_once()
-            self.heartbeat.beat(next_in_s=pause_s)
 
 
 class _Metrics:

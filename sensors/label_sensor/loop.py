@@ -76,7 +76,7 @@ class SensorLoop:
         self._began_at = time.monotonic()
         for thread, heartbeat in zip(self._threads, self.heartbeats, strict=True):
             thread.start()
-            heartbeat.begin(thread)
+            heartbeat.begin(thread.is_alive)
 
     def stop(self, *, timeout_s: float) -> bool:
         """Let the ticks that are under way finish; whether they did in time. One that is cut off is followed up."""

@@ -1,7 +1,6 @@
 """Keeps KFP's recurring runs as configs/schedules.yaml has them: at the start, and when the file changes."""
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import RatchetError
 from ratchet.core.runs.schedules import WantedSchedule
 from wire.heartbeat import Heartbeat
+from wire.loop import Loop
 
 log = logging.getLogger(__name__)
 LOOK_S = 5.0
@@ -34,22 +34,27 @@ class ScheduleKeeper:
         self._reconcile = reconcile
         self._fetch_wanted = fetch_wanted
         self._path = path
-        self._look_s = look_s
         self._applied_digest: str | None = None
         self._retry_at: datetime | None = None
         self._last_error = ""
-        self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._keep_for_ever, name="schedules", daemon=True)
-        self.heartbeat = Heartbeat("schedules", late_s_max=600.0)
+        self._loop = Loop(
+            "schedules",
+            lambda: self.look(datetime.now(UTC)),
+            pause_s=look_s,
+            first_pause_s=0.0,
+            late_s_max=600.0,
+        )
+
+    @property
+    def heartbeat(self) -> Heartbeat:
+        return self._loop.heartbeat
 
     def start(self) -> None:
-        self._thread.start()
-        self.heartbeat.begin(self._thread)
+        self._loop.start()
 
     def stop(self) -> None:
         """A reconcile that is under way may be cut off by the end of the process: the next one goes on from there."""
-        self._is_stopping.set()
-        self._thread.join(_STOP_WITHIN_S)
+        self._loop.stop(timeout_s=_STOP_WITHIN_S)
 
     def look(self, now: datetime) -> None:
         """Reconcile when the file is another than the one that was applied, or it is time to try again."""
@@ -78,15 +83,6 @@ class ScheduleKeeper:
             self._tell(error)
         else:
             self._last_error = ""
-
-    def _keep_for_ever(self) -> None:
-        while not self._is_stopping.is_set():
-            self.heartbeat.beat(next_in_s=self._look_s)
-            try:
-                self.look(datetime.now(UTC))
-            except Exception:
-                log.exception("applying the schedules failed; the next look retries it")
-            self._is_stopping.wait(self._look_s)
 
     def _tell(self, error: str) -> None:
         """Each error once, until another one or a success."""

@@ -1,13 +1,13 @@
 """The thread that brings the tick log to S3 (ratchet/stores/ticks.py)."""
 
 import logging
-import threading
 from collections import Counter
 
 from ratchet.core.errors import RatchetError
 from ratchet.stores.ticks import TickArchive
 from sensors.label_sensor.tick_log import TickEntry, TickLog
 from wire.heartbeat import Heartbeat
+from wire.loop import Loop
 
 log = logging.getLogger(__name__)
 
@@ -23,23 +23,28 @@ class TickWriter:
     def __init__(self, ticks: TickLog, archive: TickArchive) -> None:
         self._ticks = ticks
         self._archive = archive
-        self._stopping = threading.Event()
         self._num_written: Counter[str] = Counter()
         self._newest_id: dict[str, str] = {}
         self._is_failing = False
-        self._thread = threading.Thread(target=self._run, name="tick-writer", daemon=True)
-        self.heartbeat = Heartbeat("tick-writer", late_s_max=600.0)
+        self._loop = Loop(
+            "tick-writer",
+            self._write_news,
+            pause_s=_RETRY_S,
+            first_pause_s=0.0,
+            late_s_max=600.0,
+            at_stop=self._write_rest,
+        )
+
+    @property
+    def heartbeat(self) -> Heartbeat:
+        return self._loop.heartbeat
 
     def start(self) -> None:
-        self._thread.start()
-        self.heartbeat.begin(self._thread)
+        self._loop.start()
 
     def stop(self, *, timeout_s: float) -> None:
         """Write what is left, if that goes quickly."""
-        self._stopping.set()
-        self._ticks.wake()
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
+        self._loop.stop(timeout_s=timeout_s, wake=self._ticks.wake)
 
     def write(self, *, all_of_them: bool = False) -> bool:
         """One round; whether all of it is in S3 now."""
@@ -54,12 +59,12 @@ class TickWriter:
         self._is_failing = self._is_failing and not entries
         return True
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self.heartbeat.beat(next_in_s=_RETRY_S)
-            self._ticks.wait_for_news(_GROWTH_POLL_S)
-            if not self.write():
-                self._stopping.wait(_RETRY_S)
+    def _write_news(self) -> float:
+        """Seconds until the next round: none after a success, for a round begins with a wait."""
+        self._ticks.wait_for_news(_GROWTH_POLL_S)
+        return 0.0 if self.write() else _RETRY_S
+
+    def _write_rest(self) -> None:
         self.write(all_of_them=True)
 
     def _put(self, entry: TickEntry) -> None:

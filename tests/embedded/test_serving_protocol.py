@@ -44,6 +44,19 @@ def client(model: ServableModel) -> Iterator[TestClient]:
         yield client
 
 
+def test_a_loop_that_stands_still_ends_liveness_and_no_readiness(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe may restart the server; no user loses the model for a log of it."""
+    from ratchet.serving.model import ServedModel
+
+    assert client.get("/v2/health/live").json() == {"live": True}
+    monkeypatch.setattr(ServedModel, "standstill", "loop payloads has ended")
+    assert client.get("/v2/health/live").status_code == 503
+    assert client.get("/v2/models/digits/ready").status_code == 200
+    assert client.get("/v2/health/ready").status_code == 200
+
+
 def tensor(data: Any = FEATURES, **fields: Any) -> dict[str, Any]:
     found = {"name": "features", "shape": [1, 64], "datatype": "FP64", "data": data, **fields}
     return {name: value for name, value in found.items() if value is not ...}

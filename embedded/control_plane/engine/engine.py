@@ -82,7 +82,7 @@ class Engine:
         for run_id in self._store.unfinished_runs():
             self.submit(run_id)
         self._thread.start()
-        self.heartbeat.begin(self._thread)
+        self.heartbeat.begin(self._thread.is_alive)
 
     def stop(self) -> None:
         """End all processes; their tasks stay open in the store, and the next start runs them again."""

@@ -4,19 +4,15 @@ Tasks write into their log files themselves (opened to append), so nothing stand
 files that grow, ten times a second, and cuts the middle out of one that is too long.
 """
 
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wire.heartbeat import Heartbeat
-
-log = logging.getLogger(__name__)
+from wire.loop import Loop
 
 MIB = 1024 * 1024
 _TICK_S = 0.1
-_STOP_S = 2.0
 _growing: dict[Path, int] = {}
 """Logs of tasks that run, and how many bytes were cut out of each."""
 _ended: dict[Path, int] = {}
@@ -36,34 +32,32 @@ def growing(log_path: Path) -> Iterator[None]:
             _ended[log_path] = _growing.pop(log_path, 0)
 
 
+def list_growing() -> dict[Path, int]:
+    """Logs to look at, with the bytes cut out of each so far; one whose task has ended is given once more."""
+    with _lock:
+        paths = {**_growing, **_ended}
+        _ended.clear()
+        return paths
+
+
 class LogCap:
-    """Keeps every log that grows at `max_bytes`, while it is started."""
+    """Keeps every log that grows at `max_bytes`, while its loop is started."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._look_for_ever, name="log-cap", daemon=True)
-        self.heartbeat = Heartbeat("limit of logs", late_s_max=300.0)
+        self.loop = Loop("limit of logs", self._look_at_all, pause_s=_TICK_S, late_s_max=300.0)
 
-    def start(self) -> None:
-        self._thread.start()
-        self.heartbeat.begin(self._thread)
+    def _look_at_all(self) -> None:
+        errors = [error for path, num_cut in list_growing().items() if (error := self._error_at(path, num_cut))]
+        if errors:  # once all were looked at: one log that cannot be cut lets no other grow
+            raise errors[0]
 
-    def stop(self) -> None:
-        self._is_stopping.set()
-        self._thread.join(timeout=_STOP_S)
-
-    def _look_for_ever(self) -> None:
-        while not self._is_stopping.wait(_TICK_S):
-            self.heartbeat.beat(next_in_s=_TICK_S)
-            with _lock:
-                paths = {**_growing, **_ended}
-                _ended.clear()
-            for path, num_cut in paths.items():
-                try:
-                    self._look(path, num_cut)
-                except Exception:
-                    log.exception("the log %s could not be cut", path)
+    def _error_at(self, path: Path, num_cut: int) -> Exception | None:
+        try:
+            self._look(path, num_cut)
+        except Exception as error:
+            return error
+        return None
 
     def _look(self, path: Path, num_cut: int) -> None:
         if path.exists() and path.stat().st_size > self._max_bytes:

@@ -153,7 +153,7 @@ class Tasks:
         self._inbox.tell(leaf.run_id, partial(self._on_started, leaf, process))
         try:
             result = run_leaf(leaf, process, self._folders)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a pool keeps both to itself, and the run would wait without an end
             log.exception("run %s, task %s: an unexpected error", leaf.run_id, leaf.path)
             result = LeafResult(TaskExit.failure(unexpected(error)))
         self._inbox.tell(leaf.run_id, partial(self._on_ended, leaf, process, place, result))
@@ -253,7 +253,7 @@ class Tasks:
         self._store.put_task(live.run_id, record)
 
 
-def unexpected(error: Exception) -> str:
+def unexpected(error: BaseException) -> str:
     return f"an unexpected error ended it: {type(error).__name__}: {error}. `ratchet logs control_plane` shows more."
 
 

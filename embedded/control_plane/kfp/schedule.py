@@ -5,7 +5,6 @@ schedule on: a crash before it leaves both undone, a crash after it leaves both 
 """
 
 import logging
-import threading
 import uuid
 from datetime import UTC, datetime
 
@@ -16,34 +15,25 @@ from embedded.control_plane.kfp.macros import expand_macros
 from embedded.control_plane.kfp.slots import due_slot, last_slot_of, max_concurrency_of
 from embedded.control_plane.kfp.store import Document, Store
 from embedded.control_plane.kfp.wire import now_text, parse_time, time_text
-from wire.heartbeat import Heartbeat
+from wire.loop import Loop
 
 log = logging.getLogger(__name__)
 
 _TICK_S = 0.5
-_STOP_S = 5.0
 _PASSED_ON = ("experiment_id", "pipeline_version_reference", "service_account")
 
 
 class Schedule:
-    """Starts the runs of all enabled recurring runs, while it is started itself."""
+    """Starts the runs of all enabled recurring runs, while its loop is started."""
 
     def __init__(self, store: Store, engine: Engine, *, zone: str = "UTC") -> None:
         """zone: of the cron expressions that name none."""
         self._store = store
         self._zone = zone
         self._engine = engine
-        self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._tick_for_ever, name="schedule", daemon=True)
-        self.heartbeat = Heartbeat("schedule", late_s_max=300.0)
-
-    def start(self) -> None:
-        self._thread.start()
-        self.heartbeat.begin(self._thread)
-
-    def stop(self) -> None:
-        self._is_stopping.set()
-        self._thread.join(timeout=_STOP_S)
+        self._told: dict[str, str] = {}
+        """By recurring run: the last error of ours that is in the log."""
+        self.loop = Loop("schedule", lambda: self.tick(datetime.now(UTC)), pause_s=_TICK_S, late_s_max=300.0)
 
     def tick(self, now: datetime) -> None:
         """Start what is due at `now`: at most one slot of each recurring run."""
@@ -52,8 +42,14 @@ class Schedule:
             recurring_run_id = recurring["recurring_run_id"]
             try:  # whatever is wrong with this one, the others are due
                 self._tick_one(recurring_run_id, now)
-            except Exception:
-                log.exception("recurring run %s failed to start its slot", recurring_run_id)
+            except Exception as error:
+                self._say(recurring_run_id, error)
+
+    def _say(self, recurring_run_id: str, error: Exception) -> None:
+        """Each reason once: two ticks a second would fill the disk with the same one."""
+        if self._told.get(recurring_run_id) != repr(error):
+            self._told[recurring_run_id] = repr(error)
+            log.error("recurring run %s failed to start its slot", recurring_run_id, exc_info=error)
 
     def _tick_one(self, recurring_run_id: str, now: datetime) -> None:
         try:
@@ -64,14 +60,6 @@ class Schedule:
         except Exception as error:
             self._note_error(recurring_run_id, f"{type(error).__name__}: {error}")
             raise
-
-    def _tick_for_ever(self) -> None:
-        while not self._is_stopping.wait(_TICK_S):
-            self.heartbeat.beat(next_in_s=_TICK_S)
-            try:
-                self.tick(datetime.now(UTC))
-            except Exception:
-                log.exception("a tick of the schedule failed; the next one tries again")
 
     def _claim(self, recurring_run_id: str, now: datetime) -> str | None:
         """Write the run of the slot that is due, and move the schedule on; None when nothing is due."""

@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import shutil
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,20 +19,19 @@ from embedded.control_plane.kfp.idle import sweep_idle
 from embedded.control_plane.kfp.retention import GIB, KeptFiles, Removal, plan_removals
 from embedded.control_plane.kfp.store import Document, Store
 from embedded.control_plane.kfp.wire import FINAL_STATES, parse_time, time_text
-from wire.heartbeat import Heartbeat
+from wire.loop import Loop
 
 log = logging.getLogger(__name__)
 
-_PAUSE_S = 60.0
-_FIRST_PAUSE_S = 2.0
-_STOP_S = 5.0
+PAUSE_S = 60.0
+FIRST_PAUSE_S = 2.0
 _MOST_AT_ONCE = 200
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 class Sweep:
-    """Keeps the disk within its limits, while it is started."""
+    """Keeps the disk within its limits, while its loop is started."""
 
     def __init__(self, store: Store, folders: Folders, retention: Retention) -> None:
         self._store = store
@@ -43,17 +41,13 @@ class Sweep:
         self._sizes: dict[tuple[str, str], int] = {}
         """Of runs that are over, by id and end: they grow no more."""
         self._is_over_quota = False
-        self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._sweep_for_ever, name="sweep", daemon=True)
-        self.heartbeat = Heartbeat("removal of old files", late_s_max=3600.0)
-
-    def start(self) -> None:
-        self._thread.start()
-        self.heartbeat.begin(self._thread)
-
-    def stop(self) -> None:
-        self._is_stopping.set()
-        self._thread.join(timeout=_STOP_S)
+        self.loop = Loop(
+            "removal of old files",
+            self._sweep_all,
+            pause_s=PAUSE_S,
+            first_pause_s=FIRST_PAUSE_S,
+            late_s_max=3600.0,
+        )
 
     def sweep(self, now: datetime) -> list[Removal]:
         """One pass; gives what it removed, at most 200 runs."""
@@ -68,17 +62,10 @@ class Sweep:
         self._tell(done, used_bytes - sum(sizes[removal.run_id] for removal in done if removal.with_artifacts))
         return done
 
-    def _sweep_for_ever(self) -> None:
-        pause_s = _FIRST_PAUSE_S
-        while not self._is_stopping.wait(pause_s):
-            pause_s = _PAUSE_S
-            self.heartbeat.beat(next_in_s=pause_s)
-            try:
-                self.sweep(datetime.now(UTC))
-                unfinished = frozenset(self._store.unfinished_runs())
-                sweep_idle(self._folders, self._retention, unfinished=unfinished, now=datetime.now(UTC))
-            except Exception:
-                log.exception("removing old files failed; the next pass tries again")
+    def _sweep_all(self) -> None:
+        self.sweep(datetime.now(UTC))
+        unfinished = frozenset(self._store.unfinished_runs())
+        sweep_idle(self._folders, self._retention, unfinished=unfinished, now=datetime.now(UTC))
 
     def _folders_on_disk(self) -> Iterator[tuple[str, list[Path]]]:
         """Each run that has files, with its folders: that of the logs first."""

@@ -55,8 +55,8 @@ class Reconciler:
         """Look for the servers of a control plane that was killed, then begin."""
         await self._survivors.find(self._served_names())
         self._prune_models()
-        self.heartbeat.begin()
-        self._task = asyncio.create_task(self._run())
+        task = self._task = asyncio.create_task(self._run())
+        self.heartbeat.begin(lambda: not task.done())
 
     async def stop(self) -> None:
         """End the loop, and every model server unless these outlive us. The routes stay: after a restart the same

@@ -34,7 +34,7 @@ class Bucket:
         self.objects: dict[str, bytes] = {}
         self.gate = threading.Event()
         self.gate.set()
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def put(self, key: str, data: bytes) -> None:
         self.gate.wait(20)
@@ -120,6 +120,35 @@ def test_a_store_that_fails_costs_the_batch_and_the_next_one_is_kept(caplog):
     writer.close(within_s=5)
     assert [each.request_id for each in bucket.predictions()] == ["r2"]
     assert dropped("store") - before == 1 and "no route" in caplog.text
+
+
+def standstill() -> float:
+    return REGISTRY.get_sample_value("ratchet_payloads_writer_stands_still") or 0.0
+
+
+def test_a_writer_that_stands_still_is_named_and_is_well_once_its_put_has_ended():
+    bucket = Bucket()
+    bucket.gate.clear()
+    writer = PayloadWriter(
+        bucket.put, task="digits", model_digest="d1", sample_ratio=1.0, flush_s=0.01, standstill_s=0.05
+    )
+    writer.offer(answered(1))
+    wait_for(lambda: "loop payloads has not ended a turn" in writer.heartbeat.problem)
+    assert standstill() == 1.0
+    bucket.gate.set()
+    wait_for(lambda: not writer.heartbeat.problem)
+    assert standstill() == 0.0
+    writer.close(within_s=5)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_writer_whose_thread_has_ended_is_named():
+    bucket = Bucket()
+    bucket.error = SystemExit()
+    writer = writer_to(bucket)
+    writer.offer(answered(1))
+    wait_for(lambda: writer.heartbeat.problem == "loop payloads has ended")
+    assert standstill() == 1.0
 
 
 def test_closing_is_bounded_in_time_and_says_what_was_lost(caplog):
