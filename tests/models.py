@@ -1,5 +1,6 @@
 """Small real models and data for tests."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,13 +10,23 @@ from ratchet.tasks.loading import load_task
 from ratchet.tasks.model_files import save_model
 from ratchet.tasks.spec import FeatureSpec, TaskSpec, TrainingSpec
 
-DIGITS = TaskSpec(
-    name="digits",
-    implementation="ratchet.tasks.digits:Digits",
-    classes=tuple("0123456789"),
-    features=FeatureSpec(num_features=64, min_value=0, max_value=16),
-    training=TrainingSpec(num_epochs=4, batch_size=32, learning_rate=0.003, timeout_s=120),
+DIGITS = TaskSpec.model_validate(
+    {
+        "name": "digits",
+        "implementation": "ratchet.tasks.digits:Digits",
+        "classes": tuple("0123456789"),
+        "features": FeatureSpec(num_features=64, min_value=0, max_value=16),
+        "training": TrainingSpec(num_epochs=4, batch_size=32, learning_rate=0.003, timeout_s=120),
+    }
 )
+"""As a file says it that was written before inputs had types."""
+
+
+def changed(spec: TaskSpec, changes: Mapping[str, object]) -> TaskSpec:
+    """The task of a file that says something else in some fields, those of the old form included."""
+    old = {name: getattr(spec, name) for name in ("implementation", "classes", "features")}
+    new = {name: getattr(spec, name) for name in ("name", "metric", "training", "policies")}
+    return TaskSpec.model_validate({**new, **old, **changes})
 
 
 def digits_model(path: Path, *, seed: int = 0) -> str:

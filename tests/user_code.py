@@ -8,7 +8,7 @@ import torch
 from ratchet.tasks.loading import load_task
 from ratchet.tasks.model_files import save_model
 from ratchet.tasks.spec import TaskSpec
-from tests.models import DIGITS
+from tests.models import DIGITS, changed
 
 TASK = """\
 import numpy as np
@@ -47,7 +47,7 @@ class UserFolder:
         self.write("__init__.py", "")
         self.write("task.py", TASK.format(package=package))
         self.write("scaling.py", SCALING)
-        self.spec = DIGITS.model_copy(update={"implementation": f"{package}.task:Own"})
+        self.spec = changed(DIGITS, {"implementation": f"{package}.task:Own"})
 
     def write(self, name: str, text: str) -> Path:
         path = self.root / self.package / name

@@ -1,18 +1,60 @@
 """What a task is, as its file says it (`configs/tasks/<task>.yaml`). Pure data: importing this loads no torch."""
 
-from typing import Literal
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from ratchet.core.labels.schema import ExampleSchema, InputSpec, OutputSpec, check_names
+
+Kind = Literal["tabular", "trees", "text", "image", "vector"]
+"""Ready-made kinds of models; any other is a class of the user's own, `module:Class`."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Metric = Literal["accuracy", "macro_f1", "roc_auc", "log_loss", "rmse", "mae", "r2", "tags_f1"]
+METRICS_OF: Mapping[str, tuple[Metric, ...]] = {
+    "category": ("accuracy", "macro_f1", "roc_auc", "log_loss"),
+    "number": ("rmse", "mae", "r2"),
+    "tags": ("tags_f1",),
+}
+"""By type of the output; the first is the default."""
+_OWN_CLASS = r"^[\w.]+:\w+$"
+_OLD_FIELDS = frozenset({"implementation", "classes", "features"})
 
 
 class FeatureSpec(BaseModel):
-    """The inputs of one example: a flat list of numbers in the label shard and in a request."""
+    """The old form of a single vector input: a flat list of numbers in the label shard and in a request."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_features: int = Field(gt=0)
     min_value: float
     max_value: float
+
+
+class ModelSpec(BaseModel):
+    """Which kind of model, and its options (`ratchet/tasks/kinds`)."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    kind: str
+
+    @field_validator("kind")
+    @classmethod
+    def _check_kind(cls, kind: str) -> str:
+        if kind not in KINDS and not re.fullmatch(_OWN_CLASS, kind):
+            raise ValueError(f"{kind!r} is neither one of {', '.join(KINDS)} nor a class of your own, `module:Class`")
+        return kind
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a class of the user's."""
+        return ":" in self.kind
 
 
 class TrainingSpec(BaseModel):
@@ -22,10 +64,10 @@ class TrainingSpec(BaseModel):
 
     start: Literal["champion", "scratch"] = "champion"
     """champion: from those of the champion's weights that fit (ratchet/training/takeover.py). scratch: from none."""
-    num_epochs: int = Field(gt=0)
-    batch_size: int = Field(gt=0)
+    num_epochs: int = Field(10, gt=0)
+    batch_size: int = Field(64, gt=0)
     """Global: shared by all workers."""
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(0.001, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     world_size: int = Field(2, ge=1)
     """Number of DDP workers."""
@@ -35,27 +77,99 @@ class TrainingSpec(BaseModel):
     timeout_s: float = Field(1800, gt=0)
 
 
-class TaskSpec(BaseModel):
-    """A task file."""
+class _OldForm(BaseModel):
+    """The part of a task file that was written before inputs had types."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")
-    implementation: str = Field(pattern=r"^[\w.]+:\w+$")
-    """`module:class` of the `ratchet.tasks.interface.Task`; it must be importable in the images."""
+    implementation: str = Field(pattern=_OWN_CLASS)
     classes: tuple[str, ...] = Field(min_length=2)
     features: FeatureSpec
-    training: TrainingSpec
-    policies: dict[str, str] = Field(default_factory=dict)
-    """Policy name to file in `configs/policies/`, where it is not `<name>.yaml`: {"rollout": "rollout-fast.yaml"}."""
 
     @field_validator("classes")
     @classmethod
     def _check_classes(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
-        """A class is known by its name alone: in labels, answers, and when a model takes over another's weights."""
-        twice = sorted({name for name in classes if classes.count(name) > 1})
-        if twice or "" in classes:
+        return check_names(classes, what="class")
+
+    def as_new(self) -> dict[str, Any]:
+        vector = {
+            "name": "features",
+            "type": "vector",
+            "size": self.features.num_features,
+            "min": self.features.min_value,
+            "max": self.features.max_value,
+        }
+        return {
+            "inputs": [vector],
+            "output": {"type": "category", "classes": self.classes},
+            "model": {"kind": self.implementation},
+        }
+
+
+class TaskSpec(BaseModel):
+    """A task file.
+
+    One that was written before inputs had types names `implementation`, `classes` and `features` in the place of
+    `model`, `output` and `inputs`: it is read as the same task with a vector called `features` as its only input.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,39}$")
+    inputs: tuple[InputSpec, ...]
+    output: OutputSpec
+    model: ModelSpec
+    metric: Metric | None = None
+    """What the gate compares; None: the first of `METRICS_OF` the output's type."""
+    training: TrainingSpec = TrainingSpec()
+    policies: dict[str, str] = Field(default_factory=dict)
+    """Policy name to file in `configs/policies/`, where it is not `<name>.yaml`: {"rollout": "rollout-fast.yaml"}."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_old_form(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or not _OLD_FIELDS & value.keys() or {"inputs", "output"} & value.keys():
+            return value
+        old = _OldForm.model_validate({name: value[name] for name in _OLD_FIELDS & value.keys()})
+        return {**{name: value[name] for name in value.keys() - _OLD_FIELDS}, **old.as_new()}
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> Self:
+        self.examples  # noqa: B018 - raises what is wrong with the inputs together
+        allowed = METRICS_OF[self.output.type]
+        if self.metric is not None and self.metric not in allowed:
             raise ValueError(
-                f"each class needs a name of its own; twice: {', '.join(twice) or 'none'}, empty: {'' in classes}"
+                f"`metric` {self.metric!r} does not fit an output of type {self.output.type}; it takes one of "
+                f"{', '.join(allowed)}"
             )
-        return classes
+        return self
+
+    @cached_property
+    def examples(self) -> ExampleSchema:
+        """What its examples look like."""
+        return ExampleSchema(inputs=self.inputs, output=self.output)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of an output of categories or tags; empty for a number."""
+        return self.examples.classes
+
+    @property
+    def compared_metric(self) -> Metric:
+        """What the gate compares."""
+        return self.metric or METRICS_OF[self.output.type][0]
+
+    @property
+    def features(self) -> FeatureSpec:
+        """The single vector input in its old form, which own classes of before read. ValueError for other inputs."""
+        vector = self.examples.short_input
+        if vector is None:
+            raise ValueError(f"task {self.name!r} has typed inputs and no `features`")
+        low, high = vector.range
+        return FeatureSpec(num_features=vector.size, min_value=low, max_value=high)
+
+    @property
+    def implementation(self) -> str:
+        """`module:Class` of its model."""
+        kind = self.model.kind
+        return kind if self.model.is_own else f"ratchet.tasks.kinds.{kind}:{kind.capitalize()}"

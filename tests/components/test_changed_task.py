@@ -22,6 +22,7 @@ from ratchet.training.loop import train
 from tests.components.data import NOON, SPEC, Room, digit_labels, digits, finished_steps
 from tests.components.test_challenger import POLICY
 from tests.fakes.ledger import FakeLedger
+from tests.models import changed
 
 EVALUATION = POLICY.model_copy(update={"accuracy_min": 0.1, "gain_min": -1.0, "loss_max": 1.0, "num_rows_min": 20})
 
@@ -93,7 +94,7 @@ class World:
 
 def spec_of(*classes: str, num_epochs: int = 1, start: str = "champion", **changes: object) -> TaskSpec:
     training = SPEC.training.model_copy(update={"num_epochs": num_epochs, "world_size": 1, "start": start})
-    return SPEC.model_copy(update={"classes": classes, "training": training, **changes})
+    return changed(SPEC, {"classes": classes, "training": training, **changes})
 
 
 def start_of(path: Path) -> dict[str, str]:
@@ -153,7 +154,7 @@ def test_scratch_starts_without_the_champion(world):
 
 
 def test_another_number_of_features_is_refused_before_a_version_is_made(world):
-    spec = SPEC.model_copy(update={"features": SPEC.features.model_copy(update={"num_features": 63})})
+    spec = changed(SPEC, {"features": SPEC.features.model_copy(update={"num_features": 63})})
     narrow = [label.model_copy(update={"features": (label.features or ())[:63]}) for label in digit_labels([901, 902])]
     world.room.push(narrow)
     before = world.room.datasets.list_versions("digits")

@@ -21,6 +21,7 @@ from tests.components.data import NOON, SPEC, Room, digit_labels, digits
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.payload_log import FakeFeedbackStore, FakePayloadLog
 from tests.fakes.registry import FakeRegistry
+from tests.models import changed
 
 POLICY_DIR = Path("configs/policies")
 POLICIES = Policies(
@@ -133,8 +134,8 @@ def test_a_champion_of_other_features_and_classes_than_the_task_file_is_still_mo
 ) -> None:
     """The task file went on: 63 features, and no nines. What serves was asked 64, and answers nines."""
     features = SPEC.features.model_copy(update={"num_features": 63})
-    changed = SPEC.model_copy(update={"features": features, "classes": tuple("012345678")})
-    monkeypatch.setattr("tests.components.test_drift_monitor.SPEC", changed)
+    later = changed(SPEC, {"features": features, "classes": tuple("012345678")})
+    monkeypatch.setattr("tests.components.test_drift_monitor.SPEC", later)
     production.ask(range(1, 1600, 2))
     verdict, _, _ = production.look()
     assert verdict.verdict == "stable", verdict.summary()

@@ -4,7 +4,7 @@ import pytest
 
 from ratchet.adapters.task_checks import ProcessTaskChecks
 from ratchet.core.models.task_checks import TaskReport
-from tests.models import DIGITS
+from tests.models import DIGITS, changed
 
 HERE = r"broken_tasks.py, line "
 PROBLEMS = {
@@ -22,10 +22,7 @@ PROBLEMS = {
 @pytest.fixture(scope="module")
 def reports() -> dict[str, TaskReport]:
     names = [*PROBLEMS, "UnusedHead"]
-    specs = [
-        DIGITS.model_copy(update={"name": name.lower(), "implementation": f"tests.broken_tasks:{name}"})
-        for name in names
-    ]
+    specs = [changed(DIGITS, {"name": name.lower(), "implementation": f"tests.broken_tasks:{name}"}) for name in names]
     told = ProcessTaskChecks().check([*specs, DIGITS], timeout_s=120)
     return dict(zip([*names, "Digits"], told, strict=True))
 
@@ -49,6 +46,6 @@ def test_a_parameter_that_nothing_trains_is_a_warning_and_no_failure(reports):
 
 
 def test_code_that_hangs_is_ended_at_its_deadline():
-    spec = DIGITS.model_copy(update={"implementation": "tests.broken_tasks:Hangs"})
+    spec = changed(DIGITS, {"implementation": "tests.broken_tasks:Hangs"})
     (report,) = ProcessTaskChecks().check([spec], timeout_s=1)
     assert "did not end in 1 s" in (report.problem or report.not_checked)

@@ -16,7 +16,7 @@ from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import load_model
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.job import EpochMetrics, TrainingJob
-from tests.models import DIGITS, digit_rows
+from tests.models import DIGITS, changed, digit_rows
 
 
 def job_in(folder: Path, *, spec: TaskSpec = DIGITS, base: Path | None = None) -> TrainingJob:
@@ -39,7 +39,7 @@ def job_in(folder: Path, *, spec: TaskSpec = DIGITS, base: Path | None = None) -
 
 
 def spec_of(name: str) -> TaskSpec:
-    return DIGITS.model_copy(update={"implementation": f"tests.training_tasks:{name}"})
+    return changed(DIGITS, {"implementation": f"tests.training_tasks:{name}"})
 
 
 def run(job: TrainingJob) -> str:
@@ -133,7 +133,7 @@ def test_what_no_restart_can_mend_is_said_once_in_words(tmp_path):
 
 
 def test_an_exception_of_the_task_in_one_worker_ends_the_training_at_once_with_its_line(tmp_path):
-    spec = DIGITS.model_copy(update={"implementation": "tests.broken_tasks:FailsInOneWorker"})
+    spec = changed(DIGITS, {"implementation": "tests.broken_tasks:FailsInOneWorker"})
     job = job_in(tmp_path / "broken", spec=spec)
     with pytest.raises(
         PolicyError, match=r"KeyError: 'missing' \(.*broken_tasks\.py, line \d+, in loss\) \(worker 1 of 2\)"

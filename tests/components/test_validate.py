@@ -10,6 +10,7 @@ from ratchet.core.labels.shards import Label, render_labels, split_of
 from ratchet.stores.verdicts import Verdicts
 from ratchet.tasks.spec import FeatureSpec
 from tests.components.data import NOON, QUALITY, SPEC, Room, digit_labels
+from tests.models import changed
 
 
 @pytest.fixture
@@ -119,9 +120,7 @@ def test_an_example_in_train_and_in_test_is_leakage(room: Room) -> None:
     assert "1 of 61 examples are in train and in val or test" in verdict.summary()
 
 
-SURVEY = SPEC.model_copy(
-    update={"classes": ("no", "yes"), "features": FeatureSpec(num_features=8, min_value=0, max_value=60)}
-)
+SURVEY = changed(SPEC, {"classes": ("no", "yes"), "features": FeatureSpec(num_features=8, min_value=0, max_value=60)})
 
 
 def survey_labels(rows: range, *, copied: int = 0) -> list[Label]:

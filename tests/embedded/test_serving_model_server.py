@@ -14,7 +14,7 @@ from ratchet.tasks.loading import load_task
 from ratchet.tasks.model_files import save_model
 from tests.embedded.choking_task import CRASHES, NOT_FINITE
 from tests.embedded.serving_world import PROJECT_DIR, wait_for
-from tests.models import DIGITS, digits_model
+from tests.models import DIGITS, changed, digits_model
 
 PREDICT, INFER = "/v1/models/digits:predict", "/v2/models/digits/infer"
 
@@ -23,7 +23,7 @@ PREDICT, INFER = "/v1/models/digits:predict", "/v2/models/digits/infer"
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, str]]:
     """A client of one connection, and the model's digest."""
     folder = tmp_path_factory.mktemp("choking")
-    spec = DIGITS.model_copy(update={"implementation": "tests.embedded.choking_task:ChokingDigits"})
+    spec = changed(DIGITS, {"implementation": "tests.embedded.choking_task:ChokingDigits"})
     digest = save_model(folder, spec=spec, network=load_task(spec).build_model())
     port = free_port()
     command = ["-m", "ratchet.serving", "--model_name", "digits", "--model_dir", str(folder), "--http_port", str(port)]

@@ -16,7 +16,7 @@ from ratchet.tasks.loading import load_task
 from ratchet.tasks.model_files import ServableModel
 from ratchet.tasks.spec import FeatureSpec
 from tests.embedded.choking_task import CRASHES, NOT_FINITE
-from tests.models import DIGITS
+from tests.models import DIGITS, changed
 
 V1, V2 = "/v1/models/digits:predict", "/v2/models/digits/infer"
 FEATURES = [float(n % 17) for n in range(64)]
@@ -26,7 +26,7 @@ LENGTH = "inference-header-content-length"
 
 @pytest.fixture(scope="module")
 def model() -> ServableModel:
-    spec = DIGITS.model_copy(update={"implementation": "tests.embedded.choking_task:ChokingDigits"})
+    spec = changed(DIGITS, {"implementation": "tests.embedded.choking_task:ChokingDigits"})
     task = load_task(spec)
     return ServableModel(spec, task, task.build_model().eval(), "d" * 64)
 

@@ -19,7 +19,7 @@ from ratchet.tasks.loading import load_task
 from ratchet.tasks.model_files import load_model, load_weights, save_model
 from ratchet.training.job import TrainingJob
 from ratchet.training.loop import train
-from tests.models import DIGITS, digits_model
+from tests.models import DIGITS, changed, digits_model
 from tests.user_code import ROWS_BF, UserFolder
 
 
@@ -133,7 +133,7 @@ def test_a_task_that_extends_the_example_carries_the_example_too(user: UserFolde
 
 def test_a_single_module_beside_the_configs_is_carried(user: UserFolder, tmp_path: Path) -> None:
     (user.root / "alone.py").write_text((user.root / "churn" / "task.py").read_text())
-    user.save(tmp_path / "model", spec=user.spec.model_copy(update={"implementation": "alone:Own"}))
+    user.save(tmp_path / "model", spec=changed(user.spec, {"implementation": "alone:Own"}))
     shutil.rmtree(user.root)
     assert load_model(tmp_path / "model").predict_proba(ROWS_BF).shape == (8, 10)
     carried = {path.name for path in (tmp_path / "model" / "code").rglob("*.py")}
@@ -354,7 +354,7 @@ def test_an_implementation_in_an_installed_library_is_bound_to_its_version(
     metadata = site / "kindlib-1.2.dist-info" / "METADATA"
     metadata.parent.mkdir()
     metadata.write_text("Metadata-Version: 2.1\nName: kindlib\nVersion: 1.2\n")
-    spec = DIGITS.model_copy(update={"implementation": "kindlib.task:Own"})
+    spec = changed(DIGITS, {"implementation": "kindlib.task:Own"})
     network = load_task(spec).build_model()
     digest = save_model(tmp_path / "model", spec=spec, network=network)
     assert not (tmp_path / "model" / "code").exists()

@@ -59,7 +59,7 @@ def test_mlflow_loads_the_model_from_code(tmp_path):
     digits_model(tmp_path)
     answers = mlflow.pyfunc.load_model(str(tmp_path)).predict(np.zeros((2, 64)))
     assert len(answers) == 2
-    assert set(answers["label"]) <= set(json.loads((tmp_path / "task.json").read_text())["classes"])
+    assert set(answers["label"]) <= set(json.loads((tmp_path / "task.json").read_text())["output"]["classes"])
 
 
 def test_mlflow_refuses_a_model_that_was_changed(tmp_path):

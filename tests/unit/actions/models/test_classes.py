@@ -9,7 +9,7 @@ from ratchet.core.errors import Unavailable
 from ratchet.core.models.ledger import LedgerEntry, ModelRef
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import FakeObjectStore
-from tests.models import DIGITS
+from tests.models import DIGITS, changed
 
 CHAMPION = ModelRef(version="1", digest="old", uri="s3://models/digits/old", dataset_version="digits/v1")
 
@@ -17,7 +17,7 @@ CHAMPION = ModelRef(version="1", digest="old", uri="s3://models/digits/old", dat
 def store(**classes_by_digest: tuple[str, ...]) -> FakeObjectStore:
     objects = FakeObjectStore()
     for digest, classes in classes_by_digest.items():
-        spec = DIGITS.model_copy(update={"classes": classes})
+        spec = changed(DIGITS, {"classes": classes})
         objects.put(f"s3://models/digits/{digest}/task.json", spec.model_dump_json().encode())
     return objects
 

@@ -1,0 +1,92 @@
+"""The task file: its form, its defaults, and the form that it had before inputs had types."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratchet.config_files import load_model
+from ratchet.core.errors import PolicyError
+from ratchet.tasks.spec import TaskSpec
+from tests.models import DIGITS
+
+FLIGHTS: dict[str, Any] = {
+    "name": "flights",
+    "inputs": [{"name": "carrier", "type": "category"}, {"name": "distance", "type": "number", "min": 0}],
+    "output": {"name": "late", "type": "category", "classes": ["no", "yes"]},
+    "model": {"kind": "tabular", "hidden": [64]},
+}
+
+
+def load(tmp_path: Path, text: str) -> TaskSpec:
+    path = tmp_path / "task.yaml"
+    path.write_text(text)
+    return load_model(path, TaskSpec)
+
+
+def test_a_task_without_code_needs_inputs_output_and_a_kind(tmp_path: Path):
+    spec = load(
+        tmp_path,
+        "name: flights\n"
+        "inputs:\n"
+        "  - {name: carrier, type: category}\n"
+        "  - {name: distance, type: number, min: 0}\n"
+        "output: {name: late, type: category, classes: ['no', 'yes']}\n"
+        "model: {kind: tabular, hidden: [64]}\n",
+    )
+    assert spec == TaskSpec.model_validate(FLIGHTS)
+    assert (spec.compared_metric, spec.classes) == ("accuracy", ("no", "yes"))
+    assert spec.model.options == {"hidden": [64]}
+    assert spec.training.start == "champion"
+
+
+def test_the_old_form_is_the_same_task_with_one_vector():
+    assert [each.model_dump(exclude_defaults=True) for each in DIGITS.inputs] == [
+        {"name": "features", "min": 0, "max": 16, "size": 64}
+    ]
+    assert (DIGITS.features.num_features, DIGITS.features.min_value, DIGITS.features.max_value) == (64, 0, 16)
+    assert DIGITS.implementation == "ratchet.tasks.digits:Digits"
+    assert TaskSpec.model_validate_json(DIGITS.model_dump_json()) == DIGITS
+
+
+def test_a_task_with_typed_inputs_has_no_features():
+    with pytest.raises(ValueError, match="has typed inputs"):
+        _ = TaskSpec.model_validate(FLIGHTS).features
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "name: a\nimplementation: x:Y\nclasses: [a, a]\nfeatures: {num_features: 3, min_value: 0, max_value: 1}",
+            "line 3: `classes`: each class needs a name of its own; twice: a",
+        ),
+        (
+            "name: a\nimplementation: x:Y\nclasses: [a, b]\nfeatures: {num_features: 0, min_value: 0, max_value: 1}",
+            "line 4: `features.num_features` must be greater than 0, found 0",
+        ),
+        ("name: a\nclasses: [a, b]\n", "`implementation` is missing"),
+        ("name: a\ninputs: [{name: a, type: number}]\nmodel: {kind: trees}\n", "`output` is missing"),
+        (
+            "name: a\ninputs: [{name: a, type: number}]\noutput: {type: number}\nmetric: accuracy\nmodel: {kind: text}",
+            "'accuracy' does not fit an output of type number; it takes one of rmse, mae, r2",
+        ),
+        (
+            "name: a\ninputs: [{name: a, type: number, mn: 0}]\noutput: {type: number}\nmodel: {kind: trees}",
+            "line 2: `inputs[0].mn` is not a known field",
+        ),
+        (
+            "name: a\ninputs: [{name: a, type: number}]\nfeatures: 3\noutput: {type: number}\nmodel: {kind: trees}",
+            "line 3: `features` is not a known field",
+        ),
+    ],
+)
+def test_a_mistake_is_told_in_the_words_of_the_file(tmp_path: Path, text: str, expected: str):
+    with pytest.raises(PolicyError) as caught:
+        load(tmp_path, text)
+    assert expected in str(caught.value)
+
+
+def test_a_kind_that_is_neither_ready_made_nor_a_class_is_refused(tmp_path: Path):
+    with pytest.raises(PolicyError, match="neither one of tabular, trees, text, image, vector nor a class"):
+        load(tmp_path, "name: a\ninputs: [{name: a, type: number}]\noutput: {type: number}\nmodel: {kind: tabularr}\n")
