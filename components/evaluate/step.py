@@ -13,7 +13,7 @@ from ratchet.actions.labels.rows import fetch_split
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.dataset import Manifest
-from ratchet.core.models.evaluation import ACCURACY, Answers, EvaluationPolicy, judge_challenger
+from ratchet.core.models.evaluation import ACCURACY, EvaluationPolicy, PairedAnswers, judge_challenger
 from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, Ledger, ModelProbe, ObjectStore
 from ratchet.core.verdict import Verdict
@@ -104,7 +104,7 @@ def _judge(
             objects.fetch_directory(champion_ref.uri, scratch / "champion")
             champion = _comparable(load_model(scratch / "champion", expected_digest=champion_ref.digest), spec)
         served = probe.fetch_answers(model_path, features_NF.tolist()) if len(labels_N) else ()
-        answers = Answers(
+        answers = PairedAnswers(
             labels=[spec.classes[index] for index in labels_N],
             challenger=_answers_of(challenger, features_NF),
             # Within the folder's life: the code of a model may read its data files when it answers.

@@ -6,7 +6,7 @@ import pytest
 from components.evaluate.refused import note_refused
 from components.evaluate.step import metrics_of
 from ratchet.core.errors import Unavailable
-from ratchet.core.models.evaluation import Answers, EvaluationPolicy, judge_challenger
+from ratchet.core.models.evaluation import EvaluationPolicy, PairedAnswers, judge_challenger
 from tests.fakes.registry import FakeRegistry
 
 POLICY = EvaluationPolicy(
@@ -22,7 +22,7 @@ POLICY = EvaluationPolicy(
 LABELS = ("a", "a", "b", "b")
 ANSWERS = ("a", "a", "b", "a")
 VERDICT = judge_challenger(
-    Answers(labels=LABELS, challenger=ANSWERS, champion=None, served=ANSWERS),
+    PairedAnswers(labels=LABELS, challenger=ANSWERS, champion=None, served=ANSWERS),
     policy=POLICY,
     inputs={"dataset_version": "pets/v3", "champion": ""},
 )

@@ -57,7 +57,7 @@ class PairedDifference:
 
 
 @dataclass(frozen=True)
-class Answers:
+class PairedAnswers:
     """What was right and what the models said; each (N,), class names."""
 
     labels: Sequence[str]
@@ -107,7 +107,7 @@ def paired_difference(
     )
 
 
-def judge_challenger(answers: Answers, *, policy: EvaluationPolicy, inputs: dict[str, str]) -> Verdict:
+def judge_challenger(answers: PairedAnswers, *, policy: EvaluationPolicy, inputs: dict[str, str]) -> Verdict:
     """Compare the challenger with the champion, or a first model with the floor alone; say every number."""
     labels_N = np.asarray(answers.labels)
     challenger_right_N = np.asarray(answers.challenger) == labels_N
@@ -122,7 +122,7 @@ def judge_challenger(answers: Answers, *, policy: EvaluationPolicy, inputs: dict
 
 
 def _compare(
-    answers: Answers, labels_N: np.ndarray, challenger_right_N: np.ndarray, policy: EvaluationPolicy
+    answers: PairedAnswers, labels_N: np.ndarray, challenger_right_N: np.ndarray, policy: EvaluationPolicy
 ) -> list[Reason]:
     """Challenger against champion on the classes that both know, and the new classes by themselves."""
     common_N = ~np.isin(labels_N, answers.new_classes)
@@ -140,7 +140,7 @@ def _compare(
     return reasons
 
 
-def _describe_classes(answers: Answers) -> Reason:
+def _describe_classes(answers: PairedAnswers) -> Reason:
     """What the two models cannot be compared on. Without a class in common nothing can be compared at all."""
     num_common = len(answers.classes) - len(answers.new_classes)
     changes = [f"new classes: {', '.join(answers.new_classes)}"] if answers.new_classes else []
@@ -207,7 +207,7 @@ def _check_floor(accuracy: float, policy: EvaluationPolicy) -> Reason:
     )
 
 
-def _check_serving(answers: Answers, policy: EvaluationPolicy) -> Reason:
+def _check_serving(answers: PairedAnswers, policy: EvaluationPolicy) -> Reason:
     if len(answers.served) != len(answers.challenger):
         raise DataRejected(f"The model server gave {len(answers.served)} answers to {len(answers.challenger)} rows.")
     share = float((np.asarray(answers.served) != np.asarray(answers.challenger)).mean())

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet.core.models.evaluation import Answers, EvaluationPolicy, judge_challenger, paired_difference
+from ratchet.core.models.evaluation import EvaluationPolicy, PairedAnswers, judge_challenger, paired_difference
 
 POLICY = EvaluationPolicy(
     confidence=0.95,
@@ -17,12 +17,12 @@ POLICY = EvaluationPolicy(
 )
 
 
-def answers(*, right: int, champion_right: int | None, num_rows: int = 200, served_wrong: int = 0) -> Answers:
+def answers(*, right: int, champion_right: int | None, num_rows: int = 200, served_wrong: int = 0) -> PairedAnswers:
     """`right` rows answered "a" as labelled, from the front; the champion is right on rows from the front too."""
     challenger = ["a"] * right + ["b"] * (num_rows - right)
     champion = None if champion_right is None else ["a"] * champion_right + ["b"] * (num_rows - champion_right)
     served = ["?"] * served_wrong + challenger[served_wrong:]
-    return Answers(labels=["a"] * num_rows, challenger=challenger, champion=champion, served=served)
+    return PairedAnswers(labels=["a"] * num_rows, challenger=challenger, champion=champion, served=served)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_loss_in_one_class_is_refused_though_the_whole_gained():
     labels = ["a"] * 150 + ["b"] * 50
     challenger = ["a"] * 150 + ["b"] * 30 + ["a"] * 20
     champion = ["a"] * 110 + ["b"] * 40 + ["b"] * 48 + ["a"] * 2
-    judged = judge_challenger(Answers(labels, challenger, champion, challenger), policy=POLICY, inputs={})
+    judged = judge_challenger(PairedAnswers(labels, challenger, champion, challenger), policy=POLICY, inputs={})
     assert [reason.check for reason in judged.failed] == ["slice:b"], judged.summary()
 
 
@@ -86,14 +86,16 @@ def test_one_more_right_answer_never_turns_passed_into_refused(champion_right, r
     assert fewer.verdict == "refused" or more.verdict == "passed"
 
 
-def of_classes(*, new_right: int, num_new: int = 20, common_right: int = 90, left_out: int = 7) -> Answers:
+def of_classes(*, new_right: int, num_new: int = 20, common_right: int = 90, left_out: int = 7) -> PairedAnswers:
     """100 rows of "a" and `num_new` of "new"; the champion knows "a", "b" and "gone" and is right on 90 of "a"."""
     labels = ["a"] * 100 + ["new"] * num_new
     challenger = (
         ["a"] * common_right + ["b"] * (100 - common_right) + ["new"] * new_right + ["a"] * (num_new - new_right)
     )
     champion = ["a"] * 90 + ["gone"] * 10 + ["a"] * num_new
-    return Answers(labels, challenger, champion, challenger, ("new", "b", "a"), ("a", "b", "gone"), {"gone": left_out})
+    return PairedAnswers(
+        labels, challenger, champion, challenger, ("new", "b", "a"), ("a", "b", "gone"), {"gone": left_out}
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_a_policy_may_let_a_new_class_in_without_evidence():
 
 
 def test_too_few_rows_of_common_classes_refuse_though_there_are_many_of_new_ones():
-    answers = Answers(
+    answers = PairedAnswers(
         ["n"] * 90 + ["a"] * 10, ["n"] * 90 + ["a"] * 10, ["a"] * 100, ["n"] * 90 + ["a"] * 10, "na", "ab"
     )
     judged = judge_challenger(answers, policy=POLICY, inputs={})
@@ -130,7 +132,7 @@ def test_too_few_rows_of_common_classes_refuse_though_there_are_many_of_new_ones
 
 def test_models_without_a_common_class_cannot_be_compared():
     judged = judge_challenger(
-        Answers(["x"] * 50, ["x"] * 50, ["a"] * 50, ["x"] * 50, "xy", "ab"), policy=POLICY, inputs={}
+        PairedAnswers(["x"] * 50, ["x"] * 50, ["a"] * 50, ["x"] * 50, "xy", "ab"), policy=POLICY, inputs={}
     )
     assert judged.verdict == "refused"
     assert "no class in common; give the task a new name" in judged.summary()
