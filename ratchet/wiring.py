@@ -192,7 +192,7 @@ def page_libraries() -> "PageLibraries":
 def tick_archive() -> "TickArchive":
     from ratchet.stores.ticks import TickArchive
 
-    return TickArchive(object_store(), bucket=settings().ratchet_bucket)
+    return TickArchive(object_store(), settings().ratchet_bucket)
 
 
 def model_folders() -> "ModelFolders":
@@ -205,7 +205,7 @@ def model_folders() -> "ModelFolders":
 def ledger() -> ports.Ledger:
     from ratchet.stores.ledger import S3Ledger
 
-    return S3Ledger(object_store(), bucket=settings().ratchet_bucket)
+    return S3Ledger(object_store(), settings().ratchet_bucket)
 
 
 @lru_cache
@@ -233,7 +233,7 @@ def pipeline_catalog() -> ports.PipelineCatalog:
 def run_journal() -> "RunJournal":
     from ratchet.stores.run_journal import RunJournal
 
-    return RunJournal(object_store(), bucket=settings().ratchet_bucket)
+    return RunJournal(object_store(), settings().ratchet_bucket)
 
 
 def run_outcomes() -> "RunOutcomes":
@@ -274,6 +274,7 @@ def retrain_ports() -> "RetrainPorts":
         signals=signals(),
         pipelines=pipelines(),
         journal=run_journal(),
+        clock=clock(),
     )
 
 

@@ -1,7 +1,6 @@
 """What a run came to, as `runs list`, `runs show` and `run retrain --wait` say it."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from rich.text import Text
 
@@ -10,11 +9,11 @@ from cli.output import stderr, stdout
 from ratchet.core.errors import RatchetError
 from ratchet.core.ports import RunState, RunTask
 from ratchet.core.runs.outcome import NOT_PROMOTED, Origin, Outcome
+from ratchet.parallel import map_parallel
 from ratchet.stores.run_outcomes import RunOutcomes
 
 NOT_PROMOTED_CODE = exit_codes.NOT_PROMOTED
 """Exit code of a run that is green and left the champion as it was."""
-_NUM_READERS = 8
 _GOOD = ("SUCCEEDED", "SKIPPED")
 _WORDS_OF_STATE = {"FAILED": "failed", "CANCELED": "canceled", "CANCELING": "canceling", "PENDING": "waiting"}
 _STYLE_OF = {"promoted": "green", "failed": "bold red", "canceled": "yellow"}
@@ -24,8 +23,7 @@ def fetch_outcomes(outcomes: RunOutcomes, runs: Sequence[RunState]) -> dict[str,
     """By run id, one GET for each run that has ended. Nothing, with a warning, when the object store is away."""
     ended = [run.run_id for run in runs if run.is_finished]
     try:
-        with ThreadPoolExecutor(_NUM_READERS) as pool:
-            found = dict(zip(ended, pool.map(outcomes.fetch_outcome, ended), strict=True))
+        found = dict(zip(ended, map_parallel(outcomes.fetch_outcome, ended), strict=True))
     except RatchetError as error:
         stderr.print(f"the outcomes are unknown: {error}", markup=False)
         return {}

@@ -4,7 +4,6 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -23,8 +22,8 @@ from ratchet.core.labels.shards import (
 )
 from ratchet.core.ports import ObjectStore, StoredObject
 from ratchet.core.uris import parse_s3_uri, s3_uri
+from ratchet.parallel import map_parallel
 
-_NUM_THREADS = 8
 _NUM_KEYS = 3
 NUM_KNOWN_MAX = 100_000
 """Shards whose counts a process remembers, and so the most that it counts: some 50 MB."""
@@ -62,8 +61,7 @@ class S3LabelStore:
             item = next((item for item in self._objects.list_objects(uri) if item.uri == uri), None)
             return None if item is None else _shard_of(key, item)
 
-        with ThreadPoolExecutor(_NUM_THREADS) as threads:
-            return tuple(shard for shard in threads.map(find, keys) if shard is not None)
+        return tuple(shard for shard in map_parallel(find, keys) if shard is not None)
 
     def count_shards(self, shards: Sequence[LabelShard]) -> CountedShards:
         first = self._ask(shards[:NUM_KNOWN_MAX])
@@ -114,10 +112,7 @@ class S3LabelStore:
         return self._for_each(chosen, self._fetch_counts)
 
     def _for_each(self, shards: Sequence[LabelShard], fetch: "Callable[[LabelShard], _Found]") -> "dict[str, _Found]":
-        if not shards:
-            return {}
-        with ThreadPoolExecutor(_NUM_THREADS) as threads:
-            found = dict(zip((shard.key for shard in shards), threads.map(fetch, shards), strict=True))
+        found = dict(zip((shard.key for shard in shards), map_parallel(fetch, shards), strict=True))
         for shard in shards:
             self._known.put(shard, found[shard.key])
         return found

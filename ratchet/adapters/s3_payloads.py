@@ -17,9 +17,9 @@ from ratchet.core.errors import NotFound
 from ratchet.core.ports import ObjectStore, StoredObject
 from ratchet.core.rollout.payloads import FEEDBACK, PAYLOADS, Feedback, Prediction, first_record_key_at, record_key_of
 from ratchet.core.uris import s3_uri
+from ratchet.parallel import NUM_AT_ONCE
 
 Record = TypeVar("Record", bound=BaseModel)
-_NUM_THREADS = 8
 _NUM_AHEAD = 64
 _BYTES_AHEAD = 64 << 20
 """Objects that are fetched at once: a server writes one a second, and a day holds 86,400. One is always fetched."""
@@ -47,7 +47,7 @@ class JsonLines(Generic[Record]):
         start_after = s3_uri(self._bucket, first_record_key_at(self._folder, task, since))
         seen = set() if seen is None else seen
         listed = self._objects.list_objects(prefix, start_after=start_after)
-        with ThreadPoolExecutor(_NUM_THREADS) as threads:
+        with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
             for ahead in _in_parts(stored for stored in listed if stored.uri not in seen):
                 for uri, data in zip(ahead, threads.map(self._fetch, ahead), strict=True):
                     yield from self._parse(uri, data)

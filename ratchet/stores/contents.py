@@ -6,8 +6,7 @@ says nothing yet, and the next version writes it over. Finding out costs one req
 first came.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 from urllib.parse import quote
 
@@ -16,9 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.labels.shards import LabelShard
 from ratchet.core.layouts import Layout
+from ratchet.parallel import map_parallel
 from ratchet.stores.layout import Store
-
-_NUM_THREADS = 8
 
 
 class Marker(BaseModel):
@@ -55,9 +53,8 @@ class Contents(Store):
 
     def fetch_all(self, task: str, shards: Sequence[LabelShard]) -> Mapping[str, Marker]:
         """By shard key, who brought its content first, where somebody did: it may be the shard itself."""
-        with ThreadPoolExecutor(_NUM_THREADS) as threads:
-            found = threads.map(lambda shard: self.fetch(task, shard.content), shards)
-            return {shard.key: marker for shard, marker in zip(shards, found, strict=True) if marker is not None}
+        found = map_parallel(lambda shard: self.fetch(task, shard.content), shards)
+        return {shard.key: marker for shard, marker in zip(shards, found, strict=True) if marker is not None}
 
     def mark(self, task: str, shards: Sequence[LabelShard], *, version: str) -> Mapping[str, Marker]:
         """Say of each content that this shard brought it. By shard key, the markers that were there already."""
@@ -70,16 +67,14 @@ class Contents(Store):
                 return self.fetch(task, shard.content) or marker
             return None
 
-        with ThreadPoolExecutor(_NUM_THREADS) as threads:
-            earlier = zip(shards, threads.map(mark, shards), strict=True)
-            return {shard.key: marker for shard, marker in earlier if marker is not None}
+        earlier = zip(shards, map_parallel(mark, shards), strict=True)
+        return {shard.key: marker for shard, marker in earlier if marker is not None}
 
-    def overwrite(self, task: str, shards: Iterable[LabelShard], *, version: str) -> None:
+    def overwrite(self, task: str, shards: Sequence[LabelShard], *, version: str) -> None:
         """The same over markers of versions without a verdict on them."""
 
         def put(shard: LabelShard) -> None:
             marker = Marker(key=shard.key, version=version)
             self.objects.put(self.uri_of(task, shard.content), marker.model_dump_json().encode())
 
-        with ThreadPoolExecutor(_NUM_THREADS) as threads:
-            list(threads.map(put, shards))
+        map_parallel(put, shards)

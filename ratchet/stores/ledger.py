@@ -1,30 +1,32 @@
 """The ledger as objects: `s3://<bucket>/ledger/<task>/<seq:08d>.json`, each written only where none is."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from pydantic import ValidationError
 
 from ratchet.core.errors import Conflict, DataRejected
-from ratchet.core.layouts import layout_uri
+from ratchet.core.layouts import Layout
 from ratchet.core.models.ledger import LedgerEntry
-from ratchet.core.ports import ObjectStore, StoredObject
+from ratchet.core.ports import StoredObject
+from ratchet.stores.layout import Store
 from wire.validation_text import validation_text
 
 
-class S3Ledger:
+@dataclass(frozen=True)
+class S3Ledger(Store):
     """`ports.Ledger` over an object store with conditional writes. Safe to share between threads.
 
     Each entry is read once a process: the guard lists every two seconds, for months. A listing is one request.
     """
 
-    def __init__(self, objects: ObjectStore, *, bucket: str) -> None:
-        self._objects = objects
-        self._bucket = bucket
-        self._known: dict[str, tuple[str, LedgerEntry]] = {}
-        """URI to etag and entry: one that was restored from a backup is read again."""
+    layout: ClassVar[Layout] = "ledger"
+    _known: dict[str, tuple[str, LedgerEntry]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """URI to etag and entry: one that was restored from a backup is read again."""
 
     def list_entries(self, task: str) -> Sequence[LedgerEntry]:
-        return tuple(self._remembered(stored) for stored in self._objects.list_objects(self._folder_of(task)))
+        return tuple(self._remembered(stored) for stored in self.objects.list_objects(self._folder_of(task)))
 
     def append(self, entry: LedgerEntry) -> None:
         """Compare-and-swap on `entry.seq`; the very same entry twice is fine.
@@ -33,7 +35,7 @@ class S3Ledger:
         """
         uri = f"{self._folder_of(entry.task)}{entry.seq:08d}.json"
         try:
-            self._objects.put_if_absent(uri, (entry.model_dump_json(indent=2) + "\n").encode())
+            self.objects.put_if_absent(uri, (entry.model_dump_json(indent=2) + "\n").encode())
         except Conflict:
             first = self._fetch(uri)
             if first != entry:
@@ -43,7 +45,7 @@ class S3Ledger:
                 ) from None
 
     def _folder_of(self, task: str) -> str:
-        return layout_uri(self._bucket, "ledger", task, "")
+        return self._uri(task, "")
 
     def _remembered(self, stored: StoredObject) -> LedgerEntry:
         etag, entry = self._known.get(stored.uri, ("", None))
@@ -54,7 +56,7 @@ class S3Ledger:
 
     def _fetch(self, uri: str) -> LedgerEntry:
         try:
-            return LedgerEntry.model_validate_json(self._objects.fetch(uri))
+            return LedgerEntry.model_validate_json(self.objects.fetch(uri))
         except ValidationError as error:
             raise DataRejected(
                 f"{uri} is not a ledger entry: {validation_text(error)}. Entries are written once and never edited; "

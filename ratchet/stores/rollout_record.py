@@ -14,7 +14,6 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -30,11 +29,11 @@ from ratchet.core.rollout.progress import JUDGE_VERSION, Progress
 from ratchet.core.rollout.window import LatencyLimits
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.errand import Errand
+from ratchet.parallel import map_parallel
 from ratchet.stores.layout import Store
 from wire.validation_text import validation_text
 
 Part = TypeVar("Part", bound=BaseModel)
-_NUM_THREADS = 8
 
 
 class RolloutBegin(BaseModel):
@@ -172,8 +171,7 @@ class RecordReader:
     def fetch(self) -> Recorded:
         recorded = self._recorded or Recorded(begin=self.fetch_begin())
         uris = list(self._objects.list_uris(f"{self._folder}/looks/", start_after=self._newest_uri))
-        with ThreadPoolExecutor(_NUM_THREADS) as threads:
-            chunks = list(threads.map(self._objects.fetch, uris))
+        chunks = map_parallel(self._objects.fetch, uris)
         parsed = [_parse_chunk(chunk, where=uri) for uri, chunk in zip(uris, chunks, strict=True)]
         self._recorded = Recorded(
             begin=recorded.begin,

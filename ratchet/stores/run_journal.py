@@ -11,16 +11,18 @@
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from pydantic import BaseModel
 
 from ratchet.core.errors import Conflict, NotFound
-from ratchet.core.layouts import layout_uri
-from ratchet.core.ports import Clock, ObjectStore
+from ratchet.core.layouts import Layout
+from ratchet.core.ports import Clock
 from ratchet.core.runs import RETRAIN, RunEnd, Trigger
 from ratchet.core.runs.outcome import Outcome
+from ratchet.stores.layout import Store
 from ratchet.stores.run_claims import AdoptedRun, ClaimedRun, Lease, RunClaim, SubmittedRun
 from ratchet.stores.run_outcomes import RunOutcomes
 
@@ -29,20 +31,21 @@ LEASE_S = 30.0
 Part = TypeVar("Part", bound=BaseModel)
 
 
-class RunJournal:
+@dataclass(frozen=True)
+class RunJournal(Store):
     """What a process knows of the claims is a cache: parts never change, so only what is new is read.
 
     Threads may share it that look at different tasks.
     """
 
-    def __init__(self, objects: ObjectStore, *, bucket: str, lease_s: float = LEASE_S) -> None:
-        self.lease_s = lease_s
-        self._objects = objects
-        self._outcomes = RunOutcomes(objects, bucket)
-        self._bucket = bucket
-        self._newest_seq: dict[str, int] = {}
-        self._known: dict[str, dict[int, ClaimedRun]] = {}
-        self._watched: dict[str, tuple[tuple[int, int], float]] = {}
+    layout: ClassVar[Layout] = "runs"
+    lease_s: float = LEASE_S
+    _newest_seq: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _known: dict[str, dict[int, ClaimedRun]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _watched: dict[str, tuple[tuple[int, int], float]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """By task: the newest lease, and since when this process knows it by its own clock."""
 
     def fetch_newest(self, task: str) -> ClaimedRun | None:
         """One listing, and what it shows that was not known before."""
@@ -151,11 +154,11 @@ class RunJournal:
 
     def fetch_outcome(self, run_id: str) -> Outcome | None:
         """What a run that ended came to, as its `notify` wrote it down; None when it did not."""
-        return self._outcomes.fetch_outcome(run_id)
+        return RunOutcomes(self.objects, self.bucket).fetch_outcome(run_id)
 
     def _fetch_listed(self, task: str, seq: int) -> ClaimedRun:
         folder = f"{self._folder(task, seq)}/"
-        uris = self._objects.list_uris(folder)
+        uris = self.objects.list_uris(folder)
         return self._fetch(task, seq, {uri.removeprefix(folder).removesuffix(".json") for uri in uris})
 
     def _fetch(self, task: str, seq: int, parts: set[str]) -> ClaimedRun:
@@ -192,29 +195,29 @@ class RunJournal:
         self._known.pop(task, None)
 
     def _has_claim(self, task: str, seq: int) -> bool:
-        return self._objects.exists(f"{self._folder(task, seq)}/claim.json")
+        return self.objects.exists(f"{self._folder(task, seq)}/claim.json")
 
     def _list_parts(self, task: str, *, from_seq: int) -> dict[int, set[str]]:
         """The parts of each claim from `from_seq` on. A folder without a claim is none.
 
         The listing begins behind the folder before: SeaweedFS skips a whole folder that the marker is the name of.
         """
-        root = layout_uri(self._bucket, "runs", task, "")
+        root = self._uri(task, "")
         parts: dict[int, set[str]] = {}
-        for uri in self._objects.list_uris(root, start_after=f"{self._folder(task, max(from_seq - 1, 0))}/~"):
+        for uri in self.objects.list_uris(root, start_after=f"{self._folder(task, max(from_seq - 1, 0))}/~"):
             seq, _, part = uri.removeprefix(root).removesuffix(".json").partition("/")
             if seq.isdecimal():
                 parts.setdefault(int(seq), set()).add(part)
         return {seq: found for seq, found in parts.items() if "claim" in found}
 
     def _put(self, task: str, seq: int, part: str, value: BaseModel) -> None:
-        self._objects.put_if_absent(f"{self._folder(task, seq)}/{part}.json", value.model_dump_json().encode())
+        self.objects.put_if_absent(f"{self._folder(task, seq)}/{part}.json", value.model_dump_json().encode())
 
     def _fetch_part(self, task: str, seq: int, part: str, kind: type[Part]) -> Part:
-        return kind.model_validate_json(self._objects.fetch(f"{self._folder(task, seq)}/{part}.json"))
+        return kind.model_validate_json(self.objects.fetch(f"{self._folder(task, seq)}/{part}.json"))
 
     def _folder(self, task: str, seq: int) -> str:
-        return layout_uri(self._bucket, "runs", task, f"{seq:08d}")
+        return self._uri(task, f"{seq:08d}")
 
 
 def _claimed_of(claim: RunClaim) -> ClaimedRun:

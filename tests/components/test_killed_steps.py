@@ -84,7 +84,7 @@ class World:
         return self.room.folder
 
     def journal(self, strike: Strike) -> RunJournal:
-        return RunJournal(Watched(self.room.objects, strike), bucket="ratchet")
+        return RunJournal(Watched(self.room.objects, strike), "ratchet")
 
     def path(self, name: str) -> str:
         return self.room.path(name)

@@ -62,7 +62,7 @@ def notify(
     error: str = "",
 ) -> Outcome:
     """`recorded`: the run that the journal knows as that of the newest claim; "" when nothing was claimed."""
-    journal = RunJournal(objects, bucket="ratchet")
+    journal = RunJournal(objects, "ratchet")
     if recorded and journal.fetch_newest(TASK) is None:
         journal.record_run(journal.append_claim(TRIGGER, after=None, clock=world), recorded)
     run = EndedRun(task=TASK, run_key=run_key, run_id=run_id, state=state, error=error)

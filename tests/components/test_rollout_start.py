@@ -14,6 +14,7 @@ from ratchet.actions.rollout.start import ChoiceStores
 from ratchet.actions.runs.claims import follow_up, reclaim
 from ratchet.actions.runs.retraining import RetrainPorts, look_at_task
 from ratchet.actions.runs.turn import OwnRun
+from ratchet.adapters.clock import SystemClock
 from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.rollout.policy import RolloutPolicy
@@ -34,7 +35,7 @@ class House:
     def __init__(self, tmp_path: Path) -> None:
         self.world, self.pipelines, self.path = World(), FakePipelines(), tmp_path
         self.labels = FakeLabelStore()
-        self.journal = RunJournal(self.world.objects, bucket="ratchet")
+        self.journal = RunJournal(self.world.objects, "ratchet")
 
     @property
     def choice(self) -> ChoiceStores:
@@ -46,6 +47,7 @@ class House:
             signals=Signals(self.world.objects, "ratchet"),
             pipelines=self.pipelines,
             journal=self.journal,
+            clock=SystemClock(),
         )
 
     def command(self, *arguments: str) -> Result:

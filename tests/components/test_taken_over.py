@@ -244,7 +244,7 @@ def test_one_model_of_a_task_is_kept_and_none_once_a_run_has_ended_well(training
     uris = training.objects.list_uris(f"{root}model/")
     models = {uri.removeprefix(f"{root}model/").partition("/")[0] for uri in uris}
     assert models == {digest}
-    journal, cluster = RunJournal(training.objects, bucket="ratchet"), Cluster()
+    journal, cluster = RunJournal(training.objects, "ratchet"), Cluster()
     journal.record_run(journal.append_claim(TRIGGER, after=None, clock=cluster), "run-1")
     notify_step(
         EndedRun(task=TASK, run_key="", run_id="run-1", state="SUCCEEDED", error=""),

@@ -16,7 +16,7 @@ from tests.fakes.object_store import FakeObjectStore
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LEDGERS: dict[str, Callable[[], Ledger]] = {
     "fake": FakeLedger,
-    "s3": lambda: S3Ledger(FakeObjectStore(), bucket="ratchet"),
+    "s3": lambda: S3Ledger(FakeObjectStore(), "ratchet"),
 }
 
 
@@ -72,7 +72,7 @@ def test_a_spoilt_entry_is_named() -> None:
     objects = FakeObjectStore()
     objects.put("s3://ratchet/ledger/digits/00000001.json", b'{"seq": 0}')
     with pytest.raises(DataRejected, match=r"ledger/digits/00000001\.json"):
-        S3Ledger(objects, bucket="ratchet").list_entries("digits")
+        S3Ledger(objects, "ratchet").list_entries("digits")
 
 
 class CountingObjects(FakeObjectStore):
@@ -85,7 +85,7 @@ class CountingObjects(FakeObjectStore):
 
 def test_an_entry_is_read_once_and_again_when_it_was_restored() -> None:
     objects = CountingObjects()
-    ledger = S3Ledger(objects, bucket="ratchet")
+    ledger = S3Ledger(objects, "ratchet")
     for seq in (1, 2):
         ledger.append(entry(seq))
     for _ in range(100):

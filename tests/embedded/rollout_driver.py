@@ -54,7 +54,7 @@ def ports_of(settings: Settings, *, task: str, die_at: str = "") -> RolloutPorts
         registry.register(task, f"s3://models/{task}/{version}", tags={}, metrics={})
     told = partial(Watched, tell=signal_at(die_at))
     objects: Any = told("objects", S3ObjectStore.of(settings))
-    ledger: Any = told("ledger", S3Ledger(objects, bucket=settings.ratchet_bucket))
+    ledger: Any = told("ledger", S3Ledger(objects, settings.ratchet_bucket))
     services: Any = told("services", KServeInferenceServices.of(settings))
     gateway: Any = told("gateway", HttpGateway(settings.gateway_endpoint))
     return RolloutPorts(

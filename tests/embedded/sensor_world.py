@@ -62,14 +62,14 @@ def ports_of(settings: Settings, *, lease_s: float = 30.0, clock: SystemClock | 
         stores=label_stores(labels, FakeDatasetStore(), objects, bucket=settings.ratchet_bucket),
         signals=Signals(objects, settings.ratchet_bucket),
         pipelines=KfpPipelines.of(settings),
-        journal=RunJournal(objects, bucket=settings.ratchet_bucket, lease_s=lease_s),
+        journal=RunJournal(objects, settings.ratchet_bucket, lease_s=lease_s),
         clock=clock or HastyClock(),
     )
 
 
 def restarted(ports: RetrainPorts) -> RetrainPorts:
     """As a process knows nothing when it starts."""
-    journal = RunJournal(ports.signals.objects, bucket=ports.signals.bucket, lease_s=ports.journal.lease_s)
+    journal = RunJournal(ports.signals.objects, ports.signals.bucket, lease_s=ports.journal.lease_s)
     return dataclasses.replace(ports, journal=journal)
 
 

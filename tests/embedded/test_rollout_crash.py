@@ -163,7 +163,7 @@ def champion(world: ServingWorld, objects: S3ObjectStore, task: str) -> ModelRef
     entry = LedgerEntry(
         seq=1, task=task, kind="promoted", model=model, champion=model, reason="", run_id="run-1", at=datetime.now(UTC)
     )
-    S3Ledger(objects, bucket="ratchet").append(entry)
+    S3Ledger(objects, "ratchet").append(entry)
     return model
 
 
@@ -214,7 +214,7 @@ def test_killed_there_and_started_again_it_ends_as_it_would_have(
     task, told = case.task, ended["names"][case.task]
     assert told["name"] == ("promoted" if case.is_good else "rolled_back"), told["error"]
     winner = ended["jobs"][task].model if case.is_good else ended["champions"][task]
-    entries = S3Ledger(ended["objects"], bucket="ratchet").list_entries(task)
+    entries = S3Ledger(ended["objects"], "ratchet").list_entries(task)
     assert [entry.kind for entry in entries] == ["promoted", told["name"]]
     assert champion_of(entries) == winner
 
@@ -234,7 +234,7 @@ def test_a_rollback_ends_the_rollout_of_a_controller_that_lives(world: ServingWo
     """Both take the traffic; the controller does not give it back, and ends in order."""
     task, told = STEERED.task, ended["names"][STEERED.task]
     assert told["name"] == "inconclusive", told["error"]
-    entries = S3Ledger(ended["objects"], bucket="ratchet").list_entries(task)
+    entries = S3Ledger(ended["objects"], "ratchet").list_entries(task)
     assert sorted(entry.kind for entry in entries) == ["promoted", "rolled_back", "withdrawn"]
     state = world.services.fetch(task)
     assert state is not None

@@ -12,6 +12,7 @@ import pytest
 from embedded.control_plane.host.processes import free_port, stop_group, tethered
 from pipelines.publish import publish
 from ratchet.actions.runs.retraining import RetrainPorts
+from ratchet.adapters.clock import SystemClock
 from ratchet.adapters.dvc import DvcDatasetStore
 from ratchet.adapters.kfp import KfpPipelines
 from ratchet.adapters.kfp_catalog import KfpPipelineCatalog
@@ -51,7 +52,8 @@ def ports(settings: Settings) -> RetrainPorts:
         stores=label_stores(labels, datasets, objects, bucket=settings.ratchet_bucket),
         signals=Signals(objects, settings.ratchet_bucket),
         pipelines=KfpPipelines.of(settings),
-        journal=RunJournal(objects, bucket=settings.ratchet_bucket),
+        journal=RunJournal(objects, settings.ratchet_bucket),
+        clock=SystemClock(),
     )
 
 

@@ -239,7 +239,7 @@ def test_a_sensor_that_is_stopped_while_it_submits_finishes_that_run(settings, l
             finally:
                 stop_group(process.pid, grace_s=5)
             (run,) = KfpPipelines.of(settings).list_runs(experiment="slow")
-            newest = RunJournal(S3ObjectStore.of(settings), bucket=settings.ratchet_bucket).fetch_newest("slow")
+            newest = RunJournal(S3ObjectStore.of(settings), settings.ratchet_bucket).fetch_newest("slow")
             assert newest is not None
             assert newest.run_id == run.run_id, "recorded before it went"
     rows = json.loads(ratchet(settings, "ticks", "--task", "slow", "--json").stdout)

@@ -37,7 +37,7 @@ def tick_once(task: str, point: str, *, number: signal.Signals, lease_s: float, 
     import kfp.client  # noqa: F401 - before the tick: it takes a second, and the lease of a test is short
 
     ports, tell_of = wiring.retrain_ports(), signal_at(point, number)
-    journal = RunJournal(wiring.object_store(), bucket=wiring.settings().ratchet_bucket, lease_s=lease_s)
+    journal = RunJournal(wiring.object_store(), wiring.settings().ratchet_bucket, lease_s=lease_s)
     watched: dict[str, Any] = {
         "journal": Watched("journal", journal, tell_of),
         "pipelines": Watched("pipelines", ports.pipelines, tell_of),

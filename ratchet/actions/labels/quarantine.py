@@ -4,7 +4,6 @@ Everything is read from the verdicts and the orders (`core.labels.quarantine`); 
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,8 +13,7 @@ from ratchet.core.labels.judged import judged_of
 from ratchet.core.labels.quarantine import Order, OrderKind, Record, check_kind, records_of
 from ratchet.core.labels.shards import Place
 from ratchet.core.verdict import Verdict
-
-_NUM_THREADS = 8
+from ratchet.parallel import map_parallel
 
 
 class QuarantinedLabels(NamedTuple):
@@ -106,9 +104,8 @@ def _why(record: Record, verdict: Verdict) -> tuple[str, bool]:
 
 def _fetch_verdicts(stores: LabelStores, *, task: str) -> list[tuple[str, Verdict]]:
     versions = stores.datasets.list_versions(task)
-    with ThreadPoolExecutor(_NUM_THREADS) as threads:
-        found = threads.map(stores.verdicts.fetch, versions)
-        return [(version, verdict) for version, verdict in zip(versions, found, strict=True) if verdict is not None]
+    found = map_parallel(stores.verdicts.fetch, versions)
+    return [(version, verdict) for version, verdict in zip(versions, found, strict=True) if verdict is not None]
 
 
 def _ulid_of(key: str) -> str:

@@ -1,14 +1,13 @@
 """The verdicts about dataset versions, each fetched once a process: verdicts are final."""
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 from ratchet.actions.labels.memory import TaskMemory
 from ratchet.core.labels.judged import JudgedVersion, judged_of
+from ratchet.parallel import map_parallel
 from ratchet.stores.contents import Marker
 from ratchet.stores.verdicts import Verdicts, block_of
 
-_NUM_THREADS = 8
 _NUM_SILENT_ASKED = 2
 """Versions without a verdict that a look asks for by name: a run under way, and one that crashed before it."""
 
@@ -67,9 +66,8 @@ def fetch_judged(
 def confirmed_of(memory: TaskMemory, verdicts: Verdicts, markers: Mapping[str, Marker]) -> Mapping[str, Marker]:
     """Of these markers those whose version's verdict accepts or quarantines the shard that they name."""
     versions = sorted({marker.version for marker in markers.values()})
-    with ThreadPoolExecutor(_NUM_THREADS) as threads:
-        found = threads.map(lambda version: fetch_judged(memory, verdicts, version), versions)
-        judged = dict(zip(versions, found, strict=True))
+    found = map_parallel(lambda version: fetch_judged(memory, verdicts, version), versions)
+    judged = dict(zip(versions, found, strict=True))
     return {
         key: marker
         for key, marker in markers.items()

@@ -8,7 +8,6 @@ from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.labels.memory import Memory
 from ratchet.actions.labels.stores import LabelStores
 from ratchet.actions.runs.claims import end_duplicates, follow_up, start
-from ratchet.adapters.clock import SystemClock
 from ratchet.core.labels.backlog import Backlog
 from ratchet.core.ports import Clock, Pipelines, RunState
 from ratchet.core.runs import (
@@ -40,7 +39,7 @@ class RetrainPorts:
     signals: Signals
     pipelines: Pipelines
     journal: RunJournal
-    clock: Clock = field(default_factory=SystemClock)
+    clock: Clock
     memory: Memory = field(default_factory=Memory)
     """What was learned of the labels at earlier looks."""
 

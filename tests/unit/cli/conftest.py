@@ -8,6 +8,7 @@ import pytest
 
 from ratchet import wiring
 from ratchet.actions.runs.retraining import RetrainPorts
+from ratchet.adapters.clock import SystemClock
 from ratchet.core.errors import Unavailable
 from ratchet.settings import load_settings
 from ratchet.stores.run_journal import RunJournal
@@ -49,12 +50,13 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakePipel
     pipelines, objects, rollouts = FakePipelines(["retrain", "drift-monitor"]), FakeObjectStore(), World()
     pipelines.finish(pipelines.submit("retrain", run_name=KNOWN["run"], experiment="digits", parameters={}))
     pipelines.create_schedule("retrain", name="night", cron="@daily", parameters={})
-    journal = RunJournal(objects, bucket="ratchet")
+    journal = RunJournal(objects, "ratchet")
     retrain = RetrainPorts(
         stores=label_stores(FakeLabelStore(), FakeDatasetStore(), objects),
         signals=Signals(objects, "ratchet"),
         pipelines=pipelines,
         journal=journal,
+        clock=SystemClock(),
     )
     made = {
         "pipelines": pipelines, "pipeline_catalog": pipelines, "retrain_ports": retrain, "run_journal": journal,

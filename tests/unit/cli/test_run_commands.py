@@ -15,6 +15,7 @@ from cli.runs.retrain import start_retrain
 from cli.runs.view import depth_of, duration_s_of, short_error, tree_order
 from ratchet import wiring
 from ratchet.actions.runs.retraining import RetrainPorts, look_at_task
+from ratchet.adapters.clock import SystemClock
 from ratchet.core.errors import Conflict, DataRejected, NotFound, PolicyError, Unavailable
 from ratchet.core.models.task_checks import CheckResult, TaskReport
 from ratchet.core.ports import RunArtifact, RunTask
@@ -56,7 +57,8 @@ def ports(monkeypatch) -> RetrainPorts:
         stores=label_stores(FakeLabelStore(), FakeDatasetStore(), objects),
         signals=Signals(objects, "ratchet"),
         pipelines=FakePipelines(),
-        journal=RunJournal(objects, bucket="ratchet"),
+        journal=RunJournal(objects, "ratchet"),
+        clock=SystemClock(),
     )
     monkeypatch.setattr(wiring, "retrain_ports", lambda: made)
     monkeypatch.setattr(wiring, "pipelines", lambda: made.pipelines)

@@ -47,7 +47,7 @@ class World:
         self.clock = Clock()
 
     def journal(self) -> RunJournal:
-        return RunJournal(self.objects, bucket="ratchet")
+        return RunJournal(self.objects, "ratchet")
 
     def told(self, tell: Tell) -> tuple[Any, Any]:
         """A journal and KFP that tell of each call."""
@@ -346,7 +346,7 @@ def test_finding_the_newest_claim_does_not_read_the_history():
     for _ in range(40):
         world.pipelines.finish(world.start().run_id)
     counted = FailsOnce(world.objects, number=0, is_done_first=False)
-    journal = RunJournal(counted, bucket="ratchet")
+    journal = RunJournal(counted, "ratchet")
     journal.fetch_newest("digits")
     num_first, counted.num_calls = counted.num_calls, 0
     journal.fetch_newest("digits")
@@ -361,7 +361,7 @@ def test_the_runs_of_the_last_days_are_read_once_and_older_ones_never():
         world.follow_up()
         world.clock.sleep(86_400)
     counted = FailsOnce(world.objects, number=0, is_done_first=False)
-    journal = RunJournal(counted, bucket="ratchet")
+    journal = RunJournal(counted, "ratchet")
     since = world.clock.now() - timedelta(days=8, seconds=1)
 
     def list_seqs() -> list[int]:

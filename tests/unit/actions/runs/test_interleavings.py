@@ -121,7 +121,7 @@ class World:
                     self.step(actor, "done")
 
     def claims(self) -> list[ClaimedRun]:
-        journal = RunJournal(self.objects, bucket="ratchet")
+        journal = RunJournal(self.objects, "ratchet")
         newest = journal.fetch_newest(TASK)
         return list(journal.list_since(TASK, newest=newest, since=datetime(2020, 1, 1, tzinfo=UTC)))
 
@@ -165,7 +165,7 @@ class World:
         objects, pipelines = Remote(self.objects, self.late), Remote(self.pipelines, self.late)
 
         def tick_for_ever(fate: str) -> None:
-            journal = RunJournal(objects, bucket="ratchet")
+            journal = RunJournal(objects, "ratchet")
             while True:
                 try:
                     newest = follow_up(journal, pipelines, task=TASK, clock=clock)
@@ -183,7 +183,7 @@ class World:
     def _run(self, run_id: str, name: str, fate: str) -> None:
         """A run of the pipeline: it asks for its turn, and has effect for as long as the next call takes."""
         remote = Remote(self.objects, self.late)
-        journal = RunJournal(remote, bucket="ratchet")
+        journal = RunJournal(remote, "ratchet")
         run = OwnRun(task=TASK, run_key=self.pipelines.parameters[run_id]["run_key"], run_id=run_id, name=name)
         try:
             if claim_turn(journal, run, trigger_after=trigger_after, clock=self.clocks[0]).is_current:

@@ -119,7 +119,7 @@ def test_the_one_who_may_clean_up_is_the_run_of_the_newest_claim():
 
 def test_of_two_that_look_at_once_the_second_looks_again():
     objects, pipelines, clock = FakeObjectStore(), FakePipelines(), Clock()
-    journal = RunJournal(objects, bucket="ratchet")
+    journal = RunJournal(objects, "ratchet")
 
     def race(last: LastRun | None) -> Trigger:
         newest = follow_up(journal, pipelines, task="digits", clock=clock)
@@ -128,5 +128,5 @@ def test_of_two_that_look_at_once_the_second_looks_again():
         return trigger_after(None)
 
     run = OwnRun(task="digits", run_key="", run_id="by-hand")
-    turn = claim_turn(RunJournal(objects, bucket="ratchet"), run, trigger_after=race, clock=clock)
+    turn = claim_turn(RunJournal(objects, "ratchet"), run, trigger_after=race, clock=clock)
     assert not turn.is_current, turn.text

@@ -11,6 +11,7 @@ import pytest
 
 from ratchet import wiring
 from ratchet.actions.runs.retraining import RetrainPorts
+from ratchet.adapters.clock import SystemClock
 from ratchet.core.errors import PolicyError
 from ratchet.core.labels.dataset import Manifest
 from ratchet.core.labels.judged import ACCEPTED, REFUSED
@@ -45,7 +46,8 @@ class World:
             stores=label_stores(self.labels, self.datasets, objects),
             signals=Signals(objects, "ratchet"),
             pipelines=self.pipelines,
-            journal=RunJournal(objects, bucket="ratchet"),
+            journal=RunJournal(objects, "ratchet"),
+            clock=SystemClock(),
         )
 
     def push(self, num_labels: int) -> str:

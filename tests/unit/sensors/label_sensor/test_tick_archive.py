@@ -45,7 +45,7 @@ class World:
         self.now_s = 0.0
         self.objects = CountingStore()
         self.log = TickLog(by="sensor-0", clock=lambda: self.now_s)
-        self.archive = TickArchive(self.objects, bucket="ratchet", now=self.now)
+        self.archive = TickArchive(self.objects, "ratchet", now=self.now)
         self.writer = TickWriter(self.log, self.archive)
 
     def now(self):
@@ -103,7 +103,7 @@ def test_the_log_outlives_the_sensor():
     assert world.stored() == [("b", 2), ("a", 1)]
     restarted = World()
     restarted.objects, restarted.now_s = world.objects, world.now_s
-    restarted.archive = TickArchive(world.objects, bucket="ratchet", now=world.now)
+    restarted.archive = TickArchive(world.objects, "ratchet", now=world.now)
     restarted.writer = TickWriter(restarted.log, restarted.archive)
     restarted.tick("c")
     assert restarted.stored() == [("c", 1), ("b", 2), ("a", 1)]
