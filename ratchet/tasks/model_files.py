@@ -21,11 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ratchet.core.errors import DataRejected, PolicyError
+from ratchet.core.labels.answers import Answers, answers_of
 from ratchet.tasks.code_collect import TaskCode, collect_task_code
 from ratchet.tasks.code_files import write_code
 from ratchet.tasks.identity import (
@@ -39,6 +41,7 @@ from ratchet.tasks.identity import (
     read_model,
     write_file_digests,
 )
+from ratchet.tasks.inputs import features_of
 from ratchet.tasks.interface import Task
 from ratchet.tasks.loading import differences, load_installed_task, load_task_from
 from ratchet.tasks.spec import TaskSpec
@@ -68,6 +71,11 @@ class ServableModel:
         with torch.inference_mode():
             logits_BK = self.network(self.task.preprocess(np.asarray(features_BF, dtype=np.float64)))
             return torch.softmax(logits_BK.double(), dim=1).numpy()
+
+    def answer(self, inputs: pa.Table) -> Answers:
+        """Its answers to examples: a column for each input, by name (`inputs_table`). ValueError names what is wrong
+        with a row."""
+        return answers_of(self.predict_proba(features_of(inputs, self.spec)), self.spec.output)
 
 
 def save_model(path: Path, *, spec: TaskSpec, network: torch.nn.Module, code: TaskCode | None = None) -> str:

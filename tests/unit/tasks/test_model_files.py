@@ -1,6 +1,7 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from ratchet.core.errors import DataRejected
@@ -19,6 +20,22 @@ def test_a_saved_model_answers_the_same_and_keeps_its_digest(tmp_path):
     assert loaded.digest == digest == model_digest(tmp_path / "model")
     assert probabilities_BK.shape == (5, 10)
     assert probabilities_BK.sum(axis=1) == pytest.approx(np.ones(5))
+
+
+def test_a_model_answers_a_table_of_inputs_as_it_answers_features(tmp_path):
+    digits_model(tmp_path)
+    loaded = load_model(tmp_path)
+    features_BF = np.random.default_rng(0).uniform(0, 16, size=(5, 64))
+    answers = loaded.answer(pa.table({"features": features_BF.tolist()}).slice(1))
+    probabilities_BK = loaded.predict_proba(features_BF[1:])
+    assert answers.scores_BK == pytest.approx(probabilities_BK)
+    assert answers.texts == [DIGITS.classes[index] for index in probabilities_BK.argmax(axis=1)]
+
+
+def test_a_vector_of_another_length_is_named_by_its_row(tmp_path):
+    digits_model(tmp_path)
+    with pytest.raises(ValueError, match="row 1 of 2 has 3 numbers; 64 are expected"):
+        load_model(tmp_path).answer(pa.table({"features": [[0.0] * 64, [0.0] * 3]}))
 
 
 def test_notes_beside_the_model_do_not_change_its_identity(tmp_path):
