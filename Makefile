@@ -22,11 +22,12 @@ down: $(STAMP) ## stop the embedded stack; data stays in .ratchet/
 
 ##@ Develop
 FUZZ_SECONDS ?= 60
-.PHONY: setup test test-fast guide fuzz lint types lock compile compile-check check
+CHAOS_KILLS ?= 44
+.PHONY: setup test test-fast guide chaos fuzz lint types lock compile compile-check check
 setup: $(STAMP) ## create .venv and install the locked requirements
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
-test: $(STAMP) ## the tests, on real servers, two at a time; `make guide` and `make fuzz` have the rest
+test: $(STAMP) ## the tests, on real servers, two at a time; `make guide`, `make fuzz` and `make chaos` have the rest
 	@$(PYTEST) -m "not guide"
 
 test-fast: $(STAMP) ## what needs no server and no simulation, in about a minute
@@ -34,6 +35,9 @@ test-fast: $(STAMP) ## what needs no server and no simulation, in about a minute
 
 guide: $(STAMP) ## follow the pages of docs/guide, every command and what it prints (about 7 minutes)
 	@$(PYTEST) -m guide tests/e2e
+
+chaos: $(STAMP) ## a whole stack under CHAOS_KILLS (44) SIGKILLs; `make test` has 25 of them
+	@CHAOS_KILLS=$(CHAOS_KILLS) $(BIN)/python -m pytest -s tests/embedded/test_stack_chaos.py
 
 fuzz: $(STAMP) ## each fuzzer for FUZZ_SECONDS (60), two at a time; `make test` runs each for 5 s at most
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) --timeout $$(($(FUZZ_SECONDS) + 240)) tests/fuzz
@@ -58,7 +62,7 @@ compile: $(STAMP) ## compile the pipelines to pipelines/compiled/
 compile-check: $(STAMP) ## fail when pipelines/compiled/ is stale
 	@$(BIN)/ratchet pipelines compile --check
 
-check: lint compile-check test guide ## everything that CI checks
+check: lint compile-check test guide fuzz ## everything that CI checks
 
 ##@ Clean
 .PHONY: clean

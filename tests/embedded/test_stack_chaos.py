@@ -1,4 +1,7 @@
-"""25 SIGKILLs at random moments, from a seed, under steady load and with labels coming in: what must hold anyway."""
+"""SIGKILLs at random moments, from a seed, under steady load and with labels coming in: what must hold anyway.
+
+25 in `make test`; more by `CHAOS_KILLS=44 make chaos`.
+"""
 
 import json
 import os
@@ -35,7 +38,7 @@ from tests.embedded.steady_load import SteadyLoad, outage_s
 from tests.models import digits_model
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
-SEED, NUM_KILLS = 20, 25
+SEED, NUM_KILLS = 20, int(os.environ.get("CHAOS_KILLS", "25"))
 EACH, TASKS = 2, 3
 """Kills of every kind of server at least, and of tasks of a running pipeline."""
 SHARD_LABELS, SHARD_EVERY_S = 40, 2.5
@@ -134,6 +137,11 @@ class Stage:
         self.kills.append(Kill(what, len(asked), len(failed), round(outage_s(failed), 2)))
         return True
 
+    def is_running(self) -> bool:
+        """Whether any run has not ended."""
+        states = [run["state"] for run in json.loads(self.run("runs", "list", "--json"))]
+        return bool({"PENDING", "RUNNING"} & set(states))
+
     @contextmanager
     def labels_coming_in(self) -> Iterator[None]:
         """As a labeling tool sends them: what could not be stored is sent again."""
@@ -207,17 +215,19 @@ def test_every_server_comes_back_and_listens_on_loopback_only(stage: Stage) -> N
         assert all(address.startswith("0100007F:") for address in listening), listening
 
 
-def test_every_label_is_in_an_accepted_version_or_waits_and_none_twice(stage: Stage) -> None:
+def test_every_label_is_in_an_accepted_version_once(stage: Stage) -> None:
+    """After one more run, by hand, where too few wait for the sensor to start one."""
+
     def counted() -> dict[str, Any]:
         return json.loads(stage.run("labels", "count", "--task", "digits", "--json"))
 
     wait_for(lambda: stage.report.is_ready, "every server to be ready", within_s=120)
-    wait_for(lambda: counted()["version"] is not None, "an accepted version", within_s=200)
+    wait_for(lambda: not stage.is_running(), "the last run to end", within_s=400)
+    if counted()["num_pending"]:
+        stage.run("run", "retrain", "--task", "digits", "--wait")
     count = counted()
-    accepted = accepted_ids(stage, count["version"])
-    assert len(accepted) == len(set(accepted)), "a label twice"
-    assert set(accepted) <= set(stage.ids)
-    assert len(accepted) + count["num_pending"] == len(stage.ids) == len(set(stage.ids))
+    assert count["num_pending"] == 0, count
+    assert sorted(accepted_ids(stage, count["version"])) == sorted(stage.ids), "a label is lost, or there twice"
 
 
 def test_the_journal_and_the_ledger_have_no_gap(stage: Stage) -> None:
@@ -225,8 +235,8 @@ def test_the_journal_and_the_ledger_have_no_gap(stage: Stage) -> None:
     for folder in ("runs/digits/", "ledger/digits/"):
         uris = objects.list_uris(f"s3://{stage.settings.ratchet_bucket}/{folder}")
         numbers = {int(uri.partition(folder)[2].partition("/")[0].partition(".")[0]) for uri in uris}
-        assert sorted(numbers) == list(range(min(numbers, default=0), max(numbers, default=-1) + 1)), folder
-        assert numbers or folder.startswith("ledger/"), "labels came in, so a run was claimed"
+        assert numbers, f"{folder}: runs were claimed, and the first good model was promoted"
+        assert sorted(numbers) == list(range(min(numbers), max(numbers) + 1)), folder
 
 
 def test_down_leaves_no_process(stage: Stage) -> None:
