@@ -13,7 +13,6 @@ from components.ingest.component import ingest
 from components.register.component import register
 from components.rollback.component import rollback
 from components.validate.component import validate
-from ratchet import wiring
 from ratchet.core.errors import PolicyError
 from ratchet.core.labels.dataset import Manifest
 from ratchet.core.runs.outcome import Ended, Outcome
@@ -21,6 +20,7 @@ from ratchet.core.verdict import Reason, Verdict
 from ratchet.stores.run_outcomes import RunOutcomes
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.registry import FakeRegistry
+from tests.wired import wire
 
 NO = Reason(check="accuracy", value=0.7, limit=0.8, passed=False, text="right on 70.0 %; the floor is 80.0 %")
 PORTS = (
@@ -79,11 +79,14 @@ class Run:
 @pytest.fixture
 def run(tmp_path, monkeypatch) -> Run:
     made = Run(tmp_path)
-    monkeypatch.setattr(wiring, "run_outcomes", lambda: made.outcomes)
-    monkeypatch.setattr(wiring, "object_store", lambda: made.outcomes.objects)
-    monkeypatch.setattr(wiring, "registry", lambda: made.registry)
+    wire(
+        monkeypatch,
+        run_outcomes=lambda: made.outcomes,
+        object_store=lambda: made.outcomes.objects,
+        registry=lambda: made.registry,
+    )
     for name in PORTS:
-        monkeypatch.setattr(wiring, name, lambda: None, raising=False)
+        wire(monkeypatch, **{name: lambda: None})
     return made
 
 

@@ -9,7 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from ratchet import wiring
 from ratchet.actions.labels.datasets import list_pending
 from ratchet.core.labels.backlog import Backlog
 from ratchet.core.labels.quarantine import Order
@@ -18,6 +17,7 @@ from ratchet.core.verdict import Verdict
 from ratchet.stores.quarantine_orders import QuarantineOrders
 from tests.components.data import NOON, QUALITY, Room, digit_labels
 from tests.stores import label_stores
+from tests.wired import wire
 
 STRICT = QUALITY.model_copy(update={"bad_row_ratio_max": 0.0})
 RELAXED = QUALITY.model_copy(update={"bad_row_ratio_max": 1.0})
@@ -26,9 +26,12 @@ RELAXED = QUALITY.model_copy(update={"bad_row_ratio_max": 1.0})
 @pytest.fixture
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Room:
     room = Room(tmp_path)
-    monkeypatch.setattr(wiring, "label_store", lambda: room.labels)
-    monkeypatch.setattr(wiring, "object_store", lambda: room.objects)
-    monkeypatch.setattr(wiring, "dataset_store", lambda: room.datasets)
+    wire(
+        monkeypatch,
+        label_store=lambda: room.labels,
+        object_store=lambda: room.objects,
+        dataset_store=lambda: room.datasets,
+    )
     return room
 
 

@@ -9,7 +9,6 @@ from typer.testing import CliRunner, Result
 from cli.main import app
 from components.choose_model.component import choose_model
 from components.choose_model.step import choose_model_step
-from ratchet import wiring
 from ratchet.actions.rollout.start import ChoiceStores
 from ratchet.actions.runs.claims import follow_up, reclaim
 from ratchet.actions.runs.retraining import RetrainPorts, look_at_task
@@ -27,6 +26,7 @@ from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FakeLabelStore
 from tests.fakes.pipelines import FakePipelines
 from tests.stores import label_stores
+from tests.wired import wire
 
 
 class House:
@@ -86,19 +86,25 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     for number, model in enumerate((CHAMPION, CHALLENGER), 1):
         assert deploy(house.world, tmp_path, model=model, run_id=f"first-{number}") == "promoted"
     house.world.sleep(5)
-    monkeypatch.setattr(wiring, "rollout_ports", house.world.ports)
-    monkeypatch.setattr(wiring, "rollout_choice", lambda: house.choice)
-    monkeypatch.setattr(wiring, "retrain_ports", house.retrain_ports)
+    wire(
+        monkeypatch,
+        rollout_ports=house.world.ports,
+        rollout_choice=lambda: house.choice,
+        retrain_ports=house.retrain_ports,
+    )
     for name in ("ledger", "registry"):
-        monkeypatch.setattr(wiring, name, lambda name=name: getattr(house.world, name))
-    monkeypatch.setattr(wiring, "object_store", lambda: house.world.objects)
-    monkeypatch.setattr(wiring, "pipelines", lambda: house.pipelines)
-    monkeypatch.setattr(wiring, "pipeline_catalog", lambda: house.pipelines)
-    monkeypatch.setattr(wiring, "run_journal", lambda: house.journal)
-    monkeypatch.setattr(wiring, "settings", lambda: Settings())
-    monkeypatch.setattr(wiring, "run_outcomes", lambda: RunOutcomes(house.world.objects, "ratchet"))
-    monkeypatch.setattr(wiring, "policy", lambda task, name, kind: RolloutPolicy() if name == "rollout" else kind())
-    monkeypatch.setattr(wiring, "policy_digest", lambda task: "p")
+        wire(monkeypatch, **{name: lambda name=name: getattr(house.world, name)})
+    wire(
+        monkeypatch,
+        object_store=lambda: house.world.objects,
+        pipelines=lambda: house.pipelines,
+        pipeline_catalog=lambda: house.pipelines,
+        run_journal=lambda: house.journal,
+        settings=lambda: Settings(),
+        run_outcomes=lambda: RunOutcomes(house.world.objects, "ratchet"),
+        policy=lambda task, name, kind: RolloutPolicy() if name == "rollout" else kind(),
+        policy_digest=lambda task: "p",
+    )
     return house
 
 

@@ -22,6 +22,7 @@ from tests.fakes.payload_log import FakeFeedbackStore, FakePayloadLog
 from tests.fakes.pipelines import FakePipelines
 from tests.stores import label_stores
 from tests.unit.cli.commands import KNOWN
+from tests.wired import wire
 
 CONFIGS = PROJECT_DIR / "configs"
 
@@ -65,7 +66,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakePipel
         "guard_service": Down(), "payload_log": FakePayloadLog(), "feedback_store": FakeFeedbackStore(),
     }  # fmt: skip
     for name, value in made.items():
-        monkeypatch.setattr(wiring, name, lambda value=value: value)
+        wire(monkeypatch, **{name: lambda value=value: value})
     yield pipelines
     load_settings.cache_clear()
     wiring.task_spec.cache_clear()

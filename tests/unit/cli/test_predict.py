@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from ratchet import wiring
 from ratchet.core.errors import DataRejected, Unavailable
 from ratchet.settings import Settings
+from tests.wired import wire
 
 CLASSES = ["a", "b,c"]
 
@@ -61,7 +61,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[int]]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(wiring, "settings", lambda: Settings(gateway_endpoint=endpoint))
+    wire(monkeypatch, settings=lambda: Settings(gateway_endpoint=endpoint))
     yield Gateway.requests
     server.shutdown()
 
@@ -118,7 +118,7 @@ def test_an_error_names_the_line(requests: list[list[int]], tmp_path: Path, text
 
 
 def test_a_gateway_that_is_down_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wiring, "settings", lambda: Settings(gateway_endpoint="http://127.0.0.1:9"))
+    wire(monkeypatch, settings=lambda: Settings(gateway_endpoint="http://127.0.0.1:9"))
     with pytest.raises(Unavailable, match="ratchet up"):
         ask(tmp_path / "x", '{"features": [1]}')
     assert ask(tmp_path / "x", "\n") == [], "nothing to ask"

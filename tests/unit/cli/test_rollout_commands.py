@@ -7,7 +7,6 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from ratchet import wiring
 from ratchet.actions.rollout.traffic import serve
 from ratchet.core.errors import NotFound
 from ratchet.core.models.ledger import LedgerEntry, next_seq
@@ -24,6 +23,7 @@ from tests.components.rollout_world import (
     deploy_killed_at,
     recorded_of,
 )
+from tests.wired import wire
 
 
 @pytest.fixture
@@ -44,12 +44,15 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         world.ledger.append(entry)
         serve(world, world, task=TASK, uri=model.uri, timeout_s=60)
     world.registry.set_alias(TASK, "champion", CHALLENGER.version)
-    monkeypatch.setattr(wiring, "rollout_ports", world.ports)
-    monkeypatch.setattr(wiring, "ledger", lambda: world.ledger)
-    monkeypatch.setattr(wiring, "registry", lambda: world.registry)
-    monkeypatch.setattr(wiring, "object_store", lambda: world.objects)
-    monkeypatch.setattr(wiring, "settings", lambda: Settings())
-    monkeypatch.setattr(wiring, "policy", lambda task, name, kind: RolloutPolicy())
+    wire(
+        monkeypatch,
+        rollout_ports=world.ports,
+        ledger=lambda: world.ledger,
+        registry=lambda: world.registry,
+        object_store=lambda: world.objects,
+        settings=lambda: Settings(),
+        policy=lambda task, name, kind: RolloutPolicy(),
+    )
     return world
 
 

@@ -13,7 +13,6 @@ from cli.runs import view as run_view
 from cli.runs.logs import news_in
 from cli.runs.retrain import start_retrain
 from cli.runs.view import depth_of, duration_s_of, short_error, tree_order
-from ratchet import wiring
 from ratchet.actions.runs.retraining import RetrainPorts, look_at_task
 from ratchet.adapters.clock import SystemClock
 from ratchet.core.errors import Conflict, DataRejected, NotFound, PolicyError, Unavailable
@@ -29,6 +28,7 @@ from tests.fakes.label_store import FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.pipelines import FakePipelines
 from tests.stores import label_stores
+from tests.wired import wire
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -60,12 +60,15 @@ def ports(monkeypatch) -> RetrainPorts:
         journal=RunJournal(objects, "ratchet"),
         clock=SystemClock(),
     )
-    monkeypatch.setattr(wiring, "retrain_ports", lambda: made)
-    monkeypatch.setattr(wiring, "pipelines", lambda: made.pipelines)
-    monkeypatch.setattr(wiring, "run_journal", lambda: made.journal)
-    monkeypatch.setattr(wiring, "policy_digest", lambda task: "p")
-    monkeypatch.setattr(wiring, "task_checks", FakeTaskChecks)
-    monkeypatch.setattr(wiring, "run_outcomes", lambda: RunOutcomes(objects, "ratchet"))
+    wire(
+        monkeypatch,
+        retrain_ports=lambda: made,
+        pipelines=lambda: made.pipelines,
+        run_journal=lambda: made.journal,
+        policy_digest=lambda task: "p",
+        task_checks=FakeTaskChecks,
+        run_outcomes=lambda: RunOutcomes(objects, "ratchet"),
+    )
     return made
 
 

@@ -15,6 +15,7 @@ from ratchet.core.verdict import Reason, Verdict
 from ratchet.stores.page_libraries import PageLibraries
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.pipelines import FakePipelines
+from tests.wired import wire
 
 LIBRARY = "draw();" * 1000
 REASON = Reason(check="rows", value=1, limit=2, passed=False, text="1 row, 2 are needed")
@@ -26,9 +27,12 @@ class World:
         self.objects, self.pipelines = FakeObjectStore(), FakePipelines()
         self.run_id = self.pipelines.submit("retrain", run_name="r", experiment="digits", parameters={})
         self.settings = wiring.settings().model_copy(update={"state_dir": folder / "state"})
-        monkeypatch.setattr(wiring, "object_store", lambda: self.objects)
-        monkeypatch.setattr(wiring, "pipelines", lambda: self.pipelines)
-        monkeypatch.setattr(wiring, "settings", lambda: self.settings)
+        wire(
+            monkeypatch,
+            object_store=lambda: self.objects,
+            pipelines=lambda: self.pipelines,
+            settings=lambda: self.settings,
+        )
 
     def draw(self, task_id: str, output: str, data: bytes, *, kind: str = "system.HTML", uri: str = "") -> None:
         artifact = RunArtifact(

@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.pipelines import follow_schedules
-from ratchet import wiring
 from ratchet.core.errors import DataRejected, PolicyError, RatchetError, Unavailable
 from tests.fakes.pipelines import FakePipelines
+from tests.wired import wire
 
 ENTRY = {"name": "night", "pipeline": "drift-monitor", "task": "digits", "cron": "0 30 3 * * *"}
 
@@ -19,13 +19,13 @@ ENTRY = {"name": "night", "pipeline": "drift-monitor", "task": "digits", "cron":
 @pytest.fixture
 def catalog(monkeypatch: pytest.MonkeyPatch) -> FakePipelines:
     catalog = FakePipelines(["drift-monitor"])
-    monkeypatch.setattr(wiring, "pipeline_catalog", lambda: catalog)
+    wire(monkeypatch, pipeline_catalog=lambda: catalog)
     return catalog
 
 
 @pytest.fixture
 def file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setattr(wiring, "schedules_path", lambda: tmp_path / "schedules.yaml")
+    wire(monkeypatch, schedules_path=lambda: tmp_path / "schedules.yaml")
     return tmp_path / "schedules.yaml"
 
 
@@ -91,5 +91,5 @@ def test_publishing_brings_them_along_and_never_fails_for_them(catalog, file, mo
     def unavailable() -> None:
         raise Unavailable("nobody there")
 
-    monkeypatch.setattr(wiring, "pipeline_catalog", unavailable)
+    wire(monkeypatch, pipeline_catalog=unavailable)
     follow_schedules()

@@ -13,7 +13,6 @@ from cli.main import app
 from embedded.control_plane.kserve.revisions import Rollout, plan_traffic
 from embedded.control_plane.kserve.status import RevisionState, render_status
 from embedded.status import StackStatus
-from ratchet import wiring
 from ratchet.actions.rollout.champions import look_at_champions, wait_for_champions
 from ratchet.adapters.kserve import state_of
 from ratchet.core.errors import Unavailable
@@ -22,6 +21,7 @@ from ratchet.core.ports import ServiceState
 from ratchet.core.rollout.champions import ChampionView, champion_view
 from tests.fakes.inference_services import FakeInferenceServices
 from tests.fakes.ledger import FakeLedger
+from tests.wired import wire
 
 CHAMPION = ModelRef(version="3", digest="ab" * 32, uri="s3://models/digits/" + "ab" * 32, dataset_version="digits/v1")
 OLD, NEW = "digits-predictor-00001", "digits-predictor-00002"
@@ -115,9 +115,12 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
     stack = StackStatus(endpoints={}, services=(), supervisor_pid=1, rss_mib=0)
     monkeypatch.setattr(embedded.status, "look_at_stack", lambda layout: stack)
-    monkeypatch.setattr(wiring, "task_names", lambda: ("digits", "flights"))
-    monkeypatch.setattr(wiring, "ledger", lambda: world.ledger)
-    monkeypatch.setattr(wiring, "inference_services", lambda: world.services)
+    wire(
+        monkeypatch,
+        task_names=lambda: ("digits", "flights"),
+        ledger=lambda: world.ledger,
+        inference_services=lambda: world.services,
+    )
     monkeypatch.setattr("cli.stack._print_status", lambda current, views: commands.print_champions(views))
     return world
 

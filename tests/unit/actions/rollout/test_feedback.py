@@ -17,6 +17,7 @@ from ratchet.core.rollout.payloads import Feedback, Prediction
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.payload_log import FakeFeedbackStore, FakePayloadLog
+from tests.wired import wire
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CLASSES = tuple("0123456789")
@@ -145,10 +146,13 @@ def test_an_interval_of_wilson():
 @pytest.fixture
 def stores(monkeypatch):
     stores = FakePayloadLog(), FakeFeedbackStore()
-    monkeypatch.setattr(wiring, "payload_log", lambda: stores[0])
-    monkeypatch.setattr(wiring, "feedback_store", lambda: stores[1])
+    wire(
+        monkeypatch,
+        payload_log=lambda: stores[0],
+        feedback_store=lambda: stores[1],
+    )
     in_use = ClassesInUse(FakeLedger(), FakeObjectStore(), classes_of=lambda task: wiring.task_spec(task).classes)
-    monkeypatch.setattr(wiring, "classes_in_use", lambda: in_use)
+    wire(monkeypatch, classes_in_use=lambda: in_use)
     return stores
 
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cli.main import app
-from ratchet import wiring
 from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.labels.parsing import parse_labels
 from ratchet.core.labels.shards import (
@@ -30,6 +29,7 @@ from ratchet.core.runs import TriggerPolicy
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
+from tests.wired import wire
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
@@ -137,9 +137,12 @@ class TestCommands:
     @pytest.fixture
     def store(self, monkeypatch: pytest.MonkeyPatch) -> FakeLabelStore:
         store, objects, datasets = FakeLabelStore(), FakeObjectStore(), FakeDatasetStore()
-        monkeypatch.setattr(wiring, "label_store", lambda: store)
-        monkeypatch.setattr(wiring, "object_store", lambda: objects)
-        monkeypatch.setattr(wiring, "dataset_store", lambda: datasets)
+        wire(
+            monkeypatch,
+            label_store=lambda: store,
+            object_store=lambda: objects,
+            dataset_store=lambda: datasets,
+        )
         return store
 
     @pytest.fixture
@@ -161,7 +164,7 @@ class TestCommands:
 
     def test_a_policy_without_a_threshold(self, store: FakeLabelStore, monkeypatch: pytest.MonkeyPatch) -> None:
         when = TriggerPolicy.model_validate({"when": {"labels_min": 5}})
-        monkeypatch.setattr(wiring, "policy", lambda task, name, kind: when)
+        wire(monkeypatch, policy=lambda task, name, kind: when)
         answer = CliRunner().invoke(app, ["labels", "count", "--task", "digits"])
         assert answer.exit_code == 0, answer.output
         assert "ratchet sensor explain --task digits" in answer.stdout

@@ -29,6 +29,7 @@ from tests.fakes.label_store import FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.pipelines import FakePipelines
 from tests.stores import label_stores
+from tests.wired import wire
 
 POLICY = TaskPolicy(trigger=TriggerPolicy(threshold=200, retry_wait_s=0), digest="p1")
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -147,7 +148,7 @@ def test_a_changed_policy_file_counts_from_the_next_tick(tmp_path, monkeypatch):
         (tmp_path / kind).mkdir()
         for path in (project / kind).glob("*.yaml"):
             (tmp_path / kind / path.name).write_bytes(path.read_bytes())
-    monkeypatch.setattr(wiring, "settings", lambda: Settings(configs_dir=tmp_path))
+    wire(monkeypatch, settings=lambda: Settings(configs_dir=tmp_path))
     wiring.task_spec.cache_clear()
     files = PolicyFiles()
     before = files.fetch("digits")

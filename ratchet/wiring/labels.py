@@ -1,0 +1,61 @@
+"""What lands, and what is known of it."""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from ratchet.core import ports
+from ratchet.wiring import connections
+
+if TYPE_CHECKING:
+    from ratchet.actions.labels.stores import LabelStores
+    from ratchet.stores.contents import Contents
+    from ratchet.stores.page_libraries import PageLibraries
+    from ratchet.stores.signals import Signals
+    from ratchet.stores.verdicts import Verdicts
+
+
+@lru_cache
+def label_store() -> ports.LabelStore:
+    from ratchet.adapters.s3_labels import S3LabelStore
+
+    return S3LabelStore(connections.object_store(), bucket=connections.settings().labels_bucket)
+
+
+@lru_cache
+def dataset_store() -> ports.DatasetStore:
+    from ratchet.adapters.dvc import DvcDatasetStore
+
+    return DvcDatasetStore.of(connections.settings(), connections.object_store())
+
+
+def verdicts() -> "Verdicts":
+    from ratchet.stores.verdicts import Verdicts
+
+    return Verdicts(connections.object_store(), connections.settings().ratchet_bucket)
+
+
+def contents() -> "Contents":
+    from ratchet.stores.contents import Contents
+
+    return Contents(connections.object_store(), connections.settings().ratchet_bucket)
+
+
+def label_stores() -> "LabelStores":
+    """Where labels lie, and what is known of them: for the sensor, ingest and the command line."""
+    from ratchet.actions.labels.stores import LabelStores
+    from ratchet.stores.quarantine_orders import QuarantineOrders
+
+    orders = QuarantineOrders(connections.object_store(), connections.settings().ratchet_bucket)
+    return LabelStores(label_store(), dataset_store(), verdicts(), contents(), orders)
+
+
+def signals() -> "Signals":
+    from ratchet.stores.signals import Signals
+
+    return Signals(connections.object_store(), connections.settings().ratchet_bucket)
+
+
+def page_libraries() -> "PageLibraries":
+    from ratchet.stores.page_libraries import PageLibraries
+
+    return PageLibraries(connections.object_store(), connections.settings().ratchet_bucket)

@@ -1,0 +1,72 @@
+"""Training, the registry, the ledger and the files of models."""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from ratchet.core import ports
+from ratchet.wiring import connections, tasks
+
+if TYPE_CHECKING:
+    from ratchet.actions.models.classes import ClassesInUse
+    from ratchet.actions.models.fallback import LoadProof
+    from ratchet.actions.models.files import ModelFiles
+    from ratchet.stores.models import ModelFolders
+
+
+@lru_cache
+def trainer() -> ports.Trainer:
+    from ratchet.adapters.torchrun import TorchrunTrainer
+
+    return TorchrunTrainer()
+
+
+@lru_cache
+def model_probe() -> ports.ModelProbe:
+    from ratchet.adapters.model_server import LocalModelServer
+
+    return LocalModelServer()
+
+
+@lru_cache
+def registry() -> ports.Registry:
+    from ratchet.adapters.mlflow import MlflowRegistry
+
+    return MlflowRegistry.of(connections.settings())
+
+
+@lru_cache
+def ledger() -> ports.Ledger:
+    from ratchet.stores.ledger import S3Ledger
+
+    return S3Ledger(connections.object_store(), connections.settings().ratchet_bucket)
+
+
+def model_folders() -> "ModelFolders":
+    from ratchet.stores.models import ModelFolders
+
+    return ModelFolders(connections.object_store(), connections.settings().models_bucket)
+
+
+@lru_cache
+def model_files() -> "ModelFiles":
+    from ratchet.actions.models.files import StoredModelFiles
+
+    return StoredModelFiles(connections.object_store())
+
+
+def load_proof() -> "LoadProof":
+    from ratchet.actions.models.fallback import LoadProof
+    from ratchet.stores.load_proofs import LoadProofs
+
+    return LoadProof(
+        connections.object_store(),
+        model_probe(),
+        LoadProofs(connections.object_store(), connections.settings().ratchet_bucket),
+    )
+
+
+@lru_cache
+def classes_in_use() -> "ClassesInUse":
+    from ratchet.actions.models.classes import ClassesInUse
+
+    return ClassesInUse(ledger(), connections.object_store(), classes_of=lambda task: tasks.task_spec(task).classes)
