@@ -91,9 +91,11 @@ def _model_names() -> list[str]:
     url = f"{load_settings().mlflow_endpoint.rstrip('/')}/api/2.0/mlflow"
     token = load_settings().mlflow_token.get_secret_value()
     names = []
-    for model in _fetch(f"{url}/registered-models/search?max_results=100", token=token).get("registered_models") or []:
+    models = fetch_json(f"{url}/registered-models/search?max_results=100", token=token)
+    for model in models.get("registered_models") or []:
         names += [f"{model['name']}@{alias['alias']}" for alias in model.get("aliases") or []]
-    for version in _fetch(f"{url}/model-versions/search?max_results=200", token=token).get("model_versions") or []:
+    versions = fetch_json(f"{url}/model-versions/search?max_results=200", token=token)
+    for version in versions.get("model_versions") or []:
         names.append(f"{version['name']}/{version['version']}")
     return sorted(names)
 
@@ -107,10 +109,10 @@ def _ask_kfp(route: str) -> dict[str, Any]:
 
     settings = load_settings()
     token = settings.kfp_token.get_secret_value()
-    return _fetch(f"{settings.kfp_endpoint.rstrip('/')}/apis/v2beta1/{route}", token=token)
+    return fetch_json(f"{settings.kfp_endpoint.rstrip('/')}/apis/v2beta1/{route}", token=token)
 
 
-def _fetch(url: str, *, token: str = "") -> dict[str, Any]:
+def fetch_json(url: str, *, token: str = "") -> dict[str, Any]:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - an endpoint of the settings
     with urllib.request.urlopen(request, timeout=ANSWER_WITHIN_S) as answer:  # noqa: S310

@@ -110,7 +110,7 @@ def status(as_json: JsonFlag = False) -> None:
     elif current is None:
         stderr.print(_NOT_RUNNING, markup=False)
     else:
-        _print_status(current, champions)
+        print_status(current, champions)
         print_disk(disk)
     if current is None or not current.is_ready:
         raise typer.Exit(1)
@@ -127,7 +127,7 @@ def _as_data(current: "StackStatus | None", champions: "Sequence[ChampionView]" 
     return {"is_ready": current.is_ready, **current.model_dump(mode="json"), **seen}
 
 
-def _print_status(current: "StackStatus", champions: "Sequence[ChampionView]") -> None:
+def print_status(current: "StackStatus", champions: "Sequence[ChampionView]") -> None:
     from cli.champions import print_champions
 
     rows = [

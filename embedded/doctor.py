@@ -72,7 +72,7 @@ def examine_settings(settings: Settings, *, overridden: tuple[str, ...]) -> list
     findings = [_endpoint(settings, name, path) for name, path in _ENDPOINTS.items()]
     findings += [_s3_credential(settings), *(_token(settings, *each) for each in _TOKENS)]
     if settings.task_runtime == "oci":
-        findings.append(_container_engine())
+        findings.append(examine_container_engine())
     return [_with_override(finding, overridden) for finding in findings]
 
 
@@ -105,7 +105,7 @@ def _binaries() -> Iterator[Finding]:
         yield _finding(name, is_fine=is_fine, detail="installed" if is_fine else f"{path} is missing", fix=_INSTALL)
 
 
-def _container_engine() -> Finding:
+def examine_container_engine() -> Finding:
     try:
         engine = require_container_engine()
     except SettingsError as error:

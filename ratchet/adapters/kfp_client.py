@@ -24,7 +24,7 @@ Answer = TypeVar("Answer")
 TIMEOUT_S = (3.0, 20.0)
 """To connect, and for the answer."""
 _PROBE_TIMEOUT_S = 3.0
-_READ_ATTEMPTS = 3
+READ_ATTEMPTS = 3
 _READ_WAIT_S = 0.3
 _EQUALS, _IN = 1, 8
 """Numbers of filter operations on the wire. Source: kfp.client.client._FILTER_OPERATIONS."""
@@ -59,7 +59,7 @@ class KfpApi:
 
     def read(self, what: str, call: Callable[..., Answer], *args: Any, **kwargs: Any) -> Answer:
         """Ask for something that changes nothing; tried again while the server is unavailable."""
-        for attempt in range(1, _READ_ATTEMPTS):
+        for attempt in range(1, READ_ATTEMPTS):
             try:
                 return self.write(what, call, *args, **kwargs)
             except Unavailable:

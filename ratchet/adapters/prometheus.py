@@ -32,7 +32,7 @@ from ratchet.settings import Settings
 
 _TIMEOUT_S = 10.0
 _NUM_TRIES = 4
-_BACKOFF_S = 0.2
+BACKOFF_S = 0.2
 _STATUS_LABELS = ("response_code", "http_response_status_code")
 _KINDS: Mapping[str, Literal["error", "refused", "given_up"]] = {"5": "error", "4": "refused", "0": "given_up"}
 """By the first digit of the status."""
@@ -101,7 +101,7 @@ class PrometheusTrafficStats:
                         f"Prometheus at {self._url}: {str(error) or type(error).__name__}, {_NUM_TRIES} times. "
                         "Check that it is up, and RATCHET_PROMETHEUS_ENDPOINT."
                     ) from error
-            time.sleep(_BACKOFF_S * attempt)
+            time.sleep(BACKOFF_S * attempt)
         raise AssertionError("unreachable: the last try returns or raises")
 
 

@@ -28,7 +28,7 @@ from ratchet.core.ports import StoredObject
 from ratchet.core.uris import check_relative_name, parse_s3_uri, s3_uri
 from ratchet.settings import Settings
 
-_NUM_ATTEMPTS = 4
+NUM_ATTEMPTS = 4
 """botocore's standard mode: at most 1, 2, 4 s between them (jittered), for 5xx, throttling and dead sockets."""
 _NUM_READS = 3
 """botocore does not retry an answer that breaks off in its body; we do."""
@@ -59,7 +59,7 @@ class S3ObjectStore:
     def of(cls, settings: Settings) -> "S3ObjectStore":
         settings.require("s3_endpoint", "s3_access_key", "s3_secret_key")
         try:
-            client = _client_of(settings)
+            client = client_of(settings)
         except ValueError as error:
             raise SettingsError(f"RATCHET_S3_ENDPOINT: {error}. Write http://host:port or https://host.") from None
         return cls(client, endpoint=settings.s3_endpoint)
@@ -188,7 +188,7 @@ class S3ObjectStore:
             raise Unavailable(f"{uri}: {error} {_next_step(self._endpoint)}") from error
 
 
-def _client_of(settings: Settings) -> Any:
+def client_of(settings: Settings) -> Any:
     """A client that knows our settings only: no profile, no file and no variable of AWS's own tools changes it."""
     nowhere = {
         "profile": (None, None, None, None),
@@ -202,7 +202,7 @@ def _client_of(settings: Settings) -> Any:
         aws_access_key_id=settings.s3_access_key,
         aws_secret_access_key=settings.s3_secret_key.get_secret_value(),
         config=Config(
-            retries={"total_max_attempts": _NUM_ATTEMPTS, "mode": "standard"},
+            retries={"total_max_attempts": NUM_ATTEMPTS, "mode": "standard"},
             connect_timeout=3,
             read_timeout=30,
             signature_version="s3v4",
@@ -248,7 +248,7 @@ _DOCTOR = "`ratchet doctor` shows which settings are in use and where they come 
 
 
 def _next_step(endpoint: str) -> str:
-    return f"Tried {_NUM_ATTEMPTS} times at {endpoint}: `ratchet up` starts it, `ratchet doctor` shows what is wrong."
+    return f"Tried {NUM_ATTEMPTS} times at {endpoint}: `ratchet up` starts it, `ratchet doctor` shows what is wrong."
 
 
 def _was_retried(conflict: Conflict) -> bool:

@@ -48,7 +48,7 @@ class JsonLines(Generic[Record]):
         seen = set() if seen is None else seen
         listed = self._objects.list_objects(prefix, start_after=start_after)
         with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
-            for ahead in _in_parts(stored for stored in listed if stored.uri not in seen):
+            for ahead in in_parts(stored for stored in listed if stored.uri not in seen):
                 for uri, data in zip(ahead, threads.map(self._fetch, ahead), strict=True):
                     yield from self._parse(uri, data)
                     seen.add(uri)
@@ -73,7 +73,7 @@ class JsonLines(Generic[Record]):
             log.warning("%s: %d broken lines skipped, the first is line %d", uri, len(broken), broken[0])
 
 
-def _in_parts(stored: Iterable[StoredObject]) -> Iterator[list[str]]:
+def in_parts(stored: Iterable[StoredObject]) -> Iterator[list[str]]:
     """URIs in order, by as many as may be in memory together."""
     part: list[str] = []
     num_bytes = 0

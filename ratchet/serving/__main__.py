@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     from ratchet.serving.model import ServedModel
     from ratchet.serving.server import serve
 
-    payloads = _payload_writer(task=servable.spec.name, digest=servable.digest)
+    payloads = payload_writer_of(task=servable.spec.name, digest=servable.digest)
     model = ServedModel(arguments.model_name, servable, payloads)
     model.load()
     # uvicorn finishes its requests at SIGTERM and then sends the signal once more, to whoever listened before it.
@@ -66,7 +66,7 @@ def _serve_forks() -> NoReturn:
     serve_forks(main, set_process_env)
 
 
-def _payload_writer(*, task: str, digest: str) -> "PayloadWriter | None":
+def payload_writer_of(*, task: str, digest: str) -> "PayloadWriter | None":
     """None when the payload log is off. Whatever is wrong with it: a model without a log is better than no model."""
     from ratchet.core.uris import s3_uri
     from ratchet.settings import settings_from_env

@@ -209,9 +209,7 @@ def test_a_canary_replaced_by_somebody_else_is_left_alone(tmp_path: Path) -> Non
 def test_the_report_is_a_page_with_a_picture_and_no_foreign_markup(tmp_path: Path) -> None:
     world = world_with_champion(tmp_path, challenger=ERRS)
     hostile = CHALLENGER.model_copy(update={"version": "<script>alert(1)</script>"})
-    world.registry._versions[TASK][1] = world.registry._versions[TASK][1].model_copy(
-        update={"version": hostile.version}
-    )
+    world.registry.versions[TASK][1] = world.registry.versions[TASK][1].model_copy(update={"version": hostile.version})
     deploy(world, tmp_path, model=hostile)
     page = (tmp_path / "report.html").read_text()
     assert page.count("<svg") >= 2
@@ -256,7 +254,7 @@ def test_no_look_waits_for_an_object_store_that_is_away(tmp_path: Path) -> None:
 
 
 def test_a_canary_gains_nothing_that_is_not_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ratchet.actions.rollout.watch._RECORD_S_MAX", 0.1)
+    monkeypatch.setattr("ratchet.actions.rollout.watch.RECORD_S_MAX", 0.1)
     world = world_with_champion(tmp_path)
 
     def break_objects() -> None:

@@ -10,7 +10,7 @@ from ratchet.actions.rollout.guarding import GuardPolicies, GuardPorts, TaskGuar
 from ratchet.core.errors import Unavailable
 from ratchet.core.models.ledger import LedgerEntry, champion_of
 from ratchet.core.rollout.guard import GuardPolicy
-from ratchet.stores.guard_memory import GuardMemory
+from ratchet.stores.guard_memory import GuardMemory, Intent
 from sensors.guard.metrics import GuardMetrics
 from tests.components.rollout_world import (
     CHALLENGER,
@@ -224,11 +224,10 @@ class RefusingLedger(FakeLedger):
 
 
 def test_a_rollback_that_failed_halfway_is_finished_by_the_same_guard(promoted: World):
+    promoted.ledger = ledger = RefusingLedger(tuple(promoted.ledger.list_entries(TASK)))
     guard = TaskGuard(ports(promoted), task=TASK)
     watch(guard, promoted, 120)
     promoted.behaviours[CHALLENGER.uri] = FAILS
-    promoted.ledger = ledger = RefusingLedger(tuple(promoted.ledger.list_entries(TASK)))
-    guard._ports = ports(promoted)
     with pytest.raises(Unavailable):
         watch(guard, promoted, 240)
     assert promoted.served_uri() == CHAMPION.uri, "users are safe, but nobody knows it yet"
@@ -237,13 +236,30 @@ def test_a_rollback_that_failed_halfway_is_finished_by_the_same_guard(promoted: 
     assert kinds(promoted)[2:] == [("rolled_back", "challenger")]
 
 
+class OvertakenMemory(GuardMemory):
+    """Once the guard has made up its mind, a person writes to the ledger before it acts."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.objects, "ratchet")
+        self.is_overtaken, self._world = False, world
+
+    def put_intent(self, task: str, intent: Intent, *, seq: int) -> None:
+        super().put_intent(task, intent, seq=seq)
+        last = self._world.ledger.list_entries(TASK)[-1]
+        self._world.ledger.append(last.model_copy(update={"seq": last.seq + 1, "kind": "withdrawn"}))
+        self.is_overtaken = True
+
+
 def test_a_champion_of_the_last_moment_is_not_rolled_back_for_the_one_before(promoted: World):
     """Between the look and the deed a person was faster."""
-    guard = TaskGuard(ports(promoted), task=TASK)
-    before = tuple(promoted.ledger.list_entries(TASK))
-    last = before[-1].model_copy(update={"seq": before[-1].seq + 1, "kind": "withdrawn"})
-    promoted.ledger.append(last)
-    assert guard._roll_back("worse", before, CHALLENGER).outcome == "rollout"
+    overtaken = OvertakenMemory(promoted)
+    guard = TaskGuard(replace(ports(promoted), memory=overtaken), task=TASK)
+    watch(guard, promoted, 120)
+    promoted.behaviours[CHALLENGER.uri] = FAILS
+    while not overtaken.is_overtaken:
+        report = watch(guard, promoted, 2)[0]
+        assert promoted.elapsed < 600
+    assert report.outcome == "rollout" and report.reason.startswith("the ledger changed during this look"), report
     assert promoted.served_uri() == CHALLENGER.uri
 
 

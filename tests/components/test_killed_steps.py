@@ -191,7 +191,7 @@ def nothing(world: World) -> None:
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evidently and Great Expectations take seconds a call, and touch nothing that outlives the step."""
     page = CutPage("<p>figures</p>", {"0" * 64: "library"})
-    monkeypatch.setattr("ratchet.actions.labels.drift_report._cut_evidently", lambda *_, **__: page)
+    monkeypatch.setattr("ratchet.actions.labels.drift_report.cut_evidently", lambda *_, **__: page)
     monkeypatch.setattr("components.validate.expectations.check_rows", lambda frame, spec: ())
 
 
@@ -250,7 +250,7 @@ CASES = (
 def left_in(world: World) -> dict[str, Any]:
     """All that the step did to the world; owners of claims are drawn, and times go on."""
     room, cluster = world.room, world.cluster
-    uris = sorted(uri for store in (room.objects, cluster.objects) for uri in store._objects)
+    uris = sorted(uri for store in (room.objects, cluster.objects) for uri in store.all_uris())
     return {
         "objects": [uri for uri in uris if "/origin-" not in uri],
         "versions": [room.datasets.fetch_manifest(name) for name in room.datasets.list_versions(TASK)],

@@ -13,7 +13,7 @@ from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.labels.memory import Memory
 from ratchet.adapters.dvc import DvcDatasetStore
 from ratchet.adapters.git import GitRepo
-from ratchet.adapters.s3 import S3ObjectStore
+from ratchet.adapters.s3 import S3ObjectStore, client_of
 from ratchet.adapters.s3_labels import S3LabelStore
 from ratchet.core.labels.dataset import version_name
 from ratchet.core.labels.judged import ACCEPTED
@@ -58,7 +58,8 @@ class Process:
     def __init__(self, settings: Settings, folder: Path, *, num_old: int, num_silent: int = 0) -> None:
         self.task = f"past-{secrets.token_hex(4)}"
         self.settings = settings
-        self.objects = S3ObjectStore.of(settings)
+        client = client_of(settings)
+        self.objects = S3ObjectStore(client, endpoint=settings.s3_endpoint)
         self.labels = S3LabelStore(self.objects, bucket=settings.labels_bucket)
         self.repo = CountedRepo(str(folder / self.task), variable="RATCHET_DATASET_REPO")
         self.datasets = DvcDatasetStore(
@@ -67,7 +68,7 @@ class Process:
         self.memory = Memory()
         self.num_s3 = self.num_keys = 0
         self._fill(folder / self.task, num_old=num_old, num_silent=num_silent)
-        events = self.objects._client.meta.events
+        events = client.meta.events
         events.register("before-send.s3", self._count_request)
         events.register("after-call.s3.ListObjectsV2", self._count_keys)
 

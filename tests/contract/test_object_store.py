@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from embedded.control_plane.host.processes import free_port
-from ratchet.adapters.s3 import S3ObjectStore
+from ratchet.adapters.s3 import S3ObjectStore, client_of
 from ratchet.core.errors import Conflict, DataRejected, NotFound, SettingsError, Unavailable
 from ratchet.core.ports import ObjectStore
 from ratchet.settings import Settings
@@ -149,7 +149,7 @@ class TestRealServer:
     def test_too_large_is_refused_before_it_is_read(self, s3_settings: Settings, root: str, tmp_path: Path) -> None:
         full = S3ObjectStore.of(s3_settings)
         full.put(f"{root}/m/large", b"12345")
-        small = S3ObjectStore(full._client, endpoint="here", object_bytes_max=4, directory_bytes_max=4)
+        small = S3ObjectStore(client_of(s3_settings), endpoint="here", object_bytes_max=4, directory_bytes_max=4)
         with pytest.raises(DataRejected, match="the limit is 4"):
             small.fetch(f"{root}/m/large")
         with pytest.raises(DataRejected, match="the limit is 4"):

@@ -26,7 +26,7 @@ def world(prometheus: PrometheusWorld) -> PrometheusWorld:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "_BACKOFF_S", 0.0)
+    monkeypatch.setattr(adapter, "BACKOFF_S", 0.0)
 
 
 def wait_requests(stats: TrafficStats, revision: str, num: int) -> RevisionCounts:

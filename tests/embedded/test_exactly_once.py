@@ -139,8 +139,8 @@ def test_of_several_sensors_at_once_one_starts_the_run(settings):
 )
 def test_whichever_call_fails_there_is_one_run(settings, monkeypatch, server, fault: Fault):
     """Each call of a tick in turn. Our clients do not try again, so nothing hides the fault (urllib3 repeats GETs)."""
-    monkeypatch.setattr(s3, "_NUM_ATTEMPTS", 1)
-    monkeypatch.setattr(kfp_client, "_READ_ATTEMPTS", 1)
+    monkeypatch.setattr(s3, "NUM_ATTEMPTS", 1)
+    monkeypatch.setattr(kfp_client, "READ_ATTEMPTS", 1)
     monkeypatch.setattr(kfp_client, "TIMEOUT_S", (3.0, 0.4))
     name = f"{server}_endpoint"
     healthy = ports_of(settings)

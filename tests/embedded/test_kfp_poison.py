@@ -13,6 +13,9 @@ from fastapi.testclient import TestClient
 
 from embedded.control_plane.engine import tasks as tasks_module
 from embedded.control_plane.engine.leaf import LeafAttempt
+from embedded.control_plane.engine.resources import Amount
+from embedded.control_plane.engine.task_queue import TaskQueue
+from embedded.control_plane.kfp.store import Store
 from tests.embedded.kfp_app import API, kfp_app, leaf, pipeline, start, wait_for_run
 
 HALF = "\ud800"
@@ -198,15 +201,19 @@ def test_a_value_with_a_nul_fails_its_task_with_the_reason(client: TestClient) -
     assert run["state"] == "FAILED" and "NUL character" in run["error"]["message"], run["error"]
 
 
-def test_a_task_that_breaks_the_engine_fails_alone(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    def enqueue(self: Any, live: Any, record: Any, *args: Any, **options: Any) -> None:
-        if record.name == "poison":
-            raise ZeroDivisionError("a defect")
-        real(self, live, record, *args, **options)
+POISON_CPUS = 0.123
 
-    real = tasks_module.Tasks._enqueue
-    monkeypatch.setattr(tasks_module.Tasks, "_enqueue", enqueue)
-    run = wait_for_run(client, start(client, pipeline({"beside": ECHO, "poison": ECHO})))
+
+def test_a_task_that_breaks_the_engine_fails_alone(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def put(queue: Any, work: Any, *, request: Amount, **options: Any) -> Any:
+        if request.cpus == POISON_CPUS:
+            raise ZeroDivisionError("a defect")
+        return real(queue, work, request=request, **options)
+
+    real = TaskQueue.put
+    monkeypatch.setattr(TaskQueue, "put", put)
+    poison = leaf("true", resources={"resourceCpuRequest": str(POISON_CPUS)})
+    run = wait_for_run(client, start(client, pipeline({"beside": ECHO, "poison": poison})))
     assert run["state"] == "FAILED" and "ZeroDivisionError: a defect" in run["error"]["message"]
     assert states_of(run) == {"beside": "SUCCEEDED", "poison": "FAILED"}
     assert is_well(client)
@@ -219,13 +226,13 @@ def states_of(run: dict[str, Any]) -> dict[str, str]:
 def test_a_run_that_breaks_the_engine_fails_with_all_of_its_tasks_and_no_other(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def succeed(self: Any, live: Any, record: Any, outputs: Any) -> None:
-        if record.name == "poison":
+    def put(store: Any, run_id: str, record: Any) -> None:
+        if (record.name, record.state) == ("poison", "SUCCEEDED"):
             raise ZeroDivisionError("a defect")
-        real(self, live, record, outputs)
+        real(store, run_id, record)
 
-    real = tasks_module.Tasks._succeed
-    monkeypatch.setattr(tasks_module.Tasks, "_succeed", succeed)
+    real = Store.put_task
+    monkeypatch.setattr(Store, "put_task", put)
     spec = pipeline({"poison": ECHO, "beside": leaf("sleep", "30")})
     run = wait_for_run(client, start(client, spec))
     assert run["state"] == "FAILED" and "ZeroDivisionError" in run["error"]["message"]

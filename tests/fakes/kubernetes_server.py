@@ -194,7 +194,7 @@ class KubernetesServer:
     def _decoded(self, plural: str, body: Object, query: dict[str, str], *, is_patch: bool) -> Object:
         """Prune what the definition does not know, or refuse it, in the words of Kubernetes 1.32."""
         body = copy.deepcopy(body)
-        unknown = [*self._prune(plural, body)]
+        unknown = [*self.prune(plural, body)]
         if not unknown or not self.is_strict or query.get("fieldValidation") != "Strict":
             return body
         text = "strict decoding error: " + ", ".join(f'unknown field "{path}"' for path in unknown)
@@ -203,7 +203,7 @@ class KubernetesServer:
         kind = _KINDS[plural]
         raise Refused(400, "BadRequest", f'{kind} in version "v1" cannot be handled as a {kind}: {text}')
 
-    def _prune(self, plural: str, body: Object) -> Iterator[str]:
+    def prune(self, plural: str, body: Object) -> Iterator[str]:
         if plural == "httproutes":
             if [int(part) for part in self.gateway_api.split(".")] >= [1, 3]:
                 return

@@ -41,6 +41,10 @@ class FakeObjectStore:
     def exists(self, uri: str) -> bool:
         return uri in self._objects
 
+    def all_uris(self) -> list[str]:
+        """Of every bucket."""
+        return sorted(self._objects)
+
     def list_uris(self, prefix_uri: str, *, start_after: str = "") -> Iterator[str]:
         return (stored.uri for stored in self.list_objects(prefix_uri, start_after=start_after))
 

@@ -15,7 +15,7 @@ REGISTERED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 class FakeRegistry:
     def __init__(self) -> None:
-        self._versions: defaultdict[str, list[ModelVersion]] = defaultdict(list)
+        self.versions: defaultdict[str, list[ModelVersion]] = defaultdict(list)
         self.refused: dict[str, tuple[dict[str, str], dict[str, float]]] = {}
         self._aliases: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self._newest: defaultdict[str, int] = defaultdict(int)
@@ -23,19 +23,19 @@ class FakeRegistry:
 
     def register(self, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
         self._check_up()
-        known = next((found.version for found in self._versions[task] if found.uri == uri), "")
+        known = next((found.version for found in self.versions[task] if found.uri == uri), "")
         if known:
             return known
         self._newest[task] += 1
         version = str(self._newest[task])
-        self._versions[task].append(
+        self.versions[task].append(
             ModelVersion(version=version, uri=uri, tags=dict(tags), metrics=dict(metrics), registered_at=REGISTERED_AT)
         )
         return version
 
     def set_alias(self, task: str, alias: str, version: str) -> None:
         self._check_up()
-        if version not in {found.version for found in self._versions[task]}:
+        if version not in {found.version for found in self.versions[task]}:
             raise NotFound(f"{task} has no version {version}.")
         self._aliases[task][alias] = version
 
@@ -52,16 +52,16 @@ class FakeRegistry:
 
     def list_versions(self, task: str) -> Sequence[ModelVersion]:
         self._check_up()
-        return tuple(self._versions[task])
+        return tuple(self.versions[task])
 
     # what others do to it
     def delete_version(self, task: str, version: str) -> None:
-        self._versions[task] = [found for found in self._versions[task] if found.version != version]
+        self.versions[task] = [found for found in self.versions[task] if found.version != version]
         self._aliases[task] = {alias: at for alias, at in self._aliases[task].items() if at != version}
 
     def delete_model(self, task: str) -> None:
         """Versions count from 1 again."""
-        for memory in (self._versions, self._aliases, self._newest):
+        for memory in (self.versions, self._aliases, self._newest):
             memory.pop(task, None)
 
     def delete_runs(self, task: str) -> None:

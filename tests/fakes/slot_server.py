@@ -33,7 +33,7 @@ class SlotServer:
         self.before_call: Callable[[], None] = lambda: None
         self.num_calls = 0
         self.version_id = "v1"
-        self._makes_up, self._call_s = makes_up, call_s
+        self._makes_up, self.call_s = makes_up, call_s
         self._schedules: dict[str, Schedule] = {}
         self._looked_at: dict[str, datetime] = {}
         self._start_at: dict[str, datetime] = {}
@@ -125,9 +125,9 @@ class SlotServer:
         dies = self.dies_at is not None and self.num_calls == self.dies_at[0]
         if dies and self.dies_at is not None and not self.dies_at[1]:
             raise Killed
-        self.pass_time(self._call_s / 2)
+        self.pass_time(self.call_s / 2)
         answer = deed()
-        self.pass_time(self._call_s / 2)
+        self.pass_time(self.call_s / 2)
         if dies:
             raise Killed
         return answer

@@ -44,7 +44,7 @@ class EnvironmentBuilder:
         be built."""
         if needs.is_open:
             folder = self._cwd / "environment"
-            self._build(folder, needs.calls)
+            self.build(folder, needs.calls)
             yield folder
             return
         key = environment_key(needs.calls, python=f"{platform.python_version()} {sys.prefix}")
@@ -71,7 +71,7 @@ class EnvironmentBuilder:
         folder = self._root / f"{link.name}-{uuid.uuid4().hex[:8]}"
         half = link.with_suffix(".half")
         try:
-            self._build(folder, calls)
+            self.build(folder, calls)
             half.unlink(missing_ok=True)
             half.symlink_to(folder.name)
             half.replace(link)
@@ -79,7 +79,8 @@ class EnvironmentBuilder:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def _build(self, folder: Path, calls: Sequence[PipCall]) -> None:
+    def build(self, folder: Path, calls: Sequence[PipCall]) -> None:
+        """Make the environment of these calls in a folder that is not there yet. DataRejected when pip fails."""
         has_pip = importlib.util.find_spec("pip") is not None
         python = folder / "bin" / "python"
         self._run([sys.executable, "-m", "venv", *(["--without-pip"] if has_pip else []), str(folder)], what="venv")

@@ -80,7 +80,7 @@ def _render_figures(incoming: Sample, reference: Sample) -> tuple[CutPage, str]:
         for name, index in zip(names, shown, strict=True)
     ]
     still = render_differences(features, known_labels=reference.labels, new_labels=incoming.labels)
-    cut = _cut_evidently(incoming, reference, shown=shown, names=names)
+    cut = cut_evidently(incoming, reference, shown=shown, names=names)
     told = (
         "<h2>Evidently: the same classes and features</h2><p>This part is interactive and needs a drawing library that "
         f"is not in this file. <code>{_COMMAND}</code> writes a copy of this page with the library in it.</p>"
@@ -88,7 +88,7 @@ def _render_figures(incoming: Sample, reference: Sample) -> tuple[CutPage, str]:
     return cut, f"{still}{told}{render_folded(cut, title='Evidently')}"
 
 
-def _cut_evidently(incoming: Sample, reference: Sample, *, shown: list[int], names: list[str]) -> CutPage:
+def cut_evidently(incoming: Sample, reference: Sample, *, shown: list[int], names: list[str]) -> CutPage:
     import pandas as pd
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset

@@ -8,7 +8,7 @@ from ratchet.parallel import map_parallel
 from ratchet.stores.contents import Marker
 from ratchet.stores.verdicts import Verdicts, block_of
 
-_NUM_SILENT_ASKED = 2
+NUM_SILENT_ASKED = 2
 """Versions without a verdict that a look asks for by name: a run under way, and one that crashed before it."""
 
 
@@ -25,7 +25,7 @@ class Silences:
 
     def is_sure(self, version: str) -> bool:
         """Whether it is known to be silent without a request of its own."""
-        if self.num_met < _NUM_SILENT_ASKED:
+        if self.num_met < NUM_SILENT_ASKED:
             return False
         block = block_of(version)
         if block not in self._judged:

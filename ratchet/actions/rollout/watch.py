@@ -29,7 +29,7 @@ _SIDE_WAIT_S = 0.05
 """How long a look waits for what is done on the side: an object store nearby answers in 0.005 s."""
 _FIRST_ORDERS_S_MAX = 1.0
 """How long the first look waits for them: a pause that was ordered while nobody watched holds from the beginning."""
-_RECORD_S_MAX = 30.0
+RECORD_S_MAX = 30.0
 """How long the record may take before the canary gains traffic. Longer, and it is closed: nobody could go on."""
 _ROUTED_S_MAX = 10.0
 """How long one try to move the traffic may hold up the looks; the next look tries again."""
@@ -104,7 +104,7 @@ class CanaryWatch:
             self._write_down(before)
         if self._progress.weight_pct == 0:
             self._carry_out()
-            if not self._writer.flush(wait_s=_RECORD_S_MAX):
+            if not self._writer.flush(wait_s=RECORD_S_MAX):
                 log.warning("%s: the last looks of this rollout could not be recorded", self._task)
         return History(looks=tuple(self._looks), limits=self._limits)
 
@@ -171,11 +171,11 @@ class CanaryWatch:
         if not moves and self._now_s() - self._flushed_at_s < FLUSH_EVERY_S:
             return
         self._flushed_at_s = self._now_s()
-        is_stored = self._writer.flush(wait_s=_RECORD_S_MAX if gains else _SIDE_WAIT_S)
+        is_stored = self._writer.flush(wait_s=RECORD_S_MAX if gains else _SIDE_WAIT_S)
         if gains and not is_stored:
             close_canary(self._ports.services, self._ports.clock, task=self._task)
             raise Unavailable(
-                f"{self._task}: the rollout could not be recorded for {_RECORD_S_MAX:g} s, so its canary gains no "
+                f"{self._task}: the rollout could not be recorded for {RECORD_S_MAX:g} s, so its canary gains no "
                 "traffic and was closed. Check that the object store is up, then start the run again: it continues "
                 "from its record."
             )

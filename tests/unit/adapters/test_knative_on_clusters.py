@@ -123,7 +123,7 @@ def test_no_field_that_is_not_understood_gives_a_model_all_traffic(is_strict: bo
         if body["spec"]["predictor"].pop("canaryTrafficPercent", None) is not None:
             yield "spec.predictor.canaryTrafficPercent"
 
-    monkeypatch.setattr(server, "_prune", prune)
+    monkeypatch.setattr(server, "prune", prune)
     server.writes.clear()
     for act in (
         lambda: services.deploy("digits", TWO, canary_traffic_pct=0),

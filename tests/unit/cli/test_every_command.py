@@ -86,7 +86,7 @@ def test_completion_is_silent_and_quick_when_the_stack_is_down_or_hangs(
 ) -> None:
     began_s = time.monotonic()
     assert complete("") == [], "no endpoint is set"
-    monkeypatch.setattr(names, "_fetch", lambda url, token="": time.sleep(5))
+    monkeypatch.setattr(names, "fetch_json", lambda url, token="": time.sleep(5))
     assert complete("") == [], "it hangs"
     assert time.monotonic() - began_s < 4 and capfd.readouterr() == ("", "")
 
@@ -102,7 +102,7 @@ def test_completion_proposes_what_the_servers_have(monkeypatch: pytest.MonkeyPat
         "/model-versions": {"model_versions": [{"name": "digits", "version": "3"}]},
     }
     monkeypatch.setattr(
-        names, "_fetch", lambda url, token="": next(answers[route] for route in answers if f"{route}" in url)
+        names, "fetch_json", lambda url, token="": next(answers[route] for route in answers if f"{route}" in url)
     )
     assert names.complete_run("") == ["retrain-b", "9a", "9b"] and names.complete_run("9") == ["9a", "9b"]
     assert names.complete_schedule("n") == ["night"] and names.complete_pipeline("r") == ["retrain"]

@@ -105,7 +105,7 @@ def test_inner_ports_have_no_usual_number() -> None:
 def test_a_port_is_not_used_while_another_user_holds_the_name_of_its_socket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store, "_SOCKET_DIR", tmp_path)
+    monkeypatch.setattr(object_store, "SOCKET_DIR", tmp_path)
     port = free_port()
     (tmp_path / f"seaweedfs-filer-grpc-{port}.sock").touch()
     assert object_store.is_port_usable(port), "a leftover of ours is removed"

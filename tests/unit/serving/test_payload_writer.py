@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from ratchet.adapters.s3_payloads import _in_parts
+from ratchet.adapters.s3_payloads import in_parts
 from ratchet.core.ports import StoredObject
 from ratchet.core.rollout.payloads import Prediction, is_sampled
-from ratchet.serving.__main__ import _payload_writer
+from ratchet.serving.__main__ import payload_writer_of
 from ratchet.serving.payload_writer import OBJECT_ROWS_MAX, Answered, PayloadWriter
 
 
@@ -199,7 +199,7 @@ SECRET = {"RATCHET_S3_ENDPOINT": "http://127.0.0.1:9", "RATCHET_S3_ACCESS_KEY": 
 def test_a_log_that_cannot_be_is_off_and_says_why(monkeypatch, caplog, others, said):
     for name, value in {**SECRET, **others}.items():
         monkeypatch.setenv(name, value)
-    assert _payload_writer(task="digits", digest="d1") is None
+    assert payload_writer_of(task="digits", digest="d1") is None
     assert said in caplog.text
 
 
@@ -210,7 +210,7 @@ def test_a_reader_holds_many_small_objects_or_few_large_ones():
             StoredObject(uri=f"s3://b/{each}", size_bytes=size_bytes, etag="e", last_modified_at=at)
             for each in range(number)
         )
-        return [len(part) for part in _in_parts(stored)]
+        return [len(part) for part in in_parts(stored)]
 
     assert parts_of(1_000, number=130) == [64, 64, 2]
     assert parts_of(30 << 20, number=5) == [2, 2, 1]

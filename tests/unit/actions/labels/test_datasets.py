@@ -328,7 +328,7 @@ def test_whatever_was_said_a_listing_finds_what_single_requests_find(verdicts: l
         world.land(minutes / 10)
         world.judge(name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(versions_action, "_NUM_SILENT_ASKED", 10**6)
+        patch.setattr(versions_action, "NUM_SILENT_ASKED", 10**6)
         one_by_one = world.pending()
     assert world.pending() == one_by_one
 

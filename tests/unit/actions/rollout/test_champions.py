@@ -121,7 +121,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         ledger=lambda: world.ledger,
         inference_services=lambda: world.services,
     )
-    monkeypatch.setattr("cli.stack._print_status", lambda current, views: commands.print_champions(views))
+    monkeypatch.setattr("cli.stack.print_status", lambda current, views: commands.print_champions(views))
     return world
 
 

@@ -222,10 +222,10 @@ def test_a_slot_that_comes_while_it_is_changed_is_not_doubled():
     """The server hangs between the calls until the slot has come: on Kubeflow, enabling would make up for it."""
     server = SlotServer(makes_up=True)
     converge(server, [want(cron="0 * * * * *")])
-    server._call_s = 9.0
+    server.call_s = 9.0
     reconciled = reconcile_schedules(server, [want(cron="0 * * * * *", parameters={"x": 1})], now=server.clock)
     assert "follows after it" in reconciled.applied[0].text and reconciled.retry_at is not None
-    server._call_s = 0.05
+    server.call_s = 0.05
     converge(server, [want(cron="0 * * * * *", parameters={"x": 1})])
     server.pass_time(100)
     slots = server.slots_of("drift")

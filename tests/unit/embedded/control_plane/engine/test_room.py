@@ -71,11 +71,11 @@ def test_runs_are_finished_when_there_is_room_again(tmp_path: Path) -> None:
 
 def test_a_transaction_that_finds_the_disk_full_does_not_end_all_later_ones(tmp_path: Path) -> None:
     store = Store(tmp_path / "a.db")
-    store._connection.execute("pragma max_page_count = 40")
+    store.execute("pragma max_page_count = 40", ())
     with pytest.raises(sqlite3.OperationalError, match="full"), store.transaction():
         for number in range(1000):
             store.execute("insert into cache values ('s', ?, ?)", (str(number), "x" * 4096))
-    store._connection.execute("pragma max_page_count = 100000")
+    store.execute("pragma max_page_count = 100000", ())
     store.check_writable()
     assert store.read("select count(*) from cache", ()) == [(0,)]
     store.close()

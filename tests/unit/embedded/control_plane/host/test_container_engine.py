@@ -103,7 +103,7 @@ def test_doctor_names_the_engine_only_where_tasks_need_one(monkeypatch: pytest.M
     from embedded import doctor
 
     monkeypatch.setattr(shutil, "which", lambda name, path=None: None)
-    finding = doctor._container_engine()
+    finding = doctor.examine_container_engine()
     assert not finding.is_fine
     assert "podman is not installed" in finding.detail
     assert "Install podman" in finding.fix

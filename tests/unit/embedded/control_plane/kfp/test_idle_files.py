@@ -27,23 +27,30 @@ LATER = 1e12
 """After any use."""
 
 
-class World:
-    """A folder of environments whose builds cost nothing."""
+class CheapBuilder(EnvironmentBuilder):
+    num_built = 0
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-        self.root, self.num_built = folder / "environments", 0
-        monkeypatch.setattr(EnvironmentBuilder, "_build", self._build)
-        self.builder = EnvironmentBuilder(self.root, TaskProcess(), log_path=folder / "log", mark="", cwd=folder)
-
-    def _build(self, folder: Path, calls: object) -> None:
+    def build(self, folder: Path, calls: object) -> None:
         folder.mkdir()
         time.sleep(0.02)
         self.num_built += 1
 
 
+class World:
+    """A folder of environments whose builds cost nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "environments"
+        self.builder = CheapBuilder(self.root, TaskProcess(), log_path=folder / "log", mark="", cwd=folder)
+
+    @property
+    def num_built(self) -> int:
+        return self.builder.num_built
+
+
 @pytest.fixture
-def world(monkeypatch, tmp_path):
-    return World(monkeypatch, tmp_path)
+def world(tmp_path):
+    return World(tmp_path)
 
 
 @pytest.fixture
