@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from ratchet.actions.labels.drift_report import Sample, sample_of_table, write_drift_verdict
 from ratchet.core.digest import digest_of
 from ratchet.core.labels.drift import DriftDecision, DriftPolicy, decide_drift
+from ratchet.core.labels.tables import with_features
 from ratchet.core.runs.findings import drift_signal_of
 from ratchet.core.verdict import Verdict
 from ratchet.stores.page_libraries import PageLibraries
@@ -82,6 +83,6 @@ def _verdict_of(
 
 def _read_sample(path: str, spec: TaskSpec) -> Sample:
     """Without rows of classes that the task no longer has: no new label can be like them."""
-    table = pq.read_table(path, columns=["id", "features", "label"])
+    table = with_features(pq.read_table(path), spec.examples)
     table = table.filter(pc.is_in(table["label"], value_set=pa.array(spec.classes, pa.string())))
     return sample_of_table(table, num_features=spec.features.num_features)

@@ -22,7 +22,9 @@ from ratchet.actions.models.classes import fetch_classes
 from ratchet.core.digest import digest_of
 from ratchet.core.labels.dataset import Manifest
 from ratchet.core.labels.drift import DriftDecision, DriftPolicy, decide_drift
+from ratchet.core.labels.schema import ExampleSchema
 from ratchet.core.labels.shards import Split
+from ratchet.core.labels.tables import with_features
 from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, FeedbackStore, Ledger, ObjectStore, PayloadLog, Registry
 from ratchet.core.rollout.feedback import Accuracy, join_feedback
@@ -81,7 +83,9 @@ def drift_monitor_step(spec: TaskSpec, *, policies: Policies, stores: Stores, no
     gathered, accuracy = _look(spec, champion, stores, since=now - timedelta(seconds=policies.monitor.window_s))
     incoming = _sample_of(gathered, spec)
     width = incoming.features_NF.shape[1]
-    reference = _fetch_reference(stores, champion, num_features=width) if incoming.labels else nothing
+    reference = (
+        _fetch_reference(stores, champion, num_features=width, schema=spec.examples) if incoming.labels else nothing
+    )
     drift = _decide(spec, incoming, reference, policies.drift)
     quality = judge_serving_quality(
         accuracy, evaluated=_evaluated(stores.registry, spec.name, champion), policy=policies.monitor
@@ -127,14 +131,14 @@ def _sample_of(gathered: Gathered, spec: TaskSpec) -> Sample:
     return Sample(features_NF, [row.label for row in gathered.rows])
 
 
-def _fetch_reference(stores: Stores, champion: ModelRef, *, num_features: int) -> Sample:
+def _fetch_reference(stores: Stores, champion: ModelRef, *, num_features: int, schema: ExampleSchema) -> Sample:
     """Rows of the dataset version that the champion was trained on, of the classes that it knows."""
     manifest = stores.datasets.fetch_manifest(champion.dataset_version)
     classes = fetch_classes(stores.objects, champion.uri)
     drawn: pa.Table | None = None
     for split in _SPLITS:
         if drawn is None or drawn.num_rows < DECISION_ROWS_MAX:
-            for table in _fetch_tables(stores.datasets, manifest, split):
+            for table in _fetch_tables(stores.datasets, manifest, split, schema):
                 drawn = draw_rows(table if drawn is None else pa.concat_tables([drawn, table]))
     if drawn is None:
         return Sample(np.empty((0, num_features)), [])
@@ -144,12 +148,14 @@ def _fetch_reference(stores: Stores, champion: ModelRef, *, num_features: int) -
     return sample_of_table(drawn, num_features=num_features)
 
 
-def _fetch_tables(datasets: DatasetStore, manifest: Manifest, split: Split) -> Iterator[pa.Table]:
+def _fetch_tables(
+    datasets: DatasetStore, manifest: Manifest, split: Split, schema: ExampleSchema
+) -> Iterator[pa.Table]:
     """One after the other: a split may be larger than memory."""
     for shard in manifest.shards:
         if shard.split == split:
             data = datasets.fetch_shard(shard)
-            yield pq.read_table(io.BytesIO(data), columns=["id", "features", "label"])
+            yield with_features(pq.read_table(io.BytesIO(data)), schema)
 
 
 def _decide(spec: TaskSpec, incoming: Sample, reference: Sample, policy: DriftPolicy) -> DriftDecision:

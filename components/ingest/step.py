@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.labels.reading import label_schema_of, read_shard
-from ratchet.actions.labels.rows import check_num_features
+from ratchet.actions.labels.rows import check_sizes
 from ratchet.actions.labels.stores import LabelStores
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import DataRejected, NotFound
@@ -34,7 +34,7 @@ from ratchet.core.labels.dataset import (
 from ratchet.core.labels.known import KnownExamples, rows_in_question
 from ratchet.core.labels.measured import IngestNotes, RejectedShard
 from ratchet.core.labels.shards import SPLITS, Label, features_digest_of, id_digest_of, split_of
-from ratchet.core.labels.tables import INCOMING, INDEX, ROWS, columns_of, parquet_of, table_of
+from ratchet.core.labels.tables import INCOMING, INDEX, ROWS, as_rows, columns_of, parquet_of, table_of
 from ratchet.core.ports import DatasetStore, LabelStore
 from ratchet.tasks.spec import TaskSpec
 
@@ -262,7 +262,8 @@ def _fetch_reference(spec: TaskSpec, parent: Manifest | None, datasets: DatasetS
         if sum(table.num_rows for table in tables) >= REFERENCE_ROWS_MAX:
             break
         table = _read_table(shard, datasets)
-        check_num_features(table, spec, where=f"{parent.version if parent else ''}, {shard.path}")
+        where = f"{parent.version if parent else ''}, {shard.path}"
+        check_sizes(as_rows(table, spec.examples, where=where), spec, where=where)
         tables.append(table)
     return pa.concat_tables([ROWS.empty_table(), *tables]).slice(0, REFERENCE_ROWS_MAX)
 

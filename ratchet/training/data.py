@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 from ratchet.core.errors import DataRejected
+from ratchet.core.labels.schema import inputs_table
 from ratchet.tasks.interface import Task
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.checks import check_inputs
@@ -18,10 +19,11 @@ from ratchet.training.checks import check_inputs
 
 def read_rows(path: Path, spec: TaskSpec) -> tuple[np.ndarray, np.ndarray]:
     """Raw features (N, F) float64 and class indices (N,) int64 of a file that `fetch_split` wrote; N may be 0."""
-    table = pq.read_table(path, columns=["features", "label"])
+    table = pq.read_table(path)
+    vectors = inputs_table(table, spec.examples)[0]
     index_of = {name: index for index, name in enumerate(spec.classes)}
     labels_N = np.array([index_of[label] for label in table["label"].to_pylist()], dtype=np.int64)
-    features_NF = np.array(table["features"].to_pylist(), dtype=np.float64).reshape(-1, spec.features.num_features)
+    features_NF = np.array(vectors.to_pylist(), dtype=np.float64).reshape(-1, spec.features.num_features)
     return features_NF, labels_N
 
 

@@ -1,7 +1,7 @@
 """The rows of one split of a dataset version that the task can learn from, gathered into one local file.
 
 A dataset version outlives changes of the task file: rows of classes that the task no longer has are left out and
-counted; rows with another number of features are refused, because nothing can be done with them.
+counted; rows whose inputs no longer fit are refused, because nothing can be done with them.
 """
 
 import io
@@ -10,17 +10,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.dataset import Manifest
+from ratchet.core.labels.schema import ExampleSchema, VectorInput, inputs_table
 from ratchet.core.labels.shards import Split
+from ratchet.core.labels.tables import as_rows
 from ratchet.core.ports import DatasetStore
 from ratchet.tasks.spec import TaskSpec
 
-_SCHEMA = pa.schema([("id", pa.string()), ("features", pa.list_(pa.float64())), ("label", pa.string())])
+COLUMNS = ("id", "inputs", "label")
+"""Of `ExampleSchema.rows_schema`: what the file has."""
 
 
 class SplitRows(NamedTuple):
@@ -32,37 +36,91 @@ class SplitRows(NamedTuple):
 
 
 def fetch_split(datasets: DatasetStore, manifest: Manifest, split: Split, path: Path, *, spec: TaskSpec) -> SplitRows:
-    """Write all rows of a split with a class of the task as one Parquet file with the columns id, features, label.
+    """Write all rows of a split that the task can learn from as one Parquet file with the columns id, inputs, label.
 
-    DataRejected when rows have another number of features than the task.
+    One shard is in memory at a time. DataRejected when rows lack an input of the task, or have vectors of another size.
     """
-    tables, left_out = [_SCHEMA.empty_table()], Counter[str]()
-    for shard in manifest.shards:
-        if shard.split == split:
-            data = datasets.fetch_shard(shard)
-            table = pq.read_table(io.BytesIO(data), columns=_SCHEMA.names).cast(_SCHEMA)
-            check_num_features(table, spec, where=f"{manifest.version}, {shard.path}")
-            is_known = pc.is_in(table["label"], value_set=pa.array(spec.classes, pa.string()))
-            left_out.update(table.filter(pc.invert(is_known))["label"].to_pylist())
-            tables.append(table.filter(is_known))
-    whole = pa.concat_tables(tables)
-    pq.write_table(whole, path)
-    return SplitRows(int(whole.num_rows), dict(sorted(left_out.items())))
+    wanted = pa.schema([spec.examples.rows_schema.field(name) for name in COLUMNS])
+    num_rows, left_out = 0, Counter[str]()
+    with pq.ParquetWriter(path, wanted) as writer:
+        for shard in manifest.shards:
+            if shard.split == split:
+                rows = rows_of(datasets.fetch_shard(shard), spec, where=f"{manifest.version}, {shard.path}")
+                is_known = _is_known(rows["label"], spec.examples)
+                left_out.update(_classes_of(rows.filter(pc.invert(is_known))["label"], spec.examples))
+                kept = rows.filter(is_known).select(COLUMNS)
+                writer.write_table(kept)
+                num_rows += kept.num_rows
+    return SplitRows(num_rows, dict(sorted(left_out.items())))
 
 
-def check_num_features(table: pa.Table, spec: TaskSpec, *, where: str) -> None:
-    """That each row of a dataset version has as many features as the task; DataRejected says what to do otherwise."""
-    expected = spec.features.num_features
-    widths = Counter(pc.list_value_length(table["features"]).to_pylist())
-    others = {width: num for width, num in widths.items() if width != expected}
-    if others:
-        width, num = max(others.items(), key=lambda item: item[1])
-        raise DataRejected(
-            f"{where}: {num} of {table.num_rows} rows have {width} features; the task {spec.name!r} has "
-            f"features.num_features: {expected}. A task keeps the number of features of its dataset. Either set it "
-            f"back to {width} and choose or derive the inputs in {spec.implementation}.preprocess, or give the task "
-            f"with {expected} features a new name (a copy of configs/tasks/{spec.name}.yaml) and push its labels there."
-        )
+def rows_of(data: bytes, spec: TaskSpec, *, where: str) -> pa.Table:
+    """The rows of a shard of a dataset version, whichever task file wrote them; DataRejected when they do not fit."""
+    stored = pq.read_table(io.BytesIO(data))
+    rows = as_rows(stored, spec.examples, where=where)
+    check_sizes(rows, spec, where=where)
+    _check_required(rows, spec, where=where)
+    return rows
+
+
+def check_sizes(rows: pa.Table, spec: TaskSpec, *, where: str) -> None:
+    """That each vector of a dataset version is as long as the task says; DataRejected says what to do otherwise."""
+    inputs = inputs_table(rows, spec.examples)
+    for vector in spec.inputs:
+        if not isinstance(vector, VectorInput):
+            continue
+        lengths = pc.list_value_length(inputs[vector.name]).drop_null().to_numpy()
+        others = lengths[lengths != vector.size]
+        if len(others):
+            widths, numbers = np.unique(others, return_counts=True)
+            width, num = int(widths[numbers.argmax()]), int(numbers.max())
+            raise DataRejected(f"{where}: {num} of {rows.num_rows} rows have {_other_size(vector, width, spec)}")
+
+
+def _other_size(vector: VectorInput, width: int, spec: TaskSpec) -> str:
+    is_short = spec.examples.short_input is not None
+    found, field = ("features", "features.num_features") if is_short else (f"numbers in {vector.name!r}", "size")
+    return (
+        f"{width} {found}; the task {spec.name!r} has {field}: {vector.size}. A task keeps the "
+        f"number of features of its dataset. Either set it back to {width} and choose or derive the inputs in "
+        f"{spec.implementation}.preprocess, or give the task with {vector.size} features a new name (a copy of "
+        f"configs/tasks/{spec.name}.yaml) and push its labels there."
+    )
+
+
+def _check_required(rows: pa.Table, spec: TaskSpec, *, where: str) -> None:
+    inputs = inputs_table(rows, spec.examples)
+    for each in spec.inputs:
+        num = inputs[each.name].null_count
+        if num and not each.optional:
+            raise DataRejected(
+                f"{where}: {num} of {rows.num_rows} rows lack the input {each.name!r}, which the task {spec.name!r} "
+                "requires. Declare it with `optional: true`, or give the changed task a new name and push its labels "
+                "there."
+            )
+
+
+def _is_known(labels: pa.ChunkedArray, schema: ExampleSchema) -> pa.ChunkedArray | pa.Array:
+    """Which labels (bool, (N,)) the task has the classes of."""
+    if not schema.classes:
+        return pc.is_valid(labels)
+    classes = pa.array(schema.classes, pa.string())
+    if not pa.types.is_list(labels.type):
+        return pc.is_in(labels, value_set=classes)
+    whole = labels.combine_chunks()
+    unknown = pc.list_parent_indices(whole).filter(pc.invert(pc.is_in(pc.list_flatten(whole), value_set=classes)))
+    is_known_N = np.ones(len(whole), dtype=bool)
+    is_known_N[unknown.to_numpy(zero_copy_only=False)] = False
+    return pa.array(is_known_N)
+
+
+def _classes_of(labels: pa.ChunkedArray, schema: ExampleSchema) -> Mapping[str, int]:
+    """How often each class that the task does not have is in these labels."""
+    if not schema.classes:
+        return {}
+    flat = pc.list_flatten(labels) if pa.types.is_list(labels.type) else labels
+    counts = pc.value_counts(flat).to_pylist()
+    return {str(each["values"]): each["counts"] for each in counts if each["values"] not in schema.classes}
 
 
 def describe_left_out(left_out: Mapping[str, int]) -> str:

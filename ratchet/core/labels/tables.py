@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ratchet.core.errors import DataRejected
+from ratchet.core.labels.schema import ExampleSchema, inputs_table
+from wire.printable import printable
 
 ROWS = pa.schema(
     [
@@ -48,6 +50,43 @@ def columns_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> dict[str
     """Rows turned on their side."""
     listed = list(rows)
     return {name: [row[name] for row in listed] for name in schema.names}
+
+
+def as_rows(stored: pa.Table, schema: ExampleSchema, *, where: str) -> pa.Table:
+    """Stored rows as the task file has them today: the columns of `rows_schema` that they have, in its order.
+
+    An input that the task no longer has is left out; one that is new to it is null. DataRejected when an input or the
+    label has another type by now.
+    """
+    inputs, wanted = inputs_table(stored, schema), schema.rows_schema
+    try:
+        fields = [
+            _whole(inputs[field.name].cast(field.type))
+            if field.name in inputs.column_names
+            else pa.nulls(stored.num_rows, field.type)
+            for field in schema.inputs_type
+        ]
+        columns: dict[str, Any] = {
+            name: stored[name].cast(wanted.field(name).type)
+            for name in wanted.names
+            if name in stored.column_names and name != "inputs"
+        }
+    except (pa.ArrowException, NotImplementedError) as error:
+        raise DataRejected(
+            f"{where}: the rows do not fit the types of the task ({printable(str(error), chars_max=200)}). An input "
+            "keeps its type. Give the changed task a new name, and push its labels there."
+        ) from None
+    columns["inputs"] = pa.StructArray.from_arrays(fields, fields=list(schema.inputs_type))
+    return pa.table({name: columns[name] for name in wanted.names if name in columns})
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def with_features(rows: pa.Table, schema: ExampleSchema) -> pa.Table:
+    """The columns id, features, label of rows of a task whose only input is a vector, however it is stored."""
+    return pa.table({"id": rows["id"], "features": inputs_table(rows, schema)[0], "label": rows["label"]})
 
 
 def table_of(data: bytes, *, where: str) -> pa.Table:
