@@ -24,6 +24,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 """From <linux/prctl.h>: orphans below become our children, so that a container without an init has no zombies."""
 _BACKOFF_S_MIN, _BACKOFF_S_MAX = 0.1, 5.0
 _STABLE_AFTER_S = 30.0
+"""A supervisor that lived this long is started again without delay."""
 _HOLD_TRIES = 10
 
 
@@ -87,7 +88,7 @@ class Keeper:
 
     def _spawn(self, fd: int) -> None:
         """With the lock, which the child holds from its first moment on. An order to stop waits until it is known."""
-        os.ftruncate(fd, 0)
+        os.ftruncate(fd, 0)  # what an earlier one left there (`stopped`) must not speak for this one
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         child = subprocess.Popen(
             [*self._command, "--lock-fd", str(fd)],

@@ -17,6 +17,7 @@ from ratchet.settings import child_env
 
 _KEEPER = Path(__file__).with_name("keeper.py")
 _NAMED_WITHIN_S = 0.5
+"""Between taking its lock and writing its pid into it, a keeper needs microseconds, on a busy machine more."""
 SUPERVISOR = (sys.executable, "-m", "embedded.supervisor")
 
 

@@ -10,6 +10,8 @@ from embedded.control_plane.host.processes import ProcessStat, list_processes, p
 from embedded.services import StackReport
 
 _POLL_S = 0.05
+_KILL_S_MAX = 5.0
+"""SIGKILL cannot be refused; a process stuck in the kernel (a dead disk) takes longer."""
 
 
 def list_stack_processes(stack_id: str, report: StackReport | None = None) -> list[ProcessStat]:
@@ -35,7 +37,7 @@ def end_processes(stats: list[ProcessStat], *, grace_s: float) -> None:
         for stat in alive:
             with suppress(ProcessLookupError):
                 os.kill(stat.pid, number)
-        wait_gone(alive, within_s=grace_s if number is signal.SIGTERM else 5.0)
+        wait_gone(alive, within_s=grace_s if number is signal.SIGTERM else _KILL_S_MAX)
 
 
 def wait_gone(stats: list[ProcessStat], *, within_s: float) -> bool:

@@ -27,6 +27,6 @@ def trim_open_log(path: Path, *, bytes_max: int = LOG_BYTES_MAX) -> bool:
     with path.open("rb") as source, half.open("wb") as copy:
         source.seek(-min(bytes_max, path.stat().st_size), os.SEEK_END)
         shutil.copyfileobj(source, copy)
-    half.rename(path.with_suffix(".log.1"))
+    half.rename(path.with_suffix(".log.1"))  # first: killed in between, the log is there twice and not lost
     os.truncate(path, 0)
     return True

@@ -12,6 +12,7 @@ from embedded.services import Service, StackReport
 from ratchet.core.errors import RatchetError, Unavailable
 
 READY_WITHIN_S = 120.0
+"""A server gets 60 s to be ready, and some begin only when another is."""
 _POLL_S = 0.1
 OnChange = Callable[[StackReport], None]
 

@@ -36,6 +36,7 @@ from ratchet.core.errors import Unavailable
 from ratchet.settings import Settings
 
 STOPPED_WITHIN_S = 45.0
+"""Servers that depend on one another end one by one: a sensor within 15 s, then the control plane within 20."""
 _STARTS_MAX = 3
 """Between choosing a free port and listening on it, somebody else may take it: then others are chosen."""
 _LEFTOVER_GRACE_S = 5.0
@@ -98,7 +99,7 @@ def start_stack(
             try:
                 report = _start(layout, plan, _with_buckets(settings, on_change))
                 return StackStarted(report=report, was_running=False)
-            except BaseException as error:
+            except BaseException as error:  # Ctrl-C too leaves nothing half started behind
                 _stop(layout)
                 if not isinstance(error, PortTaken) or attempt == _STARTS_MAX:
                     raise

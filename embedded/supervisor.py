@@ -246,7 +246,7 @@ def main() -> None:
     lock = _lock(plan.lock) if given.lock_fd is None else FileIO(given.lock_fd, "r+")
     if lock is None:
         sys.exit(ALREADY_RUNNING)
-    os.set_inheritable(lock.fileno(), False)
+    os.set_inheritable(lock.fileno(), False)  # else a server that outlives us would hold our lock
     with lock:
         asyncio.run(Supervisor(plan).run())
         lock.write(STOPPED)

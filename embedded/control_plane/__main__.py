@@ -12,6 +12,7 @@ from wire.cron import NotCron, check_zone
 from wire.request_limits import serve_limited
 
 _GRACE_S = 3
+"""For answers under way. A watch of the Kubernetes API never ends by itself, so it is cut."""
 
 
 def parse_arguments(argv: list[str] | None = None) -> ControlPlaneConfig:

@@ -27,6 +27,7 @@ from wire.callers import foreign_header
 from wire.heartbeat import problem_in
 
 _MAX_BODY_BYTES = MAX_BYTES + 64 * 1024
+"""The largest pipeline, and the multipart form around it."""
 
 
 def create_app(config: ControlPlaneConfig) -> FastAPI:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _MMAP_BYTES = 256 * 1024 * 1024
+"""Of the file, read without a system call a page. Address space, not memory of this process."""
 
 
 class Database:

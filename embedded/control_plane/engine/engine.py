@@ -74,6 +74,7 @@ class Engine:
         self._folders.clear_scratch()
         if self._folders.container_engine:
             remove_leftovers(self._folders.container_engine, self._folders.engine_id)
+        # It reads our pipe until the kernel closes it, however we end, and then kills the tasks that we leave behind.
         self._reaper = subprocess.Popen(
             [sys.executable, "-S", "-E", str(Path(family.__file__)), f"{self._folders.engine_id}:"],
             stdin=subprocess.PIPE,

@@ -24,6 +24,7 @@ from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.host.child_env import child_env
 
 _BUILD_S_MAX = 1800.0
+"""Of one pip call: an index that answers slowly may not hold a worker without an end."""
 _LOCK_POLL_S = 0.1
 _SERVICE_PTH = "service_packages.pth"
 

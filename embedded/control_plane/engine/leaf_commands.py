@@ -37,6 +37,7 @@ from embedded.control_plane.host.child_env import child_env
 from embedded.control_plane.host.container_engine import ContainerEngine
 
 _COPY_S = 600
+"""Of one file out of a container: an output may be a model of many GB."""
 _REMOVE_S = 60
 
 

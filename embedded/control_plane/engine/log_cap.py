@@ -72,11 +72,11 @@ def cut_middle(path: Path, *, max_bytes: int, num_cut: int = 0) -> int:
 
     num_cut: what went before, for the notice. A line written at the very moment may be lost: it was about to be.
     """
-    part = max_bytes // 4
+    part = max_bytes // 4  # half of the room stays free: a log cut to its limit would be cut again in every round
     with path.open("r+b") as file:
         size = file.seek(0, 2)
         file.seek(part)
-        head_end = part + len(file.readline(4096))
+        head_end = part + len(file.readline(4096))  # to the end of the line, where it has one
         file.seek(size - part)
         file.readline(4096)
         tail = file.read()

@@ -25,6 +25,7 @@ GRACE_S = 10.0
 _TAIL_BYTES = 256 * 1024
 """Of a log, enough for the tracebacks of several workers."""
 _MEMORY_POLL_S = 0.25
+"""A look reads /proc of the whole family; what a task takes between two looks is over its limit that long at most."""
 _RECORDER = str(Path(recorder.__file__))
 
 

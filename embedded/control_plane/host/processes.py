@@ -77,6 +77,7 @@ def is_port_free(port: int) -> bool:
 def process_stat(pid: int) -> ProcessStat | None:
     """What the kernel says of a process; None when there is none, or only a zombie."""
     try:
+        # The second field is the program's name in parentheses, which may hold spaces and parentheses itself.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None

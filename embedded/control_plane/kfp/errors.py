@@ -19,6 +19,7 @@ _STATUS_AND_CODE: tuple[tuple[type[ControlPlaneError], int, int], ...] = (
     (DataRejected, 400, 3),
 )
 _CODE_OF_STATUS = {400: 3, 404: 5, 405: 12, 409: 6, 413: 3}
+"""HTTP to gRPC, as the real backend's gateway answers; 13 (internal) for all others."""
 
 
 def answer_errors(app: FastAPI) -> None:

@@ -53,6 +53,7 @@ _NUM_PREDICATES_MAX, _NUM_MEMBERS_MAX = 50, 500
 """Of a filter: SQLite takes 32,766 values in all."""
 _DEFAULT_PAGE_SIZE = 20
 _MAX_PAGE_SIZE = 200
+"""Both as the real backend has them."""
 
 
 class ListQuery(BaseModel):

@@ -18,6 +18,7 @@ from wire.cron import Cron, NotCron, parse_cron
 _MAX_CONCURRENCY = 10
 """As the real backend has it."""
 _LOOK_BACK_S = (60, 3_600, 86_400, 2_678_400, 31_622_400, 10**12)
+"""A minute, an hour, a day, the longest month, the longest year, ever."""
 _INT64_MAX, _DIGITS_MAX = 2**63 - 1, 20
 _FIRST_YEAR, _LAST_YEAR = 1971, 9998
 """A day at either end is left for time zones."""

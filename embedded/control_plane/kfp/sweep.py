@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 PAUSE_S = 60.0
 FIRST_PAUSE_S = 2.0
 _MOST_AT_ONCE = 200
+"""A pass stays short, for the end of the server waits for it; the next one takes the rest."""
 _RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 

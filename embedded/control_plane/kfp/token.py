@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from embedded.control_plane.kfp.errors import KFP_PREFIX, error_answer
 
-_UNAUTHENTICATED = 16
+_UNAUTHENTICATED = 16  # of gRPC
 _MESSAGE = (
     "This KFP API requires a bearer token, and the request has {}. "
     "Use kfp.Client(host=..., existing_token=...) with the token in the server's --kfp-token-file."

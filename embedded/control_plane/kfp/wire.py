@@ -10,7 +10,7 @@ from embedded.control_plane.kfp.store import Document
 from wire.printable import printable
 
 FINAL_STATES = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
-_INTERNAL_CODE = 13
+_INTERNAL_CODE = 13  # of gRPC
 _MAX_NAME = 255
 
 

@@ -20,6 +20,7 @@ from embedded.control_plane.kserve.xds.services import Endpoint, RoutedService
 
 log = logging.getLogger(__name__)
 _ACK_WITHIN_S = 5.0
+"""Envoy takes a new cluster in after its first health checks, 1 s apart; beyond this the next pass asks again."""
 _POLL_S_MIN, _POLL_S_MAX = 0.002, 0.02
 """Envoy takes a file in within 2 to 10 ms; polling it every 20 ms would double that."""
 _BLIND_WAIT_S = 1.0

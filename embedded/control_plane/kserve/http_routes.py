@@ -17,6 +17,7 @@ _GATEWAY_GROUP = "gateway.networking.k8s.io"
 _RULE = "spec.rules[0]"
 _BACKEND_FIELDS = {"group", "kind", "name", "namespace", "port"}
 _WEIGHT_MAX = 1_000_000
+"""As the Gateway API has it."""
 
 
 class RouteRule(NamedTuple):

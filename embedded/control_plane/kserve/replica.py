@@ -37,6 +37,7 @@ _STALLED_S = 4.0
 _STOP_GRACE_S = 12.0
 """A server that is told to stop finishes the requests it has; KServe's own limit is 10 s."""
 _HANGS = HangLimits(red_s_max=4.0, busy_s_max=60.0)
+"""Shorter than for other servers: Envoy moves requests after two failed checks, and a new one is ready in 0.7 s."""
 _BACKOFF_S_MIN, _BACKOFF_S_MAX = 0.1, 30.0
 _STABLE_AFTER_S = 60.0
 """Whoever lived this long has earned a quick restart again."""

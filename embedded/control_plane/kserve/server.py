@@ -20,6 +20,7 @@ from embedded.control_plane.kserve.register import Entered, LivingServer, Server
 
 log = logging.getLogger(__name__)
 _PROBE_TIMEOUT_S = 1.5
+"""Longer than the 1 s of Envoy's own checks: who loses the traffic for a moment is not yet killed for it."""
 
 
 class Start(BaseModel):

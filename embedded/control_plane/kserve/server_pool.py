@@ -31,7 +31,7 @@ class PortPool:
         self._taken.discard(port)
 
     def _random(self) -> int:
-        return 20_000 + secrets.randbelow(12_768)
+        return 20_000 + secrets.randbelow(12_768)  # to 32,767: above, Linux takes ports for outgoing connections
 
 
 class Servers:

@@ -14,6 +14,7 @@ ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
 MANAGER = "kubectl"
 """Only this manager speaks for the annotation; whoever applies under another name leaves it alone."""
 _BYTES_MAX = 256 * 1024
+"""Of all annotations of an object together, in Kubernetes; without this one, kubectl merges by what is there."""
 
 
 def forgiven_fields(live: Mapping[str, Any], manager: str) -> frozenset[Path]:

@@ -29,6 +29,7 @@ _SUBDOMAIN_TEXT = (
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
 _ANNOTATION_BYTES_MAX = 256 * 1024
+"""As Kubernetes has it, of all annotations together."""
 _AUTHORS_FIELDS = ("name", "namespace", "generateName", "labels", "annotations", "finalizers")
 _TEXT_MAPS = ("labels", "annotations")
 _SERVER_FIELDS = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")

@@ -13,6 +13,7 @@ from embedded.control_plane.kubernetes.journal import Change, Journal
 from embedded.control_plane.kubernetes.kinds import ObjectKind
 
 _BOOKMARK_EVERY_S = 60.0
+"""As Kubernetes has it: a client that comes back asks for less."""
 _DEFAULT_TIMEOUT_S = 1800
 """Kubernetes ends a watch after 30 to 60 minutes, at random, so that not all clients come back at once."""
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
