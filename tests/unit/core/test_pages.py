@@ -8,11 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratchet.core.errors import DataRejected, NotFound
+from ratchet.core.errors import DataRejected
 from ratchet.core.labels.drift_picture import FeatureDraw, render_differences
-from ratchet.core.pages import cut_libraries, libraries_of, render_folded, sha256_of, unfold_page
-from ratchet.stores.page_libraries import PageLibraries
-from tests.fakes.object_store import FakeObjectStore
+from ratchet.core.pages import cut_libraries, libraries_of, render_folded, unfold_page
 
 LIBRARY = "function draw() { return '</scri' + 'pt>' } // " + "x" * 10_000
 
@@ -33,32 +31,9 @@ def test_a_page_is_made_whole_to_the_letter(before, library, after):
     assert document_of(unfold_page(page, cut.libraries)) == document
 
 
-def test_the_library_is_stored_once_and_is_in_no_page():
-    objects = FakeObjectStore()
-    pages = []
-    for number in range(3):
-        cut = cut_libraries(f"<html><head></head><body>{number}<script>{LIBRARY}</script></body></html>", [LIBRARY])
-        PageLibraries(objects, "ratchet").put(cut.libraries)
-        pages.append(render_folded(cut, title="drawn"))
-    assert list(objects.list_uris("s3://ratchet/")) == [PageLibraries(objects, "ratchet").uri_of(sha256_of(LIBRARY))]
-    assert max(map(len, pages)) < len(LIBRARY) / 10
-    assert [LIBRARY in document_of(PageLibraries(objects, "ratchet").make_whole(page)) for page in pages] == [True] * 3
-
-
 def test_a_whole_page_may_ask_no_host():
     cut = cut_libraries("<html><head></head></html>", [])
     assert "default-src 'none'" in document_of(unfold_page(render_folded(cut, title="x"), {}))
-
-
-def test_a_library_that_was_changed_is_refused():
-    objects = FakeObjectStore()
-    cut = cut_libraries(f"<script>{LIBRARY}</script>", [LIBRARY])
-    page = render_folded(cut, title="drawn")
-    with pytest.raises(NotFound):
-        PageLibraries(objects, "ratchet").make_whole(page)
-    objects.put(PageLibraries(objects, "ratchet").uri_of(sha256_of(LIBRARY)), b"alert(1)")
-    with pytest.raises(NotFound, match="sha256"):
-        PageLibraries(objects, "ratchet").make_whole(page)
 
 
 def test_a_page_that_was_cut_off_is_rejected():

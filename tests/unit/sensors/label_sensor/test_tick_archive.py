@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratchet.core.errors import Unavailable
-from ratchet.stores.ticks import KEPT_FOR, KEPT_MAX, TickArchive
+from ratchet.stores.ticks import KEPT_MAX, TickArchive
 from sensors.label_sensor.tick_archive import TickWriter
 from sensors.label_sensor.tick_log import HISTORY_MAX, REWRITE_S, TickLog, is_equal
 from tests.fakes.object_store import FakeObjectStore
@@ -133,24 +133,6 @@ def test_what_s3_holds_is_bounded_and_a_tick_costs_the_same(monkeypatch):
     assert len(list(world.objects.list_uris("s3://ratchet/ticks/digits/"))) < 20 + 51
     assert len(world.log.history("digits")) == HISTORY_MAX
     assert KEPT_MAX == 500
-
-
-def test_what_is_old_goes():
-    world = World()
-    world.tick("old")
-    world.now_s += KEPT_FOR.total_seconds()
-    world.tick("young")
-    assert world.stored() == [("young", 1)], "not shown any more"
-    assert world.archive.prune("digits") == 1
-    assert len(list(world.objects.list_uris("s3://ratchet/ticks/"))) == 1
-
-
-def test_what_is_no_entry_is_a_hole_in_the_log():
-    world = World()
-    world.tick("a")
-    for name, data in (("~1", b"not JSON"), ("~2", b"[]"), ("~3", b"{}")):
-        world.objects.put(f"s3://ratchet/ticks/digits/{name}.json", data)
-    assert world.stored() == [("a", 1)]
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.booleans()), max_size=40))
