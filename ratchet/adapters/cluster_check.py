@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ratchet.adapters.gateway_api import look_at_gateway_api
 from ratchet.adapters.kserve_modes import knows_new_modes
 from ratchet.adapters.kserve_objects import GROUP_VERSION, PLURAL, find
-from ratchet.adapters.kserve_standard import render_service
+from ratchet.adapters.kserve_revisions import render_service
 from ratchet.adapters.kubernetes_api import KubernetesApi
 from ratchet.core.errors import NotFound, RatchetError, SettingsError
 from ratchet.core.uris import s3_uri

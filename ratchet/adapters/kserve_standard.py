@@ -1,9 +1,7 @@
 """InferenceServices in KServe's Standard mode, which has no revisions and no traffic split: one service a model, and a
 Gateway API HTTPRoute that weighs two of them.
 
-* A revision is an InferenceService of its own, `<task>-00001`, `<task>-00002` …, with the label `ratchet/task: <task>`;
-  it never changes. Its name among revisions is that of its Service and Deployment, `<task>-00001-predictor`. Each
-  serves its model under the task's name, so users ask `/v1/models/<task>:predict` whoever answers.
+* A revision is an InferenceService of its own (kserve_revisions.py), which never changes.
 * The HTTPRoute `<task>` says who has the traffic (kserve_routes.py).
 * Nobody reconciles the two on a cluster, so whoever looks (`fetch`) does: a newest revision that has become ready gets
   the share that was wished for it. Each call does one thing after another in an order in which any may be the last.
@@ -12,28 +10,33 @@ A revision that was replaced runs on until the next `deploy`: a gateway may take
 """
 
 import logging
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from ratchet.adapters.gateway_api import look_at_gateway_api
 from ratchet.adapters.kserve import MIRROR
-from ratchet.adapters.kserve_modes import MODE, STANDARD, knows_new_modes, mode_problem_of
+from ratchet.adapters.kserve_modes import knows_new_modes
 from ratchet.adapters.kserve_objects import (
     DELETED_S_MAX,
     GROUP_VERSION,
     PLURAL,
-    conditions_of,
     delete_and_wait,
     find,
     is_ending,
-    is_observed,
     mapping_at,
     mappings_in,
-    message_of,
-    render_model,
-    storage_uri_of,
     wait_gone,
+)
+from ratchet.adapters.kserve_revisions import (
+    Found,
+    is_newest,
+    mode_problem_in,
+    name_of,
+    number_of,
+    plan_split,
+    render_service,
+    revision_of,
+    state_of,
 )
 from ratchet.adapters.kserve_routes import (
     CANARY,
@@ -44,10 +47,8 @@ from ratchet.adapters.kserve_routes import (
     check_ours,
     render_route,
     render_rule,
-    route_problem_of,
     says,
     split_of,
-    wish_of,
 )
 from ratchet.adapters.kubernetes_api import MERGE_PATCH, KubernetesApi
 from ratchet.adapters.kubernetes_errors import UnknownField
@@ -56,22 +57,8 @@ from ratchet.core.ports import ServiceState
 from ratchet.settings import Settings
 
 log = logging.getLogger(__name__)
-_PREDICTOR = "-predictor"
 _NUM_TRIES = 5
-
-
-class Found(NamedTuple):
-    """What the cluster has of a task."""
-
-    route: Mapping[str, Any] | None
-    services: Sequence[Mapping[str, Any]]
-    """Oldest first, without those that are being deleted."""
-    num_made: int = 0
-    """The highest number of any revision, also of one that is being deleted: its name is still taken."""
-
-    @property
-    def newest(self) -> Mapping[str, Any]:
-        return self.services[-1]
+"""Looks at a route that others change at the same time: two callers of `fetch` need two, so five mean a controller."""
 
 
 class KServeStandardServices:
@@ -103,11 +90,11 @@ class KServeStandardServices:
         self._await_end_of_route(name)
         found = self._look(name)
         before, wish = split_of(found.route), {CANARY: _text_of(canary_traffic_pct)}
-        if found.services and (problem := _mode_problem_of(found.newest)):
+        if found.services and (problem := mode_problem_in(found.newest)):
             raise SettingsError(f"{problem}.")
         if found.route is not None:
             self._wish(name, found.route, wish)
-        if not _is_newest(found, storage_uri):
+        if not is_newest(found, storage_uri):
             self._create(name, found, storage_uri)
         if found.route is None:
             self._wish(name, None, wish)
@@ -115,7 +102,7 @@ class KServeStandardServices:
         used = {*split_of(found.route)[:2], before.stable, before.canary if before.canary_pct else ""}
         for service in found.services[:-1]:
             if revision_of(service) not in used:
-                self._delete(f"{self._services}/{_name_of(service)}")
+                self._delete(f"{self._services}/{name_of(service)}")
 
     def set_traffic(self, name: str, canary_traffic_pct: int | None) -> None:
         self._change(name, {CANARY: _text_of(canary_traffic_pct)})
@@ -129,7 +116,7 @@ class KServeStandardServices:
         """The route first, and the newest revision last: what is left after a crash is still found. All are gone when
         this returns."""
         self._look(name)
-        services = [f"{self._services}/{_name_of(each)}" for _, each in sorted(self._list(name).items())]
+        services = [f"{self._services}/{name_of(each)}" for _, each in sorted(self._list(name).items())]
         delete_and_wait(self._api, [f"{self._routes}/{name}", *services], within_s=self._deleted_s_max)
         self._written.pop(name, None)
 
@@ -151,7 +138,7 @@ class KServeStandardServices:
         try:
             self._api.request("POST", self._services, body=body)
         except Conflict:  # our own first try, whose answer was lost, or somebody else with another model
-            if not _is_newest(self._look(name), storage_uri):
+            if not is_newest(self._look(name), storage_uri):
                 raise
 
     def _change(self, name: str, wish: Mapping[str, str | None]) -> None:
@@ -173,7 +160,7 @@ class KServeStandardServices:
     def _list(self, name: str) -> dict[int, Mapping[str, Any]]:
         """Revisions by number, with those that are being deleted. Other objects with the label are left out."""
         listed = self._api.request("GET", self._services, query={"labelSelector": f"{TASK_LABEL}={name}"})
-        return {number: each for each in mappings_in(listed.get("items")) if (number := _number_of(name, each))}
+        return {number: each for each in mappings_in(listed.get("items")) if (number := number_of(name, each))}
 
     def _await_end_of_route(self, name: str) -> None:
         """A route that is being deleted would take with it what is written to it."""
@@ -253,124 +240,8 @@ class KServeStandardServices:
             return
 
 
-def plan_split(found: Found) -> Split:
-    """Who should have the traffic, by KServe's canary rule: a revision gets its first share once it is ready, and more
-    only while it is; less it gets at any time. Pure."""
-    assert found.route is not None
-    now, newest = split_of(found.route), revision_of(found.newest)
-    stable = now.stable or _ready_before(found)
-    wish = wish_of(found.route)
-    is_ready = _is_ready(found.newest)
-    if newest == stable or (newest != now.canary and not is_ready):
-        return Split(stable)
-    if not stable:
-        return Split(newest)
-    share_pct = 100 if wish.canary_pct is None else wish.canary_pct
-    if not is_ready:
-        share_pct = min(share_pct, now.canary_pct)
-    if share_pct == 100:
-        return Split(newest)
-    return Split(stable, newest, share_pct, wish.mirror_pct if share_pct == 0 else 0)
-
-
-def _ready_before(found: Found) -> str:
-    """Who was stable, where the route does not say it any more: without an answer the newest would get everything."""
-    ready = [revision_of(service) for service in found.services[:-1] if _is_ready(service)]
-    return ready[-1] if ready else ""
-
-
-def render_service(name: str, number: int, storage_uri: str) -> dict[str, Any]:
-    """One revision. It is for the gateway alone: KServe makes no route of its own for a cluster-local service."""
-    model = {**render_model(storage_uri), "args": [f"--model_name={name}"]}
-    return {
-        "apiVersion": GROUP_VERSION,
-        "kind": "InferenceService",
-        "metadata": {
-            "name": f"{name}-{number:05d}",
-            "labels": {TASK_LABEL: name, "networking.kserve.io/visibility": "cluster-local"},
-            "annotations": {MODE: "Standard"},
-        },
-        "spec": {"predictor": {"model": model}},
-    }
-
-
-def state_of(name: str, found: Found) -> ServiceState:
-    """What the route and the newest revisions say together. Pure."""
-    split, newest = split_of(found.route), found.newest
-    serving = [each for each in found.services if revision_of(each) == split.stable]
-    revision, is_newest_ready = revision_of(newest), _is_ready(newest)
-    route_problem, wish = route_problem_of(found.route), wish_of(found.route)
-    shares = {split.stable: 100 - split.canary_pct, split.canary: split.canary_pct}
-    return ServiceState(
-        name=name,
-        is_ready=bool(serving) and is_newest_ready and all(map(_is_ready, serving)) and not route_problem,
-        storage_uri=storage_uri_of(mapping_at(newest, "spec.predictor")),
-        canary_traffic_pct=wish.canary_pct,
-        stable_revision=split.stable,
-        latest_ready_revision=revision if is_newest_ready or revision in split[:2] else split.stable,
-        latest_created_revision=revision,
-        traffic_pct={each: share for each, share in shares.items() if each},
-        message=_message_of(newest, *serving) or route_problem or wish.problem,
-        is_latest_ready=is_newest_ready,
-        is_observed=is_observed(mapping_at(newest, "metadata"), mapping_at(newest, "status")) and not route_problem,
-        stable_message=_stable_message_of(split.stable, serving),
-        is_failed=any(map(_has_failed, serving)) or not serving,
-        mirror_pct=0 if route_problem else split.mirror_pct,
-    )
-
-
-def _stable_message_of(stable: str, serving: Sequence[Mapping[str, Any]]) -> str:
-    if stable and not serving:
-        return f"no InferenceService serves {stable}"
-    return "" if all(map(_is_ready, serving)) else _message_of(*serving) or f"{stable} is not ready"
-
-
-def _has_failed(service: Mapping[str, Any]) -> bool:
-    return conditions_of(mapping_at(service, "status")).get("Ready", {}).get("status") == "False"
-
-
-def revision_of(service: Mapping[str, Any]) -> str:
-    """The name of a revision: that of its Service and Deployment, by which gateways and metrics know it."""
-    return _name_of(service) + _PREDICTOR
-
-
-def _is_newest(found: Found, storage_uri: str) -> bool:
-    return bool(found.services) and storage_uri_of(mapping_at(found.newest, "spec.predictor")) == storage_uri
-
-
-def _is_ready(service: Mapping[str, Any]) -> bool:
-    """In the right mode, too: the Service of another has other ports and other pods."""
-    status = mapping_at(service, "status")
-    is_so = conditions_of(status).get("Ready", {}).get("status") == "True"
-    return is_so and is_observed(mapping_at(service, "metadata"), status) and not _mode_problem_of(service)
-
-
-def _message_of(*services: Mapping[str, Any]) -> str:
-    """Of the first that is not ready. A server that does not know the mode must be told from one that is slow."""
-    for service in services:
-        if problem := _mode_problem_of(service):
-            return f"{problem}; Standard is known from KServe 0.16 on"
-        if not _is_ready(service) and (message := message_of(conditions_of(mapping_at(service, "status")))):
-            return message
-    return ""
-
-
-def _mode_problem_of(service: Mapping[str, Any]) -> str:
-    return mode_problem_of(service, wanted=STANDARD, setting="standard")
-
-
 def _generation_of(route: Mapping[str, Any]) -> Any:
     return mapping_at(route, "metadata").get("generation")
-
-
-def _name_of(service: Mapping[str, Any]) -> str:
-    return str(mapping_at(service, "metadata").get("name") or "")
-
-
-def _number_of(name: str, service: Mapping[str, Any]) -> int:
-    """Of a revision of ours; 0 for another object that has the label."""
-    found = re.fullmatch(rf"{re.escape(name)}-(\d{{5,}})", _name_of(service), re.ASCII)
-    return int(found[1]) if found else 0
 
 
 def _text_of(value: int | None) -> str | None:

@@ -16,12 +16,6 @@ LINES_A_MODULE_MAX = 300
 LINES_OF_ONE_TOPIC_MAX = 500
 """Of a module whose docstring says why it is one."""
 REASON = "One module, over 300 lines: "
-TO_BE_SPLIT = frozenset(
-    {
-        "ratchet/adapters/kserve_standard.py",
-    }
-)
-"""Over 300 lines without such a reason: each is on its way to two, and none may join them."""
 LINES_A_FUNCTION_MAX = 70
 FORBIDDEN_NAMES = ("utils", "helpers", "misc", "common")
 
@@ -48,18 +42,13 @@ def test_a_module_is_small_and_so_are_its_functions(path):
 
 def _lines_max_of(path: Path) -> int:
     is_one_topic = REASON in (ast.get_docstring(tree_of(path)) or "")
-    is_listed = str(path.relative_to(ROOT)) in TO_BE_SPLIT
-    return LINES_OF_ONE_TOPIC_MAX if is_one_topic or is_listed else LINES_A_MODULE_MAX
+    return LINES_OF_ONE_TOPIC_MAX if is_one_topic else LINES_A_MODULE_MAX
 
 
 def test_a_module_that_says_why_it_is_long_is_long():
     for path in MODULES:
         if REASON in path.read_text():
             assert len(path.read_text().splitlines()) > LINES_A_MODULE_MAX, f"{path}: take the sentence out"
-    for name in TO_BE_SPLIT:
-        assert len((ROOT / name).read_text().splitlines()) > LINES_A_MODULE_MAX, (
-            f"{name} is split: take it off the list"
-        )
 
 
 def test_each_product_reads_the_environment_in_one_module():

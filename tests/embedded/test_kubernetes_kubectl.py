@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from embedded.control_plane.kserve.revisions import revision_name
-from ratchet.adapters.kserve_standard import render_route
+from ratchet.adapters.kserve_routes import render_route
 from ratchet.settings import Settings, child_env
 from tests.embedded.serving_world import ServingWorld, isvc_body, kubeconfig, serving_world
 

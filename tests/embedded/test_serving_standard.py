@@ -10,14 +10,9 @@ import jsonschema
 import pytest
 import yaml
 
-from ratchet.adapters.kserve_standard import (
-    KServeStandardServices,
-    Split,
-    render_route,
-    render_rule,
-    render_service,
-    split_of,
-)
+from ratchet.adapters.kserve_revisions import render_service
+from ratchet.adapters.kserve_routes import Split, render_route, render_rule, split_of
+from ratchet.adapters.kserve_standard import KServeStandardServices
 from ratchet.adapters.kubernetes_api import KubernetesApi
 from ratchet.core.ports import ServiceState
 from ratchet.settings import Settings

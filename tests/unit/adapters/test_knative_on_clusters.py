@@ -7,7 +7,7 @@ import pytest
 
 from ratchet.adapters.kserve import KServeInferenceServices, state_of
 from ratchet.adapters.kserve_modes import knows_new_modes
-from ratchet.adapters.kserve_standard import render_service
+from ratchet.adapters.kserve_revisions import render_service
 from ratchet.adapters.kubernetes_api import KubernetesApi
 from ratchet.core.errors import Conflict, DataRejected, NotFound, RatchetError, SettingsError, Unavailable
 from tests.fakes.kubernetes_server import FINALIZER, MODE, NAMESPACE, KubernetesServer

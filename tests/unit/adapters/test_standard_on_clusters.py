@@ -8,8 +8,9 @@ import pytest
 
 from ratchet.adapters.gateway_api import look_at_gateway_api
 from ratchet.adapters.kserve import MIRROR
+from ratchet.adapters.kserve_revisions import render_service
 from ratchet.adapters.kserve_routes import CANARY, TASK_LABEL, Split, render_route, render_rule, split_of
-from ratchet.adapters.kserve_standard import KServeStandardServices, render_service
+from ratchet.adapters.kserve_standard import KServeStandardServices
 from ratchet.adapters.kubernetes_api import KubernetesApi
 from ratchet.core.errors import DataRejected, SettingsError, Unavailable
 from tests.fakes.kubernetes_server import NAMESPACE, KubernetesServer

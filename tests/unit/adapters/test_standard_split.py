@@ -7,16 +7,8 @@ from hypothesis import strategies as st
 from embedded.control_plane.kserve.http_routes import routing_of
 from embedded.control_plane.kserve.xds.services import Mirror, RoutedService
 from ratchet.adapters.kserve import MIRROR
-from ratchet.adapters.kserve_standard import (
-    CANARY,
-    Found,
-    Split,
-    plan_split,
-    render_route,
-    render_rule,
-    render_service,
-    state_of,
-)
+from ratchet.adapters.kserve_revisions import Found, plan_split, render_service, state_of
+from ratchet.adapters.kserve_routes import CANARY, Split, render_route, render_rule
 
 OLD, NEW = "digits-00001-predictor", "digits-00002-predictor"
 PCT = st.integers(0, 100)
