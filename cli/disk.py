@@ -2,15 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
-import httpx
-
 from cli.output import print_rows, stderr, stdout
+from ratchet.adapters.http import ONCE, HttpClient, Peer, Request
+from ratchet.core.errors import RatchetError
 
 if TYPE_CHECKING:
     from embedded.layout import Layout
     from ratchet.adapters.guard_service import GuardService
 
-_TIMEOUT_S = 1.0
+_DEADLINE_S = 1.0
+_CONTROL_PLANE = Peer(name="The control plane", next_step="`ratchet up` starts it.", endpoint="its endpoint")
 _SHOWN_BYTES_MIN = 1 << 20
 """Smaller parts are in the JSON only."""
 
@@ -40,9 +41,11 @@ def guard_of(endpoint: str) -> "GuardService":
 
 
 def _engine_problem(endpoint: str) -> str:
+    """What it says, of any status; "" when it says nothing in time."""
+    http = HttpClient(endpoint, peer=_CONTROL_PLANE, deadline_s=_DEADLINE_S, retry=ONCE)
     try:
-        found = httpx.get(f"{endpoint}/healthz", timeout=_TIMEOUT_S, trust_env=False).json()
-    except (httpx.HTTPError, ValueError):
+        found = http.json_in(http.send(Request("GET", "/healthz")))
+    except RatchetError:
         return ""
     return str(found.get("engine", "")) if isinstance(found, dict) else ""
 

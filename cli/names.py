@@ -3,12 +3,10 @@
 A completion asks servers over plain HTTP for a moment only, and is empty when they are down, slow or unknown.
 """
 
-import json
 import threading
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 
@@ -80,7 +78,7 @@ def _task_names() -> Iterable[str]:
 
 
 def _run_names() -> list[str]:
-    query = urllib.parse.urlencode({"page_size": _NUM_RUNS, "sort_by": "created_at desc"})
+    query = urlencode({"page_size": _NUM_RUNS, "sort_by": "created_at desc"})
     runs = _ask_kfp(f"runs?{query}").get("runs") or []
     return [str(run["display_name"]) for run in runs] + [str(run["run_id"]) for run in runs]
 
@@ -113,10 +111,10 @@ def _ask_kfp(route: str) -> dict[str, Any]:
 
 
 def fetch_json(url: str, *, token: str = "") -> dict[str, Any]:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - an endpoint of the settings
-    with urllib.request.urlopen(request, timeout=ANSWER_WITHIN_S) as answer:  # noqa: S310
-        found: dict[str, Any] = json.load(answer)
+    from ratchet.adapters.http import ONCE, HttpClient, Peer
+
+    peer = Peer(name="The server", next_step="`ratchet status` shows what runs.", endpoint="its endpoint")
+    found: dict[str, Any] = HttpClient(url, peer=peer, token=token, deadline_s=ANSWER_WITHIN_S, retry=ONCE).get_json("")
     return found
 
 

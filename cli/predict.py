@@ -3,20 +3,23 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from cli.names import TaskOption
 from cli.output import JsonFlag, print_rows
-from ratchet.core.errors import DataRejected, NotFound, Unavailable
+from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.lines import read_objects
 from wire.validation_text import found_text
+
+if TYPE_CHECKING:
+    from ratchet.adapters.http import HttpClient
 
 _ROWS_MAX = 64
 _BYTES_MAX = 3 << 20
 """Of the numbers in one request; the gateway takes 4 MiB."""
-_TIMEOUT_S = 20.0
+_DEADLINE_S = 20.0
 _NEXT_STEP = 'Write one JSON object per line, as in {"features": [0, 3.5]}.'
 _INSTANCE = re.compile(r"instances\[(\d+)\]")
 
@@ -51,16 +54,23 @@ def predict(
     """
     from ratchet import wiring
 
-    url = f"{_gateway_of(wiring.settings())}/v2/models/{task}/infer"
+    http = _gateway_of(wiring.settings())
     name = "stdin" if file.name in {"-", "<stdin>"} else file.name
-    rows = [row for batch in batches_of(parse_examples(file, where=name)) for row in _ask(url, batch, task=task)]
+    rows = [row for batch in batches_of(parse_examples(file, where=name)) for row in _ask(http, batch, task=task)]
     columns = ("id", "label", "probability", "revision")
     print_rows(rows, columns=columns, as_json=as_json, empty=f"{name} holds no example.")
 
 
-def _gateway_of(settings: Any) -> str:
+def _gateway_of(settings: Any) -> "HttpClient":
+    from ratchet.adapters.http import HttpClient, Peer
+
     settings.require("gateway_endpoint")
-    return str(settings.gateway_endpoint)
+    peer = Peer(
+        name="The gateway",
+        next_step="`ratchet status` shows what runs, `ratchet up` starts it.",
+        endpoint="RATCHET_GATEWAY_ENDPOINT",
+    )
+    return HttpClient(settings.gateway_endpoint, peer=peer, deadline_s=_DEADLINE_S)
 
 
 def parse_examples(lines: Iterable[bytes], *, where: str) -> Iterator[Example]:
@@ -100,23 +110,25 @@ def batches_of(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield batch
 
 
-def _ask(url: str, batch: Sequence[Example], *, task: str) -> list[dict[str, Any]]:
-    import httpx
+def _ask(http: "HttpClient", batch: Sequence[Example], *, task: str) -> list[dict[str, Any]]:
+    from ratchet.adapters.http import Request
+    from ratchet.adapters.http_errors import said_in
 
     shape = f"[{len(batch)}, {batch[0].width}]"
     data = ", ".join(example.numbers for example in batch)
     tensor = f'{{"name": "features", "shape": {shape}, "datatype": "FP64", "data": [{data}]}}'
     headers = {"content-type": "application/json"}
-    try:
-        response = httpx.post(url, content=f'{{"inputs": [{tensor}]}}', headers=headers, timeout=_TIMEOUT_S)
-    except httpx.TransportError as error:
-        raise Unavailable(f"{url}: {error}. `ratchet status` shows what runs, `ratchet up` starts it.") from None
-    if response.status_code == httpx.codes.NOT_FOUND:
-        raise NotFound(f"{url}: no model of {task} serves yet. `ratchet run retrain --task {task}` trains one.")
-    if response.is_client_error:
-        raise DataRejected(f"{_place_in(response.text, batch)}: {_reason_in(response)}")
-    if response.is_error:
-        raise Unavailable(f"{url}: {response.status_code}: {_reason_in(response)}")
+    # Not repeatable: each request that a model answers is evidence about it.
+    request = Request("POST", f"/v2/models/{task}/infer", content=f'{{"inputs": [{tensor}]}}', headers=headers)
+    response = http.send(request)
+    if response.status == 404:
+        raise NotFound(
+            f"{response.where}: no model of {task} serves yet. `ratchet run retrain --task {task}` trains one."
+        )
+    if response.status in {400, 413, 422}:
+        raise DataRejected(f"{_place_in(response.text, batch)}: {said_in(response.body, chars_max=500)}")
+    if not response.is_success:
+        raise http.error_of(response)
     headers_found = {name: response.headers.get(f"x-{name}", "") for name in ("request-id", "ratchet-revision")}
     return rows_of(
         response.json(), batch, request_id=headers_found["request-id"], revision=headers_found["ratchet-revision"]
@@ -158,10 +170,3 @@ def _place_in(answer: str, batch: Sequence[Example]) -> str:
     """The line that the server's reason is about; of a reason about the whole request the first."""
     found = _INSTANCE.search(answer)
     return batch[min(int(found[1]), len(batch) - 1)].place if found else batch[0].place
-
-
-def _reason_in(response: Any) -> str:
-    try:
-        return str(response.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        return str(response.text.strip()[:500])

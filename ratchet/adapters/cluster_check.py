@@ -55,7 +55,7 @@ def _access(api: KubernetesApi, settings: Settings) -> Examined:
     except NotFound:
         return Examined(name, False, f"{api.url} has no {PLURAL}.{GROUP_VERSION}", "install KServe 0.15.1 or newer")
     except SettingsError as error:
-        if ": 401: " in str(error):
+        if " answered 401" in str(error):
             who = "RATCHET_KUBERNETES_TOKEN" if settings.kubernetes_endpoint else "the kubeconfig's user"
             fix = f"unset {who}, or correct it in the profile" if settings.kubernetes_endpoint else "log in again"
             return Examined(name, False, f"{api.url} refuses {who}", fix)

@@ -15,20 +15,22 @@ they go on, for as long as the process lives (`GrowingCounters`).
 """
 
 import re
-import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import httpx
-
 from ratchet.adapters.counters import GrowingCounters, sum_histograms
-from ratchet.core.errors import SettingsError, Unavailable
+from ratchet.adapters.http import HttpClient, Peer, Request, Retry
 from ratchet.core.ports import RevisionCounts
 from ratchet.settings import Settings
 
-_TIMEOUT_S = 5.0
-_NUM_TRIES = 4
-_BACKOFF_S = 0.2
+_PEER = Peer(
+    name="Envoy's admin endpoint",
+    next_step="`ratchet status` shows whether the gateway is up.",
+    endpoint="RATCHET_ENVOY_ADMIN_ENDPOINT",
+)
+_TRY_S, _DEADLINE_S = 5.0, 12.0
+"""A look at the traffic every 2 s or so misses several at most while Envoy hangs."""
+_RETRY = Retry(num_tries=4)
 _SUCCESS = "envoy_cluster_endpoint_rq_success"
 _ERROR = "envoy_cluster_endpoint_rq_error"
 _LATENCIES = ("envoy_cluster_upstream_rq_time_bucket", "envoy_cluster_fallback_upstream_rq_time_bucket")
@@ -52,16 +54,8 @@ class EnvoyTrafficStats:
 
     def __init__(self, admin_endpoint: str) -> None:
         """`http://127.0.0.1:9901`, or `unix:///path/of/admin.sock`."""
-        scheme, _, rest = admin_endpoint.partition("://")
-        if scheme not in {"http", "https", "unix"} or not rest:
-            raise SettingsError(
-                f"RATCHET_ENVOY_ADMIN_ENDPOINT is {admin_endpoint!r}; expected http://host:port or unix:///path."
-            )
-        transport = httpx.HTTPTransport(uds=rest) if scheme == "unix" else None
-        base_url = "http://envoy" if transport else admin_endpoint
-        self._endpoint = admin_endpoint
         self._counters: dict[str, GrowingCounters[EnvoySeries]] = {}
-        self._http = httpx.Client(transport=transport, base_url=base_url, timeout=_TIMEOUT_S, trust_env=False)
+        self._http = HttpClient(admin_endpoint, peer=_PEER, deadline_s=_DEADLINE_S, try_s=_TRY_S, retry=_RETRY)
 
     @classmethod
     def of(cls, settings: Settings) -> "EnvoyTrafficStats":
@@ -77,17 +71,10 @@ class EnvoyTrafficStats:
         """What is needed and no more: 4 KB in 1.5 ms, where everything is 170 KB in 4 ms."""
         wanted = r"(fallback\.)?upstream_rq_(time|4xx)|endpoint\..+\.rq_(success|error)"
         stats = rf"^cluster\.{re.escape(revision)}\.({wanted})$"
-        for attempt in range(1, _NUM_TRIES + 1):
-            try:
-                return self._http.get("/stats/prometheus", params={"filter": stats}).raise_for_status().text
-            except httpx.HTTPError as error:
-                if attempt == _NUM_TRIES:
-                    raise Unavailable(
-                        f"Envoy's admin endpoint {self._endpoint} does not answer: {error or type(error).__name__}. "
-                        "`ratchet status` shows whether the gateway is up."
-                    ) from error
-            time.sleep(_BACKOFF_S * attempt)
-        raise AssertionError("unreachable: the last try returns or raises")
+        answer = self._http.send(Request("GET", "/stats/prometheus", {"filter": stats}))
+        if not answer.is_success:  # of any status: the judge waits where numbers are missing, and ends at other errors
+            raise self._http.unavailable(f"{answer.where} answered {answer.status}")
+        return answer.text
 
 
 def parse_reading(text: str, *, revision: str) -> EnvoyReading:

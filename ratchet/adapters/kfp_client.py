@@ -6,14 +6,14 @@ Its own methods wait for ever and print links to stdout, so we call the generate
 
 import json
 import time
-import urllib.error
-import urllib.request
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ratchet.core.errors import Conflict, DataRejected, NotFound, RatchetError, SettingsError, Unavailable
+from ratchet.adapters.http import HttpClient, Peer, Request, Retry
+from ratchet.adapters.http_errors import error_of_status, said_in
+from ratchet.core.errors import Conflict, RatchetError, Unavailable
 from ratchet.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,9 +23,19 @@ Answer = TypeVar("Answer")
 
 TIMEOUT_S = (3.0, 20.0)
 """To connect, and for the answer."""
-_PROBE_TIMEOUT_S = 3.0
-READ_ATTEMPTS = 3
-_READ_WAIT_S = 0.3
+_PEER = Peer(
+    name="KFP",
+    next_step="`ratchet up` starts it, `ratchet status` shows its state.",
+    endpoint="RATCHET_KFP_ENDPOINT",
+    identity="RATCHET_KFP_ENDPOINT, RATCHET_KFP_TOKEN or the rights of this account",
+    not_found="`ratchet runs list` shows its runs.",
+)
+_PROBE_DEADLINE_S = 3.0
+_DEADLINE_S, _IDLE_S = 300.0, 20.0
+"""Of a log or an artifact: as long as it flows, a large one may take minutes."""
+_FILE_BYTES_MAX = 1 << 30
+"""An artifact is held in memory whole: a report has a megabyte, a model some hundred."""
+RETRY = Retry(num_tries=3, wait_s=0.3)
 _EQUALS, _IN = 1, 8
 """Numbers of filter operations on the wire. Source: kfp.client.client._FILTER_OPERATIONS."""
 
@@ -37,7 +47,7 @@ class KfpApi:
         self.client: Any = client
         """Its attributes are made at run time (`client.runs` …), so nothing can check them."""
         self.endpoint = endpoint
-        self._token = token
+        self._http = _http_client(endpoint, token)
 
     @classmethod
     def of(cls, settings: Settings) -> "KfpApi":
@@ -45,7 +55,8 @@ class KfpApi:
         settings.require("kfp_endpoint")
         endpoint = settings.kfp_endpoint.rstrip("/")
         token = settings.kfp_token.get_secret_value()
-        _probe(endpoint, token)
+        with closing(_http_client(endpoint, token)) as http:
+            http.ask(Request("GET", "/apis/v2beta1/healthz"), deadline_s=_PROBE_DEADLINE_S)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             from kfp.client import Client
@@ -59,11 +70,11 @@ class KfpApi:
 
     def read(self, what: str, call: Callable[..., Answer], *args: Any, **kwargs: Any) -> Answer:
         """Ask for something that changes nothing; tried again while the server is unavailable."""
-        for attempt in range(1, READ_ATTEMPTS):
+        for wait_s in RETRY.waits_s():
             try:
                 return self.write(what, call, *args, **kwargs)
             except Unavailable:
-                time.sleep(_READ_WAIT_S * attempt)
+                time.sleep(wait_s)
         return self.write(what, call, *args, **kwargs)
 
     def write(self, what: str, call: Callable[..., Answer], *args: Any, **kwargs: Any) -> Answer:
@@ -86,12 +97,10 @@ class KfpApi:
         return self.fetch_bytes(path, what=what).decode(errors="replace")
 
     def fetch_bytes(self, path: str, *, what: str) -> bytes:
-        try:
-            return _open(f"{self.endpoint}{path}", self._token, timeout_s=TIMEOUT_S[1])
-        except urllib.error.HTTPError as error:
-            raise _error_of(what, error.code, _message_of(error.read()), endpoint=self.endpoint) from error
-        except OSError as error:
-            raise _unavailable(what, self.endpoint, str(error)) from error
+        response = self._http.send(Request("GET", path))
+        if response.is_success:
+            return response.body
+        raise self._http.error_of(response, what=what)
 
     def experiment_id(self, name: str) -> str | None:
         found = self.pages(
@@ -143,54 +152,27 @@ def named(what: str, *, endpoint: str) -> Iterator[None]:
     try:
         yield
     except ApiException as error:
-        raise _error_of(what, error.status or 0, _message_of(error.body), endpoint=endpoint) from error
+        raise _error_of(what, error.status or 0, error.body, endpoint=endpoint) from error
     except (HTTPError, OSError) as error:
         raise _unavailable(what, endpoint, str(error)) from error
 
 
-def _open(url: str, token: str, *, timeout_s: float) -> bytes:
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
-        content: bytes = answer.read()
-    return content
-
-
-def _probe(endpoint: str, token: str) -> None:
-    if not endpoint.startswith(("http://", "https://")):
-        raise SettingsError(f"RATCHET_KFP_ENDPOINT is {endpoint!r}; write http://host:port or https://host.")
-    try:
-        _open(f"{endpoint}/apis/v2beta1/healthz", token, timeout_s=_PROBE_TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        raise _error_of("healthz", error.code, str(error.reason), endpoint=endpoint) from error
-    except OSError as error:
-        raise _unavailable("healthz", endpoint, str(error)) from error
-
-
-def _error_of(what: str, status: int, message: str, *, endpoint: str) -> RatchetError:
-    said = f"{what}: KFP at {endpoint} answered {status}: {message}"
-    if status == 404:
-        return NotFound(f"{what} is unknown to KFP at {endpoint} ({message}). `ratchet runs list` shows its runs.")
-    if status == 409:
-        return Conflict(f"{said}. another process came first: look at its result before you try again.")
-    if status in {401, 403}:
-        return SettingsError(f"{said}. Check RATCHET_KFP_ENDPOINT, RATCHET_KFP_TOKEN and the rights of this account.")
-    if 400 <= status < 500:
-        return DataRejected(f"{said}. Correct the request; it fails the same way again.")
-    return _unavailable(what, endpoint, f"{status}: {message}")
-
-
-def _unavailable(what: str, endpoint: str, why: str) -> Unavailable:
-    return Unavailable(
-        f"{what}: KFP at {endpoint} is not available ({why}). `ratchet up` starts it, `ratchet status` shows its state."
+def _http_client(endpoint: str, token: str) -> HttpClient:
+    return HttpClient(
+        endpoint,
+        peer=_PEER,
+        token=token,
+        deadline_s=_DEADLINE_S,
+        idle_s=_IDLE_S,
+        retry=RETRY,
+        body_bytes_max=_FILE_BYTES_MAX,
     )
 
 
-def _message_of(body: Any) -> str:
-    """The message of a KFP error: {"code", "message", "details"}."""
-    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text[:300]
-    return str(value.get("message") or value.get("error") or text)[:300] if isinstance(value, Mapping) else text[:300]
+def _error_of(what: str, status: int, body: Any, *, endpoint: str) -> RatchetError:
+    said = said_in(body if isinstance(body, bytes) else str(body or "").encode())
+    return error_of_status(status, said, where=f"{what}: KFP at {endpoint}", peer=_PEER)
+
+
+def _unavailable(what: str, endpoint: str, why: str) -> Unavailable:
+    return Unavailable(f"{what}: KFP at {endpoint} is not available ({why}). {_PEER.next_step}")

@@ -4,27 +4,25 @@ Everything is written strictly (`fieldValidation=Strict`): a field that the serv
 error here. Without that a server drops it and says so in a header that nobody reads.
 """
 
-import random
-import ssl
-import time
 from collections.abc import Mapping
-from typing import Any
-
-import httpx
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from ratchet.adapters import kubernetes_errors as errors
+from ratchet.adapters.http import HttpClient, Request, Response, Retry
+from ratchet.adapters.http_retry import BUSY
 from ratchet.adapters.kubernetes_credentials import Credential, Secret, Token, bearer
-from ratchet.adapters.tls import SYSTEM_TRUST, Trust, context_of, explain, read_ca
-from ratchet.core.errors import SettingsError, Unavailable
+from ratchet.adapters.tls import SYSTEM_TRUST, Trust, read_ca
 from ratchet.settings import Settings, kubeconfig_from_env
+
+if TYPE_CHECKING:
+    import httpx
 
 MERGE_PATCH = "application/merge-patch+json"
 FIELD_MANAGER = "ratchet"
 """Who we are in `managedFields`."""
-_TIMEOUT_S = 10.0
+_TRY_S, _DEADLINE_S = 10.0, 40.0
 _NUM_TRIES = 5
-_BACKOFF_S = 0.2
-_BUSY = {409, 429, 500, 502, 503, 504}
 _WRITES = {"POST", "PUT", "PATCH"}
 _IDENTITY_SETTING = "RATCHET_KUBERNETES_TOKEN"
 _CA_VARIABLE = "RATCHET_KUBERNETES_CA_FILE"
@@ -43,7 +41,7 @@ class KubernetesApi:
         identity: str = _IDENTITY_SETTING,
         trust: Trust = SYSTEM_TRUST,
         proxy: str = "",
-        transport: Any = None,
+        transport: "httpx.BaseTransport | None" = None,
     ) -> None:
         """Either `token` or `credential`. `identity`: what to correct when the server does not know us."""
         self.namespace = namespace
@@ -51,9 +49,9 @@ class KubernetesApi:
         self._credential = credential or bearer(token or (lambda: ""))
         self._identity = identity
         self._trust = trust
-        self._proxy = proxy or None
+        self._proxy = proxy
         self._transport = transport
-        self._http: httpx.Client | None = None
+        self._http: HttpClient | None = None
         self._certificate = ""
 
     @classmethod
@@ -129,60 +127,46 @@ class KubernetesApi:
             asked |= {"fieldValidation": "Strict", "fieldManager": FIELD_MANAGER}
         if is_rehearsal:
             asked["dryRun"] = "All"
-        was_refused, is_renewal = False, False
-        for attempt in range(1, num_tries + 1):
-            try:
-                response = self._send(method, path, body, content_type, asked, is_refused=is_renewal)
-                is_renewal = False
-            except httpx.TransportError as error:
-                self._raise_if_final(error, method, path, attempt=attempt, num_tries=num_tries)
-            else:
-                if response.is_success:
-                    return errors.object_in(response)
-                if response.status_code == 401 and not was_refused and attempt < num_tries:
-                    was_refused = is_renewal = True  # a token that expired meanwhile, in a plugin's hands
-                    continue
-                is_conflict = response.status_code == 409
-                is_final = response.status_code not in _BUSY or errors.reason_of(response) == "AlreadyExists"
-                if is_final or (is_conflict and not retries_conflict) or attempt == num_tries:
-                    raise errors.error_of(response, identity=self._identity)
-            time.sleep(_BACKOFF_S * 2 ** (attempt - 1) * random.uniform(0.5, 1))  # noqa: S311 - no secret
-        raise AssertionError("unreachable: the last try returns or raises")
+        # Any request may be repeated: an object's name is its key, so a POST that was done answers AlreadyExists.
+        request = Request(method, path, asked, body, headers={"content-type": content_type}, is_repeatable=True)
+        retry = replace(_RETRY if retries_conflict else _RETRY_BUT_CONFLICTS, num_tries=num_tries)
+        response = self._send(request, retry, is_refused=False)
+        if response.status == 401 and num_tries > 1:  # a token that expired meanwhile, in a plugin's hands
+            response = self._send(request, retry, is_refused=True)
+        if response.is_success:
+            return errors.object_in(response)
+        raise errors.error_of(response, identity=self._identity)
 
-    def _send(
-        self, method: str, path: str, body: Any, content_type: str, query: Mapping[str, str], *, is_refused: bool
-    ) -> httpx.Response:
+    def _send(self, request: Request, retry: Retry, *, is_refused: bool) -> Response:
         secret = self._credential(is_refused=is_refused)
-        headers = {"content-type": content_type}
-        if secret.authorization:
-            headers["authorization"] = secret.authorization
-        extensions = {"sni_hostname": self._trust.server_name} if self._trust.server_name else {}
-        client = self._client_for(secret)
-        return client.request(
-            method, f"{self.url}{path}", params=query, json=body, headers=headers, extensions=extensions
-        )
+        own = {"authorization": secret.authorization} if secret.authorization else {}
+        http = self._client_for(secret)
+        response = http.send(request._replace(headers={**request.headers, **own}), retry=retry)
+        return response if response.is_success else response._replace(body=http.hidden(response.text).encode())
 
-    def _client_for(self, secret: Secret) -> httpx.Client:
+    def _client_for(self, secret: Secret) -> HttpClient:
         """A certificate belongs to the connection: another one needs other connections."""
         if self._http is None or secret.certificate != self._certificate:
             if self._http is not None:
                 self._http.close()
-            verify: ssl.SSLContext | bool = True
-            if self.url.startswith("https:"):
-                verify = context_of(self._trust, secret.certificate)
-            self._http = httpx.Client(
-                timeout=_TIMEOUT_S, verify=verify, transport=self._transport, trust_env=False, proxy=self._proxy
+            self._http = HttpClient(
+                self.url,
+                peer=errors.PEER,
+                deadline_s=_DEADLINE_S,
+                try_s=_TRY_S,
+                trust=self._trust,
+                certificate_pem=secret.certificate,
+                proxy=self._proxy,
+                transport=self._transport,
             )
             self._certificate = secret.certificate
         return self._http
 
-    def _raise_if_final(
-        self, error: httpx.TransportError, method: str, path: str, *, attempt: int, num_tries: int
-    ) -> None:
-        if told := explain(error, self.url, self._trust):
-            raise SettingsError(told) from error
-        if attempt == num_tries:
-            raise Unavailable(
-                f"{method} {self.url}{path}: {error or type(error).__name__}, {num_tries} times. "
-                "Check that the control plane is up: `ratchet status`."
-            ) from error
+
+def _is_worth_another(response: Response) -> bool:
+    return response.status == 409 and errors.reason_of(response) != "AlreadyExists"
+
+
+_RETRY_BUT_CONFLICTS = Retry(statuses=BUSY | {500})
+"""500 too: an API server answers it while its store has no leader, for some seconds."""
+_RETRY = replace(_RETRY_BUT_CONFLICTS, wants=_is_worth_another)

@@ -4,10 +4,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import httpx
+from ratchet.adapters.http import Peer, Response
+from ratchet.adapters.http_errors import error_of_status, shown_url
+from ratchet.core.errors import DataRejected, RatchetError, SettingsError, Unavailable
 
-from ratchet.core.errors import Conflict, DataRejected, NotFound, RatchetError, SettingsError, Unavailable
-
+PEER = Peer(
+    name="The Kubernetes API",
+    next_step="Check that the control plane is up: `ratchet status`.",
+    endpoint="RATCHET_KUBERNETES_ENDPOINT, or `server` in the kubeconfig,",
+)
+_MESSAGE_CHARS_MAX = 2000
+"""A refused object is told with all its faults, and some servers with the object itself."""
 _STRICT = re.compile(r"strict decoding error: (.*)", re.DOTALL)
 _UNKNOWN = re.compile(r'unknown field \\?"([^"\\]+)\\?"')
 _FORBIDDEN = re.compile(
@@ -25,20 +32,20 @@ class UnknownField(DataRejected):
         """Their paths, `spec.rules[0].filters[0].requestMirror.percent` for example."""
 
 
-def error_of(response: httpx.Response, *, identity: str) -> RatchetError:
+def error_of(response: Response, *, identity: str) -> RatchetError:
     """`identity`: what we showed the server, as it is named to a user."""
-    message = str(status_of(response).get("message") or response.text[:300] or response.reason_phrase)
-    where = f"{response.request.method} {response.request.url.copy_with(query=None)}: {response.status_code}"
-    code = response.status_code
-    if code == 401:
-        return SettingsError(f"{where}: {message}. Correct {identity}; `ratchet doctor` checks it.")
-    if code == 403:
+    message = str(status_of(response).get("message") or response.text[:300])
+    where = f"{response.where}: {response.status}"
+    if response.status == 403:
         return _forbidden(where, message, identity)
     if strict := _STRICT.search(message):
         fields = tuple(dict.fromkeys(_UNKNOWN.findall(strict[1])))
         text = f"{where}: the server does not know {', '.join(fields) or strict[1][:300]}"
         return UnknownField(f'{text}. docs/user-guide.md, "Serving on a cluster", lists the versions needed.', fields)
-    return _KINDS.get(code, Unavailable)(f"{where}: {message[:2000]}")
+    if leads_to := response.headers.get("location", ""):
+        message = f"it leads to {shown_url(leads_to)}"
+    peer = PEER._replace(identity=identity)
+    return error_of_status(response.status, message[:_MESSAGE_CHARS_MAX], where=response.where, peer=peer)
 
 
 def _forbidden(where: str, message: str, identity: str) -> RatchetError:
@@ -56,7 +63,7 @@ def _forbidden(where: str, message: str, identity: str) -> RatchetError:
     )
 
 
-def object_in(response: httpx.Response) -> dict[str, Any]:
+def object_in(response: Response) -> dict[str, Any]:
     """The answer's object. Unavailable when something in between answered, a login page say."""
     try:
         body = response.json()
@@ -64,30 +71,17 @@ def object_in(response: httpx.Response) -> dict[str, Any]:
         body = None
     if isinstance(body, dict):
         return body
-    url = response.request.url.copy_with(query=None)
-    raise Unavailable(f"{url}: the answer is no JSON object: {response.text[:80]!r}. Check the endpoint.")
+    raise Unavailable(f"{response.where}: the answer is no JSON object: {response.text[:80]!r}. Check the endpoint.")
 
 
-def reason_of(response: httpx.Response) -> str:
+def reason_of(response: Response) -> str:
     return str(status_of(response).get("reason", ""))
 
 
-def status_of(response: httpx.Response) -> Mapping[str, Any]:
+def status_of(response: Response) -> Mapping[str, Any]:
     """The Kubernetes `Status` of an error; empty when something in between answered, a proxy say."""
     try:
         body = response.json()
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
-
-
-_KINDS: Mapping[int, type[RatchetError]] = {
-    400: DataRejected,
-    404: NotFound,
-    405: DataRejected,
-    409: Conflict,
-    410: Conflict,
-    413: DataRejected,
-    415: DataRejected,
-    422: DataRejected,
-}

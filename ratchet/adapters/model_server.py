@@ -5,15 +5,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-import httpx
-
+from ratchet.adapters.http import ONCE, HttpClient, Peer, Request
 from ratchet.core.errors import DataRejected, Unavailable
 from ratchet.processes import die_with_parent, stop
 from ratchet.settings import child_env
 
+_PEER = Peer(
+    name="The model server of this check",
+    next_step="Its log is beside the model; run the step again.",
+    endpoint="its port",
+)
+_ANSWER_S_MAX = 30.0
+_READY_LOOK_S_MAX = 1.0
 _READY_S_MAX = 60.0
 _ROWS_PER_REQUEST = 256
 _STOP_S_MAX = 10.0
@@ -24,19 +30,22 @@ class LocalModelServer:
 
     def fetch_answers(self, model_path: Path, features: Sequence[Sequence[float]]) -> Sequence[str]:
         """The class of each row, as the server that users meet would answer. DataRejected when it cannot."""
-        with _running(model_path) as url, httpx.Client(timeout=30) as client:
+        with _running(model_path) as server:
             answers: list[str] = []
             for start in range(0, len(features), _ROWS_PER_REQUEST):
                 rows = [list(row) for row in features[start : start + _ROWS_PER_REQUEST]]
-                response = client.post(f"{url}/v1/models/probe:predict", json={"instances": rows})
-                if response.status_code != httpx.codes.OK:
+                # A prediction changes nothing, so that one may be asked for again.
+                response = server.send(
+                    Request("POST", "/v1/models/probe:predict", json={"instances": rows}, is_repeatable=True)
+                )
+                if response.status != 200:
                     raise DataRejected(f"The model server refuses test rows of {model_path}: {response.text[:500]}")
                 answers += [prediction["label"] for prediction in response.json()["predictions"]]
             return answers
 
 
 @contextmanager
-def _running(model_path: Path) -> Iterator[str]:
+def _running(model_path: Path) -> Iterator[HttpClient]:
     log_path = model_path.parent / "model_server.log"
     port = _free_port()
     command = [
@@ -48,24 +57,25 @@ def _running(model_path: Path) -> Iterator[str]:
             command, stdout=log_file, stderr=subprocess.STDOUT, env=child_env({}), preexec_fn=die_with_parent
         )
     try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_ready(process, url, log_path)
-        yield url
+        with closing(HttpClient(f"http://127.0.0.1:{port}", peer=_PEER, deadline_s=_ANSWER_S_MAX)) as server:
+            _wait_ready(process, server, log_path)
+            yield server
     finally:
         stop(process, grace_s=_STOP_S_MAX)
 
 
-def _wait_ready(process: subprocess.Popen[bytes], url: str, log_path: Path) -> None:
+def _wait_ready(process: subprocess.Popen[bytes], server: HttpClient, log_path: Path) -> None:
     deadline = time.monotonic() + _READY_S_MAX
     while time.monotonic() < deadline:
         if process.poll() is not None:
             tail = log_path.read_text(errors="replace")[-1500:]
             raise DataRejected(f"The model server cannot serve this model. The end of its log:\n{tail}")
         try:
-            if httpx.get(f"{url}/v2/models/probe/ready", timeout=1).status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
+            ready = server.send(Request("GET", "/v2/models/probe/ready"), deadline_s=_READY_LOOK_S_MAX, retry=ONCE)
+        except Unavailable:
+            ready = None
+        if ready and ready.status == 200:
+            return
         time.sleep(0.1)
     raise Unavailable(f"The model server was not ready within {_READY_S_MAX:.0f} s; its log is {log_path}.")
 

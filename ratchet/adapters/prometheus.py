@@ -18,21 +18,25 @@ Each pod has counters of its own, which end with it and start at 0 when its cont
 import json
 import math
 import re
-import ssl
-import time
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
-
-import httpx
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ratchet.adapters.counters import GrowingCounters, sum_histograms
-from ratchet.core.errors import SettingsError, Unavailable
+from ratchet.adapters.http import HttpClient, Peer, Request, Response, Retry
+from ratchet.core.errors import SettingsError
 from ratchet.core.ports import RevisionCounts
 from ratchet.settings import Settings
 
-_TIMEOUT_S = 10.0
-_NUM_TRIES = 4
-BACKOFF_S = 0.2
+if TYPE_CHECKING:
+    import httpx
+
+_PEER = Peer(
+    name="Prometheus",
+    next_step="Check that it is up, and RATCHET_PROMETHEUS_ENDPOINT.",
+    endpoint="RATCHET_PROMETHEUS_ENDPOINT",
+    identity="RATCHET_PROMETHEUS_TOKEN",
+)
+_TRY_S, _DEADLINE_S = 10.0, 25.0
 _STATUS_LABELS = ("response_code", "http_response_status_code")
 _KINDS: Mapping[str, Literal["error", "refused", "given_up"]] = {"5": "error", "4": "refused", "0": "given_up"}
 """By the first digit of the status."""
@@ -52,21 +56,28 @@ PrometheusReading = Mapping[PrometheusSeries, Mapping[float, float]]
 class PrometheusTrafficStats:
     """Implements ports.TrafficStats. A revision without any series has had no request: all counts are 0."""
 
-    def __init__(self, endpoint: str, *, token: str = "", namespace: str, mesh: Mesh, transport: Any = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        token: str = "",
+        namespace: str,
+        mesh: Mesh,
+        transport: "httpx.BaseTransport | None" = None,
+    ) -> None:
         """`https://host:port/prefix`; what stands behind `/api/v1`. TLS is checked against the system's certificates,
         or those that SSL_CERT_FILE names."""
-        if not re.fullmatch(r"https?://[^/\s]+.*", endpoint):
-            raise SettingsError(f"RATCHET_PROMETHEUS_ENDPOINT is {endpoint!r}; expected http(s)://host:port.")
-        self._url = f"{endpoint.rstrip('/')}/api/v1/query"
         self._namespace = namespace
         self._mesh: Mesh = mesh
         self._counters: dict[str, GrowingCounters[PrometheusSeries]] = {}
-        self._http = httpx.Client(
-            headers={"authorization": f"Bearer {token}"} if token else {},
-            timeout=_TIMEOUT_S,
-            verify=ssl.create_default_context(),
+        self._http = HttpClient(
+            endpoint,
+            peer=_PEER,
+            token=token,
+            deadline_s=_DEADLINE_S,
+            try_s=_TRY_S,
+            retry=RETRY,
             transport=transport,
-            trust_env=False,
         )
 
     @classmethod
@@ -92,17 +103,12 @@ class PrometheusTrafficStats:
 
     def _ask(self, query: str) -> list[Any]:
         """The instant vector; tries again, a few times, while the server is away or busy."""
-        for attempt in range(1, _NUM_TRIES + 1):
-            try:
-                return _vector_of(self._http.post(self._url, data={"query": query}))
-            except (httpx.HTTPError, ValueError) as error:
-                if attempt == _NUM_TRIES:
-                    raise Unavailable(
-                        f"Prometheus at {self._url}: {str(error) or type(error).__name__}, {_NUM_TRIES} times. "
-                        "Check that it is up, and RATCHET_PROMETHEUS_ENDPOINT."
-                    ) from error
-            time.sleep(BACKOFF_S * attempt)
-        raise AssertionError("unreachable: the last try returns or raises")
+        # A POST because a query may be longer than a URL; it only reads.
+        response = self._http.send(Request("POST", "/api/v1/query", form={"query": query}, is_repeatable=True))
+        try:
+            return _vector_of(response)
+        except ValueError as error:
+            raise self._http.unavailable(f"{response.where}: {error}") from error
 
 
 def render_query(mesh: Mesh, *, revision: str, namespace: str) -> str:
@@ -156,23 +162,35 @@ def _num_of(totals: PrometheusReading, kind: str) -> int:
     return round(sum(values[math.inf] for series, values in totals.items() if series.kind == kind))
 
 
-def _vector_of(response: httpx.Response) -> list[Any]:
+def _is_no_vector(response: Response) -> bool:
+    """Worth another try: a query may time out, and a proxy answer in Prometheus's place. A refusal stays one."""
+    try:
+        _vector_of(response)
+    except ValueError:
+        return True
+    except SettingsError:
+        pass
+    return False
+
+
+def _vector_of(response: Response) -> list[Any]:
     """ValueError when it is no answer to the question; what Prometheus says of it is its message."""
-    if response.status_code in {401, 403}:
+    if response.status in {401, 403}:
         raise SettingsError(
-            f"{response.request.url}: {response.status_code}: Prometheus refuses us. Correct RATCHET_PROMETHEUS_TOKEN."
+            f"{response.where}: {response.status}: Prometheus refuses us. Correct RATCHET_PROMETHEUS_TOKEN."
         )
     try:
         answer = response.json()
     except ValueError:
-        raise ValueError(f"{response.status_code} with {response.text[:200]!r}, which is not JSON") from None
+        raise ValueError(f"{response.status} with {response.text[:200]!r}, which is not JSON") from None
     if not isinstance(answer, dict) or answer.get("status") != "success":
-        raise ValueError(
-            f"{response.status_code}: {answer.get('error', answer) if isinstance(answer, dict) else answer}"
-        )
+        raise ValueError(f"{response.status}: {answer.get('error', answer) if isinstance(answer, dict) else answer}")
     if answer["data"]["resultType"] != "vector":
         raise ValueError(f"expected a vector, found {answer['data']['resultType']}")
     return answer["data"]["result"]
+
+
+RETRY = Retry(num_tries=4, wants=_is_no_vector)
 
 
 def _text(value: str) -> str:

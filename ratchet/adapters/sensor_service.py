@@ -1,16 +1,21 @@
 """The running label sensor, over HTTP."""
 
-import json
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from typing import Any
+from urllib.parse import quote
 
-from ratchet.core.errors import NotFound, RatchetError, SettingsError, Unavailable
+from ratchet.adapters.http import HttpClient, Peer, Request
+from ratchet.adapters.http_errors import said_in
+from ratchet.core.errors import NotFound, Unavailable
 from ratchet.settings import Settings
 
-_TIMEOUT_S = 5.0
+_PEER = Peer(
+    name="The sensor",
+    next_step="`ratchet up` starts it.",
+    endpoint="RATCHET_SENSOR_ENDPOINT",
+    identity="RATCHET_SENSOR_TOKEN",
+)
+_DEADLINE_S = 5.0
 _POLL_S = 0.1
 
 
@@ -19,7 +24,7 @@ class SensorService:
 
     def __init__(self, endpoint: str, *, token: str = "") -> None:
         self._endpoint = endpoint.rstrip("/")
-        self._token = token
+        self._http = HttpClient(endpoint, peer=_PEER, token=token, deadline_s=_DEADLINE_S)
 
     @classmethod
     def of(cls, settings: Settings) -> "SensorService":
@@ -28,11 +33,17 @@ class SensorService:
 
     def fetch_status(self) -> list[dict[str, Any]]:
         """Per task the newest tick (TickEntry.as_row), `num_ticks` of this process, and `history`, newest first."""
-        return self._request("GET", "/status")["tasks"]
+        return list(self._field_of(self._http.get_json("/status"), "tasks"))
 
     def tick(self, task: str, *, timeout_s: float) -> dict[str, Any]:
         """Have it look at a task now; gives what that tick saw. Unavailable when it takes too long."""
-        number = self._request("POST", f"/tick?task={urllib.parse.quote(task)}")["tick"]
+        # Looking twice does what looking once does.
+        response = self._http.send(Request("POST", f"/tick?task={quote(task, safe='')}", is_repeatable=True))
+        if response.status == 404:
+            raise NotFound(said_in(response.body))  # it names the tasks that it knows
+        if not response.is_success:
+            raise self._http.error_of(response)
+        number = self._field_of(self._http.json_in(response), "tick")
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             for status in self.fetch_status():
@@ -44,33 +55,7 @@ class SensorService:
             "`ratchet logs sensor` shows what it waits for."
         )
 
-    def _request(self, method: str, path: str) -> Any:
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        request = urllib.request.Request(f"{self._endpoint}{path}", method=method, headers=headers)  # noqa: S310 - ours
-        try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            raise self._error_of(error) from error
-        except (OSError, ValueError) as error:
-            raise self._unavailable(str(error)) from error
-
-    def _error_of(self, error: urllib.error.HTTPError) -> RatchetError:
-        detail = _detail_of(error.read()) or error.reason
-        if error.code == 404:
-            return NotFound(detail)
-        if error.code == 401:
-            return SettingsError(f"The sensor at {self._endpoint} refuses the token in RATCHET_SENSOR_TOKEN. {detail}")
-        return self._unavailable(f"{error.code} {detail}")
-
-    def _unavailable(self, why: str) -> Unavailable:
-        return Unavailable(f"The sensor at {self._endpoint} is not available ({why}). `ratchet up` starts it.")
-
-
-def _detail_of(body: bytes) -> str:
-    """What FastAPI says of an error; "" when something else answered."""
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        return ""
-    return str(answer.get("detail", "")) if isinstance(answer, dict) else ""
+    def _field_of(self, answer: Any, name: str) -> Any:
+        if not isinstance(answer, dict) or name not in answer:
+            raise self._http.unavailable("another program answers at its endpoint")
+        return answer[name]

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -26,7 +27,7 @@ def world(prometheus: PrometheusWorld) -> PrometheusWorld:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapter, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(adapter, "RETRY", replace(adapter.RETRY, wait_s=0.0))
 
 
 def wait_requests(stats: TrafficStats, revision: str, num: int) -> RevisionCounts:

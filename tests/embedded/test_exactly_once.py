@@ -13,6 +13,7 @@ import pytest
 from pipelines.publish import publish
 from ratchet.actions.runs.retraining import RetrainPorts
 from ratchet.adapters import kfp_client, s3
+from ratchet.adapters.http import ONCE
 from ratchet.adapters.kfp_catalog import KfpPipelineCatalog
 from ratchet.core.errors import RatchetError
 from ratchet.settings import Settings
@@ -140,7 +141,7 @@ def test_of_several_sensors_at_once_one_starts_the_run(settings):
 def test_whichever_call_fails_there_is_one_run(settings, monkeypatch, server, fault: Fault):
     """Each call of a tick in turn. Our clients do not try again, so nothing hides the fault (urllib3 repeats GETs)."""
     monkeypatch.setattr(s3, "NUM_ATTEMPTS", 1)
-    monkeypatch.setattr(kfp_client, "READ_ATTEMPTS", 1)
+    monkeypatch.setattr(kfp_client, "RETRY", ONCE)
     monkeypatch.setattr(kfp_client, "TIMEOUT_S", (3.0, 0.4))
     name = f"{server}_endpoint"
     healthy = ports_of(settings)

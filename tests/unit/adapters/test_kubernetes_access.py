@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import yaml
 
-from ratchet.adapters import kubernetes_api
 from ratchet.adapters.exec_credentials import ExecPlugin
 from ratchet.adapters.kubeconfig import load_access
 from ratchet.adapters.kubernetes_api import KubernetesApi
@@ -96,7 +95,7 @@ def test_a_certificate_error_says_which_one_and_what_to_set_and_is_not_tried_aga
     host: str, days: int, has_ca: bool, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     ca = issue("own-ca")
-    monkeypatch.setattr(kubernetes_api.time, "sleep", lambda _: pytest.fail("it was tried again"))
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it was tried again"))
     with (
         tls_server(issue("api", by=ca, host=host, days=days), tmp_path) as server,
         pytest.raises(SettingsError) as caught,
