@@ -41,6 +41,7 @@ _HANGS = HangLimits(red_s_max=4.0, busy_s_max=60.0)
 _BACKOFF_S_MIN, _BACKOFF_S_MAX = 0.1, 30.0
 _STABLE_AFTER_S = 60.0
 """Whoever lived this long has earned a quick restart again."""
+_BEGIN_AGAIN_S = 0.2
 _TAIL_NUM_LINES, _TAIL_NUM_CHARS = 12, 1500
 _DIGEST_AT_END = re.compile(r"/([0-9a-f]{64})/?$")
 """A URI that names its model by digest. The server is told, and compares the folder before it runs anything of it."""
@@ -78,13 +79,14 @@ class Replica:
         self._on_change = on_change
         self._log = servers.site.logs_dir / f"{record.revision}.log"
         self._log_start = running.record.log_start if running else 0
-        self._is_leaving = False
+        self._is_stopping = self._is_leaving = False
         if running:
             servers.ports.hold(record.port)
-        self._task = asyncio.create_task(self._run())
+        self._task = self._begin()
 
     async def stop(self) -> None:
         """End the server, letting it finish what it has begun."""
+        self._is_stopping = True
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
@@ -94,6 +96,21 @@ class Replica:
         """Let go of the server: the next control plane adopts it."""
         self._is_leaving = True
         await self.stop()
+
+    def _begin(self) -> "asyncio.Task[None]":
+        task = asyncio.create_task(self._run())
+        task.add_done_callback(self._note_end)
+        return task
+
+    def _note_end(self, ended: "asyncio.Task[None]") -> None:
+        """Nobody but `stop` may end the task: a library that cancels it would leave a revision without its server."""
+        if not self._is_stopping:
+            log.error("%s: what keeps its server was ended; it begins again", self._record.revision)
+            asyncio.get_running_loop().call_later(_BEGIN_AGAIN_S, self._begin_again)
+
+    def _begin_again(self) -> None:
+        if not self._is_stopping:
+            self._task = self._begin()
 
     async def _run(self) -> None:
         backoff_s = _BACKOFF_S_MIN
