@@ -55,7 +55,9 @@ class EnvoyTrafficStats:
     def __init__(self, admin_endpoint: str) -> None:
         """`http://127.0.0.1:9901`, or `unix:///path/of/admin.sock`."""
         self._counters: dict[str, GrowingCounters[EnvoySeries]] = {}
-        self._http = HttpClient(admin_endpoint, peer=_PEER, deadline_s=_DEADLINE_S, try_s=_TRY_S, retry=_RETRY)
+        self._http = HttpClient(
+            admin_endpoint, peer=_PEER, deadline_s=_DEADLINE_S, try_s=_TRY_S, retry=_RETRY, takes_sockets=True
+        )
 
     @classmethod
     def of(cls, settings: Settings) -> "EnvoyTrafficStats":

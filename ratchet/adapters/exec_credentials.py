@@ -18,6 +18,7 @@ from ratchet.settings import plugin_env
 _GROUP = "client.authentication.k8s.io"
 _VERSIONS = (f"{_GROUP}/v1", f"{_GROUP}/v1beta1")
 _TIMEOUT_S = 60.0
+"""Plugins ask their provider, which takes seconds; one that waits for a person would wait without an end."""
 _EARLY = timedelta(seconds=10)
 """A request under way must not outlive its token."""
 Clock = Callable[[], datetime]

@@ -18,6 +18,7 @@ BRANCH = "main"
 _AUTHOR = "Ratchet <ratchet@localhost>"
 _TIMEOUT_S = 120.0
 _NUM_PUSHES = 8
+"""Each push of another writer costs one. The waits between them are 13 s in all."""
 _CONFIG = """[core]
 \trepositoryformatversion = 0
 \tbare = true

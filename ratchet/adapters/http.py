@@ -40,7 +40,8 @@ _SECRET_CHARS_MIN = 4
 """Shorter ones would be struck out of ordinary words."""
 _KEPT_S = 2.0
 """How long an idle connection is kept: uvicorn closes its side after 5 s, and a POST on its way then is lost."""
-_ENDPOINT = re.compile(r"https?://[^/\s?#]+\S*|unix://\S+")
+_ENDPOINT = re.compile(r"https?://[^/\s?#]+\S*")
+_SOCKET = re.compile(r"unix://\S+")
 _HEADER = re.compile(r"(?! )[\x20-\x7e]*(?<! )")
 
 
@@ -61,16 +62,17 @@ class HttpClient:
         trust: Trust | None = None,
         certificate_pem: str = "",
         proxy: str = "",
+        takes_sockets: bool = False,
         transport: "httpx.BaseTransport | None" = None,
     ) -> None:
-        """`endpoint`: http(s)://host:port/prefix, or unix:///path. SettingsError when it is neither.
+        """`endpoint`: http(s)://host:port/prefix, or unix:///path where those are taken; SettingsError for any other.
 
         deadline_s: of a request with all its tries; try_s: of one of them; idle_s: the longest silence within one.
         certificate_pem: our client certificate and its key. With a `trust` of the caller's, a certificate that it does
         not cover is a SettingsError; without, the system's certificates count, and such a server is Unavailable.
         """
-        if not _ENDPOINT.fullmatch(endpoint):
-            expected = "http://host:port, https://host or unix:///path"
+        if not _ENDPOINT.fullmatch(endpoint) and not (takes_sockets and _SOCKET.fullmatch(endpoint)):
+            expected = f"http://host:port or https://host{', or unix:///path' if takes_sockets else ''}"
             raise SettingsError(f"{peer.endpoint} is {shown_url(endpoint)!r}; expected {expected}.")
         self._endpoint = endpoint.rstrip("/")
         self._peer = peer

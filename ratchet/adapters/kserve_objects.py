@@ -19,6 +19,7 @@ PLURAL = "inferenceservices"
 DELETED_S_MAX = 60.0
 """How long a deletion may take. KServe's own finalizer takes about a second."""
 _POLL_S, _POLL_S_MAX = 0.02, 1.0
+"""Between looks: the embedded API is done in milliseconds, a cluster in a second or many."""
 Object = dict[str, Any]
 
 

@@ -22,6 +22,7 @@ MERGE_PATCH = "application/merge-patch+json"
 FIELD_MANAGER = "ratchet"
 """Who we are in `managedFields`."""
 _TRY_S, _DEADLINE_S = 10.0, 40.0
+"""An API server under heavy load accepts connections and answers late: four tries of that are enough."""
 _NUM_TRIES = 5
 _WRITES = {"POST", "PUT", "PATCH"}
 _IDENTITY_SETTING = "RATCHET_KUBERNETES_TOKEN"

@@ -21,6 +21,7 @@ _PEER = Peer(
 _ANSWER_S_MAX = 30.0
 _READY_LOOK_S_MAX = 1.0
 _READY_S_MAX = 60.0
+"""Its imports take 5 to 7 s of CPU time, and the machine may be training at the same time."""
 _ROWS_PER_REQUEST = 256
 _STOP_S_MAX = 10.0
 

@@ -37,6 +37,7 @@ _PEER = Peer(
     identity="RATCHET_PROMETHEUS_TOKEN",
 )
 _TRY_S, _DEADLINE_S = 10.0, 25.0
+"""Prometheus itself ends a query after 2 min by default; a look at the traffic must not take that long."""
 _STATUS_LABELS = ("response_code", "http_response_status_code")
 _KINDS: Mapping[str, Literal["error", "refused", "given_up"]] = {"5": "error", "4": "refused", "0": "given_up"}
 """By the first digit of the status."""

@@ -12,6 +12,7 @@ from ratchet.settings import child_env
 from ratchet.training.failure import raise_failure
 
 _MAX_RESTARTS = 2
+"""A worker that is killed a third time would be killed again: memory is short, as a rule."""
 _LINE_CHARS_MAX = 300
 _BANNER = 'Traceback (most recent call last):\n  File "<frozen runpy>"'
 """Where torchrun's own exception begins; a worker's comes before it."""

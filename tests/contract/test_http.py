@@ -311,10 +311,15 @@ def test_no_credential_is_in_an_error(server: Server):
     assert TOKEN not in str(caught.value)
 
 
-@pytest.mark.parametrize("endpoint", ["", "host:80", "http://", "unix://", "file:///etc/passwd", "http://a b"])
+@pytest.mark.parametrize("endpoint", ["", "host:80", "http://", "unix:///run/s", "file:///etc/passwd", "http://a b"])
 def test_an_endpoint_that_is_none_names_its_setting(endpoint: str):
     with pytest.raises(SettingsError, match="RATCHET_SERVER_ENDPOINT is"):
         client(endpoint)
+
+
+def test_a_socket_without_a_path_is_none():
+    with pytest.raises(SettingsError, match="or unix:///path"):
+        client("unix://", takes_sockets=True)
 
 
 @pytest.mark.parametrize("endpoint", ["http://host:port", "http://[::1", "http://host:99999999"])
@@ -364,7 +369,7 @@ def test_a_socket_is_an_endpoint_too(tmp_path: Path):
                 connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
 
         threading.Thread(target=serve, daemon=True).start()
-        assert client(f"unix://{path}").get_json("/stats") == {}
+        assert client(f"unix://{path}", takes_sockets=True).get_json("/stats") == {}
 
 
 def test_a_certificate_counts_only_by_the_trust_that_is_given(tmp_path: Path):
