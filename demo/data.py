@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 _SEED = 7
 
@@ -32,6 +31,8 @@ class Scans:
 
 def load_scans() -> Scans:
     """The digits, shuffled once and for all."""
+    from sklearn.datasets import load_digits  # 2 s, which only the digits themselves need
+
     data = load_digits()
     order = np.random.default_rng(_SEED).permutation(len(data.target))
     return Scans(data.data[order], data.target[order])

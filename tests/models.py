@@ -1,13 +1,11 @@
-"""Small real models and data for tests."""
+"""Small real models and data for tests.
+
+Heavy libraries are imported where they are used: each worker collects all test modules, and runs half of them.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from sklearn.datasets import load_digits
-
-from ratchet.tasks.loading import load_task
-from ratchet.tasks.model_files import save_model
 from ratchet.tasks.spec import FeatureSpec, TaskSpec, TrainingSpec
 
 DIGITS = TaskSpec.model_validate(
@@ -31,12 +29,19 @@ def changed(spec: TaskSpec, changes: Mapping[str, object]) -> TaskSpec:
 
 def digits_model(path: Path, *, seed: int = 0) -> str:
     """An untrained model of the task digits in a folder; gives its digest. Different seeds, different models."""
+    import torch
+
+    from ratchet.tasks.loading import load_task
+    from ratchet.tasks.model_files import save_model
+
     torch.manual_seed(seed)
     return save_model(path, spec=DIGITS, network=load_task(DIGITS).build_model())
 
 
 def digit_rows(start: int, stop: int) -> list[dict[str, object]]:
     """Rows of scikit-learn's digits with the columns of a dataset shard: id, features, label."""
+    from sklearn.datasets import load_digits
+
     data = load_digits()
     return [
         {

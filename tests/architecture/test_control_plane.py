@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 STACK = sorted(path.stem for path in (ROOT / "embedded").glob("*.py") if path.stem != "__init__")
 PROGRAM = """
@@ -44,6 +46,7 @@ asyncio.run(live())
 """
 
 
+@pytest.mark.slow
 def test_the_control_plane_imports_and_starts_with_all_other_packages_hidden(tmp_path: Path) -> None:
     words = [sys.executable, "-c", PROGRAM, str(tmp_path), " ".join(STACK)]
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}

@@ -4,12 +4,13 @@ import sqlite3
 
 import pytest
 import sqlalchemy
-from mlflow.store.db import utils
 
 from embedded import tracking_server
 
 
 def test_a_database_whose_making_was_killed_is_made_anew(tmp_path, monkeypatch):
+    from mlflow.store.db import utils  # 1.5 s, which only the worker that runs this test has to pay
+
     path, half = tmp_path / "mlflow.db", tmp_path / "mlflow.half"
     is_killed = [True, False]
 

@@ -1,15 +1,36 @@
 """Equal features by chance are told from copies."""
 
+from functools import cache
+
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
-from statsmodels.datasets import fair, randhie
 
 from ratchet.core.labels.coincidence import agreement_by_chance
 
-SURVEY = fair.load_pandas().data.drop(columns="affairs").sample(frac=1, random_state=7).to_numpy()
-HEALTH = randhie.load_pandas().data.drop(columns="mdvis").to_numpy()
-DIGITS = load_digits().data
+
+@cache
+def survey() -> np.ndarray:
+    from statsmodels.datasets import fair
+
+    return fair.load_pandas().data.drop(columns="affairs").sample(frac=1, random_state=7).to_numpy()
+
+
+@cache
+def health() -> np.ndarray:
+    from statsmodels.datasets import randhie
+
+    return randhie.load_pandas().data.drop(columns="mdvis").to_numpy()
+
+
+@cache
+def digits() -> np.ndarray:
+    from sklearn.datasets import load_digits
+
+    return load_digits().data
+
+
+def independent() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 4, (1000, 5)).astype(float)
 
 
 def equal_pairs_of(table: np.ndarray) -> int:
@@ -22,29 +43,32 @@ def expected_pairs_of(table: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(
-    "table",
+    "table_of",
     [
-        pytest.param(SURVEY[:500], id="survey-500"),
-        pytest.param(SURVEY[:2000], id="survey-2000"),
-        pytest.param(SURVEY, id="survey-all"),
-        pytest.param(HEALTH[:3000], id="health"),
-        pytest.param(np.random.default_rng(0).integers(0, 4, (1000, 5)).astype(float), id="independent-categories"),
+        pytest.param(lambda: survey()[:500], id="survey-500"),
+        pytest.param(lambda: survey()[:2000], id="survey-2000"),
+        pytest.param(survey, id="survey-all"),
+        pytest.param(lambda: health()[:3000], id="health"),
+        pytest.param(
+            lambda: np.random.default_rng(0).integers(0, 4, (1000, 5)).astype(float), id="independent-categories"
+        ),
     ],
 )
-def test_the_equal_rows_of_an_honest_table_are_expected(table):
+def test_the_equal_rows_of_an_honest_table_are_expected(table_of):
+    table = table_of()
     assert equal_pairs_of(table) < 1.25 * expected_pairs_of(table)
 
 
 def test_a_part_of_a_table_tells_of_the_whole():
-    assert agreement_by_chance(SURVEY[:500]) == pytest.approx(agreement_by_chance(SURVEY), rel=0.6)
+    assert agreement_by_chance(survey()[:500]) == pytest.approx(agreement_by_chance(survey()), rel=0.6)
 
 
 def test_no_copy_of_a_scan_is_expected():
-    assert agreement_by_chance(np.concatenate([DIGITS, DIGITS[:100]])) == 0.0
+    assert agreement_by_chance(np.concatenate([digits(), digits()[:100]])) == 0.0
 
 
 def test_copies_in_a_table_do_not_excuse_themselves():
-    table = SURVEY[:2000]
+    table = survey()[:2000]
     with_copies = np.concatenate([table, table[:600]])
     assert equal_pairs_of(with_copies) > 1.8 * expected_pairs_of(with_copies)
 
