@@ -15,6 +15,7 @@ from ratchet.stores.layout import Store
 from wire.validation_text import validation_text
 
 _NUM_ATTEMPTS = 20
+"""Each lost one means that another order was written at that moment: 20 in a row are a program, not people."""
 
 
 class QuarantineOrders(Store):

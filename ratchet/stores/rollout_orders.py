@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 RolloutOrderKind = Literal["pause", "resume", "approve", "abort"]
 _NUM_ATTEMPTS = 20
+"""Each lost one means that another order was written at that moment: 20 in a row are a program, not people."""
 
 
 class RolloutOrder(BaseModel):

@@ -29,6 +29,7 @@ from ratchet.stores.signals import Signals
 STARTS_OF = timedelta(days=8)
 """How far back a policy counts runs: a week of budget, and a day for a time zone."""
 _REASON_CHARS_MAX = 300
+"""One line in a log and a table; the whole reason is in the verdict."""
 
 
 @dataclass(frozen=True)

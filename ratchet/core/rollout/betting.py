@@ -22,6 +22,7 @@ was lost in that hour."""
 _SPREAD_REQUESTS = 1000.0
 """Canary requests after which the wealth has been spread anew over all bets (fixed share, Herbster & Warmuth 1998)."""
 _BET_RATIO_MAX = 0.95
+"""Below 1: who bets that every answer is an error loses all wealth for good at the first answer that is none."""
 VOTE_STAKES = np.array([0.3, 0.7, 0.95])
 """Shares of the wealth that are put on each vote; the best of them is not known beforehand, so each gets a third."""
 _COHORT_MAX = 300

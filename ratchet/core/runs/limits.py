@@ -11,6 +11,7 @@ from ratchet.core.runs.situation import Situation
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _DOUBLINGS_MAX = 20
+"""A wait ends at a day: 2**20 s are 12 days already, and a long row of failures would make a number without an end."""
 
 
 def check_busy(situation: Situation) -> Check:
