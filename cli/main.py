@@ -34,6 +34,7 @@ _MODULES = (
     "models",
     "predict",
     "feedback",
+    "drift",
     "rollout",
     "judge",
     "guard",

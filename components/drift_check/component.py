@@ -20,7 +20,7 @@ def drift_check(
     """Compare the new labels with the champion's training labels: "stable", "drifted" or "too_few"."""
     from datetime import UTC, datetime
 
-    from components.drift_check.step import Paths, drift_check_step
+    from components.drift_check.step import Paths, Stores, drift_check_step
     from ratchet import wiring
     from ratchet.core.labels.drift import DriftPolicy
 
@@ -29,8 +29,13 @@ def drift_check(
             wiring.task_spec(task),
             version=version,
             policy=wiring.policy(task, "drift", DriftPolicy),
-            libraries=wiring.page_libraries(),
-            signals=wiring.signals(),
+            stores=Stores(
+                datasets=wiring.dataset_store(),
+                sketches=wiring.sketches(),
+                records=wiring.drift_records(),
+                libraries=wiring.page_libraries(),
+                signals=wiring.signals(),
+            ),
             now=datetime.now(UTC),
             paths=Paths(incoming.path, reference.path, report.path, verdict.path),
         )

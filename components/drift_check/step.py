@@ -1,4 +1,4 @@
-"""Are the new labels like those that the champion learned from? Our decision, with Evidently's page for people."""
+"""Are the new labels like those that the champion learned from? Our decision, with a page for people."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -8,14 +8,37 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ratchet.actions.labels.drift_report import Sample, sample_of_table, write_drift_verdict
+from ratchet.actions.labels.sketching import fetch_sketch, sketch_rows
+from ratchet.actions.labels.typed_drift import (
+    Comparison,
+    is_single_vector,
+    look_for_drift,
+    record_vector_drift,
+    typed_verdict,
+    write_typed_verdict,
+)
 from ratchet.core.digest import digest_of
 from ratchet.core.labels.drift import DriftDecision, DriftPolicy, decide_drift
+from ratchet.core.labels.drift.tables import TableSketch
 from ratchet.core.labels.tables import with_features
+from ratchet.core.ports import DatasetStore
 from ratchet.core.runs.findings import drift_signal_of
 from ratchet.core.verdict import Verdict
+from ratchet.stores.drift_records import DriftRecords
 from ratchet.stores.page_libraries import PageLibraries
 from ratchet.stores.signals import Signals
+from ratchet.stores.sketches import Sketches
 from ratchet.tasks.spec import TaskSpec
+
+
+class Stores(NamedTuple):
+    """What the step asks, and where it writes what it found."""
+
+    datasets: DatasetStore
+    sketches: Sketches
+    records: DriftRecords
+    libraries: PageLibraries
+    signals: Signals
 
 
 class Paths(NamedTuple):
@@ -26,21 +49,45 @@ class Paths(NamedTuple):
 
 
 def drift_check_step(
-    spec: TaskSpec,
-    *,
-    version: str,
-    policy: DriftPolicy,
-    libraries: PageLibraries,
-    signals: Signals,
-    now: datetime,
-    paths: Paths,
+    spec: TaskSpec, *, version: str, policy: DriftPolicy, stores: Stores, now: datetime, paths: Paths
 ) -> str:
     """Compare the new examples with the parent's: "stable", "drifted" or "too_few". Never stops a run.
 
-    Safe to repeat: it writes over its one signal, and stores drawing libraries by their digest.
+    Safe to repeat: it writes over its one record and its one signal, and stores sketches and drawing libraries by what
+    they are of.
     """
-    incoming = _read_sample(paths.incoming, spec)
-    reference = _read_sample(paths.reference, spec)
+    check = _check_vectors if is_single_vector(spec.examples) else _check_typed
+    decision = check(spec, version, policy, stores, now, paths)
+    if (signal := drift_signal_of(decision, at=now)) is not None:
+        stores.signals.put(spec.name, signal)
+    return decision.name
+
+
+def _check_typed(
+    spec: TaskSpec, version: str, policy: DriftPolicy, stores: Stores, now: datetime, paths: Paths
+) -> DriftDecision:
+    """It costs the new rows, and what the parent's sketch does not cover yet."""
+    parent = stores.datasets.fetch_manifest(version).parent
+    known = fetch_sketch(spec, parent, datasets=stores.datasets, sketches=stores.sketches) if parent else TableSketch()
+    comparison = Comparison(
+        kind="drift_check",
+        compared=f"new examples of {version} with the training rows of {parent or 'no version'}",
+        reference=parent or "",
+        subject=version,
+        old=known,
+        new=sketch_rows(pq.read_table(paths.incoming, columns=["id", "inputs", "label"]), spec),
+    )
+    decision = look_for_drift(spec, comparison, policy=policy, records=stores.records, now=now)
+    verdict = typed_verdict(comparison, decision, policy=policy, version=version)
+    write_typed_verdict(verdict, decision.columns, path=paths.verdict, report_path=paths.report)
+    return decision.drift
+
+
+def _check_vectors(
+    spec: TaskSpec, version: str, policy: DriftPolicy, stores: Stores, now: datetime, paths: Paths
+) -> DriftDecision:
+    """With Evidently's page."""
+    incoming, reference = _read_sample(paths.incoming, spec), _read_sample(paths.reference, spec)
     decision = decide_drift(
         reference_MF=reference.features_NF,
         incoming_NF=incoming.features_NF,
@@ -49,20 +96,20 @@ def drift_check_step(
         classes=spec.classes,
         policy=policy,
     )
-    verdict = _verdict_of(
-        decision, version, policy, num_incoming=len(incoming.labels), num_reference=len(reference.labels)
-    )
+    nums = (len(reference.labels), len(incoming.labels))
     write_drift_verdict(
-        verdict,
+        _verdict_of(decision, version, policy, num_incoming=nums[1], num_reference=nums[0]),
         path=paths.verdict,
         report_path=paths.report,
         incoming=incoming,
         reference=reference,
-        libraries=libraries,
+        libraries=stores.libraries,
     )
-    if (signal := drift_signal_of(decision, at=now)) is not None:
-        signals.put(spec.name, signal)
-    return verdict.verdict
+    compared = f"new examples of {version} with those known before"
+    record_vector_drift(
+        spec, decision, kind="drift_check", compared=compared, nums=nums, records=stores.records, now=now
+    )
+    return decision
 
 
 def _verdict_of(

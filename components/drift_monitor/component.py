@@ -33,6 +33,8 @@ def drift_monitor(task: str, report: dsl.Output[dsl.HTML], verdict: dsl.Output[d
             objects=wiring.object_store(),
             libraries=wiring.page_libraries(),
             signals=wiring.signals(),
+            records=wiring.drift_records(),
+            sketches=wiring.sketches(),
         ),
         now=datetime.now(UTC),
         paths=Paths(report.path, verdict.path),

@@ -4,13 +4,14 @@ import io
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from components.drift_monitor.served import comparable_schema, sketch_served
 from ratchet.actions.labels.drift_report import (
     DECISION_ROWS_MAX,
     Sample,
@@ -18,10 +19,20 @@ from ratchet.actions.labels.drift_report import (
     sample_of_table,
     write_drift_verdict,
 )
+from ratchet.actions.labels.sketching import fetch_sketch
+from ratchet.actions.labels.typed_drift import (
+    Comparison,
+    is_single_vector,
+    look_for_drift,
+    record_vector_drift,
+    write_typed_verdict,
+)
 from ratchet.actions.models.classes import fetch_classes
 from ratchet.core.digest import digest_of
 from ratchet.core.labels.dataset import Manifest
 from ratchet.core.labels.drift import DriftDecision, DriftPolicy, decide_drift
+from ratchet.core.labels.drift.evidence import next_look
+from ratchet.core.labels.drift.tables import TableSketch
 from ratchet.core.labels.schema import ExampleSchema
 from ratchet.core.labels.shards import Split
 from ratchet.core.labels.tables import with_features
@@ -31,8 +42,10 @@ from ratchet.core.rollout.feedback import Accuracy, join_feedback
 from ratchet.core.rollout.monitor import Gathered, MonitorPolicy, ServingQuality, gather, judge_serving_quality
 from ratchet.core.runs.findings import drift_signal_of, serving_quality_signal_of
 from ratchet.core.verdict import Reason, Verdict
+from ratchet.stores.drift_records import DriftRecords
 from ratchet.stores.page_libraries import PageLibraries
 from ratchet.stores.signals import Signals
+from ratchet.stores.sketches import Sketches
 from ratchet.tasks.spec import TaskSpec
 
 EVALUATED = "test_accuracy"
@@ -55,6 +68,8 @@ class Stores(NamedTuple):
     """Where the models are."""
     libraries: PageLibraries
     signals: Signals
+    records: DriftRecords
+    sketches: Sketches
 
 
 class Policies(NamedTuple):
@@ -67,36 +82,114 @@ class Paths(NamedTuple):
     verdict: str
 
 
+class Seen(NamedTuple):
+    """What a look at production found, whatever the inputs are."""
+
+    champion: ModelRef
+    gathered: Gathered
+    quality: ServingQuality
+
+    @property
+    def compared(self) -> str:
+        return f"production against {self.champion.dataset_version}"
+
+
 def drift_monitor_step(spec: TaskSpec, *, policies: Policies, stores: Stores, now: datetime, paths: Paths) -> str:
     """ "stable", "drifted" or "too_few"; signals for the sensor where something could be said. Never stops anything.
 
-    Safe to repeat: it writes over its own signals, one of each kind, and stores drawing libraries by their digest.
+    Safe to repeat: it writes over its own record and signals, one of each kind, and stores drawing libraries by their
+    digest. A look that is repeated counts twice, which makes the next one need a little more evidence.
     """
-    nothing = Sample(np.empty((0, spec.features.num_features)), [])
     champion = champion_of(stores.ledger.list_entries(spec.name))
     if champion is None:
-        text = "no champion serves, so there is nothing to compare with"
-        missing = Reason(check="champion", value=None, limit=None, passed=True, text=text)
-        verdict = Verdict(kind="drift_monitor", verdict="too_few", reasons=(missing,), inputs={"version": spec.name})
-        _write_verdict(verdict, stores, paths, incoming=nothing, reference=nothing)
-        return verdict.verdict
+        return _say_nothing(spec, paths)
     gathered, accuracy = _look(spec, champion, stores, since=now - timedelta(seconds=policies.monitor.window_s))
-    incoming = _sample_of(gathered, spec)
-    width = incoming.features_NF.shape[1]
-    reference = (
-        _fetch_reference(stores, champion, num_features=width, schema=spec.examples) if incoming.labels else nothing
-    )
-    drift = _decide(spec, incoming, reference, policies.drift)
     quality = judge_serving_quality(
         accuracy, evaluated=_evaluated(stores.registry, spec.name, champion), policy=policies.monitor
     )
-    verdict = _verdict_of(drift, quality, champion, policies, gathered, num_reference=len(reference.labels))
-    _write_verdict(verdict, stores, paths, incoming=incoming, reference=reference)
-    log.info("%s: %s; %s", verdict.verdict, verdict.summary(), quality.text)
+    seen = Seen(champion, gathered, quality)
+    judge = _judge_vectors if is_single_vector(spec.examples) else _judge_typed
+    drift = judge(spec, seen, policies, stores, now, paths)
+    log.info("%s: %s; %s", drift.name, drift.reasons[0].text, quality.text)
     for signal in (drift_signal_of(drift, at=now), serving_quality_signal_of(quality, at=now)):
         if signal is not None:
             stores.signals.put(spec.name, signal)
+    return drift.name
+
+
+def _say_nothing(spec: TaskSpec, paths: Paths) -> str:
+    text = "no champion serves, so there is nothing to compare with"
+    missing = Reason(check="champion", value=None, limit=None, passed=True, text=text)
+    verdict = Verdict(kind="drift_monitor", verdict="too_few", reasons=(missing,), inputs={"version": spec.name})
+    write_typed_verdict(verdict, (), path=paths.verdict, report_path=paths.report)
     return verdict.verdict
+
+
+def _judge_vectors(
+    spec: TaskSpec, seen: Seen, policies: Policies, stores: Stores, now: datetime, paths: Paths
+) -> DriftDecision:
+    """Each look at one champion has its share of the false alarms that all of them may cause."""
+    incoming = _sample_of(seen.gathered, spec)
+    width = incoming.features_NF.shape[1]
+    reference = (
+        _fetch_reference(stores, seen.champion, num_features=width, schema=spec.examples)
+        if incoming.labels
+        else Sample(np.empty((0, width)), [])
+    )
+    known = stores.records.fetch(spec.name, "drift_monitor")
+    look = next_look(
+        known.evidence if known else None, reference=seen.champion.dataset_version, subject=now.isoformat()
+    )
+    ratio = policies.drift.false_alarm_ratio * look.weight
+    drift = _decide(spec, incoming, reference, policies.drift.model_copy(update={"false_alarm_ratio": ratio}))
+    nums = (len(reference.labels), len(incoming.labels))
+    verdict = Verdict(
+        kind="drift_monitor",
+        verdict=drift.name,
+        reasons=(*drift.reasons, seen.quality.reason),
+        inputs=_inputs_of(seen, policies, num_reference=nums[0]),
+    )
+    _write_verdict(verdict, stores, paths, incoming=incoming, reference=reference)
+    record_vector_drift(
+        spec,
+        drift,
+        kind="drift_monitor",
+        compared=seen.compared,
+        nums=nums,
+        records=stores.records,
+        now=now,
+        look=look,
+    )
+    return drift
+
+
+def _judge_typed(
+    spec: TaskSpec, seen: Seen, policies: Policies, stores: Stores, now: datetime, paths: Paths
+) -> DriftDecision:
+    """Costs what was asked, and what the version's sketch does not cover yet."""
+    schema = comparable_schema(spec.examples)
+    compared = spec if schema is None else spec.model_copy(update={"inputs": schema.inputs})
+    version, rows = seen.champion.dataset_version, seen.gathered.rows
+    has_rows = bool(rows) and schema is not None
+    comparison = Comparison(
+        kind="drift_monitor",
+        compared=seen.compared,
+        reference=version,
+        subject=now.isoformat(),
+        old=fetch_sketch(spec, version, datasets=stores.datasets, sketches=stores.sketches)
+        if has_rows
+        else TableSketch(),
+        new=sketch_served(rows, schema) if has_rows and schema else TableSketch(),
+    )
+    decision = look_for_drift(compared, comparison, policy=policies.drift, records=stores.records, now=now)
+    verdict = Verdict(
+        kind="drift_monitor",
+        verdict=decision.drift.name,
+        reasons=(*decision.drift.reasons, seen.quality.reason),
+        inputs=_inputs_of(seen, policies, num_reference=comparison.old.num_rows),
+    )
+    write_typed_verdict(verdict, decision.columns, path=paths.verdict, report_path=paths.report)
+    return decision.drift
 
 
 def _write_verdict(verdict: Verdict, stores: Stores, paths: Paths, *, incoming: Sample, reference: Sample) -> None:
@@ -179,26 +272,13 @@ def _evaluated(registry: Registry, task: str, champion: ModelRef) -> float | Non
     return next((known.metrics.get(EVALUATED) for known in versions if known.uri == champion.uri), None)
 
 
-def _verdict_of(
-    drift: DriftDecision,
-    quality: ServingQuality,
-    champion: ModelRef,
-    policies: Policies,
-    gathered: Gathered,
-    *,
-    num_reference: int,
-) -> Verdict:
-    return Verdict(
-        kind="drift_monitor",
-        verdict=drift.name,
-        reasons=(*drift.reasons, quality.reason),
-        inputs={
-            "version": f"production against {champion.dataset_version}",
-            "champion": champion.digest,
-            "num_requests": gathered.num_requests,
-            "num_incoming": len(gathered.rows),
-            "num_reference": num_reference,
-            "window_s": policies.monitor.window_s,
-            "policy_digest": digest_of([policy.model_dump(mode="json") for policy in policies]),
-        },
-    )
+def _inputs_of(seen: Seen, policies: Policies, *, num_reference: int) -> dict[str, Any]:
+    return {
+        "version": seen.compared,
+        "champion": seen.champion.digest,
+        "num_requests": seen.gathered.num_requests,
+        "num_incoming": len(seen.gathered.rows),
+        "num_reference": num_reference,
+        "window_s": policies.monitor.window_s,
+        "policy_digest": digest_of([policy.model_dump(mode="json") for policy in policies]),
+    }

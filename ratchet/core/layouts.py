@@ -6,6 +6,7 @@ from ratchet.core.uris import s3_uri
 
 Layout = Literal[
     "contents",
+    "drift",
     "feedback",
     "finished",
     "guard",
@@ -18,6 +19,7 @@ Layout = Literal[
     "rollouts",
     "runs",
     "signals",
+    "sketches",
     "ticks",
     "verdicts",
 ]

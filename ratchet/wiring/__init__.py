@@ -12,10 +12,12 @@ from ratchet.wiring.connections import (
 from ratchet.wiring.labels import (
     contents,
     dataset_store,
+    drift_records,
     label_store,
     label_stores,
     page_libraries,
     signals,
+    sketches,
     verdicts,
 )
 from ratchet.wiring.models import (
@@ -80,6 +82,7 @@ __all__ = [
     "contents",
     "dataset_store",
     "default_retention",
+    "drift_records",
     "examine_cluster",
     "feedback_store",
     "finished_steps",
@@ -116,6 +119,7 @@ __all__ = [
     "serving_ports",
     "settings",
     "signals",
+    "sketches",
     "space_kinds",
     "step_of_run",
     "task_checks",

@@ -9,8 +9,10 @@ from ratchet.wiring import connections
 if TYPE_CHECKING:
     from ratchet.actions.labels.stores import LabelStores
     from ratchet.stores.contents import Contents
+    from ratchet.stores.drift_records import DriftRecords
     from ratchet.stores.page_libraries import PageLibraries
     from ratchet.stores.signals import Signals
+    from ratchet.stores.sketches import Sketches
     from ratchet.stores.verdicts import Verdicts
 
 
@@ -59,3 +61,15 @@ def page_libraries() -> "PageLibraries":
     from ratchet.stores.page_libraries import PageLibraries
 
     return PageLibraries(connections.object_store(), connections.settings().ratchet_bucket)
+
+
+def drift_records() -> "DriftRecords":
+    from ratchet.stores.drift_records import DriftRecords
+
+    return DriftRecords(connections.object_store(), connections.settings().ratchet_bucket)
+
+
+def sketches() -> "Sketches":
+    from ratchet.stores.sketches import Sketches
+
+    return Sketches(connections.object_store(), connections.settings().ratchet_bucket)

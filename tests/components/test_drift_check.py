@@ -7,14 +7,17 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from components.drift_check.step import Paths, drift_check_step
+from components.drift_check.step import Paths, Stores, drift_check_step
 from ratchet.core.labels.drift import DriftPolicy
 from ratchet.core.labels.shards import Label
 from ratchet.core.labels.tables import ROWS
 from ratchet.core.verdict import Verdict
+from ratchet.stores.drift_records import DriftRecords
 from ratchet.stores.page_libraries import PageLibraries
 from ratchet.stores.signals import Signals
+from ratchet.stores.sketches import Sketches
 from tests.components.data import NOON, SPEC, digit_labels
+from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.object_store import FakeObjectStore
 
 POLICY = DriftPolicy.model_validate(yaml.safe_load(Path("configs/policies/drift.yaml").read_text()))
@@ -34,8 +37,13 @@ def drift(
         SPEC,
         version="digits/v2",
         policy=POLICY,
-        libraries=PageLibraries(objects, "ratchet"),
-        signals=Signals(objects, "ratchet"),
+        stores=Stores(
+            FakeDatasetStore(),
+            Sketches(objects, "ratchet"),
+            DriftRecords(objects, "ratchet"),
+            PageLibraries(objects, "ratchet"),
+            Signals(objects, "ratchet"),
+        ),
         now=NOON,
         paths=paths,
     )

@@ -15,8 +15,10 @@ from ratchet.core.rollout.monitor import MonitorPolicy
 from ratchet.core.rollout.payloads import Feedback, Prediction
 from ratchet.core.runs.signals import Signal
 from ratchet.core.verdict import Verdict
+from ratchet.stores.drift_records import DriftRecords
 from ratchet.stores.page_libraries import PageLibraries
 from ratchet.stores.signals import Signals
+from ratchet.stores.sketches import Sketches
 from tests.components.data import NOON, SPEC, Room, digit_labels, digits
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.payload_log import FakeFeedbackStore, FakePayloadLog
@@ -87,6 +89,8 @@ class Production:
             objects,
             PageLibraries(objects, "ratchet"),
             Signals(objects, "ratchet"),
+            DriftRecords(objects, "ratchet"),
+            Sketches(objects, "ratchet"),
         )
         paths = Paths(self.room.path("report.html"), self.room.path("verdict.json"))
         name = drift_monitor_step(SPEC, policies=POLICIES, stores=stores, now=NOON, paths=paths)

@@ -1,45 +1,16 @@
-"""Are the new labels like those that the champion learned from? A reason to retrain, never a reason to stop. Pure.
+"""Drift of a task whose only input is a vector and whose output is a category: each feature alone. Pure.
 
 Shape suffixes: N incoming rows, M reference rows, F features, K classes.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import kolmogi, kolmogorov, ndtri
 
+from ratchet.core.labels.drift.policy import DriftDecision, DriftPolicy
 from ratchet.core.verdict import Reason
-
-DriftName = Literal["stable", "drifted", "too_few"]
-
-
-class DriftPolicy(BaseModel):
-    """When new labels count as different (configs/policies/drift.yaml); its digest goes into every run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    label_shift_max: float = Field(0.25, gt=0)
-    """Population stability index of the classes, no unit. 0.1 to 0.25 is called moderate, above it large."""
-    feature_shift_max: float = Field(0.15, gt=0, lt=1)
-    """Kolmogorov-Smirnov distance (0..1) of one feature up to which a shift is harmless, however certain it is."""
-    false_alarm_ratio: float = Field(0.01, gt=0, lt=0.5)
-    """Chance that any feature is named though none has moved, over all features together (Holm)."""
-    power: float = Field(0.8, gt=0.5, lt=1)
-    """Chance to see a feature that moved by `detectable_shift_max`; with less than that the verdict is too_few."""
-    detectable_shift_max: float = Field(0.30, gt=0, lt=1)
-    """KS distance that must not go unseen. 64 features need about 90 rows against 700."""
-    num_rows_min: int = Field(50, gt=0)
-    """Rows on either side below which nothing is said."""
-
-
-class DriftDecision(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    name: DriftName
-    reasons: tuple[Reason, ...]
 
 
 def label_shift(reference_K: np.ndarray, incoming_K: np.ndarray) -> float:

@@ -1,0 +1,230 @@
+"""Drift of typed inputs, from the files of a run and from production: sketches, records, what `drift show` prints."""
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from components.drift_check.step import Paths, Stores, drift_check_step
+from components.drift_monitor.served import comparable_schema, sketch_served
+from ratchet.actions.labels.sketching import fetch_sketch
+from ratchet.core.digest import digest_of_bytes
+from ratchet.core.labels.dataset import DataFile, DatasetShard, Manifest, md5_of
+from ratchet.core.labels.drift.policy import DriftPolicy
+from ratchet.core.labels.drift.record import DriftRecord
+from ratchet.stores.drift_records import DriftRecords
+from ratchet.stores.page_libraries import PageLibraries
+from ratchet.stores.signals import Signals
+from ratchet.stores.sketches import VERSIONS_KEPT_MAX, Sketches
+from ratchet.tasks.spec import TaskSpec
+from tests.components.data import NOON
+from tests.fakes.dataset_store import FakeDatasetStore
+from tests.fakes.object_store import FakeObjectStore
+from tests.unit.core.labels.drift.typed_rows import SCHEMA, SHIFTS, rows_of
+from tests.wired import wire
+
+SPEC = TaskSpec.model_validate(
+    {
+        "name": "flights",
+        "inputs": [declared.model_dump() for declared in SCHEMA.inputs],
+        "output": SCHEMA.output.model_dump(),
+        "model": {"kind": "tabular"},
+    }
+)
+POLICY = DriftPolicy()
+
+
+class CountedDatasets(FakeDatasetStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+
+    def fetch_shard(self, shard: DataFile) -> bytes:
+        self.fetched.append(shard.path)
+        return super().fetch_shard(shard)
+
+
+class Flights:
+    """Versions of typed rows, each with a training shard of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.datasets, self.objects = folder, CountedDatasets(), FakeObjectStore()
+        self.sketches = Sketches(self.objects, "ratchet")
+        self.shards: list[DatasetShard] = []
+
+    def commit(self, rows: pa.Table) -> str:
+        number = len(self.datasets.list_versions("flights")) + 1
+        buffer = io.BytesIO()
+        pq.write_table(rows, buffer)
+        data, path = buffer.getvalue(), f"shards/v{number}-train.parquet"
+        shard = DatasetShard(
+            path=path, num_rows=rows.num_rows, sha256=digest_of_bytes(data), md5=md5_of(data), split="train"
+        )
+        self.shards.append(shard)
+        version = f"flights/v{number}"
+        manifest = Manifest(
+            version=version,
+            parent=f"flights/v{number - 1}" if number > 1 else None,
+            num_labels=0,
+            num_labels_by_class={},
+            watermark="",
+            shards=tuple(self.shards),
+        )
+        self.datasets.commit_version(manifest, {path: data})
+        return version
+
+    def sketch(self, version: str) -> Any:
+        self.datasets.fetched.clear()
+        return fetch_sketch(SPEC, version, datasets=self.datasets, sketches=self.sketches)
+
+    def check(self, version: str, incoming: pa.Table) -> tuple[str, DriftRecord]:
+        pq.write_table(incoming, self.folder / "incoming")
+        paths = Paths(*(str(self.folder / name) for name in ("incoming", "reference", "report.html", "verdict.json")))
+        records = DriftRecords(self.objects, "ratchet")
+        name = drift_check_step(
+            SPEC,
+            version=version,
+            policy=POLICY,
+            stores=Stores(
+                self.datasets,
+                self.sketches,
+                records,
+                PageLibraries(self.objects, "ratchet"),
+                Signals(self.objects, "ratchet"),
+            ),
+            now=NOON,
+            paths=paths,
+        )
+        record = records.fetch("flights", "drift_check")
+        assert record is not None and record.verdict == name
+        return name, record
+
+
+@pytest.fixture
+def flights(tmp_path: Path) -> Flights:
+    made = Flights(tmp_path)
+    made.commit(rows_of(1_500, seed=0))
+    return made
+
+
+@pytest.mark.parametrize("name", ["none", "new-category", "words"])
+def test_new_labels_are_compared_by_type(flights: Flights, name: str) -> None:
+    change, expected = SHIFTS[name]
+    incoming = rows_of(800, seed=1, change=change)
+    verdict, record = flights.check(flights.commit(incoming), incoming)
+    assert {column.name for column in record.columns if column.state == "drifted"} == expected
+    assert verdict == ("drifted" if expected else "stable")
+    signal = Signals(flights.objects, "ratchet").fetch("flights")[0]
+    assert signal.is_bad == bool(expected)
+    page = (flights.folder / "report.html").read_text()
+    assert "<svg" in page and "http" not in page
+    if name == "new-category":
+        assert "First look at the source of carrier" in record.advice
+
+
+def test_the_first_version_has_nothing_to_compare_with(tmp_path: Path) -> None:
+    flights = Flights(tmp_path)
+    incoming = rows_of(100, seed=1)
+    name, record = flights.check(flights.commit(incoming), incoming)
+    assert (name, record.evidence, Signals(flights.objects, "ratchet").fetch("flights")) == ("too_few", None, ())
+
+
+def test_a_sketch_costs_what_is_new_and_is_made_anew_when_it_is_lost(flights: Flights) -> None:
+    whole = flights.sketch("flights/v1")
+    assert flights.datasets.fetched == ["shards/v1-train.parquet"]
+    assert flights.sketch("flights/v1") is not None and flights.datasets.fetched == []
+    second = flights.commit(rows_of(200, seed=1))
+    assert flights.sketch(second).num_rows == 1_700
+    assert flights.datasets.fetched == ["shards/v2-train.parquet"]
+    uris = sorted(flights.objects.list_uris("s3://ratchet/sketches/"))
+    flights.objects.put(uris[1], b"torn")
+    assert flights.sketch(second).num_rows == 1_700 and flights.datasets.fetched == ["shards/v2-train.parquet"]
+    flights.sketches.forget("flights")
+    assert flights.sketch(second).num_rows == 1_700 and len(flights.datasets.fetched) == 2
+    assert whole.num_rows == 1_500
+
+
+def test_rows_that_are_gone_from_a_version_are_gone_from_its_sketch(flights: Flights) -> None:
+    flights.sketch("flights/v1")
+    flights.shards.clear()
+    erased = flights.commit(rows_of(1_499, seed=0))
+    assert flights.sketch(erased).num_rows == 1_499
+
+
+def test_old_sketches_go(flights: Flights) -> None:
+    for seed in range(VERSIONS_KEPT_MAX + 3):
+        flights.sketch(flights.commit(rows_of(1, seed=seed + 10)))
+    assert len(list(flights.objects.list_uris("s3://ratchet/sketches/"))) == VERSIONS_KEPT_MAX
+
+
+def test_a_check_that_is_repeated_is_one_look(flights: Flights) -> None:
+    incoming = rows_of(300, seed=1)
+    version = flights.commit(incoming)
+    once, again = (flights.check(version, incoming)[1] for _ in range(2))
+    assert once == again and once.evidence is not None and once.evidence.num_looks == 1
+    later = rows_of(300, seed=2)
+    assert flights.check(flights.commit(later), later)[1].evidence.num_looks == 2  # type: ignore[union-attr]
+
+
+class Asked(NamedTuple):
+    """What the payload log keeps of one instance."""
+
+    features: tuple[float, ...]
+    label: str
+    inputs: Mapping[str, Any] | None
+
+
+def served_of(rows: pa.Table) -> list[Any]:
+    """No pixels, times as text, nothing for what is missing."""
+    return [
+        Asked(
+            (),
+            row["label"],
+            {
+                name: value.isoformat() if name == "at" else value
+                for name, value in row["inputs"].items()
+                if value is not None and name != "photo"
+            },
+        )
+        for row in rows.to_pylist()
+    ]
+
+
+def test_production_has_the_columns_that_the_payload_log_keeps() -> None:
+    schema = comparable_schema(SCHEMA)
+    assert schema is not None and "photo" not in {declared.name for declared in schema.inputs}
+    rows = rows_of(200, seed=0, change=SHIFTS["missing"][0])
+    sketch = sketch_served(served_of(rows), schema)
+    assert sketch.num_rows == 200
+    assert 20 < sketch.parts["value:distance"].num_missing < 70
+    assert sketch.parts["value:at"].num_missing == 0
+
+
+def test_a_value_that_the_task_no_longer_takes_is_missing() -> None:
+    schema = comparable_schema(SCHEMA)
+    assert schema is not None
+    rows: list[Any] = [Asked((), "no", {"distance": value, "is_late": True}) for value in (1.5, "far", None, 3)]
+    sketch = sketch_served(rows, schema)
+    assert (sketch.parts["value:distance"].num_rows, sketch.parts["value:distance"].num_missing) == (2, 2)
+    assert sketch.parts["value:is_late"].num_rows == 4
+
+
+def test_the_command_shows_each_column_and_draws_what_drifts(flights: Flights, monkeypatch: pytest.MonkeyPatch) -> None:
+    incoming = rows_of(800, seed=1, change=SHIFTS["category-swap"][0])
+    flights.check(flights.commit(incoming), incoming)
+    records = DriftRecords(flights.objects, "ratchet")
+    wire(monkeypatch, drift_records=lambda: records, check_task=lambda task: None)
+    text = CliRunner().invoke(app, ["drift", "show", "flights"]).stdout
+    assert "New labels: drifted" in text and "carrier: share of rows" in text and "remark: share" not in text
+    told = json.loads(CliRunner().invoke(app, ["drift", "show", "flights", "--json"]).stdout)
+    assert [record["kind"] for record in told] == ["drift_check"]
+    assert {"effect", "p_value", "e_value", "detectable", "names"} <= told[0]["columns"][0].keys()
+    nothing = CliRunner().invoke(app, ["drift", "show", "others"])
+    assert "No run has looked for drift of others yet" in nothing.stderr
