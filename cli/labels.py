@@ -1,32 +1,32 @@
 """`ratchet labels`: push labelled examples, and see what waits for the next run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress
-from rich.table import Table
 from rich.text import Text
 
-from cli import quarantine
+from cli import labels_import, quarantine
 from cli.names import TaskOption
 from cli.output import JsonFlag, print_json, stderr, stdout
-from cli.words import BAR_WIDTH, age_words, bar
+from cli.shares import shares
+from cli.words import age_words, bar
 
 if TYPE_CHECKING:
     from ratchet.core.labels.backlog import Backlog
 
 _LOOKS_MAX = 50
 """Of 2,000 shards each; what is left after them is said, not counted."""
-_ROWS_MAX = 30
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this group."""
-    labels = typer.Typer(help="Labelled examples: push them, count the waiting ones.", no_args_is_help=True)
+    labels = typer.Typer(help="Labelled examples: push or import them, count the waiting ones.", no_args_is_help=True)
     labels.command("push")(push)
+    labels_import.add_to(labels)
     labels.command("count")(count)
     quarantine.add_to(labels)
     app.add_typer(labels, name="labels")
@@ -162,7 +162,7 @@ def _print_count(counted: dict[str, Any]) -> None:
     for kind in ("class", "labeler"):
         if counted[f"num_by_{kind}"] or counted["num_untold"]:
             stdout.print()
-            stdout.print(_shares(kind, counted[f"num_by_{kind}"], num_untold=counted["num_untold"]))
+            stdout.print(shares(kind, counted[f"num_by_{kind}"], num_untold=counted["num_untold"]))
     for text in _list_asides(counted):
         stderr.print(text, markup=False)
 
@@ -173,27 +173,6 @@ def _meter(number: int, whole: int) -> Text:
     num_full = drawn.count("█")
     style = "green" if number >= whole else "yellow"
     return Text(drawn[:num_full], style=style) + Text(drawn[num_full:], style="dim")
-
-
-def _shares(kind: str, numbers: Mapping[str, int], *, num_untold: int) -> Table:
-    """Names by falling number, each with its share of all that wait."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(kind, overflow="fold")
-    table.add_column("labels", justify="right")
-    table.add_column("share", justify="right")
-    table.add_column("")
-    rows = sorted(numbers.items(), key=lambda row: (-row[1], row[0]))
-    shown, rest = rows[:_ROWS_MAX], rows[_ROWS_MAX:]
-    if rest:
-        shown.append((f"{len(rest)} more", sum(number for _, number in rest)))
-    if num_untold:
-        shown.append(("(not told)", num_untold))
-    whole = max(sum(number for _, number in shown), 1)
-    largest = max((number for _, number in shown), default=1) or 1
-    for name, number in shown:
-        drawn = Text("█" * round(number * BAR_WIDTH / largest), style="cyan")
-        table.add_row(Text(name), f"{number:,}", f"{number / whole:.1%}", drawn)
-    return table
 
 
 def _list_asides(counted: dict[str, Any]) -> Iterable[str]:

@@ -5,8 +5,9 @@ holds and nesting beyond 64 levels are refused. A byte-order mark is ignored.
 """
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any
 
 from wire.printable import printable
@@ -37,6 +38,92 @@ def parse_json(data: bytes) -> Any:
         raise NotJson(f"not JSON ({error.msg} at column {error.colno})") from None
     except RecursionError:
         raise NotJson(_TOO_DEEP) from None
+    return _checked(value, text)
+
+
+def iter_parts(data: bytes) -> Iterator[tuple[str, Any]]:
+    """The parts of one large JSON list or object, one by one: ("", element) of a list; of an object (name, element) of
+    each member that is a list, and (name, value) of any other. Memory: the text and one part.
+
+    NotJson where it ends too early, and what it says of a value too. Raises nothing else.
+    """
+    try:
+        text = data.removeprefix(BYTE_ORDER_MARK).decode()
+    except UnicodeDecodeError as error:
+        raise NotJson(f"not UTF-8 (byte {error.start + 1} of it)") from None
+    start = _after_space(text, 0)
+    if text[start : start + 1] == "[":
+        end = yield from _elements(text, start, "")
+    elif text[start : start + 1] == "{":
+        end = yield from _members(text, start)
+    else:
+        raise NotJson("not JSON (a list or an object is expected)")
+    if _after_space(text, end) < len(text):
+        raise NotJson(f"not JSON (characters after its end, at {end + 1:,})")
+
+
+def _members(text: str, start: int) -> Generator[tuple[str, Any], None, int]:
+    position = _after_space(text, start + 1)
+    if text[position : position + 1] == "}":
+        return position + 1
+    while True:
+        name, position = _value_at(text, position)
+        position = _after_space(text, position)
+        if not isinstance(name, str) or text[position : position + 1] != ":":
+            raise NotJson(f"not JSON (a name and a colon are expected at character {position + 1:,})")
+        position = _after_space(text, position + 1)
+        if text[position : position + 1] == "[":
+            position = yield from _elements(text, position, name)
+        else:
+            value, position = _value_at(text, position)
+            yield name, value
+        position, is_over = _next(text, position, "}")
+        if is_over:
+            return position
+
+
+def _elements(text: str, start: int, name: str) -> Generator[tuple[str, Any], None, int]:
+    position = _after_space(text, start + 1)
+    if text[position : position + 1] == "]":
+        return position + 1
+    while True:
+        value, position = _value_at(text, position)
+        yield name, value
+        position, is_over = _next(text, position, "]")
+        if is_over:
+            return position
+
+
+def _next(text: str, position: int, closing: str) -> tuple[int, bool]:
+    """Where the next part begins, or the whole has ended."""
+    position = _after_space(text, position)
+    found = text[position : position + 1]
+    if found == closing:
+        return position + 1, True
+    if found != ",":
+        what = f"found {found!r}" if found else "the file ends there"
+        raise NotJson(f"not JSON (`,` or `{closing}` is expected at character {position + 1:,}, {what})")
+    return _after_space(text, position + 1), False
+
+
+def _value_at(text: str, position: int) -> tuple[Any, int]:
+    try:
+        value, end = _DECODER.raw_decode(text, position)
+    except json.JSONDecodeError as error:
+        raise NotJson(f"not JSON ({error.msg} at character {error.pos + 1:,})") from None
+    except RecursionError:
+        raise NotJson(_TOO_DEEP) from None
+    if end - position > LINE_BYTES_MAX:
+        raise NotJson(f"too long ({end - position:,} characters; the limit is {LINE_BYTES_MAX:,})")
+    return _checked(value, text[position:end]), end
+
+
+def _after_space(text: str, position: int) -> int:
+    found = _SPACE.match(text, position)
+    return found.end() if found else position
+
+
+def _checked(value: Any, text: str) -> Any:
     if text.count("[") + text.count("{") > DEPTH_MAX and _is_deep(value):
         raise NotJson(_TOO_DEEP)
     if "\\u" in text and not _is_unicode(value):
@@ -44,6 +131,7 @@ def parse_json(data: bytes) -> Any:
     return value
 
 
+_SPACE = re.compile(r"[ \t\n\r]*")
 _TOO_DEEP = f"not JSON that can be read (nested deeper than {DEPTH_MAX} levels)"
 
 
