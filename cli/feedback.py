@@ -11,6 +11,7 @@ from cli.names import TaskOption
 from cli.output import JsonFlag, print_json, print_rows, stderr, stdout
 
 if TYPE_CHECKING:
+    from ratchet.core.labels.schema import OutputSpec
     from ratchet.core.rollout.payloads import Feedback
 
 CONFIDENCE = 0.95
@@ -32,14 +33,15 @@ def push(
 ) -> None:
     """Push the true labels of answered requests. Every line is checked first.
 
-    A line: {"request_id": "<x-request-id of the answer>", "instance": 0, "label": "4"}
+    A line: {"request_id": "<x-request-id of the answer>", "instance": 0, "label": "4"}. Of a number the label is the
+    number, of tags a list: ["sport", "politics"].
 
     Example: ratchet feedback push truth.jsonl --task digits
     """
     from ratchet import wiring
     from ratchet.actions.rollout.feedback import accept_feedback
 
-    items = read_feedback_file(file, classes=wiring.classes_in_use().of(task))
+    items = read_feedback_file(file, output=wiring.output_in_use().of(task))
     num_kept = sum(accept_feedback(wiring.feedback_store(), task, part) for part in _parts_of(items))
     if as_json:
         print_json({"task": task, "num_feedback": num_kept})
@@ -57,17 +59,25 @@ def show(
     Example: ratchet feedback show --task digits --hours 48
     """
     from ratchet import wiring
+    from ratchet.actions.models.classes import tolerance_of
     from ratchet.actions.rollout.feedback import measure_accuracy
 
-    wiring.task_spec(task)
+    output = wiring.task_spec(task).output
     since = datetime.now(UTC) - timedelta(hours=hours)
-    joined = measure_accuracy(wiring.payload_log(), wiring.feedback_store(), task, since=since)
+    tolerance = tolerance_of(output)
+    joined = measure_accuracy(wiring.payload_log(), wiring.feedback_store(), task, since=since, tolerance=tolerance)
     rows = rows_of(joined)
     if as_json:
         print_json({"models": rows, "num_feedback": joined.num_feedback, "num_unmatched": joined.num_unmatched})
         return
     columns = ("model", "num_known", "num_right", "accuracy", "at_least", "at_most")
     print_rows(rows, columns=columns, as_json=False, empty=f"No feedback on a logged request in the last {hours:g} h.")
+    if output.type == "number" and tolerance is None and joined.num_feedback:
+        stderr.print(
+            f"Which answers of {task} were right is unknown: its output is a number without `tolerance`. Set it in the "
+            "task's file to say how far an answer may lie from the label.",
+            markup=False,
+        )
     if joined.num_unmatched:
         stderr.print(
             f"{joined.num_unmatched} of {joined.num_feedback} labels match no logged request: the request was not "
@@ -89,7 +99,7 @@ def rows_of(joined: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def read_feedback_file(path: Path, *, classes: Sequence[str]) -> "Sequence[Feedback]":
+def read_feedback_file(path: Path, *, output: "OutputSpec") -> "Sequence[Feedback]":
     """Every line of the file; DataRejected names the first that is wrong."""
     from ratchet.core.errors import DataRejected, NotFound
     from ratchet.core.rollout.feedback import parse_feedback_lines
@@ -100,7 +110,7 @@ def read_feedback_file(path: Path, *, classes: Sequence[str]) -> "Sequence[Feedb
         raise NotFound(f"{path} does not exist. Name a file of JSON lines.") from None
     except OSError as error:
         raise DataRejected(f"{path}: {error.strerror}. Name a readable file of JSON lines.") from None
-    return parse_feedback_lines(data, classes=classes, now=datetime.now(UTC), where=str(path))
+    return parse_feedback_lines(data, output=output, now=datetime.now(UTC), where=str(path))
 
 
 def _parts_of(items: "Sequence[Feedback]") -> "Iterator[Sequence[Feedback]]":

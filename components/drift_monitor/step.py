@@ -27,8 +27,9 @@ from ratchet.actions.labels.typed_drift import (
     record_vector_drift,
     write_typed_verdict,
 )
-from ratchet.actions.models.classes import fetch_classes
+from ratchet.actions.models.classes import fetch_classes, tolerance_of
 from ratchet.core.digest import digest_of
+from ratchet.core.labels.answers import label_text
 from ratchet.core.labels.dataset import Manifest
 from ratchet.core.labels.drift import DriftDecision, DriftPolicy, decide_drift
 from ratchet.core.labels.drift.evidence import next_look
@@ -212,7 +213,7 @@ def _look(spec: TaskSpec, champion: ModelRef, stores: Stores, *, since: datetime
         named=frozenset(item.request_id for item in feedback),
         num_rows_max=DECISION_ROWS_MAX,
     )
-    joined = join_feedback(gathered.answered, feedback)
+    joined = join_feedback(gathered.answered, feedback, tolerance=tolerance_of(spec.output))
     return gathered, joined.by_model.get(champion.digest, Accuracy())
 
 
@@ -221,7 +222,7 @@ def _sample_of(gathered: Gathered, spec: TaskSpec) -> Sample:
     if not gathered.rows:
         return Sample(np.empty((0, spec.features.num_features)), [])
     features_NF = np.array([row.features for row in gathered.rows], dtype=np.float64)
-    return Sample(features_NF, [row.label for row in gathered.rows])
+    return Sample(features_NF, [label_text(row.label) for row in gathered.rows])
 
 
 def _fetch_reference(stores: Stores, champion: ModelRef, *, num_features: int, schema: ExampleSchema) -> Sample:

@@ -7,31 +7,41 @@ Sources: docs/predict-api/v2/required_api.md in KServe's repository, and the ext
 infer_type.py` reads: `Inference-Header-Content-Length`, `binary_data_size`, `binary_data`, `binary_data_output`.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import orjson
-from kserve import InferInput, InferRequest
+import pyarrow as pa
+from kserve import InferRequest
 from kserve.protocol.infer_type import RequestedOutput
 
 from ratchet.core.errors import DataRejected
-from ratchet.serving.inputs import NUM_INSTANCES_MAX
+from ratchet.core.labels.schema import ExampleSchema, InputSpec, arrow_type_of
+from ratchet.serving.inputs import SHORT_NAME
+from ratchet.serving.rendering import output_names
+from ratchet.serving.request_images import RequestImages
+from ratchet.serving.tensors import Tensor, column_of_tensor
+from wire.printable import listed
 from wire.validation_text import found_text, printable
 
-INPUT_NAME = "features"
-OUTPUT_NAMES = ("label", "probability", "scores")
-_NUMPY_TYPES = {
-    **{f"INT{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
-    **{f"UINT{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
-    **{f"FP{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
-}
 _NAMES_SHOWN = 40
 
 
-def parse_infer_request(body: bytes, *, header_length: str | None, model: str, num_features: int) -> InferRequest:
-    """The request with one input (B, num_features) as an array and the outputs that were asked for by name.
+class TypedInferRequest(InferRequest):
+    """KServe's request, with the inputs as the model takes them."""
+
+    def __init__(
+        self, model: str, inputs: pa.Table, *, request_id: str | None, request_outputs: list[RequestedOutput]
+    ) -> None:
+        super().__init__(model, [], request_id=request_id, request_outputs=request_outputs)
+        self.table = inputs
+        """(B,) rows; a column for each input."""
+
+
+def parse_infer_request(
+    body: bytes, *, header_length: str | None, model: str, schema: ExampleSchema, images: RequestImages
+) -> TypedInferRequest:
+    """The request: a tensor for each input by its name, and the outputs that were asked for by name.
 
     header_length: of the JSON at the beginning of the body, where binary data follows it; None: all of it is JSON.
     """
@@ -41,15 +51,11 @@ def parse_infer_request(body: bytes, *, header_length: str | None, model: str, n
     if not isinstance(request_id, str | None):
         raise DataRejected(f"id must be text, found {found_text(request_id)}.")
     parameters = _parameters(document, "parameters")
-    outputs = _parse_outputs(document.get("outputs"), is_binary=_flag(parameters, "binary_data_output"))
-    tensor, binary = _only_input(document)
-    array = _parse_tensor(tensor, body[length:] if binary is not None else b"", binary=binary, width=num_features)
-    if len(body) - length != (binary or 0):
-        found = f"{len(body) - length} bytes of binary data follow the JSON"
-        raise DataRejected(f"{found}; binary_data_size says {binary or 0}.")
-    datatype = str(tensor["datatype"]).upper()
-    features = InferInput(INPUT_NAME, list(array.shape), datatype, data=array)
-    return InferRequest(model, [features], request_id=request_id, request_outputs=outputs)
+    is_binary = _flag(parameters, "binary_data_output")
+    outputs = _parse_outputs(document.get("outputs"), names=output_names(schema.output), is_binary=is_binary)
+    tensors = _parse_inputs(document, memoryview(body)[length:], schema)
+    inputs = _table_of(tensors, schema, images)
+    return TypedInferRequest(model, inputs, request_id=request_id, request_outputs=outputs)
 
 
 def _header_length(text: str | None, size: int) -> int:
@@ -97,16 +103,16 @@ def _flag(parameters: Mapping[str, Any], name: str) -> bool:
     return value
 
 
-def _parse_outputs(outputs: Any, *, is_binary: bool) -> list[RequestedOutput]:
+def _parse_outputs(outputs: Any, *, names: Sequence[str], is_binary: bool) -> list[RequestedOutput]:
     """The outputs to answer with, in the order asked for; all when none is named."""
     named = [] if outputs is None else [_object(each, "outputs[]") for each in _list(outputs, "outputs")]
     if not named:
-        return [RequestedOutput(name, {"binary_data": is_binary}) for name in OUTPUT_NAMES]
-    names = [each.get("name") for each in named]
-    for name in names:
-        if name not in OUTPUT_NAMES:
-            raise DataRejected(f"outputs: there is no output {_shown(name)}; this model has {', '.join(OUTPUT_NAMES)}.")
-        if names.count(name) > 1:
+        return [RequestedOutput(name, {"binary_data": is_binary}) for name in names]
+    asked = [each.get("name") for each in named]
+    for name in asked:
+        if name not in names:
+            raise DataRejected(f"outputs: there is no output {_shown(name)}; this model has {', '.join(names)}.")
+        if asked.count(name) > 1:
             raise DataRejected(f"outputs: {_shown(name)} is named twice.")
     requested = []
     for each in named:
@@ -116,98 +122,71 @@ def _parse_outputs(outputs: Any, *, is_binary: bool) -> list[RequestedOutput]:
     return requested
 
 
-def _only_input(document: Mapping[str, Any]) -> tuple[Mapping[str, Any], int | None]:
-    """The one input, and the size of its binary data; None when its data is in the JSON."""
+def _parse_inputs(document: Mapping[str, Any], binary: memoryview, schema: ExampleSchema) -> dict[str, Tensor]:
+    """The tensors by the names of their inputs, each with its part of the binary data, which follow one another."""
     if "inputs" not in document:
-        raise DataRejected(f"inputs is missing; this model takes one input, {INPUT_NAME!r}.")
-    inputs = [_object(each, "inputs[]") for each in _list(document["inputs"], "inputs")]
-    for each in inputs:
-        if each.get("name") != INPUT_NAME:
-            found = _shown(each.get("name"))
-            raise DataRejected(f"inputs: there is no input {found}; this model takes {INPUT_NAME!r}.")
-    if len(inputs) != 1:
-        found = f"{INPUT_NAME!r} is given {len(inputs)} times" if inputs else "found none"
-        raise DataRejected(f"inputs: this model takes one input, {INPUT_NAME!r}; {found}.")
-    parameters = _parameters(inputs[0], f"{INPUT_NAME}.parameters")
-    size = parameters.get("binary_data_size")
+        raise DataRejected(f"inputs is missing; this model takes {_names_of(schema)}.")
+    declared = {each.name: each.name for each in schema.inputs}
+    if schema.short_input is not None:
+        declared[SHORT_NAME] = schema.short_input.name
+    tensors: dict[str, Tensor] = {}
+    start = 0
+    for each in [_object(each, "inputs[]") for each in _list(document["inputs"], "inputs")]:
+        name = each.get("name")
+        if not isinstance(name, str) or name not in declared:
+            raise DataRejected(f"inputs: there is no input {_shown(name)}; this model takes {_names_of(schema)}.")
+        if declared[name] in tensors:
+            raise DataRejected(f"inputs: {_shown(name)} is given 2 times or more.")
+        size = _binary_size(each, name)
+        if size is not None and size > len(binary) - start:
+            found = f"binary_data_size says {size} and {len(binary) - start} follow"
+            raise DataRejected(f"{name}: {found}.")
+        tensors[declared[name]] = Tensor(each, None if size is None else binary[start : start + size])
+        start += size or 0
+    if start != len(binary):
+        raise DataRejected(f"{len(binary)} bytes of binary data follow the JSON; binary_data_size says {start}.")
+    return tensors
+
+
+def _binary_size(tensor: Mapping[str, Any], name: str) -> int | None:
+    """None when its data is in the JSON."""
+    size = _parameters(tensor, f"{name}.parameters").get("binary_data_size")
     if size is None:
-        return inputs[0], None
+        return None
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        raise DataRejected(f"{INPUT_NAME}: binary_data_size must be a number of bytes, found {found_text(size)}.")
-    if "data" in inputs[0]:
-        raise DataRejected(f"{INPUT_NAME} has both data and binary_data_size; send one of them.")
-    return inputs[0], size
+        raise DataRejected(f"{name}: binary_data_size must be a number of bytes, found {found_text(size)}.")
+    if "data" in tensor:
+        raise DataRejected(f"{name} has both data and binary_data_size; send one of them.")
+    return size
 
 
-def _parse_tensor(tensor: Mapping[str, Any], data: bytes, *, binary: int | None, width: int) -> np.ndarray:
-    """The input's numbers (B, width). Its size is checked before any memory is taken for it."""
-    shape = _shape(tensor, width)
-    datatype = tensor.get("datatype")
-    kind = _NUMPY_TYPES.get(datatype.upper()) if isinstance(datatype, str) else None
-    if kind is None:
-        known = ", ".join(_NUMPY_TYPES)
-        raise DataRejected(f"{INPUT_NAME}.datatype must be one of {known}, found {_found(tensor, 'datatype')}.")
-    if binary is not None:
-        expected = math.prod(shape) * kind.itemsize
-        if binary != expected or len(data) < expected:
-            found = f"binary_data_size says {binary} and {len(data)} follow"
-            raise DataRejected(f"{INPUT_NAME}: shape and datatype take {expected} bytes; {found}.")
-        return np.frombuffer(data[:expected], dtype=kind).reshape(shape)
-    if "data" not in tensor:
-        raise DataRejected(f"{INPUT_NAME}.data is missing.")
-    if kind.itemsize == 2 and kind.kind == "f":
-        raise DataRejected(f"{INPUT_NAME}: FP16 has no JSON form; send it as binary data, or as FP32.")
-    return _array(_flat(_list(tensor["data"], f"{INPUT_NAME}.data")), kind, shape)
+def _table_of(tensors: Mapping[str, Tensor], schema: ExampleSchema, images: RequestImages) -> pa.Table:
+    """Missing tensors of optional inputs are columns of nulls."""
+    is_only = len(schema.inputs) == 1
+    columns: dict[str, pa.Array] = {}
+    for declared in schema.inputs:
+        if declared.name in tensors:
+            tensor = tensors[declared.name]
+            columns[declared.name] = column_of_tensor(tensor, declared, is_only=is_only, images=images)
+        elif not declared.optional:
+            raise DataRejected(f"inputs: there is no tensor for {_shown(declared.name)}, which is not optional.")
+    if not columns:
+        raise DataRejected(f"inputs: found none; this model takes {_names_of(schema)}.")
+    first, *others = columns
+    num_rows = len(columns[first])
+    for name in others:
+        if len(columns[name]) != num_rows:
+            found = f"{first!r} has {num_rows} instances and {name!r} {len(columns[name])}"
+            raise DataRejected(f"inputs: {found}; all tensors of a request have the same number.")
+    return pa.table({each.name: _column(columns, each, num_rows) for each in schema.inputs})
 
 
-def _shape(tensor: Mapping[str, Any], width: int) -> tuple[int, int]:
-    shape = tensor.get("shape")
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
-        found = _found(tensor, "shape")
-        raise DataRejected(f"{INPUT_NAME}.shape must be a list of whole numbers of at least 0, found {found}.")
-    if len(shape) != 2 or shape[1] != width:
-        raise DataRejected(f"The input has shape {_short(shape)}; this model takes [batch, {width}].")
-    if not 1 <= shape[0] <= NUM_INSTANCES_MAX:
-        raise DataRejected(f"{_short(shape[:1])[1:-1]} instances in one request; 1 to {NUM_INSTANCES_MAX} are allowed.")
-    return shape[0], shape[1]
+def _column(columns: Mapping[str, pa.Array], declared: InputSpec, num_rows: int) -> pa.Array:
+    return columns[declared.name] if declared.name in columns else pa.nulls(num_rows, arrow_type_of(declared))
 
 
-def _flat(data: Sequence[Any]) -> Sequence[Any]:
-    """Row after row; the rows may be lists of their own, as the protocol allows."""
-    if not any(isinstance(row, list) for row in data):
-        return data
-    rows = [_list(row, f"{INPUT_NAME}.data[{index}]") for index, row in enumerate(data)]
-    return [value for row in rows for value in row]
-
-
-def _array(values: Sequence[Any], kind: np.dtype[Any], shape: tuple[int, int]) -> np.ndarray:
-    if len(values) != math.prod(shape):
-        expected = math.prod(shape)
-        raise DataRejected(f"{INPUT_NAME}: shape {list(shape)} takes {expected} numbers, data has {len(values)}.")
-    for index, value in enumerate(values) if not set(map(type, values)) <= {int, float} else ():
-        if type(value) not in {int, float}:
-            raise DataRejected(f"{INPUT_NAME}.data[{index}] must be a number, found {found_text(value)}.")
-    if kind.kind == "f":
-        with np.errstate(over="ignore"):  # what overflows is refused as not finite
-            return np.array(values, dtype=np.float64).astype(kind).reshape(shape)
-    limits = np.iinfo(kind)
-    for index, value in enumerate(values):
-        if value != int(value) or not limits.min <= value <= limits.max:
-            allowed = f"a whole number from {limits.min} to {limits.max}"
-            raise DataRejected(f"{INPUT_NAME}.data[{index}] must be {allowed}, found {found_text(value)}.")
-    return np.array([int(value) for value in values], dtype=kind).reshape(shape)
-
-
-def _found(holder: Mapping[str, Any], name: str) -> str:
-    if name not in holder:
-        return "nothing: it is missing"
-    value = holder[name]
-    return _short(value) if isinstance(value, list) else found_text(value)
-
-
-def _short(values: Sequence[Any]) -> str:
-    shown = ", ".join(found_text(value) for value in values[:8])
-    return f"[{shown}{', …' if len(values) > 8 else ''}]"
+def _names_of(schema: ExampleSchema) -> str:
+    return listed([each.name for each in schema.inputs])
 
 
 def _shown(name: Any) -> str:

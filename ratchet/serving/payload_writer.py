@@ -10,12 +10,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 from prometheus_client import Counter, Gauge
 
+from ratchet.core.labels.answers import Answers
+from ratchet.core.labels.schema import VectorInput
 from ratchet.core.rollout.payloads import PAYLOADS, is_sampled, record_key_of
 from wire.heartbeat import Heartbeat
 from wire.loop import Loop
@@ -44,20 +48,22 @@ Put = Callable[[str, bytes], None]
 
 
 class Answered(NamedTuple):
-    """One answered request. Shape suffixes: B instances, F features."""
+    """One answered request."""
 
     request_id: str
     at_s: float
     """Seconds since 1970."""
     latency_ms: float
-    features_BF: np.ndarray
-    """As the user sent them; nobody changes it any more."""
-    labels: Sequence[str]
-    probabilities_B: np.ndarray
+    inputs: pa.Table
+    """As the log keeps them (`logged_inputs.shortened`)."""
+    answers: Answers
+    short_input: VectorInput | None = None
+    """The only input, where its values are logged as `features`."""
 
     @property
     def size_bytes(self) -> int:
-        return int(self.features_BF.nbytes) + int(self.probabilities_B.nbytes) + 1_000
+        names = sum(len(name) + 4 for name in self.inputs.column_names)
+        return int(self.inputs.nbytes) + self.inputs.num_rows * (names + 16) + 1_000
 
 
 class PayloadWriter:
@@ -125,7 +131,7 @@ class PayloadWriter:
         num_rows = num_bytes = 0
         with self._lock:
             while self._queue:
-                num_rows += len(self._queue[0].labels)
+                num_rows += len(self._queue[0].answers)
                 num_bytes += self._queue[0].size_bytes
                 if batch and (num_rows > OBJECT_ROWS_MAX or num_bytes > OBJECT_BYTES_MAX):
                     break
@@ -151,13 +157,25 @@ class PayloadWriter:
 def render_lines(batch: Sequence[Answered], *, model_digest: str) -> Iterator[bytes]:
     """One line of JSON each: `ratchet.core.rollout.payloads.Prediction`."""
     for answered in batch:
+        probability_B = answered.answers.probability_B
         line = {
             "request_id": answered.request_id,
             "at": datetime.fromtimestamp(answered.at_s, UTC),
             "model_digest": model_digest,
             "latency_ms": answered.latency_ms,
-            "features": np.ascontiguousarray(answered.features_BF),
-            "labels": answered.labels,
-            "probabilities": np.ascontiguousarray(answered.probabilities_B),
+            **_inputs_of(answered),
+            "labels": answered.answers.labels.to_pylist(),
+            "probabilities": [] if probability_B is None else np.ascontiguousarray(probability_B),
         }
         yield orjson.dumps(line, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+
+
+def _inputs_of(answered: Answered) -> dict[str, Any]:
+    """The only vector as `features` (B, F), as every reader knows it; else an object an instance, without the values
+    that are missing: a revision that has learned an optional input logs what one without it does."""
+    short = answered.short_input
+    if short is not None and not answered.inputs[short.name].null_count:
+        flat = pc.list_flatten(answered.inputs[short.name].combine_chunks()).to_numpy(zero_copy_only=False)
+        return {"features": flat.reshape(answered.inputs.num_rows, short.size)}
+    rows = answered.inputs.to_pylist()
+    return {"inputs": [{name: value for name, value in row.items() if value is not None} for row in rows]}

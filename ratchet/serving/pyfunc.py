@@ -5,8 +5,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-from ratchet.serving.inputs import parse_tensor
+from ratchet.serving.columns import vector_column
+from ratchet.serving.inputs import parse_instances, parse_tensor
+from ratchet.serving.rendering import predictions_of
+from ratchet.serving.request_images import RequestImages
 from ratchet.tasks.model_files import ServableModel, load_model
 
 
@@ -17,12 +21,30 @@ class PyfuncModel:
         self._model = model
 
     def predict(self, model_input: Any, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Rows of raw features to columns `label` and `probability`. DataRejected when their number is wrong."""
-        spec = self._model.spec
-        features_BF = parse_tensor(np.asarray(model_input), num_features=spec.features.num_features)
-        proba_BK = self._model.predict_proba(features_BF)
-        labels_B = np.array(spec.classes)[proba_BK.argmax(axis=1)]
-        return pd.DataFrame({"label": labels_B, "probability": proba_BK.max(axis=1)})
+        """Rows to the columns `label` and, where the output has one, `probability`.
+
+        model_input: of a single vector input an array or a frame (B, F); else a frame with a column for each input, or
+        a list of objects, as in a V1 request. DataRejected says what is wrong with it.
+        """
+        answers = self._model.answer(self._inputs_of(model_input))
+        return pd.DataFrame(predictions_of(answers, self._model.spec.output))
+
+    def _inputs_of(self, model_input: Any) -> pa.Table:
+        schema = self._model.spec.examples
+        short = schema.short_input
+        if short is not None and not _is_of_objects(model_input):
+            features_BF = parse_tensor(np.asarray(model_input), num_features=short.size)
+            return pa.table({short.name: vector_column(features_BF, place="")})
+        rows = (
+            pa.Table.from_pandas(model_input, preserve_index=False).to_pylist()
+            if isinstance(model_input, pd.DataFrame)
+            else model_input
+        )
+        return parse_instances({"instances": rows}, schema=schema, images=RequestImages())
+
+
+def _is_of_objects(model_input: Any) -> bool:
+    return isinstance(model_input, list) and bool(model_input) and isinstance(model_input[0], dict)
 
 
 def _load_pyfunc(path: str) -> PyfuncModel:

@@ -44,7 +44,7 @@ def make_server(model: ServedModel, *, host: str, port: int, digest: str) -> RES
     model.enable_latency_logging = False
     dataplane = CarefulDataPlane(server.registered_models, standstill_of=lambda: model.standstill)
     app.include_router(v1_router())
-    app.include_router(v2_router(dataplane, num_features=model.num_features))
+    app.include_router(v2_router(dataplane, model))
     rest = RESTServer(
         "kserve.model_server:app",
         dataplane,

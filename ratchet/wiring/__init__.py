@@ -21,12 +21,12 @@ from ratchet.wiring.labels import (
     verdicts,
 )
 from ratchet.wiring.models import (
-    classes_in_use,
     ledger,
     load_proof,
     model_files,
     model_folders,
     model_probe,
+    output_in_use,
     registry,
     trainer,
 )
@@ -76,7 +76,6 @@ from ratchet.wiring.tasks import (
 
 __all__ = [
     "check_task",
-    "classes_in_use",
     "clock",
     "code_digest",
     "contents",
@@ -99,6 +98,7 @@ __all__ = [
     "model_folders",
     "model_probe",
     "object_store",
+    "output_in_use",
     "page_libraries",
     "payload_log",
     "pipeline_catalog",

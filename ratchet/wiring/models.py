@@ -7,7 +7,7 @@ from ratchet.core import ports
 from ratchet.wiring import connections, tasks
 
 if TYPE_CHECKING:
-    from ratchet.actions.models.classes import ClassesInUse
+    from ratchet.actions.models.classes import OutputInUse
     from ratchet.actions.models.fallback import LoadProof
     from ratchet.actions.models.files import ModelFiles
     from ratchet.stores.models import ModelFolders
@@ -66,7 +66,7 @@ def load_proof() -> "LoadProof":
 
 
 @lru_cache
-def classes_in_use() -> "ClassesInUse":
-    from ratchet.actions.models.classes import ClassesInUse
+def output_in_use() -> "OutputInUse":
+    from ratchet.actions.models.classes import OutputInUse
 
-    return ClassesInUse(ledger(), connections.object_store(), classes_of=lambda task: tasks.task_spec(task).classes)
+    return OutputInUse(ledger(), connections.object_store(), output_of=lambda task: tasks.task_spec(task).output)

@@ -50,7 +50,7 @@ def make_service(settings: Settings) -> GuardApp:
     return GuardApp(
         loop=loop,
         list_tasks=wiring.task_names,
-        classes_of=lambda task: wiring.classes_in_use().of(task),
+        output_of=lambda task: wiring.output_in_use().of(task),
         feedback=wiring.feedback_store,
         token=settings.guard_token.get_secret_value(),
         metrics=metrics,

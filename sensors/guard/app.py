@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from ratchet.actions.rollout.feedback import accept_feedback
 from ratchet.core.errors import DataRejected, RatchetError
+from ratchet.core.labels.schema import OutputSpec
 from ratchet.core.ports import FeedbackStore
 from ratchet.core.rollout.feedback import parse_feedback
 from sensors.guard.loop import GuardLoop
@@ -35,7 +36,7 @@ class GuardApp:
 
     loop: GuardLoop
     list_tasks: Callable[[], Sequence[str]]
-    classes_of: Callable[[str], Sequence[str]]
+    output_of: Callable[[str], OutputSpec]
     feedback: Callable[[], FeedbackStore]
     token: str = field(default="", repr=False)
     """Of those who may see its status or send feedback; the gateway adds it to its users' feedback."""
@@ -162,7 +163,7 @@ def _accept(body: dict[str, Any], service: GuardApp) -> dict[str, Any]:
     if task not in known:
         expected = ", ".join(known) or "none"
         raise DataRejected(f"`task` must be one of {expected}, found {found_text(task)}. Send it again with it.")
-    items = parse_feedback(body, classes=service.classes_of(task), now=datetime.now(UTC))
+    items = parse_feedback(body, output=service.output_of(task), now=datetime.now(UTC))
     num = accept_feedback(service.feedback(), task, items)
     service.metrics.note_feedback(task, num)
     return {"task": task, "num_accepted": num}

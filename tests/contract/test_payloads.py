@@ -5,10 +5,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from ratchet.adapters.s3 import S3ObjectStore
 from ratchet.adapters.s3_payloads import S3FeedbackStore, S3PayloadLog
+from ratchet.core.labels.answers import Answers
+from ratchet.core.labels.schema import VectorInput
 from ratchet.core.ports import FeedbackStore, ObjectStore, PayloadLog
 from ratchet.core.rollout.payloads import PAYLOADS, Feedback, Prediction, record_key_of
 from ratchet.serving.payload_writer import Answered, render_lines
@@ -22,9 +25,10 @@ World = tuple[PayloadLog, Callable[[str, Sequence[int]], None]]
 
 
 def lines_of(minutes: Sequence[int]) -> bytes:
+    inputs = pa.table({"v": pa.array([[1.0, 1.0]], pa.list_(pa.float64()))})
+    answers, vector = Answers(pa.array(["7"]), np.array([[0.1, 0.9]])), VectorInput(name="v", size=2)
     answered = [
-        Answered(f"r{at}", (NOON + timedelta(minutes=at)).timestamp(), 1.5, np.ones((1, 2)), ["7"], np.array([0.9]))
-        for at in minutes
+        Answered(f"r{at}", (NOON + timedelta(minutes=at)).timestamp(), 1.5, inputs, answers, vector) for at in minutes
     ]
     return b"".join(render_lines(answered, model_digest="d1"))
 

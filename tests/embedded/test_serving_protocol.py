@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from ratchet.serving.inputs import first_outside, is_inside
+from ratchet.core.labels.schema import CategoryOutput, ExampleSchema, VectorInput
+from ratchet.serving.ranges import find_outside
 from ratchet.tasks.loading import load_task
 from ratchet.tasks.model_files import ServableModel
-from ratchet.tasks.spec import FeatureSpec
 from tests.embedded.choking_task import CRASHES, NOT_FINITE
 from tests.models import DIGITS, changed
 
@@ -217,11 +218,13 @@ def test_what_the_model_cannot_compute_is_the_callers_fault_only_outside_the_tas
 
 
 def test_what_a_32_bit_float_cannot_hold_is_outside_every_range() -> None:
-    endless = FeatureSpec(num_features=2, min_value=-1e308, max_value=1e308)
-    features_BF = np.array([[1e38, -1e38], [1.0, 1e39], [-1e308, 0.0]])
-    assert is_inside(features_BF, endless).tolist() == [True, False, False]
-    assert "instances[1][1] is 1e+39, outside the range of 32-bit floats" in str(first_outside(features_BF, endless))
-    assert first_outside(features_BF[:1], endless) is None
+    vector = VectorInput(name="v", size=2, min=-1e308, max=1e308)
+    endless = ExampleSchema(inputs=(vector,), output=CategoryOutput(classes=("a", "b")))
+    inputs = pa.table({"v": [[1e38, -1e38], [1.0, 1e39], [-1e308, 0.0]]})
+    found = find_outside(inputs, endless)
+    assert found.is_inside_B.tolist() == [True, False, False]
+    assert "instances[1][1] is 1e+39, outside the range of 32-bit floats" in found.text
+    assert find_outside(inputs[:1], endless).text == ""
 
 
 @pytest.mark.parametrize(

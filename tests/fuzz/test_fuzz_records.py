@@ -8,6 +8,7 @@ from typing import Any
 from ratchet.actions.rollout.feedback import measure_accuracy
 from ratchet.adapters.s3_payloads import S3FeedbackStore, S3PayloadLog
 from ratchet.core.errors import DataRejected
+from ratchet.core.labels.schema import CategoryOutput
 from ratchet.core.rollout.feedback import parse_feedback, parse_feedback_lines
 from ratchet.core.rollout.payloads import Feedback, Prediction
 from ratchet.core.rollout.policy import RolloutPolicy
@@ -22,7 +23,7 @@ from tests.fuzz.hostile import json_bytes, mangled, mutated
 from tests.fuzz.running import fuzz
 from wire.strict_json import NotJson, parse_json
 
-CLASSES = ("cat", "dog")
+PET = CategoryOutput(classes=("cat", "dog"))
 SINCE = LANDED_AT - timedelta(days=1)
 ITEM = {"request_id": "r1", "instance": 0, "label": "cat"}
 FEEDBACK = {"feedback": [ITEM, {"request_id": "r2", "label": "dog"}]}
@@ -50,7 +51,7 @@ def body(rng: Random) -> bytes:
 def check_post(made: bytes) -> None:
     """As the guard and the gateway take it: stored whole, or refused in words that can be sent."""
     try:
-        items = parse_feedback(parse_json(made), classes=CLASSES, now=LANDED_AT)
+        items = parse_feedback(parse_json(made), output=PET, now=LANDED_AT)
     except (DataRejected, NotJson) as error:
         assert len(str(error)) < 8_000
         str(error).encode()
@@ -68,7 +69,7 @@ def lines_of(rng: Random, good: Any) -> bytes:
 
 def check_file(made: bytes) -> None:
     try:
-        parse_feedback_lines(made, classes=CLASSES, now=LANDED_AT, where="f.jsonl")
+        parse_feedback_lines(made, output=PET, now=LANDED_AT, where="f.jsonl")
     except DataRejected as error:
         assert len(str(error)) < 8_000
         str(error).encode()

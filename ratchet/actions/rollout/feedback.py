@@ -20,8 +20,13 @@ def accept_feedback(store: FeedbackStore, task: str, items: Sequence[Feedback]) 
     return len(items)
 
 
-def measure_accuracy(payloads: PayloadLog, feedback: FeedbackStore, task: str, *, since: datetime) -> JoinedFeedback:
-    """How often each model was right on the requests that were logged since then and have feedback by now."""
+def measure_accuracy(
+    payloads: PayloadLog, feedback: FeedbackStore, task: str, *, since: datetime, tolerance: float | None = None
+) -> JoinedFeedback:
+    """How often each model was right on the requests that were logged since then and have feedback by now.
+
+    tolerance: of the task's output, where that is a number.
+    """
     items = list(feedback.list_feedback(task, since=since))
     predictions = payloads.list_predictions(task, since=since) if items else ()
-    return join_feedback(predictions, items)
+    return join_feedback(predictions, items, tolerance=tolerance)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from ratchet.core.errors import RatchetError
 from ratchet.core.ports import Clock, FeedbackStore, PayloadLog
 from ratchet.core.rollout.payloads import Feedback, Prediction
-from ratchet.core.rollout.quality import QualityJoin, join_answers
+from ratchet.core.rollout.quality import Comparable, QualityJoin, join_answers
 from ratchet.core.rollout.window import QualityWindow
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _BEHIND_MAX = timedelta(seconds=120)
 class QualityFeed:
     """Both logs of one rollout, from the moment that it is made.
 
-    find_common: asked once for `QualityJoin.common_classes`, before anything is compared.
+    find_comparable: asked once for `QualityJoin.on`, before anything is compared.
     """
 
     def __init__(
@@ -34,9 +34,9 @@ class QualityFeed:
         *,
         task: str,
         join: QualityJoin,
-        find_common: Callable[[], frozenset[str] | None] | None = None,
+        find_comparable: Callable[[], Comparable] | None = None,
     ) -> None:
-        self._find_common = find_common
+        self._find_comparable = find_comparable
         self._payloads, self._feedback, self._clock, self._task = payloads, feedback, clock, task
         self._join = join
         self._since = join.began_at
@@ -49,7 +49,7 @@ class QualityFeed:
         asked_at, seen = self._clock.now(), set(self._seen)
         since = max(self._since, asked_at - _BEHIND_MAX)
         try:
-            self._fix_common_classes()
+            self._fix_comparable()
             predictions = list(self._list_predictions(since, seen))
             feedback = list(self._list_feedback(since, seen))
         except RatchetError as error:
@@ -62,11 +62,11 @@ class QualityFeed:
         self._join, window = join_answers(self._join, predictions, feedback)
         return window
 
-    def _fix_common_classes(self) -> None:
-        if self._find_common is not None:
-            self._join = replace(self._join, common_classes=self._find_common())
-            self._find_common = None
-            if (common := self._join.common_classes) is not None:
+    def _fix_comparable(self) -> None:
+        if self._find_comparable is not None:
+            self._join = replace(self._join, on=self._find_comparable())
+            self._find_comparable = None
+            if (common := self._join.on.common_classes) is not None:
                 told = ", ".join(sorted(common)) or "none"
                 log.info("%s: the revisions know different classes; compared on the common ones: %s", self._task, told)
 

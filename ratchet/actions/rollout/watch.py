@@ -7,7 +7,7 @@ reading orders and payloads) is done on the side: only the cluster and the count
 import logging
 from typing import NamedTuple
 
-from ratchet.actions.models.classes import fetch_common_classes
+from ratchet.actions.models.classes import fetch_comparable
 from ratchet.actions.rollout.ports import RolloutPorts
 from ratchet.actions.rollout.quality import QualityFeed
 from ratchet.actions.rollout.traffic import close_canary, is_newest_alive, set_canary_traffic
@@ -91,7 +91,7 @@ class CanaryWatch:
             ports.clock,
             task=begun.task,
             join=join,
-            find_common=lambda: fetch_common_classes(ports.objects, begun.champion.uri, begun.model.uri),
+            find_comparable=lambda: fetch_comparable(ports.objects, begun.champion.uri, begun.model.uri),
         )
         self._quality_errand = Errand(feed.fetch, name="rollout-quality")
 

@@ -14,6 +14,8 @@ from ratchet.core.labels.schema import CategoryOutput, NumberOutput, OutputSpec,
 TAG_PROBABILITY_MIN = 0.5
 """From which probability on a tag is part of the answer."""
 
+_NUM_FEW = 256
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -55,9 +57,25 @@ def answers_of(outputs: np.ndarray, output: OutputSpec) -> Answers:
         case NumberOutput():
             return Answers(pa.array(values, pa.float64()), None)
         case CategoryOutput(classes=classes):
-            return Answers(pa.array(classes, pa.string()).take(pa.array(values.argmax(axis=1))), values)
+            return Answers(_named(values.argmax(axis=1), classes), values)
         case TagsOutput(classes=classes):
             return Answers(_tags_of(values, classes), values)
+
+
+def is_right(answer: object, label: object, *, tolerance: float | None = None) -> bool | None:
+    """Whether an answer is what is true. None: nobody can say, of numbers without a tolerance, and of an answer of
+    another type than the label, from before the task changed.
+
+    tolerance: how far a number may lie from the label. Tags are right as a set.
+    """
+    match answer, label:
+        case (str(), str()):
+            return answer == label
+        case (list() | tuple(), list() | tuple()):
+            return set(answer) == set(label)
+        case (int() | float(), int() | float()):
+            return None if tolerance is None else abs(answer - label) <= tolerance
+    return None
 
 
 def label_text(label: object) -> str:
@@ -67,7 +85,14 @@ def label_text(label: object) -> str:
     return repr(label) if isinstance(label, float) else str(label)
 
 
+def _named(index_N: np.ndarray, classes: Sequence[str]) -> pa.StringArray:
+    """A few, as in a request, one by one: an Arrow array of all classes costs more than they do."""
+    if len(index_N) <= _NUM_FEW:
+        return pa.array([classes[index] for index in index_N.tolist()], pa.string())
+    return pa.array(classes, pa.string()).take(pa.array(index_N))
+
+
 def _tags_of(scores_BK: np.ndarray, classes: Sequence[str]) -> pa.ListArray:
     rows, columns = np.nonzero(scores_BK >= TAG_PROBABILITY_MIN)
     offsets = np.searchsorted(rows, np.arange(len(scores_BK) + 1)).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(classes, pa.string()).take(pa.array(columns)))
+    return pa.ListArray.from_arrays(pa.array(offsets), _named(columns, classes))

@@ -1,14 +1,14 @@
 """Does the champion still see what it learned from, and is it still right? Production against evaluation. Pure."""
 
 import heapq
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ratchet.core.labels.shards import id_digest_of
 from ratchet.core.rollout.feedback import Accuracy, accuracy_interval
-from ratchet.core.rollout.payloads import Prediction
+from ratchet.core.rollout.payloads import LabelValue, Prediction
 from ratchet.core.verdict import Reason
 
 
@@ -31,8 +31,11 @@ class ServedRow(NamedTuple):
     """One instance that was answered."""
 
     features: tuple[float, ...]
-    label: str
+    """Of a single vector input; empty where there are `inputs`."""
+    label: LabelValue
     """As the model said."""
+    inputs: Mapping[str, Any] | None = None
+    """Name to value, as the payload log keeps it."""
 
 
 class Gathered(NamedTuple):
@@ -56,22 +59,32 @@ def gather(
     num_requests = 0
     for prediction in predictions:
         if prediction.request_id in named:
-            answered.append(prediction.model_copy(update={"features": (), "probabilities": ()}))
+            answered.append(prediction.model_copy(update={"features": (), "inputs": (), "probabilities": ()}))
         if prediction.model_digest != model_digest:
             continue
         num_requests += 1
-        for instance, (features, label) in enumerate(zip(prediction.features, prediction.labels, strict=True)):
+        for instance, row in enumerate(_rows_of(prediction)):
             place = (prediction.request_id, instance)
             if place in places:
                 continue
             places.add(place)
             # A heap gives up its least first, so the digests are negative: the row of the largest digest goes.
-            heapq.heappush(drawn, (-id_digest_of(f"{place[0]}/{instance}"), *place, ServedRow(features, label)))
+            heapq.heappush(drawn, (-id_digest_of(f"{place[0]}/{instance}"), *place, row))
             if len(drawn) > num_rows_max:
                 _, *gone, _ = heapq.heappop(drawn)
                 places.discard((gone[0], gone[1]))
     rows = [row for *_, row in sorted(drawn, key=lambda one: (-one[0], one[1], one[2]))]
     return Gathered(rows, answered, num_requests)
+
+
+def _rows_of(prediction: Prediction) -> Iterator[ServedRow]:
+    """ValueError when there are more labels than inputs, or fewer."""
+    if prediction.inputs:
+        for inputs, label in zip(prediction.inputs, prediction.labels, strict=True):
+            yield ServedRow((), label, inputs)
+        return
+    for features, label in zip(prediction.features, prediction.labels, strict=True):
+        yield ServedRow(features, label)
 
 
 class ServingQuality(NamedTuple):

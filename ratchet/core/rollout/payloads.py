@@ -5,11 +5,18 @@ Feedback; keys sort by the time of the PUT, so what is new is listed in O(new).
 """
 
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Annotated, Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from ratchet.core.labels.shards import first_key_at, shard_key_of
+
+TEXT_CHARS_LOGGED = 2_000
+"""The payload log keeps the beginning of a longer text."""
+LabelValue = str | FiniteFloat | tuple[str, ...]
+"""A class, a number, or tags."""
 
 
 class Prediction(BaseModel):
@@ -23,12 +30,15 @@ class Prediction(BaseModel):
     model_digest: str
     latency_ms: float = Field(ge=0)
     """Inside the model server."""
-    features: tuple[tuple[FiniteFloat, ...], ...]
-    """(B, F), as the user sent them."""
-    labels: tuple[str, ...]
-    """(B,), the most likely class of each instance."""
-    probabilities: tuple[FiniteFloat, ...]
-    """(B,), 0..1, of that class."""
+    features: tuple[tuple[FiniteFloat, ...], ...] = ()
+    """(B, F), as the user sent them, of a task with a single vector input; empty of any other task."""
+    inputs: tuple[Mapping[str, Any], ...] = ()
+    """(B,) of any other task: name to value, without what is missing. A longer text is cut to `TEXT_CHARS_LOGGED`; of
+    an image there is `{"sha256", "width", "height", "channels"}` of its pixels."""
+    labels: tuple[LabelValue, ...]
+    """(B,), the answer to each instance."""
+    probabilities: tuple[FiniteFloat, ...] = ()
+    """(B,), 0..1, of that answer; empty of a number."""
 
 
 class Feedback(BaseModel):
@@ -39,7 +49,7 @@ class Feedback(BaseModel):
     request_id: str = Field(min_length=1, max_length=256)
     instance: int = Field(0, ge=0, le=1_000_000, strict=True)
     """Which instance of the request, counted from 0."""
-    label: str = Field(min_length=1, max_length=256)
+    label: Annotated[str, Field(min_length=1, max_length=256)] | FiniteFloat | tuple[str, ...]
     at: AwareDatetime
     """When it arrived."""
 

@@ -4,13 +4,15 @@ Predictions arrive late, twice and out of order, and true labels long after them
 of requests for a bounded time; what it has forgotten is not counted again, however late its duplicate comes.
 """
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from ratchet.core.rollout.payloads import Feedback, Prediction
+from ratchet.core.labels.answers import is_right
+from ratchet.core.rollout.payloads import Feedback, LabelValue, Prediction
 from ratchet.core.rollout.window import QualityWindow
 
 NUM_SCORE_BINS = 10
@@ -26,11 +28,24 @@ class JoinedAnswers:
     """One request: the labels that each revision gave, and the true ones by instance, whichever came first."""
 
     at: datetime
-    stable: tuple[str, ...] | None = None
-    canary: tuple[str, ...] | None = None
+    stable: tuple[LabelValue, ...] | None = None
+    canary: tuple[LabelValue, ...] | None = None
     asked: int | None = None
-    """Hash of the features, None while no answer is known: users may give several requests one id."""
-    true_labels: Mapping[int, str] = field(default_factory=dict)
+    """Hash of the inputs, None while no answer is known: users may give several requests one id."""
+    true_labels: Mapping[int, LabelValue] = field(default_factory=dict)
+
+
+class Comparable(NamedTuple):
+    """What the answers of two revisions can be compared on."""
+
+    common_classes: frozenset[str] | None = None
+    """What both revisions know, when they do not know the same classes: one cannot agree, or be right, about a class
+    that it does not have, so answers and true labels of others are not compared."""
+    tolerance: float | None = None
+    """How far two numbers may lie apart and count as the same; None: numbers are not compared."""
+
+
+_EVERYTHING = Comparable()
 
 
 @dataclass(frozen=True)
@@ -43,12 +58,10 @@ class QualityJoin:
     """Nothing earlier counts, nor anything that was forgotten since: whatever is at or before `began_at`."""
     by_request: Mapping[str, JoinedAnswers] = field(default_factory=dict)
     """In order of first arrival."""
-    common_classes: frozenset[str] | None = None
-    """What both revisions know, when they do not know the same classes: one cannot agree, or be right, about a class
-    that it does not have, so answers and true labels of others are not compared."""
+    on: Comparable = _EVERYTHING
 
-    def compares(self, labels: Iterable[str]) -> bool:
-        return self.common_classes is None or self.common_classes.issuperset(labels)
+    def compares(self, labels: Iterable[LabelValue]) -> bool:
+        return self.on.common_classes is None or self.on.common_classes.issuperset(_classes_in(labels))
 
 
 def join_answers(
@@ -67,7 +80,7 @@ def join_answers(
         if arm is None or prediction.at <= join.began_at:
             continue
         before = by_request.get(prediction.request_id, JoinedAnswers(at=prediction.at))
-        asked = hash(prediction.features)
+        asked = _hash_of(prediction)
         if getattr(before, arm) is not None or before.asked not in (None, asked):
             continue
         after = replace(_with_answer(before, arm, prediction.labels), asked=asked)
@@ -75,12 +88,12 @@ def join_answers(
         if prediction.probabilities:
             scores[arm][_bin_of(prediction.probabilities)] += 1
         if after.stable is not None and after.canary is not None and join.compares(after.stable + after.canary):
-            counts.update(num_compared=1, num_agreed=int(after.stable == after.canary))
-        counts.update(_count_right(arm, prediction.labels, after.true_labels))
+            counts.update(_count_agreed(after.stable, after.canary, join.on.tolerance))
+        counts.update(_count_right(arm, prediction.labels, after.true_labels, join.on.tolerance))
     for fact in feedback:
         if not join.compares([fact.label]):
             continue
-        counts.update(_take_in(by_request, fact))
+        counts.update(_take_in(by_request, fact, join.on.tolerance))
     window = QualityWindow(**counts, **{f"{arm}_scores": tuple(bins) for arm, bins in scores.items() if any(bins)})
     return _without_old(join, by_request), window if window != QualityWindow() else None
 
@@ -90,7 +103,7 @@ def _arm_of(join: QualityJoin, prediction: Prediction) -> Arm | None:
     return arms.get(prediction.model_digest)
 
 
-def _with_answer(before: JoinedAnswers, arm: Arm, labels: tuple[str, ...]) -> JoinedAnswers:
+def _with_answer(before: JoinedAnswers, arm: Arm, labels: tuple[LabelValue, ...]) -> JoinedAnswers:
     return replace(before, stable=labels) if arm == "stable" else replace(before, canary=labels)
 
 
@@ -99,20 +112,50 @@ def _bin_of(probabilities: tuple[float, ...]) -> int:
     return min(NUM_SCORE_BINS - 1, max(0, int(mean * NUM_SCORE_BINS)))
 
 
-def _take_in(by_request: dict[str, JoinedAnswers], fact: Feedback) -> Counter[str]:
+def _take_in(by_request: dict[str, JoinedAnswers], fact: Feedback, tolerance: float | None) -> Counter[str]:
     """A true label counts once for each revision that answered; the first to arrive stands."""
     answered = by_request.get(fact.request_id, JoinedAnswers(at=fact.at))
     if fact.instance in answered.true_labels:
         return Counter()
     new = {fact.instance: fact.label}
     by_request[fact.request_id] = replace(answered, true_labels={**answered.true_labels, **new})
-    return _count_right("stable", answered.stable, new) + _count_right("canary", answered.canary, new)
+    stable = _count_right("stable", answered.stable, new, tolerance)
+    return stable + _count_right("canary", answered.canary, new, tolerance)
 
 
-def _count_right(arm: Arm, labels: tuple[str, ...] | None, true_labels: Mapping[int, str]) -> Counter[str]:
-    known = [index for index in true_labels if labels is not None and index < len(labels)]
-    num_right = sum(labels is not None and labels[index] == true_labels[index] for index in known)
-    return Counter({f"{arm}_known": len(known), f"{arm}_right": num_right})
+def _count_right(
+    arm: Arm, labels: tuple[LabelValue, ...] | None, true_labels: Mapping[int, LabelValue], tolerance: float | None
+) -> Counter[str]:
+    answered = labels or ()
+    judged = [
+        is_right(answered[index], label, tolerance=tolerance)
+        for index, label in true_labels.items()
+        if index < len(answered)
+    ]
+    known = [right for right in judged if right is not None]
+    return Counter({f"{arm}_known": len(known), f"{arm}_right": sum(known)})
+
+
+def _count_agreed(
+    stable: tuple[LabelValue, ...], canary: tuple[LabelValue, ...], tolerance: float | None
+) -> Counter[str]:
+    """One vote of a request; none when it holds answers that nobody can compare."""
+    same = [is_right(new, old, tolerance=tolerance) for old, new in zip(stable, canary, strict=False)]
+    if None in same:
+        return Counter()
+    return Counter(num_compared=1, num_agreed=int(all(same) and len(stable) == len(canary)))
+
+
+def _classes_in(labels: Iterable[LabelValue]) -> Iterator[str]:
+    for label in labels:
+        yield from label if isinstance(label, tuple) else [label] if isinstance(label, str) else ()
+
+
+def _hash_of(prediction: Prediction) -> int:
+    """Equal for equal inputs, whatever their types."""
+    if not prediction.inputs:
+        return hash(prediction.features)
+    return hash(json.dumps(prediction.inputs, sort_keys=True, default=dict))
 
 
 def _without_old(join: QualityJoin, by_request: dict[str, JoinedAnswers]) -> QualityJoin:

@@ -16,6 +16,7 @@ from ratchet.adapters import parquet_shard
 from ratchet.adapters.shard_counts import count_shard
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.measured import RejectedShard
+from ratchet.core.labels.schema import CategoryOutput
 from ratchet.core.labels.shards import (
     LINE_BYTES_MIN,
     LabelSchema,
@@ -119,7 +120,7 @@ def test_the_count_and_ingest_agree_on_any_shard(data: bytes, kind: str) -> None
 @settings(max_examples=100, deadline=None)
 def test_feedback_and_traces_are_read_or_refused(data: bytes) -> None:
     for read in (
-        lambda: parse_feedback_lines(data, classes=("cat",), now=NOON, where="f"),
+        lambda: parse_feedback_lines(data, output=CategoryOutput(classes=("cat", "dog")), now=NOON, where="f"),
         lambda: parse_trace(data, where="t"),
     ):
         try:

@@ -1,26 +1,36 @@
 """The writing end of the payload log: bounded, counted, never in the way; sampling that all revisions agree on."""
 
+import base64
+import hashlib
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from ratchet.adapters.s3_payloads import in_parts
+from ratchet.core.labels.answers import Answers, answers_of
+from ratchet.core.labels.schema import NumberOutput, VectorInput
 from ratchet.core.ports import StoredObject
-from ratchet.core.rollout.payloads import Prediction, is_sampled
+from ratchet.core.rollout.payloads import TEXT_CHARS_LOGGED, Prediction, is_sampled
 from ratchet.serving.__main__ import payload_writer_of
-from ratchet.serving.payload_writer import OBJECT_ROWS_MAX, Answered, PayloadWriter
+from ratchet.serving.inputs import parse_instances
+from ratchet.serving.logged_inputs import shortened
+from ratchet.serving.payload_writer import OBJECT_ROWS_MAX, Answered, PayloadWriter, render_lines
+from ratchet.serving.request_images import RequestImages
+from tests.unit.serving.typed_model import ROW, TAGS, png, spec_of
 
 
 def answered(number: int = 0, *, num_rows: int = 1, num_features: int = 2) -> Answered:
-    features_BF = np.full((num_rows, num_features), float(number))
-    return Answered(f"r{number}", 1_767_268_800.25, 2.0, features_BF, ["7"] * num_rows, np.full(num_rows, 0.5))
+    inputs = pa.table({"v": pa.array([[float(number)] * num_features] * num_rows, pa.list_(pa.float64()))})
+    answers = Answers(pa.array(["7"] * num_rows), np.full((num_rows, 2), 0.5))
+    return Answered(f"r{number}", 1_767_268_800.25, 2.0, inputs, answers, VectorInput(name="v", size=num_features))
 
 
 def dropped(reason: str) -> float:
@@ -215,3 +225,38 @@ def test_a_reader_holds_many_small_objects_or_few_large_ones():
     assert parts_of(1_000, number=130) == [64, 64, 2]
     assert parts_of(30 << 20, number=5) == [2, 2, 1]
     assert parts_of(200 << 20, number=2) == [1, 1], "one is always read"
+
+
+def test_typed_inputs_are_logged_by_name_within_bounds():
+    """No long text, no picture, nothing of what is missing; the answers as their values."""
+    schema = spec_of(TAGS).examples
+    row = {**ROW, "remark": "x" * 3_000, "photo": {"b64": base64.b64encode(png()).decode()}}
+    inputs = parse_instances({"instances": [row, ROW]}, schema=schema, images=RequestImages())
+    answers = answers_of(np.array([[0.9, 0.1, 0.6], [0.1, 0.2, 0.3]]), schema.output)
+    line = Answered("r1", 1_767_268_800.25, 2.0, shortened(inputs, schema), answers, schema.short_input)
+    (data,) = render_lines([line], model_digest="d1")
+    kept = Prediction.model_validate_json(data)
+    assert kept.labels == (("far", "long, dark"), ()) and kept.probabilities == (0.6, 0.7) and kept.features == ()
+    first, second = kept.inputs
+    assert second == {**ROW, "when": "2026-01-31T08:00:00+00:00", "distance": 900.0}
+    assert first["remark"] == "x" * TEXT_CHARS_LOGGED
+    digest = hashlib.sha256(bytes([7] * 12)).hexdigest()
+    assert first["photo"] == {"sha256": digest, "width": 4, "height": 3, "channels": 1}
+
+
+def test_a_line_that_was_written_before_inputs_had_types_is_read():
+    old = (
+        '{"request_id": "r1", "at": "2026-01-01T12:00:00Z", "model_digest": "d1", "latency_ms": 1.5,'
+        ' "features": [[0.0, 1.0]], "labels": ["7"], "probabilities": [0.9]}'
+    )
+    kept = Prediction.model_validate_json(old)
+    assert (kept.features, kept.inputs, kept.labels, kept.probabilities) == (((0.0, 1.0),), (), ("7",), (0.9,))
+
+
+def test_a_number_is_logged_without_a_probability():
+    inputs = pa.table({"v": pa.array([[1.0, 2.0]], pa.list_(pa.float64()))})
+    vector = VectorInput(name="v", size=2)
+    line = Answered("r1", 1_767_268_800.25, 2.0, inputs, answers_of(np.array([3.5]), NumberOutput()), vector)
+    (data,) = render_lines([line], model_digest="d1")
+    kept = Prediction.model_validate_json(data)
+    assert (kept.labels, kept.probabilities, kept.features) == ((3.5,), (), ((1.0, 2.0),))

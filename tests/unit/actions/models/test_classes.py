@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ratchet.actions.models.classes import ClassesInUse, fetch_classes, fetch_common_classes
+from ratchet.actions.models.classes import OutputInUse, fetch_classes, fetch_common_classes
 from ratchet.core.errors import Unavailable
+from ratchet.core.labels.schema import CategoryOutput
 from ratchet.core.models.ledger import LedgerEntry, ModelRef
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import FakeObjectStore
@@ -54,21 +55,24 @@ def test_a_model_that_does_not_say_its_classes_hinders_nobody(content):
 
 
 def test_true_labels_may_be_of_the_task_files_classes_and_of_the_champions():
-    in_use = ClassesInUse(ledger(), store(old=("gone", "0")), classes_of=lambda task: ("0", "1"))
-    assert in_use.of("digits") == ("0", "1", "gone")
-    assert in_use.of("another") == ("0", "1")
+    in_use = OutputInUse(ledger(), store(old=("gone", "0")), output_of=lambda task: CategoryOutput(classes=("0", "1")))
+    assert in_use.of("digits") == CategoryOutput(classes=("0", "1", "gone"))
+    assert in_use.of("another") == CategoryOutput(classes=("0", "1"))
 
 
 def test_the_champion_is_asked_for_every_30_s_and_its_absence_hinders_nobody():
     now_s, entries = [0.0], ledger()
-    in_use = ClassesInUse(
-        entries, store(old=("gone", "0")), classes_of=lambda task: ("0",), monotonic_s=lambda: now_s[0]
+    in_use = OutputInUse(
+        entries,
+        store(old=("gone", "0")),
+        output_of=lambda task: CategoryOutput(classes=("0", "z")),
+        monotonic_s=lambda: now_s[0],
     )
-    assert in_use.of("digits") == ("0", "gone")
+    assert in_use.of("digits") == CategoryOutput(classes=("0", "z", "gone"))
 
     def is_away(task: str) -> list[LedgerEntry]:
         raise Unavailable("the object store is away")
 
     entries.list_entries = is_away  # type: ignore[method-assign]
     for now_s[0] in (29.0, 31.0, 62.0):
-        assert in_use.of("digits") == ("0", "gone")
+        assert in_use.of("digits") == CategoryOutput(classes=("0", "z", "gone"))

@@ -9,18 +9,19 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from ratchet import wiring
-from ratchet.actions.models.classes import ClassesInUse
+from ratchet.actions.models.classes import OutputInUse
 from ratchet.actions.rollout.feedback import accept_feedback, measure_accuracy
 from ratchet.core.errors import DataRejected
+from ratchet.core.labels.schema import CategoryOutput, NumberOutput, TagsOutput
 from ratchet.core.rollout.feedback import ITEMS_MAX, Accuracy, accuracy_interval, join_feedback, parse_feedback
-from ratchet.core.rollout.payloads import Feedback, Prediction
+from ratchet.core.rollout.payloads import Feedback, LabelValue, Prediction
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.payload_log import FakeFeedbackStore, FakePayloadLog
 from tests.wired import wire
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-CLASSES = tuple("0123456789")
+DIGIT = CategoryOutput(classes=tuple("0123456789"))
 
 
 def prediction(request_id: str, labels: str, *, model: str = "stable") -> Prediction:
@@ -35,7 +36,7 @@ def prediction(request_id: str, labels: str, *, model: str = "stable") -> Predic
     )
 
 
-def said(request_id: str, label: str, *, instance: int = 0, minute: int = 0) -> Feedback:
+def said(request_id: str, label: LabelValue, *, instance: int = 0, minute: int = 0) -> Feedback:
     return Feedback(request_id=request_id, instance=instance, label=label, at=NOON + timedelta(minutes=minute))
 
 
@@ -97,7 +98,7 @@ def test_every_instance_counts_once_a_model_or_is_unmatched(predictions, feedbac
     ],
 )
 def test_what_is_accepted(body, num):
-    items = parse_feedback(body, classes=CLASSES, now=NOON)
+    items = parse_feedback(body, output=DIGIT, now=NOON)
     assert len(items) == num and items[0].at == NOON
 
 
@@ -122,8 +123,63 @@ def test_what_is_accepted(body, num):
 )
 def test_what_is_refused_says_why(body, said):
     with pytest.raises(DataRejected) as refused:
-        parse_feedback(body, classes=CLASSES, now=NOON)
+        parse_feedback(body, output=DIGIT, now=NOON)
     assert said in str(refused.value) and len(str(refused.value)) < 500
+
+
+MINUTES = NumberOutput(min=0, max=1_000, tolerance=1.0)
+TOPICS = TagsOutput(classes=("far", "night"))
+
+
+@pytest.mark.parametrize(
+    ("output", "label", "kept"),
+    [
+        pytest.param(MINUTES, 7, 7.0, id="number"),
+        pytest.param(TOPICS, ["night", "far"], ("night", "far"), id="tags"),
+        pytest.param(TOPICS, [], (), id="no-tags"),
+    ],
+)
+def test_a_label_is_read_by_the_type_of_the_output(output, label, kept):
+    (item,) = parse_feedback({"request_id": "a", "label": label}, output=output, now=NOON)
+    assert item.label == kept
+    assert Feedback.model_validate_json(item.model_dump_json()) == item, "and is the same when it was stored"
+
+
+@pytest.mark.parametrize(
+    ("output", "label", "said"),
+    [
+        pytest.param(MINUTES, "7", "`label` must be a finite number, found '7'", id="text-for-a-number"),
+        pytest.param(MINUTES, True, "`label` must be a finite number, found true", id="boolean-for-a-number"),
+        pytest.param(MINUTES, 10**400, "`label` must be a finite number", id="huge"),
+        pytest.param(MINUTES, -1, "`label` is -1, expected 0 to 1000", id="out-of-range"),
+        pytest.param(TOPICS, "far", "`label` must be a list of texts", id="text-for-tags"),
+        pytest.param(TOPICS, ["far", "near"], "`label[1]` must be one of 'far', 'night', found 'near'", id="no-tag"),
+        pytest.param(TOPICS, [1], "`label` must be a list of texts", id="number-in-tags"),
+        pytest.param(DIGIT, 7, "`label` must be a text of 1 to 256 characters", id="number-for-a-class"),
+        pytest.param(DIGIT, ["7"], "`label` must be a text of 1 to 256 characters", id="list-for-a-class"),
+    ],
+)
+def test_a_label_of_another_type_is_refused(output, label, said):
+    with pytest.raises(DataRejected) as refused:
+        parse_feedback({"request_id": "a", "label": label}, output=output, now=NOON)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("answers", "truth", "tolerance", "known_and_right"),
+    [
+        pytest.param((7.0, 9.5, 12.0), (7.0, 9.0, 10.0), 1.0, (3, 2), id="numbers"),
+        pytest.param((7.0, 9.5), (7.0, 9.0), None, (0, 0), id="numbers-without-a-tolerance"),
+        pytest.param((("a", "b"), ("a",), ()), (("b", "a"), ("b",), ()), None, (3, 2), id="tags"),
+        pytest.param(("7", 7.0), (7.0, 7.0), 1.0, (1, 1), id="another-type-before-the-task-changed"),
+    ],
+)
+def test_right_or_wrong_is_said_by_type_or_not_at_all(answers, truth, tolerance, known_and_right):
+    asked = {"features": ((0.0,),) * len(answers), "labels": answers, "probabilities": ()}
+    items = [said("a", label, instance=number) for number, label in enumerate(truth)]
+    joined = join_feedback([prediction("a", "1").model_copy(update=asked)], items, tolerance=tolerance)
+    found = joined.by_model["stable"]
+    assert (found.num_known, found.num_right) == known_and_right and joined.num_unmatched == 0
 
 
 @given(st.integers(0, 2_000), st.floats(0, 1), st.floats(0.5, 0.999))
@@ -151,8 +207,8 @@ def stores(monkeypatch):
         payload_log=lambda: stores[0],
         feedback_store=lambda: stores[1],
     )
-    in_use = ClassesInUse(FakeLedger(), FakeObjectStore(), classes_of=lambda task: wiring.task_spec(task).classes)
-    wire(monkeypatch, classes_in_use=lambda: in_use)
+    in_use = OutputInUse(FakeLedger(), FakeObjectStore(), output_of=lambda task: wiring.task_spec(task).output)
+    wire(monkeypatch, output_in_use=lambda: in_use)
     return stores
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,8 +12,8 @@ from ratchet.actions.rollout.quality import QualityFeed
 from ratchet.adapters.s3_payloads import S3PayloadLog
 from ratchet.core.errors import Unavailable
 from ratchet.core.rollout import quality
-from ratchet.core.rollout.payloads import PAYLOADS, Feedback, Prediction, record_key_of
-from ratchet.core.rollout.quality import QualityJoin, join_answers
+from ratchet.core.rollout.payloads import PAYLOADS, Feedback, LabelValue, Prediction, record_key_of
+from ratchet.core.rollout.quality import Comparable, QualityJoin, join_answers
 from ratchet.core.rollout.window import QualityWindow
 from tests.fakes.object_store import FakeObjectStore
 
@@ -20,7 +21,9 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 EMPTY = QualityJoin(stable_digest="old", canary_digest="new", began_at=NOON)
 
 
-def answer(request_id: str, digest: str, *labels: str, after_s: float = 1, probability: float = 0.95) -> Prediction:
+def answer(
+    request_id: str, digest: str, *labels: LabelValue, after_s: float = 1, probability: float = 0.95
+) -> Prediction:
     return Prediction(
         request_id=request_id,
         at=NOON + timedelta(seconds=after_s),
@@ -32,7 +35,7 @@ def answer(request_id: str, digest: str, *labels: str, after_s: float = 1, proba
     )
 
 
-def fact(request_id: str, label: str, *, instance: int = 0) -> Feedback:
+def fact(request_id: str, label: LabelValue, *, instance: int = 0) -> Feedback:
     return Feedback(request_id=request_id, instance=instance, label=label, at=NOON + timedelta(seconds=9))
 
 
@@ -77,7 +80,7 @@ def test_a_true_label_counts_for_each_revision_once_in_either_order() -> None:
 
 def test_a_class_that_one_revision_does_not_have_is_no_disagreement_and_no_error() -> None:
     """The canary has learned "new" and was not taught "gone": neither can be right about the other's class."""
-    join = replace(EMPTY, common_classes=frozenset("71"))
+    join = replace(EMPTY, on=Comparable(common_classes=frozenset("71")))
     answers = [
         *(answer("a", "old", "7"), answer("a", "new", "new")),
         *(answer("b", "old", "gone"), answer("b", "new", "1")),
@@ -88,6 +91,37 @@ def test_a_class_that_one_revision_does_not_have_is_no_disagreement_and_no_error
     assert window is not None
     assert (window.num_compared, window.num_agreed) == (1, 0)
     assert (window.stable_right, window.stable_known, window.canary_right, window.canary_known) == (1, 1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("stable", "canary", "truth", "tolerance", "agreed", "right"),
+    [
+        pytest.param(7.0, 7.5, 8.0, 0.5, (1, 1), (0, 1, 1, 1), id="numbers-within-the-tolerance"),
+        pytest.param(7.0, 9.0, 9.0, 0.5, (1, 0), (0, 1, 1, 1), id="numbers-apart"),
+        pytest.param(7.0, 7.0, 7.0, None, (0, 0), (0, 0, 0, 0), id="numbers-without-a-tolerance"),
+        pytest.param(("a", "b"), ("b", "a"), ("a", "b"), None, (1, 1), (1, 1, 1, 1), id="tags-in-another-order"),
+        pytest.param(("a",), (), ("a",), None, (1, 0), (1, 1, 0, 1), id="tags-apart"),
+        pytest.param("7", 7.0, 7.0, 0.5, (0, 0), (0, 0, 1, 1), id="the-task-changed-its-type"),
+    ],
+)
+def test_answers_of_any_type_are_compared_or_nothing_is_said(
+    stable: Any, canary: Any, truth: Any, tolerance: Any, agreed: Any, right: Any
+) -> None:
+    join = replace(EMPTY, on=Comparable(tolerance=tolerance))
+    _, window = join_answers(join, [answer("a", "old", stable), answer("a", "new", canary)], [fact("a", truth)])
+    assert window is not None
+    assert (window.num_compared, window.num_agreed) == agreed
+    assert (window.stable_right, window.stable_known, window.canary_right, window.canary_known) == right
+
+
+def test_requests_of_typed_inputs_are_told_apart_by_their_values() -> None:
+    def typed(digest: str, inputs: dict[str, Any]) -> Prediction:
+        return answer("a", digest, "7").model_copy(update={"features": (), "inputs": (inputs,)})
+
+    one, two = {"carrier": "AA", "track": [1, 2]}, {"carrier": "UA", "track": [1, 2]}
+    for other, num in ((one, 1), ({"track": [1, 2], "carrier": "AA"}, 1), (two, 0)):
+        _, window = join_answers(EMPTY, [typed("old", one), typed("new", other)], [])
+        assert window is not None and window.num_compared == num
 
 
 def test_what_was_answered_before_or_by_another_model_does_not_count() -> None:

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 
 from ratchet.actions.rollout.guard_report import GuardOutcome, GuardReport
 from ratchet.core.errors import Unavailable
+from ratchet.core.labels.schema import CategoryOutput
 from sensors.guard.app import BODY_BYTES_MAX, GuardApp, make_app
 from sensors.guard.loop import GuardLoop
 from sensors.guard.metrics import GuardMetrics
@@ -31,7 +32,7 @@ class World:
         service = GuardApp(
             loop=self.loop,
             list_tasks=lambda: self.tasks,
-            classes_of=lambda task: ("0", "1"),
+            output_of=lambda task: CategoryOutput(classes=("0", "1")),
             feedback=self._feedback,
             metrics=self.metrics,
         )

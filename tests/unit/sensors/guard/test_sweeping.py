@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from ratchet.actions.retention import Swept
 from ratchet.actions.space import KindSize, SpaceReport, size_text
 from ratchet.core.errors import Unavailable
+from ratchet.core.labels.schema import CategoryOutput
 from sensors.guard.app import GuardApp, make_app
 from sensors.guard.loop import GuardLoop
 from sensors.guard.sweeping import SweepLoop
@@ -49,7 +50,7 @@ def test_the_guard_sweeps_and_tells_what_there_is():
     service = GuardApp(
         loop=looks,
         list_tasks=lambda: (),
-        classes_of=lambda task: (),
+        output_of=lambda task: CategoryOutput(classes=("0", "1")),
         feedback=lambda: pytest.fail("no feedback"),
         sweeping=sweeping,
     )

@@ -4,6 +4,7 @@ import copy
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,9 @@ from embedded.control_plane.kserve.status import RevisionState, render_status
 from embedded.control_plane.kubernetes.errors import FieldError
 from embedded.control_plane.kubernetes.patch import PatchError, json_patch, merge_patch
 from ratchet.core import errors
+from ratchet.core.labels.schema import CategoryOutput, ExampleSchema, VectorInput
 from ratchet.serving.inputs import NUM_INSTANCES_MAX, parse_instances, parse_tensor
+from ratchet.serving.request_images import RequestImages
 from tests.conftest import PROJECT_DIR
 
 DEPLOYED = PROJECT_DIR / "deploy" / "base"
@@ -273,6 +276,11 @@ def test_a_condition_keeps_its_time_until_its_status_changes():
 
 # --- request bodies of the model server
 
+THREE = ExampleSchema(
+    inputs=(VectorInput(name="v", size=3),),
+    output=CategoryOutput(classes=("a", "b")),
+)
+
 
 @pytest.mark.parametrize(
     ("body", "message"),
@@ -298,13 +306,14 @@ def test_a_condition_keeps_its_time_until_its_status_changes():
 )
 def test_a_wrong_body_is_refused_and_the_message_says_where(body, message):
     with pytest.raises(errors.DataRejected) as caught:
-        parse_instances(body, num_features=3)
+        parse_instances(body, schema=THREE, images=RequestImages())
     assert message in str(caught.value)
 
 
 def test_values_outside_the_tasks_range_are_let_through():
-    features_BF = parse_instances({"instances": [[-5, 1e9, 0]] * NUM_INSTANCES_MAX}, num_features=3)
-    assert features_BF.shape == (NUM_INSTANCES_MAX, 3) and features_BF.dtype == np.float64
+    body = {"instances": [[-5, 1e9, 0]] * NUM_INSTANCES_MAX}
+    inputs = parse_instances(body, schema=THREE, images=RequestImages())
+    assert inputs["v"].to_pylist() == body["instances"] and inputs["v"].type == pa.list_(pa.float64())
 
 
 @pytest.mark.parametrize(

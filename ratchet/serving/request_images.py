@@ -1,0 +1,70 @@
+"""The pictures of a request: `{"b64": "…"}`, the file itself in a binary tensor, or an `s3://` URI of a bucket that the
+server may read."""
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Any
+
+from ratchet.core.errors import DataRejected
+from ratchet.core.labels.images import FILE_BYTES_MAX, decode_image
+from ratchet.core.labels.schema import ImageInput
+from wire.validation_text import found_text
+
+PIXEL_BYTES_MAX = 256 << 20
+"""Of all pictures of one request, as the model takes them."""
+_B64_CHARS_MAX = FILE_BYTES_MAX // 3 * 4 + 4
+_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
+"""How a PNG, a JPEG and a WebP begin; no base64 text and no URI does."""
+_SCHEME = "s3://"
+
+Fetch = Callable[[str], bytes]
+"""The object of a URI. ValueError: it may not, or cannot, be read, and why; it reads FILE_BYTES_MAX at most."""
+
+
+class RequestImages:
+    """Reads the pictures of requests. fetch: None where the server has no object store."""
+
+    def __init__(self, fetch: Fetch | None = None) -> None:
+        self._fetch = fetch
+
+    def check_size(self, num_images: int, declared: ImageInput) -> None:
+        """DataRejected when so many would not fit into memory; called before any is read."""
+        if num_images * declared.num_bytes > PIXEL_BYTES_MAX:
+            most = PIXEL_BYTES_MAX // declared.num_bytes
+            raise DataRejected(
+                f"{declared.name}: {num_images} images of {declared.width} x {declared.height} pixels in one request; "
+                f"1 to {most} are allowed."
+            )
+
+    def pixels_of(self, value: Any, declared: ImageInput) -> bytes:
+        """value: an object, a text, or what a binary tensor holds. ValueError says what is wrong."""
+        return decode_image(self._file_of(value), declared)
+
+    def _file_of(self, value: Any) -> bytes:
+        if isinstance(value, bytes):
+            if value.startswith(_MAGIC):
+                return value
+            value = value.decode("ascii", errors="replace")
+        if isinstance(value, dict):
+            text = value.get("b64")
+            if len(value) != 1 or not isinstance(text, str):
+                raise ValueError('an image must be {"b64": "…"} or an s3:// URI, found another object')
+            return _from_base64(text)
+        if value.startswith(_SCHEME):
+            if self._fetch is None:
+                raise ValueError("this server has no object store to fetch an s3:// URI from; send the image as base64")
+            return self._fetch(value)
+        if "://" in value[:20]:
+            found = found_text(value)
+            raise ValueError(f'an image must be {{"b64": "…"}} or an s3:// URI, found {found}')
+        return _from_base64(value)
+
+
+def _from_base64(text: str) -> bytes:
+    if len(text) > _B64_CHARS_MAX:
+        raise ValueError(f"the base64 text has {len(text):,} characters; the limit is {_B64_CHARS_MAX:,}")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(f"b64 must be base64 text, found {found_text(text)}") from None
