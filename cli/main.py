@@ -28,6 +28,7 @@ _MODULES = (
     "stack",
     "tasks",
     "labels",
+    "datasets",
     "runs",
     "pipelines",
     "sensor",

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from ratchet.adapters.git import GitRepo
 from ratchet.core.digest import digest_of_bytes
-from ratchet.core.errors import DataRejected
+from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.labels.dataset import DataFile, Manifest, md5_of, task_of, version_number
 from ratchet.core.ports import ObjectStore
 from ratchet.core.uris import s3_uri
@@ -28,7 +28,7 @@ _LISTED_S = 60.0
 
 
 class DvcDatasetStore:
-    """`ports.DatasetStore`. Versions are immutable, so a manifest is fetched once a process.
+    """`ports.DatasetStore`. Nothing but an erasure changes a version, so a manifest is fetched once a process.
 
     A version is a commit and its tag in one push, so while the branch stands where it stood, no version is new: one ref
     is asked for, where a listing of 10,000 tags costs 0.2 s. That a person deleted a tag shows within a minute.
@@ -60,8 +60,16 @@ class DvcDatasetStore:
             known = self._listed.get(task)
             if known is None or known.head != head or time.monotonic() > known.until_s:
                 tags = self._repo.list_tags(f"{task}/v")
-                known = self._listed[task] = _Listed(head, _versions_of(tags), time.monotonic() + _LISTED_S)
+                versions = _versions_of(tags)
+                if known is not None:
+                    self._forget_replaced(known.commits, tags)
+                known = self._listed[task] = _Listed(head, versions, tags, time.monotonic() + _LISTED_S)
             return known.versions
+
+    def _forget_replaced(self, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+        """An erasure gave these versions another content."""
+        for version in [name for name in self._manifests if name in now and before.get(name) != now[name]]:
+            del self._manifests[version]
 
     def fetch_manifest(self, version: str) -> Manifest:
         with self._lock:
@@ -79,22 +87,67 @@ class DvcDatasetStore:
 
     def commit_version(self, manifest: Manifest, new_shards: Mapping[str, bytes]) -> None:
         """Blobs, then their listing, then commit and tag: whatever breaks off, no version points to nothing."""
-        task = task_of(manifest.version)
-        listing = _render_listing(manifest)
-        with ThreadPoolExecutor(_NUM_THREADS) as threads:
-            list(threads.map(lambda data: self._objects.put(self._blob_uri(md5_of(data)), data), new_shards.values()))
-        self._objects.put(self._blob_uri(f"{md5_of(listing)}.dir"), listing)
+        self._put_blobs(new_shards.values())
         files = {
             ".dvc/config": self._config,
             ".dvc/.gitignore": b"/config.local\n/tmp\n/cache\n",
             ".dvcignore": b"",
-            f"{task}/.gitignore": b"/shards\n",
-            f"{task}/manifest.json": manifest.model_dump_json(indent=1).encode() + b"\n",
-            f"{task}/shards.dvc": _render_pointer(manifest, listing_md5=md5_of(listing)),
+            f"{task_of(manifest.version)}/.gitignore": b"/shards\n",
+            **self._put_listing(manifest),
         }
         message = f"{manifest.version}: {manifest.num_labels} labels, watermark {manifest.watermark}\n"
         with self._lock:
             self._repo.commit(files, tag=manifest.version, message=message)
+
+    def fetch_manifests(self, task: str) -> Sequence[Manifest]:
+        with self._lock:
+            tags = _versions_of(self._repo.list_tags(f"{task}/v"))
+            found = self._repo.fetch_file_at_each(f"{task}/manifest.json", tags=tags)
+        if missing := [version for version in tags if version not in found]:
+            raise NotFound(
+                f"The tag {missing[0]} has no {task}/manifest.json. Restore the tag from a backup, or delete it."
+            )
+        return tuple(_parse_manifest(found[version], version=version) for version in tags)
+
+    def replace_versions(self, manifests: Sequence[Manifest], blobs: Iterable[bytes], *, message: str) -> None:
+        """As `commit_version`, for versions that are there. The branch gets the newest of them, and in any case a
+        commit, so that other processes look at the tags again.
+
+        A tag's tree holds all tasks as they were then, and `dvc pull` wants all of them: so the tags of other tasks
+        move too, to the same version of this task with its new files.
+        """
+        self._put_blobs(blobs)
+        files_of = {manifest.version: self._put_listing(manifest) for manifest in manifests}
+        task = task_of(manifests[0].version)
+        with self._lock:
+            tags = self._repo.list_tags("")
+            held = self._repo.fetch_file_at_each(f"{task}/manifest.json", tags=[*tags])
+            version_at = {tag: _parse_manifest(data, version=tag).version for tag, data in held.items()}
+            files_at = {tag: files_of[version] for tag, version in version_at.items() if version in files_of}
+            newest = _versions_of(tag for tag in tags if tag.startswith(f"{task}/"))[-1]
+            self._repo.amend(files_at, head=files_of.get(newest, {}), message=message)
+            self._manifests.clear()
+            self._listed.clear()
+
+    def list_files(self, manifest: Manifest) -> Sequence[str]:
+        return (f"{md5_of(_render_listing(manifest))}.dir", *(file.md5 for file in manifest.files))
+
+    def delete_files(self, names: Iterable[str]) -> None:
+        with ThreadPoolExecutor(_NUM_THREADS) as threads:
+            list(threads.map(lambda name: self._objects.delete(self._blob_uri(name)), names))
+
+    def _put_blobs(self, blobs: Iterable[bytes]) -> None:
+        with ThreadPoolExecutor(_NUM_THREADS) as threads:
+            list(threads.map(lambda data: self._objects.put(self._blob_uri(md5_of(data)), data), blobs))
+
+    def _put_listing(self, manifest: Manifest) -> dict[str, bytes]:
+        """Store the listing of a version's files; gives the files of git that point to it."""
+        listing, task = _render_listing(manifest), task_of(manifest.version)
+        self._objects.put(self._blob_uri(f"{md5_of(listing)}.dir"), listing)
+        return {
+            f"{task}/manifest.json": manifest.model_dump_json(indent=1).encode() + b"\n",
+            f"{task}/shards.dvc": _render_pointer(manifest, listing_md5=md5_of(listing)),
+        }
 
     def _blob_uri(self, md5: str) -> str:
         return s3_uri(self._bucket, f"files/md5/{md5[:2]}/{md5[2:]}")
@@ -105,6 +158,8 @@ class _Listed(NamedTuple):
 
     head: str
     versions: tuple[str, ...]
+    commits: Mapping[str, str]
+    """By tag."""
     until_s: float
 
 

@@ -4,10 +4,11 @@ The clone holds no working tree and the newest trees only. Nobody's global confi
 take part; git never asks anything. Credentials of an https remote go into the URL, those of ssh into the agent.
 """
 
+import io
 import re
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ratchet.adapters.scratch import ScratchFolder
@@ -57,6 +58,22 @@ class GitRepo:
         self._git("fetch", "--quiet", "--depth=1", "--no-tags", "origin", f"+refs/tags/{tag}:refs/tags/{tag}")
         return self._git("cat-file", "blob", f"refs/tags/{tag}:{path}")
 
+    def fetch_file_at_each(self, path: str, *, tags: Sequence[str]) -> Mapping[str, bytes]:
+        """A file as it was at each of these tags that has it, with two processes however many they are."""
+        if not tags:
+            return {}
+        wanted = sorted({f"+refs/tags/{prefix}*:refs/tags/{prefix}*" for prefix in map(_prefix_of, tags)})
+        self._git("fetch", "--quiet", "--depth=1", "--no-tags", "origin", *wanted)
+        asked = "".join(f"refs/tags/{tag}:{path}\n" for tag in tags).encode()
+        output = io.BytesIO(self._git("cat-file", "--batch", stdin=asked))
+        found = {}
+        for tag in tags:
+            *_, size = output.readline().split()
+            if size.isdigit():  # else the word "missing"
+                found[tag] = output.read(int(size))
+                output.read(1)
+        return found
+
     def commit(self, files: Mapping[str, bytes], *, tag: str, message: str) -> None:
         """Add a commit with these files to the branch, and the tag, both or none. Conflict when the tag is there.
 
@@ -78,6 +95,33 @@ class GitRepo:
             time.sleep(0.05 * 2**attempt)
         raise Unavailable(f"{self._shown} took no commit in {_NUM_PUSHES} attempts: {pushed}")
 
+    def amend(self, files_of: Mapping[str, Mapping[str, bytes]], *, head: Mapping[str, bytes], message: str) -> None:
+        """Move tags to new commits that follow their old ones with these files, and add a commit with `head` to the
+        branch: all or nothing. Conflict when a tag or the branch was moved by somebody else meanwhile."""
+        tags = self.list_tags("")
+        before = {tag: tags[tag] for tag in files_of}
+        base = self._fetch_branch()
+        wanted = [f"+refs/tags/{tag}:refs/ratchet/amended/{number}" for number, tag in enumerate(before)]
+        self._git("fetch", "--quiet", "--depth=1", "--no-tags", "origin", *wanted)
+        stream = [
+            *(
+                self._commit_text(f"refs/ratchet/amended/{number}", files_of[tag], base=commit, message=message)
+                for number, (tag, commit) in enumerate(before.items())
+            ),
+            self._commit_text("refs/ratchet/next", head, base=base, message=message),
+        ]
+        self._git("fast-import", "--quiet", "--force", "--date-format=now", stdin=b"".join(stream))
+        leases = [f"--force-with-lease=refs/tags/{tag}:{commit}" for tag, commit in before.items()]
+        leases.append(f"--force-with-lease=refs/heads/{BRANCH}:{base}")
+        refs = [f"refs/ratchet/amended/{number}:refs/tags/{tag}" for number, tag in enumerate(before)]
+        refs.append(f"refs/ratchet/next:refs/heads/{BRANCH}")
+        done = self._run("push", "--quiet", "--atomic", *leases, "origin", *refs)
+        if done.returncode:
+            said = done.stderr.decode(errors="replace")
+            if "rejected" in said or "stale" in said or "lock" in said:
+                raise Conflict(f"{self._shown} changed meanwhile; nothing of this was taken. Run the command again.")
+            raise self._error(said)
+
     def _fetch_branch(self) -> str:
         """The commit that the branch is at, fetched; "" while there is none."""
         base = self.fetch_head()
@@ -88,20 +132,24 @@ class GitRepo:
 
     def _import(self, files: Mapping[str, bytes], *, base: str, message: str) -> str:
         """Make the commit with one process, however many files it has."""
+        stream = self._commit_text("refs/ratchet/next", files, base=base, message=message)
+        self._git("fast-import", "--quiet", "--force", "--date-format=now", stdin=stream)
+        return self._git("rev-parse", "refs/ratchet/next").decode().strip()
+
+    def _commit_text(self, ref: str, files: Mapping[str, bytes], *, base: str, message: str) -> bytes:
+        """A commit as `git fast-import` reads it."""
         text = message.encode()
         lines = [
-            b"commit refs/ratchet/next\n",
-            f"committer {self._author} now\n".encode(),
+            f"commit {ref}\ncommitter {self._author} now\n".encode(),
             b"data %d\n%s\n" % (len(text), text),
-            b"from refs/ratchet/base^0\n" if base else b"",
+            f"from {base}\n".encode() if base else b"",
             *(
                 b'M 100644 inline "%s"\ndata %d\n%s\n' % (path.encode(), len(data), data)
                 for path, data in files.items()
             ),
             b"\n",
         ]
-        self._git("fast-import", "--quiet", "--force", "--date-format=now", stdin=b"".join(lines))
-        return self._git("rev-parse", "refs/ratchet/next").decode().strip()
+        return b"".join(lines)
 
     def _push(self, commit: str, *, tag: str) -> str | None:
         """None when both refs were taken, else what git said."""
@@ -157,6 +205,11 @@ class GitRepo:
     def _redacted(self, text: str) -> str:
         """Without user and password of any URL."""
         return re.sub(r"(\w+://)[^/@\s]+@", r"\1", text)
+
+
+def _prefix_of(tag: str) -> str:
+    """What tags that differ in their number begin with: `digits/v`."""
+    return tag.rstrip("0123456789")
 
 
 _MEANINGS: tuple[tuple[str, Callable[[str], RatchetError]], ...] = (

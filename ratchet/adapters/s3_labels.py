@@ -78,6 +78,13 @@ class S3LabelStore:
     def fetch_shard(self, key: str) -> bytes:
         return self._objects.fetch(s3_uri(self._bucket, key))
 
+    def rewrite_shard(self, key: str, data: bytes, counts: ShardCounts) -> None:
+        uri = s3_uri(self._bucket, key)
+        if data:
+            self._objects.put(uri, data, metadata=render_counts(counts))
+        else:
+            self._objects.delete(uri)
+
     def put_shard(self, task: str, data: bytes, *, num_labels: int, counts: ShardCounts | None = None) -> str:
         said = (counts or ShardCounts()).model_copy(update={"num_labels": num_labels})
         for num_left in reversed(range(_NUM_KEYS)):

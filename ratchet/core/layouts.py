@@ -7,6 +7,7 @@ from ratchet.core.uris import s3_uri
 Layout = Literal[
     "contents",
     "drift",
+    "erasures",
     "feedback",
     "finished",
     "guard",

@@ -9,6 +9,9 @@ from ratchet.wiring.connections import (
     object_store,
     settings,
 )
+from ratchet.wiring.erasure import (
+    erasure_holders,
+)
 from ratchet.wiring.labels import (
     contents,
     dataset_store,
@@ -82,6 +85,7 @@ __all__ = [
     "dataset_store",
     "default_retention",
     "drift_records",
+    "erasure_holders",
     "examine_cluster",
     "feedback_store",
     "finished_steps",

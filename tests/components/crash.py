@@ -16,7 +16,7 @@ Deed = Callable[[World, Strike], Any]
 """Runs the step on a world whose ports tell `Strike` of each effect, before and after it."""
 EFFECTS = (
     *("deploy", "set_traffic", "set_mirror", "delete", "append", "set_alias", "remove_alias", "put_if_absent", "put"),
-    *("commit_version", "register", "note_refused"),
+    *("commit_version", "register", "note_refused", "rewrite_shard", "replace_versions", "delete_files"),
 )
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,23 +107,59 @@ class TestRealRepository:
         store, first = real_store(settings), version_of(1, V1)
         store.commit_version(first, V1)
         store.commit_version(version_of(2, V2, parent=first), V2)
-        clone = tmp_path / "clone"
-        env = child_env(
-            {
-                **GIT_ENV,
-                "AWS_ACCESS_KEY_ID": settings.s3_access_key,
-                "AWS_SECRET_ACCESS_KEY": settings.s3_secret_key.get_secret_value(),
-                "DVC_SITE_CACHE_DIR": str(tmp_path / "site"),
-                "DVC_GLOBAL_CONFIG_DIR": str(tmp_path / "global"),
-                "DVC_NO_ANALYTICS": "1",
-            }
-        )
+        clone, env = tmp_path / "clone", dvc_env(settings, tmp_path)
         subprocess.run(["git", "clone", "--quiet", settings.dataset_repo, str(clone)], check=True, env=env)
         _dvc_pull(clone, env)
         assert _files(clone / "digits") == {**V1, **V2}
         subprocess.run(["git", "checkout", "--quiet", "digits/v1"], cwd=clone, check=True, env=env)
         _dvc_pull(clone, env)
         assert _files(clone / "digits") == V1
+
+    def test_after_an_erasure_every_old_tag_still_pulls_and_the_old_files_are_gone(
+        self, settings: Settings, tmp_path: Path
+    ) -> None:
+        store, other = real_store(settings), real_store(settings)
+        first = version_of(1, V1)
+        store.commit_version(first, V1)
+        second = version_of(2, V2, parent=first)
+        store.commit_version(second, V2)
+        store.commit_version(version_of(1, V2, task="other"), V2)
+        assert other.list_versions("digits") and other.fetch_manifest("digits/v1") == first
+        before = {name for manifest in (first, second) for name in store.list_files(manifest)}
+        files = {**V1, "shards/v1-test.parquet": b"less"}
+        left = [version_of(1, files), version_of(2, V2, parent=version_of(1, files))]
+        store.replace_versions(left, [b"less"], message="digits: an erasure\n")
+        after = {name for manifest in left for name in store.list_files(manifest)}
+        store.delete_files(before - after)
+        for each in (store, other, real_store(settings)):
+            assert each.list_versions("digits") == ("digits/v1", "digits/v2")
+            assert [each.fetch_manifest(version) for version in ("digits/v1", "digits/v2")] == left
+            assert list(each.fetch_manifests("digits")) == left
+        clone, env = tmp_path / "clone", dvc_env(settings, tmp_path)
+        for tag, expected in (("digits/v1", files), ("digits/v2", {**files, **V2}), ("other/v1", V2)):
+            shutil.rmtree(clone, ignore_errors=True)
+            command = ["git", "clone", "--quiet", "--branch", tag, settings.dataset_repo, str(clone)]
+            subprocess.run(command, check=True, env=env, capture_output=True)
+            _dvc_pull(clone / tag.partition("/")[0], env)
+            assert _files(clone / tag.partition("/")[0]) == expected
+        objects = S3ObjectStore.of(settings)
+        stored = {uri.rpartition("files/md5/")[2].replace("/", "") for uri in objects.list_uris("s3://dvc/files/md5/")}
+        assert after <= stored and not stored & (before - after)
+
+    def test_of_an_erasure_and_a_commit_at_once_one_is_told_to_come_again(self, settings: Settings) -> None:
+        store, first = real_store(settings), version_of(1, V1)
+        store.commit_version(first, V1)
+        push = GitRepo.amend
+
+        def late(repo: GitRepo, *args: Any, **kwargs: Any) -> None:
+            real_store(settings).commit_version(version_of(1, V2, task="texts"), V2)
+            push(repo, *args, **kwargs)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(GitRepo, "amend", late)
+            store.replace_versions([first], [], message="x\n")
+        assert real_store(settings).list_versions("texts") == ("texts/v1",)
+        assert real_store(settings).list_versions("digits") == ("digits/v1",)
 
     def test_no_credential_is_committed(self, settings: Settings) -> None:
         real_store(settings).commit_version(version_of(1, V1), V1)
@@ -206,6 +243,20 @@ def test_a_token_in_the_url_is_not_shown() -> None:
 def test_reading_does_not_import_dvc() -> None:
     code = "import sys, ratchet.adapters.dvc; sys.exit('dvc' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def dvc_env(settings: Settings, folder: Path) -> dict[str, str]:
+    """Of a person with a key of the bucket."""
+    return child_env(
+        {
+            **GIT_ENV,
+            "AWS_ACCESS_KEY_ID": settings.s3_access_key,
+            "AWS_SECRET_ACCESS_KEY": settings.s3_secret_key.get_secret_value(),
+            "DVC_SITE_CACHE_DIR": str(folder / "site"),
+            "DVC_GLOBAL_CONFIG_DIR": str(folder / "global"),
+            "DVC_NO_ANALYTICS": "1",
+        }
+    )
 
 
 def _dvc_pull(clone: Path, env: dict[str, str]) -> None:

@@ -39,6 +39,16 @@ class FakeLabelStore:
         except KeyError:
             raise NotFound(f"{key} is not there.") from None
 
+    def rewrite_shard(self, key: str, data: bytes, counts: ShardCounts) -> None:
+        self._shards.pop(key, None)
+        if data:
+            self.put_at(key, data, num_labels=counts.num_labels, counts=counts)
+
+    @property
+    def stored(self) -> bytes:
+        """Everything that lies in it, for a test that looks for something."""
+        return b"".join(data for data, _, _ in self._shards.values())
+
     def put_shard(self, task: str, data: bytes, *, num_labels: int, counts: ShardCounts | None = None) -> str:
         key = shard_key_of(task, self.now, len(self._shards).to_bytes(10, "big"))
         self.put_at(key, data, num_labels=num_labels, counts=counts)

@@ -50,6 +50,8 @@ class Manifest(BaseModel):
     shards: tuple[DatasetShard, ...]
     index: tuple[DataFile, ...] = ()
     """Which examples this version holds, by digest: what ingest reads instead of the shards (`plan_index_merge`)."""
+    erased: int = Field(0, ge=0)
+    """Rows that were taken out of this version after it was made (core/labels/erasure.py)."""
 
     @property
     def files(self) -> tuple[DataFile, ...]:

@@ -18,5 +18,8 @@ class LabelStore(Protocol):
         """These shards, uncounted, without those that are gone: a request each."""
 
     def fetch_shard(self, key: str) -> bytes: ...
+    def rewrite_shard(self, key: str, data: bytes, counts: ShardCounts) -> None:
+        """Put other bytes in the place of a shard: what an erasure leaves of it. Without bytes the shard goes."""
+
     def put_shard(self, task: str, data: bytes, *, num_labels: int, counts: ShardCounts | None = None) -> str:
         """Store an immutable shard; gives its key. `counts`: what it holds by class and by labeler."""

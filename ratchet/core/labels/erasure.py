@@ -1,0 +1,189 @@
+"""Taking examples out of what is stored of them: label shards, dataset versions, records. Pure.
+
+An erasure leaves each version readable and its name, and takes out of it what was erased: the files that held it are
+written anew under their old paths, the manifest counts what is gone (`Manifest.erased`), and all else stays.
+"""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from ratchet.core.digest import digest_of_bytes
+from ratchet.core.labels.dataset import DataFile, DatasetShard, Manifest, md5_of
+from ratchet.core.labels.shards import ShardCounts, Split, id_digest_of, split_of
+
+IDS_MAX = 1_000
+"""Of one order."""
+
+
+class ErasureOrder(BaseModel):
+    """What is being erased; kept until it is done, so that whoever dies, the next call completes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    ids: tuple[str, ...] = Field(min_length=1, max_length=IDS_MAX)
+    by: str
+    reason: str
+    at: AwareDatetime
+    seq: int = Field(0, ge=0)
+    """Of the record that it ends in; 0: not begun."""
+    lines_by_shard: dict[str, int] = Field(default_factory=dict)
+    """Key of each label shard that held some of them, to how many lines. Noted before any of them is rewritten."""
+    versions: tuple[str, ...] = ()
+    """That held at least one of them. Noted, as the next two, before any of them is replaced."""
+    num_rows: int = 0
+    """Of the newest of these versions."""
+    stale_files: tuple[str, ...] = ()
+    """Stored files that no version names once the versions are replaced."""
+
+
+class ErasureRecord(BaseModel):
+    """What is kept of an erasure: when, by whom and how much; not what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seq: int = Field(ge=1)
+    num_ids: int
+    num_lines: int
+    """Taken out of label shards."""
+    num_rows: int
+    """Taken out of the newest version that held some of them."""
+    by: str
+    reason: str
+    at: AwareDatetime
+    ended_at: AwareDatetime
+    versions: tuple[str, ...] = ()
+    """Dataset versions that held at least one of them."""
+    models: tuple[str, ...] = ()
+    """Models that were trained on one of these versions, by registry version or digest."""
+
+
+class Removed(NamedTuple):
+    """A file without the erased rows."""
+
+    data: bytes
+    """Empty when nothing is left."""
+    num_rows: int
+    """That were taken out."""
+    labels: tuple[Any, ...] = ()
+    """Of those rows, as they were stored."""
+
+
+def splits_of(ids: Iterable[str]) -> frozenset[Split]:
+    """Where these examples can be: the split is a function of the id."""
+    return frozenset(split_of(each) for each in ids)
+
+
+def shard_without(key: str, data: bytes, ids: Collection[str]) -> Removed | None:
+    """A label shard without the lines or rows of these examples; None when it has none."""
+    return rows_without(data, ids) if key.endswith(".parquet") else lines_without(data, ids)
+
+
+def lines_without(data: bytes, ids: Collection[str]) -> Removed | None:
+    """A JSONL file without the lines of these examples; None when it has none.
+
+    A line that is no JSON object goes too when it holds one of the ids as text: nobody can say whose it is.
+    """
+    texts = [json.dumps(each, ensure_ascii=escaped)[1:-1].encode() for each in ids for escaped in (True, False)]
+    kept, num_removed = [], 0
+    for line in data.split(b"\n"):
+        if _names_one(line, ids, texts):
+            num_removed += 1
+        else:
+            kept.append(line)
+    if not num_removed:
+        return None
+    left = b"\n".join(kept)
+    return Removed(left if left.strip() else b"", num_removed)
+
+
+def _names_one(line: bytes, ids: Collection[str], texts: Sequence[bytes]) -> bool:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return any(text in line for text in texts)
+    return isinstance(value, dict) and value.get("id") in ids
+
+
+def counts_of(key: str, data: bytes) -> ShardCounts:
+    """What a label shard of these bytes says of itself."""
+    if not data:
+        return ShardCounts(num_labels=0)
+    if key.endswith(".parquet"):
+        return ShardCounts(num_labels=pq.ParquetFile(io.BytesIO(data)).metadata.num_rows)
+    return ShardCounts(num_labels=sum(1 for line in data.split(b"\n") if line.strip()))
+
+
+def rows_without(data: bytes, ids: Collection[str]) -> Removed | None:
+    """A Parquet file with a column `id` without the rows of these examples; None when it has none."""
+    file = pq.ParquetFile(io.BytesIO(data))
+    column = file.read(columns=["id"])["id"]
+    is_erased = pc.is_in(column, value_set=pa.array(sorted(ids), column.type))
+    num_removed = pc.sum(is_erased).as_py() or 0
+    if not num_removed:
+        return None
+    table = file.read()
+    labels = table.filter(is_erased)["label"].to_pylist() if "label" in table.column_names else []
+    return Removed(_parquet_of(table.filter(pc.invert(is_erased))), num_removed, tuple(labels))
+
+
+def index_without(data: bytes, ids: Collection[str]) -> Removed | None:
+    """An index file without what it knows of these examples; None when it knows nothing of them."""
+    table = pq.read_table(io.BytesIO(data))
+    digests = np.array([id_digest_of(each) for each in ids], dtype=np.uint64)
+    is_erased = np.isin(table["id_digest"].to_numpy(), digests)
+    if not is_erased.any():
+        return None
+    kept = table.filter(pa.array(~is_erased))
+    return Removed(_parquet_of(kept, use_dictionary=["label"]), int(is_erased.sum()))
+
+
+def _parquet_of(table: pa.Table, *, use_dictionary: Any = True) -> bytes:
+    if not table.num_rows:
+        return b""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", use_dictionary=use_dictionary)
+    return buffer.getvalue()
+
+
+def manifest_without(manifest: Manifest, removed: Mapping[str, Removed]) -> Manifest | None:
+    """The manifest of a version whose files are replaced; None when none of them is in it. removed: by md5 before.
+
+    A file of which nothing is left is in it no more.
+    """
+    touched = [file for file in manifest.files if file.md5 in removed]
+    if not touched:
+        return None
+    shards = [file for file in touched if isinstance(file, DatasetShard)]
+    num_rows = sum(removed[file.md5].num_rows for file in shards)
+    by_class = Counter(manifest.num_labels_by_class)
+    by_class.subtract(label for file in shards for label in removed[file.md5].labels if isinstance(label, str))
+    return manifest.model_copy(
+        update={
+            "num_labels": manifest.num_labels - num_rows,
+            "num_labels_by_class": {name: number for name, number in sorted(by_class.items()) if number > 0},
+            "shards": _replaced(manifest.shards, removed),
+            "index": _replaced(manifest.index, removed),
+            "erased": manifest.erased + num_rows,
+        }
+    )
+
+
+def _replaced(files: Sequence[DataFile], removed: Mapping[str, Removed]) -> tuple[DataFile, ...]:
+    kept = []
+    for file in files:
+        found = removed.get(file.md5)
+        if found is None:
+            kept.append(file)
+        elif found.data:
+            new = {"num_rows": file.num_rows - found.num_rows, "sha256": digest_of_bytes(found.data)}
+            kept.append(file.model_copy(update={**new, "md5": md5_of(found.data)}))
+    return tuple(kept)

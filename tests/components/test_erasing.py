@@ -1,0 +1,223 @@
+"""Erasing examples: out of everything, whoever dies at whatever point, and nothing else changes."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from ratchet.actions.labels.erasing import Holders, Scanned, erase, resume
+from ratchet.adapters.clock import SystemClock
+from ratchet.core.errors import Conflict
+from ratchet.core.labels.erasure import ErasureOrder, ErasureRecord
+from ratchet.core.labels.shards import render_labels
+from ratchet.stores.erasures import Erasures
+from ratchet.stores.run_journal import RunJournal
+from ratchet.stores.sketches import Sketches
+from tests.components.crash import Strike, Watched, killed_at
+from tests.components.data import NOON, Room, digit_labels
+from tests.components.rollout_world import Objects
+from tests.components.test_notify import TRIGGER
+
+GONE = ("digit-7", "digit-211")
+ORDER = ErasureOrder(ids=GONE, by="maria", reason="request 114", at=NOON)
+NUM_POINTS_MAX = 40
+
+
+def unwatched(_: Scanned) -> None:
+    """No progress bar."""
+
+
+def holders_of(room: Room, strike: Strike | None = None) -> Holders:
+    ports: list[Any] = [room.labels, room.datasets, room.objects]
+    labels, datasets, objects = ports if strike is None else [Watched(port, strike) for port in ports]
+    erasures = Erasures(objects, "ratchet")
+    journal = RunJournal(objects, "ratchet")
+    return Holders(
+        labels,
+        datasets,
+        erasures,
+        Sketches(objects, "ratchet"),
+        journal,
+        lambda _, versions: sorted(f"model of {name}" for name in versions),
+    )
+
+
+def grown(folder: Path) -> Room:
+    """Three accepted versions, and labels that wait."""
+    room = Room(folder)
+    room.objects = Objects()
+    for number, rows in enumerate((range(200), range(200, 300), range(300, 350))):
+        room.push(digit_labels(list(rows), labeler=f"labeler-{number}"))
+        version, _ = room.ingest()
+        assert room.validate(version).verdict == "accepted"
+    room.push(digit_labels([7, 400], labeler="late"))
+    return room
+
+
+def ids_of(room: Room, version: str) -> list[str]:
+    shards = room.datasets.fetch_manifest(version).shards
+    tables = [pq.read_table(io.BytesIO(room.datasets.fetch_shard(shard))) for shard in shards]
+    return sorted(name for table in tables for name in table["id"].to_pylist())
+
+
+def everything(room: Room) -> bytes:
+    """All bytes of text that are stored of this task."""
+    return room.labels.stored + b"".join(room.objects.fetch(uri) for uri in room.objects.all_uris())
+
+
+def erased(room: Room) -> ErasureRecord:
+    return erase(holders_of(room), "digits", ORDER, now=lambda: NOON, watch=unwatched)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Grown once: a validation takes half a second."""
+    return pickle.dumps(grown(tmp_path_factory.mktemp("grown")))
+
+
+@pytest.fixture
+def room(world: bytes) -> Room:
+    grown_room: Room = pickle.loads(world)
+    return grown_room
+
+
+def test_an_erased_example_is_in_no_version_and_all_else_is_where_it_was(room: Room) -> None:
+    before = {version: ids_of(room, version) for version in room.datasets.list_versions("digits")}
+    record = erased(room)
+    for version, ids in before.items():
+        assert ids_of(room, version) == [name for name in ids if name not in GONE]
+    counted = [room.datasets.fetch_manifest(version) for version in before]
+    assert [(each.num_labels, each.erased) for each in counted] == [(199, 1), (298, 2), (348, 2)]
+    assert all(sum(each.num_labels_by_class.values()) == each.num_labels for each in counted)
+    assert (record.num_rows, record.num_lines, record.versions) == (2, 3, tuple(before))
+    assert record.models == tuple(f"model of {version}" for version in before)
+
+
+def test_nothing_that_is_stored_names_it_any_more(room: Room) -> None:
+    stored = everything(room)
+    assert all(f'"{name}"'.encode() in stored for name in GONE)
+    erased(room)
+    stored = everything(room)
+    assert not any(f'"{name}"'.encode() in stored for name in GONE)
+    names = {name for version in room.datasets.list_versions("digits") for name in ids_of(room, version)}
+    assert not names & set(GONE)
+
+
+def test_what_was_derived_of_it_goes_too(room: Room) -> None:
+    uri = "s3://ratchet/sketches/digits/v3-0123456789ab.parquet"
+    room.objects.put(uri, b"derived of rows")
+    room.objects.put("s3://ratchet/sketches/other/v3-0123456789ab.parquet", b"of others")
+    erased(room)
+    assert [name for name in room.objects.all_uris() if "/sketches/" in name] == [
+        "s3://ratchet/sketches/other/v3-0123456789ab.parquet"
+    ]
+
+
+def test_the_record_says_when_and_by_whom_and_not_what(room: Room) -> None:
+    erased(room)
+    (record,) = holders_of(room).erasures.list("digits")
+    assert (record.by, record.reason, record.num_ids, record.at) == ("maria", "request 114", 2, NOON)
+    assert not any(name in record.model_dump_json() for name in GONE)
+    assert holders_of(room).erasures.fetch_under_way("digits") is None
+
+
+def test_the_files_that_held_it_are_gone(room: Room) -> None:
+    manifests = room.datasets.fetch_manifests("digits")
+    files = {file.md5 for manifest in manifests for file in manifest.files}
+    erased(room)
+    left = {file.md5 for manifest in room.datasets.fetch_manifests("digits") for file in manifest.files}
+    assert files - left, "some files were replaced"
+    assert room.datasets.names == left
+
+
+def test_what_nobody_holds_changes_nothing(room: Room) -> None:
+    before = room.datasets.fetch_manifests("digits")
+    order = ORDER.model_copy(update={"ids": ("nobody",)})
+    record = erase(holders_of(room), "digits", order, now=lambda: NOON, watch=unwatched)
+    assert (record.num_rows, record.num_lines, record.versions, record.models) == (0, 0, (), ())
+    assert room.datasets.fetch_manifests("digits") == before
+
+
+def test_the_next_run_learns_from_the_rest_and_does_not_bring_it_back(room: Room) -> None:
+    erased(room)
+    version, num_new = room.ingest()
+    assert room.validate(version).verdict == "accepted"
+    assert num_new == 1, "of the labels that waited, the erased one is gone"
+    assert not set(ids_of(room, version)) & set(GONE)
+
+
+def test_a_version_whose_every_row_is_erased_can_still_be_read(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    room.push(digit_labels([1, 2, 3]))
+    room.ingest()
+    order = ORDER.model_copy(update={"ids": ("digit-1", "digit-2", "digit-3")})
+    erase(holders_of(room), "digits", order, now=lambda: NOON, watch=unwatched)
+    assert ids_of(room, "digits/v1") == []
+    assert room.datasets.fetch_manifest("digits/v1").num_labels == 0
+    assert room.labels.list_shards("digits") == ()
+
+
+def test_two_at_once_are_one_after_the_other(room: Room) -> None:
+    holders_of(room).erasures.begin("digits", ORDER)
+    with pytest.raises(Conflict, match="--resume"):
+        erased(room)
+    record = resume(holders_of(room), "digits", now=lambda: NOON, watch=unwatched)
+    assert record is not None and record.num_rows == 2
+    assert resume(holders_of(room), "digits", now=lambda: NOON, watch=unwatched) is None
+
+
+def test_killed_anywhere_it_completes_at_the_next_call(world: bytes, tmp_path: Path) -> None:
+    def deed(room: Room, strike: Strike) -> None:
+        holders = holders_of(room, strike)
+        if resume(holders, "digits", now=lambda: NOON, watch=unwatched) is None:
+            erase(holders, "digits", ORDER, now=lambda: NOON, watch=unwatched)
+
+    whole: Room = pickle.loads(world)
+    wanted = erased(whole)
+    for point in range(NUM_POINTS_MAX):
+        folder = tmp_path / f"point-{point}"
+        folder.mkdir()
+        left = killed_at(point, pickle.loads(world), deed, folder)
+        if left is None:
+            assert point > 8, "each effect was struck"
+            return
+        # While it is unfinished every version can be read: its files are there.
+        for version in left.datasets.list_versions("digits"):
+            ids_of(left, version)
+        again = resume(holders_of(left), "digits", now=lambda: NOON, watch=unwatched)
+        if again is None and not holders_of(left).erasures.list("digits"):
+            erased(left)
+        (record,) = holders_of(left).erasures.list("digits")
+        assert replace_times(record) == replace_times(wanted), point
+        assert left.datasets.fetch_manifests("digits") == whole.datasets.fetch_manifests("digits"), point
+        assert left.labels.stored == whole.labels.stored, point
+        assert left.datasets.names == whole.datasets.names, point
+    raise AssertionError("more effects than expected")
+
+
+def replace_times(record: ErasureRecord) -> ErasureRecord:
+    return record.model_copy(update={"ended_at": NOON})
+
+
+def test_a_broken_line_that_names_it_goes_too(room: Room) -> None:
+    """Nobody can say whose it is, and it holds the id."""
+    key = room.labels.put_shard("digits", b'{"id": "digit-7", "featu\n{"id": "other"}\n', num_labels=2)
+    erased(room)
+    assert room.labels.fetch_shard(key) == b'{"id": "other"}\n'
+
+
+def test_a_run_under_way_keeps_what_it_reads(room: Room) -> None:
+    journal = holders_of(room).journal
+    journal.append_claim(TRIGGER, after=None, clock=SystemClock())
+    with pytest.raises(Conflict, match="is under way"):
+        erased(room)
+
+
+def test_an_id_is_erased_however_json_writes_it(room: Room) -> None:
+    line = render_labels(digit_labels([7], labeler="escaped")).replace(b'"digit-7"', b'"digit\\u002d7"')
+    key = room.labels.put_shard("digits", line + b'{"id": "other"}\n', num_labels=2)
+    erased(room)
+    assert room.labels.fetch_shard(key) == b'{"id": "other"}\n'
