@@ -1,6 +1,6 @@
 """`ratchet labels`: push labelled examples, and see what waits for the next run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,7 +33,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def push(
-    file: Annotated[Path, typer.Argument(help="JSONL file, one labelled example per line.")],
+    file: Annotated[Path, typer.Argument(help="JSONL or Parquet file, one labelled example per line or row.")],
     task: TaskOption,
     labeler: Annotated[str, typer.Option(help="Labeler of the lines without `labeler`.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and say what would become of it.")] = False,
@@ -44,6 +44,9 @@ def push(
 
     A line: {"id": "img-7", "features": [0, 3.5], "label": "4", "labeler": "ada", "labeled_at": "2026-01-31T09:00:00Z"}
 
+    A line of a task with typed inputs has {"inputs": {"carrier": "AA", "distance": 733.5}} in the place of `features`.
+    Its label is the name of a class, a number, or a list of tags. A Parquet file has columns of the same names.
+
     Nothing is pushed, and the exit code is 11, when the labels would not count: the same lines were pushed before and
     wait, were taken in or are in quarantine, or every id has a label already. `--anyway` pushes second opinions about
     known ids: they count for or against their labelers.
@@ -51,36 +54,28 @@ def push(
     Example: ratchet labels push today.jsonl --task digits --labeler ada
     """
     from ratchet import wiring
-    from ratchet.actions.labels.pushing import forecast
-    from ratchet.actions.labels.reading import label_schema_of, read_label_file
+    from ratchet.actions.labels.pushing import forecast, read_file
     from ratchet.core.errors import NothingNew
-    from ratchet.core.labels.shards import count_labels, render_labels
 
-    labels = read_label_file(
+    read = read_file(
         file,
-        schema=label_schema_of(wiring.task_spec(task), with_range=True),
+        schema=wiring.task_spec(task).examples,
         defaults={"labeler": labeler} if labeler else {},
         watch=_with_progress,
     )
-    data = render_labels(labels)
-    told = forecast(
-        data,
-        labels,
-        stores=wiring.label_stores(),
-        task=task,
-    )
+    told = forecast(read.data, read.ids, stores=wiring.label_stores(), task=task)
     if not told.counts and not (anyway and told.fate == "known"):
         hint = " `--anyway` pushes them as second opinions." if told.fate == "known" else ""
         raise NothingNew(f"{file}: nothing is pushed, {told.text}.{hint}")
     key = ""
     if not dry_run:
-        key = wiring.label_store().put_shard(task, data, num_labels=len(labels), counts=count_labels(labels))
+        key = wiring.label_store().put_shard(task, read.data, num_labels=read.num_labels, counts=read.counts)
     if as_json:
-        print_json({"task": task, "key": key or None, "num_labels": len(labels), "num_known_ids": told.num_known})
+        print_json({"task": task, "key": key or None, "num_labels": read.num_labels, "num_known_ids": told.num_known})
         return
     done = f"pushed as {key}" if key else "can be pushed (dry run)"
     known = f"; {told.num_known} of their ids have a label already, which stays" if told.num_known else ""
-    stdout.print(f"{len(labels)} labels of {task} {done}{known}", markup=False)
+    stdout.print(f"{read.num_labels} labels of {task} {done}{known}", markup=False)
 
 
 def count(task: TaskOption, as_json: JsonFlag = False) -> None:
@@ -141,10 +136,10 @@ def _look(task: str) -> "Backlog":
     return pending
 
 
-def _with_progress(lines: Sequence[bytes]) -> Iterable[bytes]:
+def _with_progress(opinions: Iterator[Any], num: int) -> Iterable[Any]:
     """A bar on a terminal, and nothing in a log, where rich would print a line for each step."""
     with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
-        yield from progress.track(lines, description="checking")
+        yield from progress.track(opinions, total=num, description="checking")
 
 
 def _print_count(counted: dict[str, Any]) -> None:

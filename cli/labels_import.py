@@ -62,19 +62,18 @@ def import_file(
     from ratchet.actions.labels.importing import format_of, import_labels, read_tool_file
     from ratchet.actions.labels.pushing import forecast
     from ratchet.core.errors import NothingNew
-    from ratchet.core.labels.shards import count_labels
 
     spec = wiring.task_spec(task)
     found = read_tool_file(file)
     chosen = format_of(found, given=format_name)
     options = options_of(found, spec.examples, labeler=labeler, columns=columns or (), images=images)
     imported = import_labels(found, spec, options, format=chosen)
-    told = forecast(imported.data, imported.labels, stores=wiring.label_stores(), task=task)
+    told = forecast(imported.data, imported.ids, stores=wiring.label_stores(), task=task)
     lands = told.counts or (anyway and told.fate == "known")
     key = ""
     if lands and not dry_run:
-        counts = count_labels(imported.labels)
-        key = wiring.label_store().put_shard(task, imported.data, num_labels=len(imported.labels), counts=counts)
+        num = imported.counts.num_labels
+        key = wiring.label_store().put_shard(task, imported.data, num_labels=num, counts=imported.shard)
     told_all = _render(imported, told, task=task, file=str(file), format_name=chosen, key=key)
     if as_json:
         print_json(told_all)

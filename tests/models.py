@@ -3,9 +3,10 @@
 Heavy libraries are imported where they are used: each worker collects all test modules, and runs half of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ratchet.core.labels.schema import ExampleSchema
 from ratchet.tasks.spec import FeatureSpec, TaskSpec, TrainingSpec
 
 DIGITS = TaskSpec.model_validate(
@@ -25,6 +26,12 @@ def changed(spec: TaskSpec, changes: Mapping[str, object]) -> TaskSpec:
     old = {name: getattr(spec, name) for name in ("implementation", "classes", "features")}
     new = {name: getattr(spec, name) for name in ("name", "metric", "training", "policies")}
     return TaskSpec.model_validate({**new, **old, **changes})
+
+
+def vector_schema(classes: Sequence[str], *, size: int, **limits: float) -> ExampleSchema:
+    """A vector called `features`, and one of these classes."""
+    vector = {"name": "features", "type": "vector", "size": size, **limits}
+    return ExampleSchema.model_validate({"inputs": [vector], "output": {"type": "category", "classes": classes}})
 
 
 def digits_model(path: Path, *, seed: int = 0) -> str:

@@ -1,52 +1,68 @@
-"""The rows of a batch and those accepted before as arrays, for the checks by nearest neighbours."""
+"""The rows of a batch and those accepted before as arrays, for the checks by nearest neighbours.
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+Shape suffixes: N opinions of the batch, R accepted rows, F numbers of an example.
+"""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from ratchet.core.digest import digest_of
-from ratchet.core.labels.agreement import Opinion
+from ratchet.core.labels.agreement import latest_opinions
+from ratchet.core.labels.digests import id_digests
 from ratchet.core.labels.excess import LabelerRecord
+from ratchet.core.labels.label_values import codes_of, whole_column
 from ratchet.core.labels.noise import local_disagreement, measure_label_noise
 from ratchet.core.labels.quality import QualityPolicy
+from ratchet.core.labels.schema import CategoryOutput, ExampleSchema, NumberInput, VectorInput, inputs_table
 from ratchet.tasks.spec import TaskSpec
 
 NOISE_ROWS_MAX = 5_000
 """Of the batch, and of the accepted ones: neighbours are looked for among twice as many, 1 s."""
-Columns = Mapping[str, list[Any]]
+KNOWN_ROWS_MAX = 20_000
+"""Known examples of the batch whose surroundings are looked at; the others are judged by other labelers alone."""
+
+
+def skip_text(schema: ExampleSchema) -> str:
+    """Why neighbours say nothing in a task; "" where they do: of inputs that are all numbers, and of classes."""
+    if not isinstance(schema.output, CategoryOutput):
+        return f"the output is of type {schema.output.type}"
+    others = [each for each in schema.inputs if not isinstance(each, NumberInput | VectorInput)]
+    return f"the input {others[0].name!r} is of type {others[0].type}, which has no distance" if others else ""
 
 
 class Neighbours:
     """What the neighbours of each label say; nothing where the policy does not ask, or there are too few."""
 
-    def __init__(self, spec: TaskSpec, policy: QualityPolicy, columns: Columns, reference: Columns) -> None:
-        self._spec = spec
+    def __init__(self, spec: TaskSpec, policy: QualityPolicy, rows: pa.Table, reference: pa.Table) -> None:
         self._policy = policy
-        self._index_of = {name: index for index, name in enumerate(spec.classes)}
-        self._features_by_id = {of: row for of, row in self._rows(columns) if row is not None}
-        accepted = [
-            (row, self._index_of[label])
-            for (_, row), label in zip(self._rows(reference), reference["label"], strict=True)
-            if row is not None and label in self._index_of
-        ]
-        accepted = accepted[:: len(accepted) // NOISE_ROWS_MAX + 1]
-        self._reference_RF = self._array([row for row, _ in accepted])
-        self._reference_labels_R = np.array([label for _, label in accepted], dtype=np.int64)
+        self._schema = spec.examples
+        self._rows = rows
+        self._is_asked = policy.contradicted_excess_max is not None and not skip_text(spec.examples)
+        if self._is_asked:
+            classes = pa.array(spec.classes, pa.string())
+            self._labels_N = _codes_in(rows["label"], classes)
+            self._is_whole_N = _is_whole(rows, self._schema)
+            labels_R = _codes_in(reference["label"], classes)
+            accepted = np.flatnonzero((labels_R >= 0) & _is_whole(reference, self._schema))
+            accepted = accepted[:: len(accepted) // NOISE_ROWS_MAX + 1]
+            self._reference_RF = self._numbers(reference, accepted)
+            self._reference_labels_R = labels_R[accepted]
 
-    def measure_noise(self, opinions: Sequence[Opinion]) -> tuple[LabelerRecord, ...]:
+    def measure_noise(self) -> tuple[LabelerRecord, ...]:
         """How each labeler's labels are contradicted, compared with the labels around them."""
-        usable = [said for said in opinions if said.id in self._features_by_id and said.label in self._index_of]
-        is_enough = len(usable) + len(self._reference_labels_R) >= self._policy.num_noise_rows_min
-        if self._policy.contradicted_excess_max is None or not is_enough:
+        if not self._is_asked:
             return ()
-        some = sorted(usable, key=lambda said: digest_of([said.id, said.labeler]))[:NOISE_ROWS_MAX]
-        number_of = {of: number for number, of in enumerate(dict.fromkeys(said.id for said in some))}
+        latest = latest_opinions(self._rows)
+        usable = latest[(self._labels_N[latest] >= 0) & self._is_whole_N[latest]]
+        if len(usable) + len(self._reference_labels_R) < self._policy.num_noise_rows_min:
+            return ()
+        some = self._drawn(usable, NOISE_ROWS_MAX)
+        said = self._rows.take(pa.array(some))
         return measure_label_noise(
-            self._array([self._features_by_id[said.id] for said in some]),
-            np.array([self._index_of[said.label] for said in some], dtype=np.int64),
-            [said.labeler for said in some],
-            np.array([number_of[said.id] for said in some], dtype=np.int64),
+            self._numbers(self._rows, some),
+            self._labels_N[some],
+            said["labeler"].to_pylist(),
+            codes_of(said["id"]),
             self._reference_RF,
             self._reference_labels_R,
             num_neighbours=self._policy.num_neighbours,
@@ -55,25 +71,54 @@ class Neighbours:
             confidence=self._policy.confidence,
         )
 
-    def noise_around(self, ids: Iterable[str]) -> Mapping[str, float] | None:
-        """How often two accepted labels near an example differ (0..1), by id; None when nothing tells."""
-        if self._policy.contradicted_excess_max is None:
+    def noise_around(self, known_N: pa.Array) -> np.ndarray | None:
+        """How often two accepted labels near each row's example differ, (N,) 0..1, NaN where that is not asked (no
+        known label) or cannot be said; None when nothing tells."""
+        if not self._is_asked:
             return None
-        known = [of for of in ids if of in self._features_by_id]
-        differ_N = local_disagreement(
-            self._array([self._features_by_id[of] for of in known]),
+        known = np.flatnonzero(known_N.is_valid().to_numpy(zero_copy_only=False) & self._is_whole_N)
+        some = self._drawn(known, KNOWN_ROWS_MAX)
+        differ_n = local_disagreement(
+            self._numbers(self._rows, some),
             self._reference_RF,
             self._reference_labels_R,
             num_neighbours=self._policy.num_neighbours,
         )
-        return None if differ_N is None else dict(zip(known, map(float, differ_N), strict=True))
+        if differ_n is None:
+            return None
+        noise_N = np.full(self._rows.num_rows, np.nan)
+        noise_N[some] = differ_n
+        return noise_N
 
-    def _rows(self, columns: Columns) -> Iterable[tuple[str, list[float] | None]]:
-        """(id, features), None for those that are not whole."""
-        num = self._spec.features.num_features
-        for of, features in zip(columns["id"], columns["features"], strict=True):
-            is_whole = features is not None and len(features) == num and None not in features
-            yield of, features if is_whole else None
+    def _drawn(self, rows_n: np.ndarray, num: int) -> np.ndarray:
+        """At most so many of the rows, whole examples by the digests of their ids: the same ones at each attempt."""
+        if len(rows_n) <= num:
+            return rows_n
+        digests_n = id_digests(self._rows["id"].take(pa.array(rows_n)))
+        return np.asarray(rows_n[np.argsort(digests_n, kind="stable")[:num]])
 
-    def _array(self, rows: Sequence[Sequence[float]]) -> np.ndarray:
-        return np.array(rows, dtype=np.float64).reshape(-1, self._spec.features.num_features)
+    def _numbers(self, rows: pa.Table, some: np.ndarray) -> np.ndarray:
+        """(n, F) float64 of these rows, which are whole."""
+        inputs = inputs_table(rows.select(["inputs"]).take(pa.array(some)), self._schema)
+        columns = []
+        for each in self._schema.inputs:
+            column = whole_column(inputs[each.name])
+            flat = column.flatten() if isinstance(each, VectorInput) else column
+            size = each.size if isinstance(each, VectorInput) else 1
+            columns.append(flat.to_numpy(zero_copy_only=False).reshape(-1, size))
+        return np.concatenate(columns, axis=1).astype(np.float64)
+
+
+def _codes_in(labels: pa.ChunkedArray, classes: pa.Array) -> np.ndarray:
+    """(N,) places in the classes; -1 for others."""
+    found = pc.index_in(whole_column(labels), value_set=classes)
+    return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False)).astype(np.int64)
+
+
+def _is_whole(rows: pa.Table, schema: ExampleSchema) -> np.ndarray:
+    """(N,) whether no input is missing."""
+    inputs = inputs_table(rows, schema)
+    is_whole_N = np.ones(rows.num_rows, dtype=bool)
+    for name in inputs.column_names:
+        is_whole_N &= whole_column(inputs[name]).is_valid().to_numpy(zero_copy_only=False)
+    return is_whole_N

@@ -1,27 +1,29 @@
 """May the labels of a new version teach a model? Measures, lets core.quality decide, says so once and for all."""
 
 import logging
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from components.validate.neighbours import Neighbours
-from components.validate.twins import count_twins, digest_of_row
+from components.validate.batch import Places, count_changed, num_new_of
+from components.validate.neighbours import Neighbours, skip_text
+from components.validate.twins import count_twins
 from ratchet.actions.labels.resent import mark_judged
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected
-from ratchet.core.labels.agreement import Opinion, latest_opinions, measure_agreement
+from ratchet.core.labels.agreement import measure_agreement
 from ratchet.core.labels.dataset import Manifest
+from ratchet.core.labels.digests import inputs_digests
 from ratchet.core.labels.judged import ACCEPTED, REFUSED
-from ratchet.core.labels.measured import Count, IngestNotes, Measured
+from ratchet.core.labels.label_values import whole_column
+from ratchet.core.labels.measured import IngestNotes, Measured
 from ratchet.core.labels.quality import QualityPolicy, decide_quality
-from ratchet.core.labels.shards import Place
-from ratchet.core.labels.tables import INCOMING, ROWS
+from ratchet.core.labels.schema import CategoryOutput
+from ratchet.core.labels.tables import incoming_schema
 from ratchet.core.ports import LabelStore
 from ratchet.core.reports import render_verdict
 from ratchet.core.runs.findings import label_quality_signal_of
@@ -54,9 +56,6 @@ class Paths(NamedTuple):
     verdict: str
 
 
-Columns = Mapping[str, list[Any]]
-
-
 def validate_step(
     spec: TaskSpec,
     *,
@@ -69,11 +68,12 @@ def validate_step(
 
     Safe to repeat: marks of contents and the verdict are written if absent, and the same labels get the same verdict.
     """
-    columns, reference = _read_columns(paths.incoming, INCOMING), _read_columns(paths.reference, ROWS)
+    rows = _read_rows(paths.incoming, incoming_schema(spec.examples))
+    reference = _read_rows(paths.reference, spec.examples.rows_schema)
     manifest = Manifest.model_validate_json(Path(paths.manifest).read_bytes())
     notes = IngestNotes.model_validate_json(Path(paths.rejected).read_bytes())
-    if columns["id"] or notes.rejected:
-        measured = _measure(spec, policy, columns, reference, notes, manifest)
+    if rows.num_rows or notes.rejected:
+        measured = _measure(spec, policy, rows, reference, notes, manifest)
         verdict = _judge(spec, version, policy, measured, manifest, notes)
         mark_judged(stores.labels, stores.contents, stores.verdicts, verdict, task=spec.name, version=version)
         stores.verdicts.put(verdict, version=version)
@@ -134,92 +134,67 @@ def _repeat(version: str, manifest: Manifest, earlier: Verdict | None) -> Verdic
 def _measure(
     spec: TaskSpec,
     policy: QualityPolicy,
-    columns: Columns,
-    reference: Columns,
+    everything: pa.Table,
+    reference: pa.Table,
     notes: IngestNotes,
     manifest: Manifest,
 ) -> Measured:
     from components.validate.expectations import check_rows, frame_of
 
-    everything, released = columns, _released_of(columns, notes)
-    columns = _without(columns, released)
-    opinions = _opinions_of(columns)
-    known = {of: label for of, label in zip(columns["id"], columns["known_label"], strict=True) if label is not None}
-    # Nobody can agree with a class that the task no longer has.
-    comparable = {of: label for of, label in known.items() if label in spec.classes}
-    neighbours = Neighbours(spec, policy, columns, reference)
-    num_new = _num_new(everything)
-    duplicates, leaks = count_twins(columns, num_known=max(0, manifest.num_labels - num_new))
+    places = Places.of(everything)
+    released = places.released(notes)
+    rows = everything.filter(pa.array(places.kept(released)))
+    kept, inputs_N = Places.of(rows), inputs_digests(rows, spec.examples)
+    known_N = _comparable(rows, spec)
+    neighbours = Neighbours(spec, policy, rows, reference)
+    num_new = num_new_of(everything)
+    num_known = max(0, manifest.num_labels - num_new)
+    duplicates, leaks = count_twins(rows, inputs_N, kept, spec.examples, num_known=num_known)
     return Measured(
         num_new=num_new,
-        num_labels=len(everything["id"]),
-        shards_by_labeler=_shards_by_labeler(everything),
+        num_labels=everything.num_rows,
+        shards_by_labeler=places.shards_by_labeler,
         rejected=notes.rejected,
         released=released,
-        row_counts=(*check_rows(frame_of(columns), spec), _count_changed(columns)),
+        row_counts=(*check_rows(frame_of(rows, spec.examples), spec.examples), count_changed(rows, inputs_N, kept)),
         duplicates=duplicates,
         leaks=leaks,
         agreement=measure_agreement(
-            opinions,
-            comparable,
+            rows,
+            known_N,
+            output=spec.output,
             confidence=policy.confidence,
             num_judged_min=policy.num_shared_min,
-            noise_by_id=neighbours.noise_around(comparable),
+            noise_N=neighbours.noise_around(known_N),
         ),
-        noise=neighbours.measure_noise(latest_opinions(opinions)),
+        noise=neighbours.measure_noise(),
+        noise_skipped=skip_text(spec.examples),
+        labels_by_class=_labels_by_class(spec, manifest),
+        is_first=manifest.parent is None,
     )
 
 
-def _num_new(columns: Columns) -> int:
-    return len({of for of, label in zip(columns["id"], columns["known_label"], strict=True) if label is None})
+def _comparable(rows: pa.Table, spec: TaskSpec) -> pa.Array:
+    """The known labels. Nobody can agree with a class that the task no longer has: null."""
+    known = whole_column(rows["known_label"])
+    if not pa.types.is_string(known.type):
+        return known
+    is_class = pc.is_in(known, value_set=pa.array(spec.classes, pa.string()))
+    return pc.if_else(is_class, known, pa.scalar(None, pa.string()))
 
 
-def _released_of(columns: Columns, notes: IngestNotes) -> tuple[Place, ...]:
-    """The places of this batch that a person released."""
-    places = {(shard, labeler or "") for shard, labeler in zip(columns["shard"], columns["labeler"], strict=True)}
-    return tuple(sorted(place for place in places if notes.is_released(*place)))
+def _labels_by_class(spec: TaskSpec, manifest: Manifest) -> dict[str, int]:
+    """What the version holds of each class of the task; nothing where every class need not be there."""
+    if not isinstance(spec.output, CategoryOutput):
+        return {}
+    return {name: manifest.num_labels_by_class.get(name, 0) for name in spec.classes}
 
 
-def _without(columns: Columns, places: Sequence[Place]) -> Columns:
-    rows = zip(columns["shard"], columns["labeler"], strict=True)
-    kept = [number for number, (shard, labeler) in enumerate(rows) if (shard, labeler or "") not in places]
-    return {name: [values[number] for number in kept] for name, values in columns.items()}
-
-
-def _opinions_of(columns: Columns) -> list[Opinion]:
-    names = ("id", "label", "labeler", "labeled_at", "shard")
-    rows = zip(*(columns[name] for name in names), strict=True)
-    return [Opinion(**dict(zip(names, row, strict=True))) for row in rows if None not in row]
-
-
-def _shards_by_labeler(columns: Columns) -> dict[str, tuple[str, ...]]:
-    shards: dict[str, set[str]] = defaultdict(set)
-    for labeler, shard in zip(columns["labeler"], columns["shard"], strict=True):
-        shards[labeler or ""].add(shard)
-    return {labeler: tuple(sorted(found)) for labeler, found in shards.items()}
-
-
-def _count_changed(columns: Columns) -> Count:
-    """Rows whose id came with other features before: one id must be one example."""
-    first: dict[str, int] = {}
-    changed: list[Place] = []
-    names = ("id", "features", "shard", "labeler")
-    for of, features, shard, labeler in zip(*(columns[name] for name in names), strict=True):
-        digest = digest_of_row(features)
-        if first.setdefault(of, digest) != digest:
-            changed.append((shard, labeler or ""))
-    return _count("one id, one example", "rows give an id other features than before", changed, len(columns["id"]))
-
-
-def _count(check: str, rule: str, places: Sequence[Place], num_rows: int) -> Count:
-    return Count(check=check, rule=rule, num_bad=len(places), num_rows=num_rows, places=tuple(sorted(set(places))))
-
-
-def _read_columns(path: str, schema: pa.Schema) -> Columns:
+def _read_rows(path: str, schema: pa.Schema) -> pa.Table:
     table = pq.read_table(path)
     if not table.schema.equals(schema):
         raise DataRejected(f"{path}: columns are {table.schema.names}, expected {schema.names}. Run ingest again.")
-    return {name: table[name].to_pylist() for name in schema.names}
+    return table
 
 
 def _write(path: str, text: str) -> None:

@@ -1,94 +1,120 @@
-"""Examples that have the features of another id: how many, and how many of them chance explains."""
+"""Examples that have the inputs of another id: how many, and how many of them chance explains.
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+Shape suffixes: N rows, E examples.
+"""
 
 import numpy as np
+import pyarrow as pa
 
+from components.validate.batch import Places, first_rows
 from ratchet.core.labels.coincidence import agreement_by_chance
+from ratchet.core.labels.label_values import codes_of, whole_column
 from ratchet.core.labels.measured import Count
-from ratchet.core.labels.shards import Place, features_digest_of
+from ratchet.core.labels.schema import ExampleSchema, inputs_table
+from ratchet.core.labels.shards import SPLITS
 
-Columns = Mapping[str, list[Any]]
 _ROWS_MAX = 5_000
 """Rows from which the chance is estimated: 0.1 s for 100 columns, 2.4 s for 3,072."""
+_TRAIN = SPLITS.index("train")
 
 
-def count_twins(columns: Columns, *, num_known: int) -> tuple[Count, Count]:
-    """Examples with exactly the features of another id, in the batch or in the parent version: duplicates and leaks.
+def count_twins(
+    rows: pa.Table, inputs_N: np.ndarray, places: Places, schema: ExampleSchema, *, num_known: int
+) -> tuple[Count, Count]:
+    """Examples with exactly the inputs of another id, in the batch or in the parent version: duplicates and leaks.
 
     Duplicates are twins in one split, all but the first; leaks are twins of which one is in train and the other is not.
     num_known: examples of the parent version, which are met by chance as well.
     """
-    examples: dict[str, tuple[int, str, Place, str | None]] = {}
-    names = ("id", "features", "split", "shard", "labeler", "known_twin_split")
-    for of, features, split, shard, labeler, known in zip(*(columns[name] for name in names), strict=True):
-        examples.setdefault(of, (digest_of_row(features), split, (shard, labeler or ""), known))
-    sides: dict[int, Counter[str]] = defaultdict(Counter)
-    repeated: list[Place] = []
-    leaked: list[Place] = []
-    for digest, split, place, known in examples.values():
-        others = {*sides[digest], *([known] if known else ())}
-        if split in others:
-            repeated.append(place)
-        if any(_crosses(split, other) for other in others):
-            leaked.append(place)
-        sides[digest][split] += 1
-    by_split = Counter(split for _, split, _, _ in examples.values())
-    num_met = _num_met_by_chance(columns, len(examples), num_known) if repeated or leaked else 0.0
+    first_E = first_rows(codes_of(rows["id"]))
+    split_E = _split_codes(rows["split"])[first_E]
+    met_ES = _met_before(inputs_N[first_E], split_E)
+    known_E = _split_codes(rows["known_twin_split"])[first_E]
+    met_ES[np.flatnonzero(known_E >= 0), known_E[known_E >= 0]] = True
+    is_repeated_E = met_ES[np.arange(len(first_E)), split_E]
+    crosses_SS = (np.arange(len(SPLITS)) == _TRAIN)[:, None] != (np.arange(len(SPLITS)) == _TRAIN)[None, :]
+    is_leaked_E = (met_ES & crosses_SS[split_E]).any(axis=1)
+    by_split = np.bincount(split_E, minlength=len(SPLITS))
+    is_any = bool(is_repeated_E.any() or is_leaked_E.any())
+    num_met = (
+        _num_met_by_chance(rows.take(pa.array(first_E[:_ROWS_MAX])), schema, len(first_E), num_known) if is_any else 0
+    )
+    found = Places(places.known, places.codes[first_E])
     return (
-        _count("duplicates", "repeat the features of another id", repeated, by_split, num_met * _same_share(by_split)),
+        _count(
+            "duplicates", "repeat the features of another id", is_repeated_E, found, num_met * _same_share(by_split)
+        ),
         _count(
             "leakage",
             "are in train and in val or test, under two ids",
-            leaked,
-            by_split,
+            is_leaked_E,
+            found,
             num_met * _crossing_share(by_split),
         ),
     )
 
 
-def _count(check: str, rule: str, places: Sequence[Place], by_split: Counter[str], num_expected: float) -> Count:
-    num_rows = by_split.total()
+def _met_before(inputs_E: np.ndarray, split_E: np.ndarray) -> np.ndarray:
+    """(E, S) bool: whether an earlier example with the same inputs is in that split."""
+    order = np.argsort(inputs_E, kind="stable")
+    is_first = np.ones(len(order), dtype=bool)
+    is_first[1:] = inputs_E[order][1:] != inputs_E[order][:-1]
+    starts = np.maximum.accumulate(np.where(is_first, np.arange(len(order)), 0))
+    met_ES = np.zeros((len(order), len(SPLITS)), dtype=bool)
+    for split in range(len(SPLITS)):
+        before = np.concatenate([[0], np.cumsum(split_E[order] == split)])[:-1]
+        met_ES[order, split] = before > before[starts]
+    return met_ES
+
+
+def _count(check: str, rule: str, is_bad_E: np.ndarray, places: Places, num_expected: float) -> Count:
+    num_bad, num_rows = int(is_bad_E.sum()), len(is_bad_E)
     return Count(
         check=check,
         rule=f"examples {rule}",
-        num_bad=len(places),
+        num_bad=num_bad,
         num_rows=num_rows,
-        places=tuple(sorted(set(places))),
-        num_expected=min(float(num_rows), num_expected) if places else 0.0,
+        places=places.where(is_bad_E) if num_bad else (),
+        num_expected=min(float(num_rows), num_expected) if num_bad else 0.0,
     )
 
 
-def _num_met_by_chance(columns: Columns, num: int, num_known: int) -> float:
-    """Pairs with equal features that chance makes: of the batch's examples with each other, and with the parent's."""
-    return agreement_by_chance(_distinct_rows(columns)) * (num * (num - 1) / 2 + num * num_known)
+def _num_met_by_chance(examples: pa.Table, schema: ExampleSchema, num: int, num_known: int) -> float:
+    """Pairs with equal inputs that chance makes: of the batch's examples with each other, and with the parent's."""
+    return agreement_by_chance(_as_numbers(examples, schema)) * (num * (num - 1) / 2 + num * num_known)
 
 
-def _same_share(by_split: Counter[str]) -> float:
+def _same_share(by_split: np.ndarray) -> float:
     """The share of pairs of which both are in one split."""
-    return sum((count / by_split.total()) ** 2 for count in by_split.values())
+    return float(((by_split / max(1, by_split.sum())) ** 2).sum())
 
 
-def _crossing_share(by_split: Counter[str]) -> float:
-    train = by_split["train"] / max(1, by_split.total())  # a batch may be left without a row
-    return 2 * train * (1 - train)
+def _crossing_share(by_split: np.ndarray) -> float:
+    train = by_split[_TRAIN] / max(1, by_split.sum())  # a batch may be left without a row
+    return float(2 * train * (1 - train))
 
 
-def _distinct_rows(columns: Columns) -> np.ndarray:
-    """The features of each id once, (N, F) float64; those of the most common length."""
-    first = {of: features for of, features in zip(columns["id"], columns["features"], strict=True) if features}
-    rows = [features for features in first.values() if None not in features]
-    if not rows:
-        return np.empty((0, 0))
-    width = Counter(map(len, rows)).most_common(1)[0][0]
-    return np.array([features for features in rows if len(features) == width][:_ROWS_MAX], dtype=np.float64)
+def _as_numbers(examples: pa.Table, schema: ExampleSchema) -> np.ndarray:
+    """(E, F) float64: numbers as they are, a vector as its numbers, other values as codes; what is missing is one
+    value. A vector that is missing in some rows is one code."""
+    columns = []
+    inputs = inputs_table(examples, schema)
+    for name in inputs.column_names:
+        column = whole_column(inputs[name])
+        kind = column.type
+        if pa.types.is_floating(kind):
+            columns.append(column.fill_null(float("nan")).to_numpy(zero_copy_only=False)[:, None])
+        elif pa.types.is_list(kind) and column.null_count == 0 and len(column):
+            columns.append(column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1))
+        else:
+            coded = column.cast(pa.list_(pa.string())) if pa.types.is_list(kind) else column
+            columns.append(codes_of(coded).astype(np.float64)[:, None])
+    return np.concatenate(columns, axis=1) if columns and len(examples) else np.empty((0, 0))
 
 
-def digest_of_row(features: Sequence[float] | None) -> int:
-    return features_digest_of(float("nan") if value is None else value for value in features or ())
+def _split_codes(column: pa.ChunkedArray) -> np.ndarray:
+    """Places in `SPLITS`, -1 for null."""
+    import pyarrow.compute as pc
 
-
-def _crosses(split: str, other: str) -> bool:
-    return (split == "train") != (other == "train")
+    found = pc.index_in(whole_column(column), value_set=pa.array(SPLITS, pa.string()))
+    return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False)).astype(np.int64)

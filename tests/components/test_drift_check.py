@@ -10,7 +10,6 @@ import yaml
 from components.drift_check.step import Paths, Stores, drift_check_step
 from ratchet.core.labels.drift import DriftPolicy
 from ratchet.core.labels.shards import Label
-from ratchet.core.labels.tables import ROWS
 from ratchet.core.verdict import Verdict
 from ratchet.stores.drift_records import DriftRecords
 from ratchet.stores.page_libraries import PageLibraries
@@ -29,8 +28,8 @@ def drift(
     folder: Path, reference: list[Label], incoming: list[Label], objects: FakeObjectStore | None = None
 ) -> tuple[Verdict, str]:
     for name, labels in (("reference", reference), ("incoming", incoming)):
-        rows = [label.model_dump(exclude={"uri"}) for label in labels]
-        pq.write_table(pa.Table.from_pylist(rows, schema=ROWS), folder / name)
+        rows = [{**label.model_dump(), "inputs": {"features": label.features}} for label in labels]
+        pq.write_table(pa.Table.from_pylist(rows, schema=SPEC.examples.rows_schema), folder / name)
     paths = Paths(*(str(folder / name) for name in ("incoming", "reference", "report", "verdict")))
     objects = objects or FakeObjectStore()
     name = drift_check_step(

@@ -12,7 +12,7 @@ from ratchet.actions.labels.datasets import list_pending
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.dataset import Manifest
 from ratchet.core.labels.shards import shard_key_of, split_of
-from ratchet.core.labels.tables import INCOMING, INDEX, ROWS, table_of
+from ratchet.core.labels.tables import INDEX, incoming_schema, table_of
 from tests.components.data import NOON, SPEC, Room, digit_labels
 from tests.stores import label_stores, newest_accepted
 
@@ -31,7 +31,7 @@ def held(room: Room, version: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for shard in room.datasets.fetch_manifest(version).shards:
         table = table_of(room.datasets.fetch_shard(shard), where=shard.path)
-        assert (table.num_rows, table.schema) == (shard.num_rows, ROWS)
+        assert (table.num_rows, table.schema) == (shard.num_rows, SPEC.examples.rows_schema)
         for row in table.to_pylist():
             assert split_of(row["id"]) == shard.split
             assert row["id"] not in found
@@ -57,7 +57,7 @@ def test_labels_become_a_version_by_split(room: Room) -> None:
     assert manifest == room.datasets.fetch_manifest("digits/v1")
     assert (manifest.num_labels, sum(manifest.num_labels_by_class.values()), manifest.watermark) == (300, 300, key)
     assert len(held(room, "digits/v1")) == 300
-    assert pq.read_schema(room.path("incoming")).equals(INCOMING)
+    assert pq.read_schema(room.path("incoming")).equals(incoming_schema(SPEC.examples))
     assert rows(room, "reference") == []
 
 
@@ -166,7 +166,7 @@ def test_the_index_stays_in_few_files_and_knows_every_example(room: Room) -> Non
 
 
 def test_large_batches_are_split_into_several_shards(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.ingest.step.SHARD_ROWS_MAX", 100)
+    monkeypatch.setattr("components.ingest.files.SHARD_ROWS_MAX", 100)
     room.push(digit_labels(range(300)))
     room.ingest()
     paths = [shard.path for shard in room.datasets.fetch_manifest("digits/v1").shards if shard.split == "train"]

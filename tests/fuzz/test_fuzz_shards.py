@@ -10,18 +10,20 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ratchet.actions.labels.reading import label_schema_of, read_shard
+from ratchet.actions.labels.reading import read_shard
 from ratchet.adapters.s3_labels import S3LabelStore
 from ratchet.adapters.shard_counts import count_shard
 from ratchet.core.errors import DataRejected
+from ratchet.core.labels.digests import inputs_digests
 from ratchet.core.labels.measured import RejectedShard
-from ratchet.core.labels.shards import features_digest_of, render_labels, split_of
+from ratchet.core.labels.rendering import render_opinion
+from ratchet.core.labels.shards import features_digest_of, split_of
 from tests.components.data import NOON, SPEC, Room, digit_labels
 from tests.fakes.object_store import FakeObjectStore
 from tests.fuzz.hostile import hostile_text, hostile_value, json_bytes, mangled, mutated
 from tests.fuzz.running import fuzz
 
-SCHEMA = label_schema_of(SPEC, with_range=False)
+SCHEMA = SPEC.examples.without_limits
 GOOD = [json.loads(label.model_dump_json(exclude_none=True)) for label in digit_labels(range(3))]
 FIELDS = ("id", "label", "labeler", "features", "labeled_at", "uri")
 REASON_CHARS_MAX = 4_000
@@ -164,12 +166,14 @@ def check_reader(made: Shard) -> None:
         reason.encode()
         assert len(str(error)) <= 2 * REASON_CHARS_MAX
         return
-    assert labels
-    render_labels(labels)
-    for label in labels:
-        assert split_of(label.id)
-        assert features_digest_of(label.features or ()) >= 0
-        assert label.label in SPEC.classes
+    assert labels.num_rows
+    labels.validate(full=True)
+    digests = inputs_digests(labels, SCHEMA)
+    for row, digest in zip(labels.to_pylist(), digests.tolist(), strict=True):
+        assert split_of(row["id"])
+        assert features_digest_of(row["inputs"]["features"]) == digest
+        assert row["label"] in SPEC.classes
+        render_opinion(row, SCHEMA)
 
 
 def check_count(made: Shard) -> None:

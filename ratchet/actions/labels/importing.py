@@ -6,13 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ratchet.actions.labels.reading import label_schema_of
 from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.labels.formats.items import ImportOptions, LeftOut, ToolOpinion, UnreadableFile, wrong
 from ratchet.core.labels.formats.registry import READERS, guess_format
 from ratchet.core.labels.imported import ImportCounts
-from ratchet.core.labels.parsing import NEXT_STEP, check_label, parse_label
-from ratchet.core.labels.shards import SHARD_BYTES_MAX, Label
+from ratchet.core.labels.parsing import NEXT_STEP, Row, parse_label
+from ratchet.core.labels.shards import SHARD_BYTES_MAX, ShardCounts, count_label_fields
 from ratchet.tasks.spec import TaskSpec
 from wire.printable import printable
 
@@ -29,7 +28,9 @@ class ToolFile(NamedTuple):
 class ImportedLabels(NamedTuple):
     data: bytes
     """The JSON lines of the shard."""
-    labels: tuple[Label, ...]
+    ids: frozenset[str]
+    shard: ShardCounts
+    """What a shard of them says of itself."""
     counts: ImportCounts
 
 
@@ -67,7 +68,9 @@ def format_of(file: ToolFile, *, given: str) -> str:
 def import_labels(file: ToolFile, spec: TaskSpec, options: ImportOptions, *, format: str) -> ImportedLabels:
     """Every opinion that the task can learn from, and why the others are left out. DataRejected: the file as a whole
     cannot be read, or nothing of it is a label."""
-    counts, labels, lines = ImportCounts(), [], []
+    counts, lines = ImportCounts(), []
+    ids: set[str] = set()
+    pairs: list[tuple[object, object]] = []
     is_number = spec.output.type == "number"
     for item in _read(file, options, format=format):
         if isinstance(item, LeftOut):
@@ -78,11 +81,12 @@ def import_labels(file: ToolFile, spec: TaskSpec, options: ImportOptions, *, for
             counts.leave_out(checked)
             continue
         counts.add(item.line, is_number=is_number)
-        labels.append(checked)
+        ids.add(checked["id"])
+        pairs.append((checked["label"], checked["labeler"]))
         lines.append(_line_bytes(item.line))
-    if not labels:
+    if not lines:
         raise DataRejected(f"{file.where}: no label in it can be imported as {format}. {_why_none(counts)}")
-    return ImportedLabels(b"".join(lines), tuple(labels), counts)
+    return ImportedLabels(b"".join(lines), frozenset(ids), count_label_fields(pairs), counts)
 
 
 def _read(file: ToolFile, options: ImportOptions, *, format: str) -> Iterator[ToolOpinion | LeftOut]:
@@ -94,11 +98,9 @@ def _read(file: ToolFile, options: ImportOptions, *, format: str) -> Iterator[To
         ) from None
 
 
-def _checked(item: ToolOpinion, spec: TaskSpec, *, where: str) -> Label | LeftOut:
-    schema = label_schema_of(spec, with_range=True)
+def _checked(item: ToolOpinion, spec: TaskSpec, *, where: str) -> Row | LeftOut:
     try:
-        label = parse_label(item.line, where=where, num_features=schema.num_features)
-        return check_label(label, schema, where=where)
+        return parse_label(item.line, spec.examples, where=where)
     except DataRejected as error:
         text = str(error).removeprefix(f"{where}: ").removesuffix(f" {NEXT_STEP}")
         return wrong(item.place, text)

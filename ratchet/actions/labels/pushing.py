@@ -1,16 +1,22 @@
 """Before labels are pushed: will they count? The same bytes count once, and an id keeps its first accepted label."""
 
 import hashlib
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.labels.quarantine import list_quarantine
+from ratchet.actions.labels.reading import iter_opinions, read_label_file
 from ratchet.actions.labels.stores import LabelStores
+from ratchet.core.errors import DataRejected
 from ratchet.core.labels.backlog import Backlog
-from ratchet.core.labels.shards import Label, id_digest_of
+from ratchet.core.labels.parsing import Row
+from ratchet.core.labels.rendering import render_opinion
+from ratchet.core.labels.schema import ExampleSchema
+from ratchet.core.labels.shards import SHARD_BYTES_MAX, ShardCounts, count_label_fields, id_digest_of
 from ratchet.core.labels.tables import table_of
 from ratchet.core.ports import DatasetStore
 
@@ -31,9 +37,50 @@ class Forecast(NamedTuple):
         return self.fate == "new"
 
 
+class ReadFile(NamedTuple):
+    """A person's file of labels, every line checked."""
+
+    data: bytes
+    """As it is stored: one JSON object a line, whatever the file was."""
+    ids: Collection[str]
+    counts: ShardCounts
+
+    @property
+    def num_labels(self) -> int:
+        return self.counts.num_labels or 0
+
+
+Opinions = Iterator[tuple[str, Row]]
+
+
+def read_file(
+    path: Path,
+    *,
+    schema: ExampleSchema,
+    defaults: Mapping[str, Any],
+    watch: Callable[[Opinions, int], Iterable[tuple[str, Row]]],
+) -> ReadFile:
+    """A JSONL or Parquet file; DataRejected names the first line that is wrong. `watch` sees the opinions go by, and is
+    told about how many they are (a progress bar)."""
+    data = read_label_file(path)
+    opinions = iter_opinions(data, str(path), schema=schema, defaults=defaults)
+    lines: list[bytes] = []
+    ids: set[str] = set()
+    pairs: list[tuple[object, object]] = []
+    num_bytes = 0
+    for _, row in watch(opinions, data.count(b"\n") + 1):
+        lines.append(render_opinion(row, schema))
+        ids.add(row["id"])
+        pairs.append((row["label"], row["labeler"]))
+        num_bytes += len(lines[-1])
+        if num_bytes > SHARD_BYTES_MAX:
+            raise DataRejected(f"{path}: as JSON lines over the limit of {SHARD_BYTES_MAX:,} bytes. Push it in parts.")
+    return ReadFile(b"".join(lines), ids, count_label_fields(pairs))
+
+
 def forecast(
     data: bytes,
-    found: Sequence[Label],
+    ids: Collection[str],
     *,
     stores: LabelStores,
     task: str,
@@ -50,8 +97,8 @@ def forecast(
             return told
         if marker.version in stores.datasets.list_versions(task):
             return Forecast("accepted", f"the same labels were taken in as {marker.key}, in {marker.version}")
-    num_ids = len({label.id for label in found})
-    num_known = _num_known(pending, stores.datasets, found)
+    num_ids = len(ids)
+    num_known = _num_known(pending, stores.datasets, ids)
     if num_known == num_ids:
         version = pending.accepted.version if pending.accepted else ""
         return Forecast("known", f"all {num_ids} ids are in {version} already: an id keeps its first label", num_known)
@@ -66,10 +113,10 @@ def _quarantined_text(key: str, stores: LabelStores, *, task: str) -> Forecast |
     return None
 
 
-def _num_known(pending: Backlog, datasets: DatasetStore, found: Sequence[Label]) -> int:
+def _num_known(pending: Backlog, datasets: DatasetStore, ids: Collection[str]) -> int:
     if pending.accepted is None:
         return 0
-    ids_N = np.array(sorted({id_digest_of(label.id) for label in found}), dtype=np.uint64)
+    ids_N = np.array(sorted({id_digest_of(each) for each in ids}), dtype=np.uint64)
     is_known_N = np.zeros(len(ids_N), dtype=bool)
     for file in datasets.fetch_manifest(pending.accepted.version).index:
         index = table_of(datasets.fetch_shard(file), where=file.path)

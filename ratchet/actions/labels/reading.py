@@ -1,26 +1,26 @@
-"""From files and shards of labels to labels that the task can learn from."""
+"""From files and shards of labels to tables of opinions that the task can learn from (`ExampleSchema.rows_schema`)."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from ratchet.core.errors import DataRejected, NotFound
-from ratchet.core.labels.parsing import parse_label_rows, parse_labels
-from ratchet.core.labels.shards import SHARD_BYTES_MAX, Label, LabelSchema
+from ratchet.core.labels.opinions import read_lines_as_table
+from ratchet.core.labels.parsing import Row, parse_label_rows, parse_labels
+from ratchet.core.labels.schema import ExampleSchema
+from ratchet.core.labels.shards import SHARD_BYTES_MAX
 from ratchet.core.lines import split_lines
-from ratchet.tasks.spec import TaskSpec
 from wire.printable import printable
 
-
-def label_schema_of(spec: TaskSpec, *, with_range: bool) -> LabelSchema:
-    """What labels of a task look like. With the range, where a person can still correct the file (`labels push`)."""
-    features = spec.features
-    limits = {"min_value": features.min_value, "max_value": features.max_value} if with_range else {}
-    return LabelSchema(classes=spec.classes, num_features=features.num_features, **limits)
+_CHUNK_ROWS = 4_096
+"""Rows that are Python objects at a time, where a file has to be read line by line."""
 
 
-def read_shard(key: str, data: bytes, *, schema: LabelSchema) -> tuple[Label, ...]:
-    """Every label of a stored shard; DataRejected names the shard, the line and the reason. Nothing else is raised:
+def read_shard(key: str, data: bytes, *, schema: ExampleSchema) -> pa.Table:
+    """Every opinion of a stored shard; DataRejected names the shard, the line and the reason. Nothing else is raised:
     no file, however odd, stops those that wait beside it."""
     try:
         return _read_shard(key, data, schema=schema)
@@ -31,31 +31,46 @@ def read_shard(key: str, data: bytes, *, schema: LabelSchema) -> tuple[Label, ..
         raise DataRejected(f"{key}: cannot be read ({found}). Write it again and push it under a new key.") from error
 
 
-def _read_shard(key: str, data: bytes, *, schema: LabelSchema) -> tuple[Label, ...]:
+def _read_shard(key: str, data: bytes, *, schema: ExampleSchema) -> pa.Table:
     if len(data) > SHARD_BYTES_MAX:
         raise DataRejected(f"{key}: {len(data):,} bytes; the limit is {SHARD_BYTES_MAX:,}. Push it in parts.")
     if key.endswith(".parquet"):
+        from ratchet.adapters.parquet_shard import read_parquet_table
+
+        table = read_parquet_table(data, schema, where=key)
+    else:
+        table = read_lines_as_table(data, schema)
+    return table if table is not None else _table_of(iter_opinions(data, key, schema=schema), schema)
+
+
+def iter_opinions(
+    data: bytes, where: str, *, schema: ExampleSchema, defaults: Mapping[str, Any] | None = None
+) -> Iterator[tuple[str, Row]]:
+    """(place, opinion) one by one, of JSONL or of Parquet as the end of the name says."""
+    if where.endswith(".parquet"):
         from ratchet.adapters.parquet_shard import iter_parquet_rows
 
-        return parse_label_rows(iter_parquet_rows(data, where=key), schema=schema, where=key)
-    return parse_labels(split_lines(data), schema=schema, where=key)
+        rows = iter_parquet_rows(data, schema, where=where)
+        return parse_label_rows(rows, schema=schema, where=where, defaults=defaults)
+    return parse_labels(split_lines(data), schema=schema, where=where, defaults=defaults)
 
 
-def read_label_file(
-    path: Path,
-    *,
-    schema: LabelSchema,
-    defaults: Mapping[str, Any],
-    watch: Callable[[Sequence[bytes]], Iterable[bytes]] = iter,
-) -> tuple[Label, ...]:
-    """Every label of a JSONL file of a person. `watch` sees the lines go by (a progress bar)."""
+def _table_of(opinions: Iterable[tuple[str, Row]], schema: ExampleSchema) -> pa.Table:
+    waiting = iter(opinions)
+    tables = []
+    while some := [row for _, row in islice(waiting, _CHUNK_ROWS)]:
+        tables.append(pa.Table.from_pylist(some, schema=schema.rows_schema))
+    return pa.concat_tables(tables)
+
+
+def read_label_file(path: Path) -> bytes:
+    """A person's file of labels, whole."""
     try:
-        data = _checked_size(path).read_bytes()
+        return _checked_size(path).read_bytes()
     except FileNotFoundError:
-        raise NotFound(f"{path} does not exist. Name a JSONL file of labels.") from None
+        raise NotFound(f"{path} does not exist. Name a JSONL or Parquet file of labels.") from None
     except OSError as error:
-        raise DataRejected(f"{path}: {error.strerror}. Name a readable JSONL file of labels.") from None
-    return parse_labels(watch(split_lines(data)), schema=schema, where=str(path), defaults=defaults)
+        raise DataRejected(f"{path}: {error.strerror}. Name a readable JSONL or Parquet file of labels.") from None
 
 
 def _checked_size(path: Path) -> Path:

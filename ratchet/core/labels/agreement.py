@@ -1,112 +1,200 @@
-"""Do the labelers agree? One label for each example, and who disagrees with the others more than they do. Pure."""
+"""Do the labelers agree? One label for each example, and who disagrees with the others more than they do. Pure.
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+Opinions are a table: the columns id, label, labeler, labeled_at, shard. Shape suffixes: N opinions, G examples.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ratchet.core.labels.excess import LabelerRecord, each_confidence, not_judged, record_of
+from ratchet.core.labels.label_values import codes_of, whole_column
+from ratchet.core.labels.schema import NumberOutput, OutputSpec
 
 
-class Opinion(BaseModel):
-    """What one labeler said of one example."""
+class Settled(NamedTuple):
+    """What stands for each example, in the order of their ids."""
 
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    label: str
-    labeler: str
-    labeled_at: AwareDatetime
-    shard: str
+    rows: np.ndarray
+    """Of the opinions: the one that says it first."""
+    labels: pa.Array
 
 
-def latest_opinions(opinions: Sequence[Opinion]) -> tuple[Opinion, ...]:
-    """One opinion of each labeler on each example: the latest; of two at one time, that of the later shard or line."""
-    newest: dict[tuple[str, str], Opinion] = {}
-    for opinion in opinions:
-        place = (opinion.id, opinion.labeler)
-        if place not in newest or _age(newest[place]) <= _age(opinion):
-            newest[place] = opinion
-    return tuple(newest.values())
+class Codes(NamedTuple):
+    """The columns of opinions as integers in the order of their values, (N,) int64 each; `at` in microseconds."""
+
+    ids: np.ndarray
+    labelers: np.ndarray
+    at: np.ndarray
+    shards: np.ndarray
+
+    @classmethod
+    def of(cls, said: pa.Table) -> "Codes":
+        at = whole_column(said["labeled_at"]).cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+        return cls(codes_of(said["id"]), codes_of(said["labeler"]), at, codes_of(said["shard"]))
 
 
-def settle_labels(opinions: Sequence[Opinion]) -> dict[str, Opinion]:
-    """The opinion that stands for each example: the majority's first. Ties are left out: nobody knows who is right."""
-    by_id: dict[str, list[Opinion]] = defaultdict(list)
-    for opinion in latest_opinions(opinions):
-        by_id[opinion.id].append(opinion)
-    settled = {}
-    for example_id, said in by_id.items():
-        label = majority_of([opinion.label for opinion in said])
-        if label is not None:
-            settled[example_id] = min((opinion for opinion in said if opinion.label == label), key=_age)
-    return settled
+def latest_opinions(said: pa.Table) -> np.ndarray:
+    """Rows of one opinion of each labeler on each example: the latest; of two at one time, that of the later shard or
+    line."""
+    codes = Codes.of(said)
+    return _latest(codes, np.arange(said.num_rows))
 
 
-def majority_of(labels: Sequence[str]) -> str | None:
-    """The one most frequent label; None for a tie or for nothing."""
-    ranked = Counter(labels).most_common(2)
-    if not ranked or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
-        return None
-    return ranked[0][0]
+def _latest(codes: Codes, rows_n: np.ndarray) -> np.ndarray:
+    ids, labelers = codes.ids[rows_n], codes.labelers[rows_n]
+    order = np.lexsort((rows_n, codes.shards[rows_n], codes.at[rows_n], labelers, ids))
+    is_last = np.ones(len(order), dtype=bool)
+    is_last[:-1] = (ids[order][1:] != ids[order][:-1]) | (labelers[order][1:] != labelers[order][:-1])
+    return np.sort(rows_n[order[is_last]])
+
+
+def settle_labels(said: pa.Table, output: OutputSpec) -> Settled:
+    """The label that stands for each example, and the first opinion that says it: the majority's, or of numbers the
+    median. Ties are left out: nobody knows who is right."""
+    codes = Codes.of(said)
+    is_alone_N = np.bincount(codes.ids, minlength=1)[codes.ids] == 1
+    disputed_n = _latest(codes, np.flatnonzero(~is_alone_N))
+    labels = whole_column(said["label"])
+    is_number = isinstance(output, NumberOutput)
+    values_n = labels.take(pa.array(disputed_n))
+    if is_number:
+        standing_n, medians = _median(codes, disputed_n, values_n.to_numpy(zero_copy_only=False))
+    else:
+        standing_n, medians = _majority(codes, disputed_n, codes_of(values_n)), np.zeros(0)
+    alone_N = np.flatnonzero(is_alone_N)
+    rows = np.concatenate([alone_N, standing_n])
+    order = np.argsort(codes.ids[rows], kind="stable")
+    if not is_number:
+        return Settled(rows[order], labels.take(pa.array(rows[order])))
+    numbers = np.concatenate([labels.take(pa.array(alone_N)).to_numpy(zero_copy_only=False), medians])
+    return Settled(rows[order], pa.array(numbers[order], pa.float64()))
+
+
+def _majority(codes: Codes, rows_n: np.ndarray, labels_n: np.ndarray) -> np.ndarray:
+    """Of each example with one most frequent label, the row that says it first."""
+    votes_n, ids_n = _votes(codes.ids[rows_n], labels_n), codes.ids[rows_n]
+    best = np.zeros(int(ids_n.max(initial=-1)) + 1, dtype=np.int64)
+    np.maximum.at(best, ids_n, votes_n)
+    is_best_n = votes_n == best[ids_n]
+    # One label is the most frequent when the voices for labels of that frequency are no more than it has.
+    num_best = np.bincount(ids_n[is_best_n], minlength=len(best))
+    chosen_n = is_best_n & (num_best[ids_n] == best[ids_n])
+    return _first_by_age(codes, rows_n[chosen_n])
+
+
+def _votes(ids_n: np.ndarray, labels_n: np.ndarray) -> np.ndarray:
+    """How many voices each voice's label has on its example, its own counted."""
+    width = int(labels_n.max(initial=0)) + 1
+    _, which_n, counts = np.unique(ids_n * width + labels_n, return_inverse=True, return_counts=True)
+    return np.asarray(counts[which_n])
+
+
+def _median(codes: Codes, rows_n: np.ndarray, values_n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each example, and the median of its numbers."""
+    first = _first_by_age(codes, rows_n)
+    ids_n = codes.ids[rows_n]
+    order = np.lexsort((values_n, ids_n))
+    starts = np.searchsorted(ids_n[order], codes.ids[first])
+    num = np.searchsorted(ids_n[order], codes.ids[first], side="right") - starts
+    low, high = values_n[order][starts + (num - 1) // 2], values_n[order][starts + num // 2]
+    return first, np.where(low == high, low, low / 2 + high / 2)
+
+
+def _first_by_age(codes: Codes, rows_n: np.ndarray) -> np.ndarray:
+    order = np.lexsort((codes.labelers[rows_n], codes.shards[rows_n], codes.at[rows_n], codes.ids[rows_n]))
+    _, first = np.unique(codes.ids[rows_n][order], return_index=True)
+    return np.asarray(rows_n[order[first]])
 
 
 def measure_agreement(
-    opinions: Sequence[Opinion],
-    known_label_by_id: Mapping[str, str],
+    said: pa.Table,
+    known_N: pa.Array,
     *,
+    output: OutputSpec,
     confidence: float,
     num_judged_min: int,
-    noise_by_id: Mapping[str, float] | None = None,
+    noise_N: np.ndarray | None = None,
 ) -> tuple[LabelerRecord, ...]:
     """How each labeler disagrees with the others' labels of the same examples, in the order of their names.
 
-    The label that the parent version knows is one voice, and so is each other labeler. With two or more of them on an
-    example, what a labeler differs from them by is compared with what they differ by among themselves: the example is
-    as hard for all. Against the known label alone it is compared with `noise_by_id` (0..1): how often accepted labels
-    around the example differ. Two labelers alone who differ do not tell who is wrong. The confidence holds for all
-    labelers together.
+    known_N: (N,) the label that the parent version knows of the example, or null. It is one voice, and so is each other
+    labeler. With two or more of them on an example, what a labeler differs from them by is compared with what they
+    differ by among themselves: the example is as hard for all. Against the known label alone it is compared with
+    `noise_N` ((N,), 0..1, NaN: nothing known): how often accepted labels around the example differ. Two labelers alone
+    who differ do not tell who is wrong. The confidence holds for all labelers together. Labels of numbers agree within
+    the output's tolerance; without one nobody is judged.
     """
-    by_id: dict[str, list[Opinion]] = defaultdict(list)
-    for opinion in latest_opinions(opinions):
-        by_id[opinion.id].append(opinion)
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for example_id, said in by_id.items():
-        known = known_label_by_id.get(example_id)
-        votes = Counter(opinion.label for opinion in said)
-        votes.update([] if known is None else [known])
-        noise = None if known is None or noise_by_id is None else noise_by_id.get(example_id)
-        for opinion in said:
-            pair = _differing(opinion.label, votes, noise)
-            if pair is not None:
-                found[opinion.labeler].append(pair)
-    labelers = sorted({opinion.labeler for opinion in opinions})
-    each = each_confidence(confidence, len(labelers))
-    return tuple(_record(name, found[name], each, num_judged_min) for name in labelers)
+    names = sorted(pc.unique(said["labeler"]).to_pylist())
+    each = each_confidence(confidence, len(names))
+    rows = latest_opinions(said)
+    voices = said.select(["id", "label", "labeler"]).take(pa.array(rows))
+    known = known_N.take(pa.array(rows))
+    differs_n, expected_n = _differing(
+        codes_of(voices["id"]), whole_column(voices["label"]), known, output, None if noise_N is None else noise_N[rows]
+    )
+    labelers_n = codes_of(voices["labeler"])
+    is_judged_n = ~np.isnan(expected_n)
+    found = []
+    for number, name in enumerate(names):
+        own = is_judged_n & (labelers_n == number)
+        num = int(own.sum())
+        found.append(
+            record_of(name, differs_n[own], expected_n[own], confidence=each, compared_with="others")
+            if num >= num_judged_min
+            else not_judged(name, num)
+        )
+    return tuple(found)
 
 
-def _differing(label: str, votes: Mapping[str, int], noise: float | None) -> tuple[float, float] | None:
-    """What one voice differs from the others by, and what these differ by among themselves (0..1); None: unknown."""
-    others = {name: number - (name == label) for name, number in votes.items()}
-    num = sum(others.values())
-    if num == 0:
+def _differing(
+    ids_n: np.ndarray, labels_n: pa.Array, known_n: pa.Array, output: OutputSpec, noise_n: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each voice differs from the others by, and what these differ by among themselves (0..1); NaN: unknown.
+
+    With m others, D of whom a voice differs from, and P pairs of all m + 1 voices that differ, D / m and
+    (P - D) / (m (m - 1) / 2).
+    """
+    num_groups = int(ids_n.max(initial=-1)) + 1
+    has_known_n = known_n.is_valid().to_numpy(zero_copy_only=False)
+    _, first_g = np.unique(ids_n, return_index=True)
+    known_g = first_g[has_known_n[first_g]]
+    all_ids = np.concatenate([ids_n, ids_n[known_g]])
+    all_labels = pa.concat_arrays([labels_n, known_n.take(pa.array(known_g))])
+    against = _num_against(all_ids, all_labels, output)
+    if against is None:
+        return np.zeros(len(ids_n)), np.full(len(ids_n), np.nan)
+    others_n = (np.bincount(all_ids, minlength=num_groups)[ids_n] - 1).astype(np.float64)
+    pairs_n = (np.bincount(all_ids, weights=against, minlength=num_groups) / 2)[ids_n]
+    against_n = against[: len(ids_n)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        differs_n = against_n / others_n
+        expected_n = (pairs_n - against_n) / (others_n * (others_n - 1) / 2)
+    expected_n[others_n < 2] = np.nan
+    if noise_n is not None:
+        lone = (others_n == 1) & has_known_n
+        expected_n[lone] = noise_n[lone]
+    return differs_n, expected_n
+
+
+def _num_against(ids: np.ndarray, labels: pa.Array, output: OutputSpec) -> np.ndarray | None:
+    """How many voices on its example each voice differs from; None where labels neither agree nor differ."""
+    if not isinstance(output, NumberOutput):
+        return np.asarray(np.bincount(ids, minlength=1)[ids] - _votes(ids, codes_of(labels))).astype(np.float64)
+    if output.tolerance is None:
         return None
-    differs = 1.0 - others[label] / num
-    if num == 1:
-        return None if noise is None else (differs, noise)
-    agreeing = sum(number * (number - 1) for number in others.values())
-    return differs, 1.0 - agreeing / (num * (num - 1))
-
-
-def _record(
-    labeler: str, pairs: Sequence[tuple[float, float]], confidence: float, num_judged_min: int
-) -> LabelerRecord:
-    if len(pairs) < num_judged_min:
-        return not_judged(labeler, len(pairs))
-    differs_N, expected_N = np.array(pairs).T
-    return record_of(labeler, differs_N, expected_N, confidence=confidence, compared_with="others")
-
-
-def _age(opinion: Opinion) -> tuple[AwareDatetime, str, str]:
-    return opinion.labeled_at, opinion.shard, opinion.labeler
+    values = labels.to_numpy(zero_copy_only=False)
+    order = np.lexsort((values, ids))
+    starts = np.flatnonzero(np.diff(ids[order], prepend=-1))
+    stops = np.append(starts[1:], len(order))
+    against = np.zeros(len(ids))
+    for start, stop in zip(starts.tolist(), stops[: len(starts)].tolist(), strict=True):
+        if stop - start == 1:
+            continue
+        rows = order[start:stop]
+        own = values[rows]
+        near = np.searchsorted(own, own + output.tolerance, side="right") - np.searchsorted(own, own - output.tolerance)
+        against[rows] = len(rows) - near
+    return against

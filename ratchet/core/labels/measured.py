@@ -93,6 +93,13 @@ class Measured(BaseModel):
     noise: tuple[LabelerRecord, ...] = ()
     """By nearest neighbours; empty when there are too few labels to say."""
 
+    noise_skipped: str = ""
+    """Why neighbours are not asked in this task; "" where they are."""
+    labels_by_class: Mapping[str, int] = {}
+    """Of a category: each class of the task, to the labels of it that the version holds."""
+    is_first: bool = False
+    """Whether no accepted version was before it."""
+
     @property
     def shards(self) -> tuple[str, ...]:
         """Every shard of the batch that could be read."""

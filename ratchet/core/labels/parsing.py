@@ -1,81 +1,119 @@
-"""From the lines and rows of a label shard to labels that the task can learn from. Pure."""
+"""The lines and rows of a label shard, one by one: what they say, or what is wrong with the first that is wrong. Pure.
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+A whole file goes by column (`opinions.py`). What that does not take in comes here, where it has a line and a reason.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from ratchet.core.errors import DataRejected
 from ratchet.core.fields import parse_fields, refuse_unknown
-from ratchet.core.labels.shards import Label, LabelSchema
+from ratchet.core.labels.input_values import MOMENT, WrongValue, expected_of, input_values, label_value
+from ratchet.core.labels.schema import ExampleSchema, NumberOutput, TagsOutput
+from ratchet.core.labels.shards import Text, check_years
 from ratchet.core.lines import read_objects
-from wire.printable import listed
 from wire.validation_text import found_text
 
 NEXT_STEP = "Correct it and push the file again: a shard that has landed never changes."
+Row = dict[str, Any]
+"""The fields of `ExampleSchema.rows_schema`; an image is a `GivenImage` until somebody has read it."""
 
 
-def parse_label(value: Mapping[str, Any], *, where: str, num_features: int | None = None) -> Label:
-    """One label from its fields; `where` (file and line) goes into the error."""
-    expected = _expected(num_features)
+class _Said(BaseModel):
+    """What each line has, whatever its inputs are."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: Text = Field(min_length=1, max_length=256)
+    label: Any
+    labeler: Text = Field(min_length=1, max_length=256)
+    labeled_at: Annotated[AwareDatetime, AfterValidator(check_years)]
+
+
+def parse_label(value: Mapping[str, Any], schema: ExampleSchema, *, where: str) -> Row:
+    """One opinion from its fields; `where` (file and line) goes into the error."""
+    expected = _expected(schema)
     refuse_unknown(value, expected, where=where, next_step=NEXT_STEP)
-    return parse_fields(Label, value, expected=expected, where=where, next_step=NEXT_STEP)
-
-
-def check_label(label: Label, schema: LabelSchema, *, where: str) -> Label:
-    """The label, when the task can learn from it: a known class, the right number of features, each in range."""
-    if label.label not in schema.classes:
-        found = found_text(label.label)
-        raise DataRejected(f"{where}: `label` must be one of {listed(schema.classes)}, found {found}. {NEXT_STEP}")
-    num = schema.num_features
-    if label.features is None or len(label.features) != num:
-        found = "none" if label.features is None else f"{len(label.features)}"
-        raise DataRejected(f"{where}: `features` must be a list of {num} numbers, found {found}. {NEXT_STEP}")
-    for number, value in enumerate(label.features):
-        if not schema.min_value <= value <= schema.max_value:
-            raise DataRejected(
-                f"{where}: `features[{number}]` is {value:g}, expected {schema.min_value:g} to {schema.max_value:g}. "
-                f"{NEXT_STEP}"
-            )
-    return label
+    said = parse_fields(_Said, value, expected=expected, where=where, next_step=NEXT_STEP)
+    try:
+        _check_uri(value)
+        label = label_value(said.label, schema)
+        inputs = _inputs_of(value, schema)
+    except WrongValue as error:
+        raise DataRejected(f"{where}: {error}. {NEXT_STEP}") from None
+    row = {"id": said.id, "inputs": inputs, "label": label, "labeler": said.labeler, "labeled_at": said.labeled_at}
+    return row if value.get("uri") is None else {**row, "uri": value["uri"]}
 
 
 def parse_labels(
-    lines: Iterable[bytes], *, schema: LabelSchema, where: str, defaults: Mapping[str, Any] | None = None
-) -> tuple[Label, ...]:
-    """Every label of a JSONL shard; one wrong line, or no line, is DataRejected.
+    lines: Iterable[bytes], *, schema: ExampleSchema, where: str, defaults: Mapping[str, Any] | None = None
+) -> Iterator[tuple[str, Row]]:
+    """(place, opinion) of each line of a JSONL shard; the first wrong line, or no line at all, is DataRejected.
 
     defaults: stand in for fields that a line lacks.
     """
-    labels = []
+    place = ""
     for place, value in read_objects(lines, where=where, next_step=NEXT_STEP):
-        label = parse_label({**(defaults or {}), **value}, where=place, num_features=schema.num_features)
-        labels.append(check_label(label, schema, where=place))
-    return _checked_not_empty(labels, where=where)
+        yield place, parse_label({**(defaults or {}), **value}, schema, where=place)
+    if not place:
+        raise nothing_in(where)
 
 
-def parse_label_rows(rows: Iterable[Mapping[str, Any]], *, schema: LabelSchema, where: str) -> tuple[Label, ...]:
-    """Every label of a shard that came as rows of fields (Parquet)."""
-    labels = []
+def parse_label_rows(
+    rows: Iterable[Mapping[str, Any]], *, schema: ExampleSchema, where: str, defaults: Mapping[str, Any] | None = None
+) -> Iterator[tuple[str, Row]]:
+    """The same of a shard that came as rows of fields (Parquet)."""
+    place = ""
     for number, row in enumerate(rows, 1):
         place = f"{where}, row {number}"
-        label = parse_label(row, where=place, num_features=schema.num_features)
-        labels.append(check_label(label, schema, where=place))
-    return _checked_not_empty(labels, where=where)
+        yield place, parse_label({**(defaults or {}), **row}, schema, where=place)
+    if not place:
+        raise nothing_in(where)
 
 
-def _checked_not_empty(labels: list[Label], *, where: str) -> tuple[Label, ...]:
-    if not labels:
-        raise DataRejected(f"{where}: no labels in it. Push a file with at least one line.")
-    return tuple(labels)
+def nothing_in(where: str) -> DataRejected:
+    return DataRejected(f"{where}: no labels in it. Push a file with at least one line.")
 
 
-def _expected(num_features: int | None) -> Mapping[str, str]:
-    many = "" if num_features is None else f"{num_features} "
+def _inputs_of(value: Mapping[str, Any], schema: ExampleSchema) -> dict[str, Any]:
+    short = schema.short_input
+    if short is not None and "inputs" not in value:
+        found = value.get("features")
+        if found is None and not short.optional:
+            raise WrongValue(f"`features` must be {expected_of(short)}, found none")
+        return input_values({short.name: found}, schema, is_short=True)
+    if "features" in value:
+        raise WrongValue("`features` and `inputs` are two names of one thing; only one of them may be given")
+    if "inputs" not in value:
+        raise WrongValue("`inputs` is missing; it must be an object with a value for each input")
+    given = value["inputs"]
+    if not isinstance(given, Mapping):
+        raise WrongValue(f"`inputs` must be an object with a value for each input, found {found_text(given)}")
+    return input_values(given, schema)
+
+
+def _check_uri(value: Mapping[str, Any]) -> None:
+    uri = value.get("uri")
+    if uri is not None and not isinstance(uri, str):
+        raise WrongValue(f"`uri` must be a text, found {found_text(uri)}")
+
+
+def _expected(schema: ExampleSchema) -> Mapping[str, str]:
+    short, output = schema.short_input, schema.output
+    label = "a text: the name of a class, in quotes"
+    if isinstance(output, NumberOutput):
+        label = "a number"
+    elif isinstance(output, TagsOutput):
+        label = "a list of texts: the names of its tags"
+    inputs = {"inputs": "an object with a value for each input"}
     return {
         "id": "a text of 1 to 256 characters",
-        "features": f"a list of {many}numbers",
-        "features[]": "a finite number",
-        "label": "a text: the name of a class, in quotes",
+        **({"features": f"a list of {short.size} numbers"} if short else {}),
+        **inputs,
+        "label": label,
         "labeler": "a text of 1 to 256 characters",
-        "labeled_at": "a time with its zone from 1900 to 2200, such as 2026-01-31T09:00:00Z",
-        "uri": "a text",
+        "labeled_at": MOMENT,
+        **({"uri": "a text"} if short else {}),
     }

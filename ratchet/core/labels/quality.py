@@ -8,7 +8,7 @@ from ratchet.core.labels.excess import LabelerRecord
 from ratchet.core.labels.measured import REASON_CHARS_MAX, Count, Measured
 from ratchet.core.labels.shards import Place
 from ratchet.core.verdict import Reason
-from wire.printable import printable
+from wire.printable import listed, printable
 
 AGREEMENT, LABEL_NOISE = "agreement of ", "label noise of "
 """How the names of the checks of one labeler begin."""
@@ -49,6 +49,9 @@ class QualityPolicy(BaseModel):
     """So many of the neighbours must agree on one other label."""
     num_noise_rows_min: int = Field(100, ge=10)
     """Labels, accepted ones counted, from which on neighbours are near enough to say anything."""
+    class_coverage_ratio_min: float = Field(1.0, ge=0, le=1)
+    """Share of the task's classes that the first version must hold labels of. A model never answers a class that it has
+    not seen, and no later gate would notice: it is tested on labels of the same classes."""
 
 
 class QualityDecision(BaseModel):
@@ -76,6 +79,7 @@ def decide_quality(measured: Measured, policy: QualityPolicy) -> QualityDecision
         _judge_count(measured.leaks, policy.leaked_ratio_max),
         *_judge_agreement(measured, policy),
         *_judge_noise(measured, policy),
+        *_judge_coverage(measured, policy),
         *_tell_released(measured),
     ]
     blamed = {place for reason, places in judged if not reason.passed for place in places}
@@ -166,6 +170,9 @@ def _judge_agreement(measured: Measured, policy: QualityPolicy) -> Iterable[Judg
 def _judge_noise(measured: Measured, policy: QualityPolicy) -> Iterable[Judged]:
     if policy.contradicted_excess_max is None:
         return
+    if measured.noise_skipped:
+        text = f"labels are not compared with their neighbours: {measured.noise_skipped}"
+        yield Reason(check="label noise", value=None, limit=None, passed=True, text=text), ()
     for record in measured.noise:
         whose = "labels of others" if record.compared_with == "others" else "accepted labels"
         text = (
@@ -182,6 +189,19 @@ def _judge_noise(measured: Measured, policy: QualityPolicy) -> Iterable[Judged]:
             passes_unjudged=True,
         )
         yield reason, _places_of(measured, record.labeler)
+
+
+def _judge_coverage(measured: Measured, policy: QualityPolicy) -> Iterable[Judged]:
+    """Nobody is to blame for labels that are not there yet: nothing goes into quarantine for it."""
+    classes = measured.labels_by_class
+    if not classes or not measured.is_first:
+        return
+    missing = [name for name, number in classes.items() if not number]
+    ratio, limit = 1 - len(missing) / len(classes), policy.class_coverage_ratio_min
+    text = f"{len(classes) - len(missing)} of {len(classes)} classes have labels"
+    if missing:
+        text += f"; none of {listed(missing)}. Push labels of these classes, or take them out of the task file"
+    yield Reason(check="class coverage", value=round(ratio, 6), limit=limit, passed=ratio >= limit, text=text), ()
 
 
 def _tell_released(measured: Measured) -> Iterable[Judged]:

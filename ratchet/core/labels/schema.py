@@ -6,6 +6,7 @@ An Arrow table of examples has the columns of `rows_schema`: `id`, `inputs` (a s
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Annotated, Literal, Self, get_args
 
 import pyarrow as pa
@@ -182,6 +183,19 @@ class ExampleSchema(BaseModel):
     def classes(self) -> tuple[str, ...]:
         """Of a category or tags; empty for a number."""
         return () if isinstance(self.output, NumberOutput) else self.output.classes
+
+    @cached_property
+    def without_limits(self) -> "ExampleSchema":
+        """The same types without ranges and closed lists of values: what a stored shard is read by, so that a value
+        beyond its limit is a matter of its labeler (`validate`), not of the whole shard."""
+        free = {"min": None, "max": None, "values": ()}
+
+        def freed(declared: BaseModel) -> BaseModel:
+            return declared.model_copy(
+                update={name: free[name] for name in free.keys() & type(declared).model_fields.keys()}
+            )
+
+        return self.model_copy(update={"inputs": tuple(map(freed, self.inputs)), "output": freed(self.output)})
 
     @property
     def short_input(self) -> VectorInput | None:

@@ -5,7 +5,7 @@ import json
 import re
 import struct
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, NamedTuple
 
@@ -34,13 +34,13 @@ _SHARD_KEY = re.compile(
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS_MAX = int((datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) / timedelta(milliseconds=1))
-_YEARS = range(1900, 2201)
+YEARS = range(1900, 2201)
 
 
-def _in_our_times(at: datetime) -> datetime:
+def check_years(at: datetime) -> datetime:
     """Beyond these years a time overflows in one of the tools (nanoseconds in 64 bits end in 2262)."""
-    if at.year not in _YEARS:
-        raise ValueError(f"the year {at.year} is not from {_YEARS[0]} to {_YEARS[-1]}")
+    if at.year not in YEARS:
+        raise ValueError(f"the year {at.year} is not from {YEARS[0]} to {YEARS[-1]}")
     return at
 
 
@@ -69,7 +69,7 @@ class Label(BaseModel):
     uri: Text | None = None
     label: Text
     labeler: Text = Field(min_length=1, max_length=256)
-    labeled_at: Annotated[AwareDatetime, AfterValidator(_in_our_times)]
+    labeled_at: Annotated[AwareDatetime, AfterValidator(check_years)]
 
 
 class ShardCounts(BaseModel):
@@ -121,17 +121,6 @@ class CountedShards(NamedTuple):
     shards: tuple[LabelShard, ...]
     num_left: int
     """How many of the last ones there was no time to count."""
-
-
-class LabelSchema(BaseModel):
-    """What a task can learn from: its classes, the number of its features and their range."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    classes: tuple[str, ...]
-    num_features: int
-    min_value: float = float("-inf")
-    max_value: float = float("inf")
 
 
 def id_digest_of(example_id: str) -> int:
@@ -214,19 +203,23 @@ def is_in_order(key: str) -> bool:
 
 def count_labels(labels: Iterable[Label]) -> ShardCounts:
     """What a shard of these labels says of itself."""
-    found = tuple(labels)
-    return ShardCounts(
-        num_labels=len(found),
-        num_by_class=_counted(label.label for label in found),
-        num_by_labeler=_counted(label.labeler for label in found),
-    )
+    return count_label_fields((label.label, label.labeler) for label in labels)
 
 
 def count_label_fields(pairs: Iterable[tuple[object, object]]) -> ShardCounts:
-    """Like `count_labels`, of (label, labeler) that nobody has checked; by class and labeler only if all are text."""
+    """What a shard of these (label, labeler) holds, checked or not. By class where all labels are texts or lists of
+    texts; numbers have no classes; other values are not counted."""
     found = tuple(pairs)
-    classes, labelers = (_counted(values) for values in (zip(*found, strict=True) if found else ((), ())))
-    return ShardCounts(num_labels=len(found), num_by_class=classes, num_by_labeler=labelers)
+    labels, labelers = zip(*found, strict=True) if found else ((), ())
+    return ShardCounts(num_labels=len(found), num_by_class=_by_class(labels), num_by_labeler=_counted(labelers))
+
+
+def _by_class(labels: Sequence[object]) -> dict[str, int] | None:
+    if labels and all(isinstance(label, int | float) and not isinstance(label, bool) for label in labels):
+        return {}
+    if labels and all(isinstance(label, list) for label in labels):
+        return _counted(tag for tags in labels if isinstance(tags, list) for tag in tags)
+    return _counted(labels)
 
 
 def render_counts(counts: ShardCounts) -> dict[str, str]:
@@ -254,9 +247,15 @@ def parse_counts(metadata: Mapping[str, str], *, num_max: int) -> ShardCounts:
     by_class, by_labeler = (_parse_numbers(metadata.get(name, "")) for name in (NUM_BY_CLASS, NUM_BY_LABELER))
     return ShardCounts(
         num_labels=num_labels,
-        num_by_class=by_class if by_class is not None and sum(by_class.values()) == num_labels else None,
-        num_by_labeler=by_labeler if by_labeler is not None and sum(by_labeler.values()) == num_labels else None,
+        num_by_class=by_class
+        if by_class is not None and (not by_class or sum(by_class.values()) == num_labels)
+        else None,
+        num_by_labeler=by_labeler if _sums_to(by_labeler, num_labels) else None,
     )
+
+
+def _sums_to(numbers: Mapping[str, int] | None, whole: int | None) -> bool:
+    return numbers is not None and sum(numbers.values()) == whole
 
 
 def find_twins(shards: Iterable[LabelShard]) -> frozenset[str]:

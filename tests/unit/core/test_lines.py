@@ -19,7 +19,6 @@ from ratchet.core.labels.measured import RejectedShard
 from ratchet.core.labels.schema import CategoryOutput
 from ratchet.core.labels.shards import (
     LINE_BYTES_MIN,
-    LabelSchema,
     ShardCounts,
     is_in_order,
     is_shard_key,
@@ -30,11 +29,12 @@ from ratchet.core.labels.shards import (
 from ratchet.core.lines import BrokenLine, read_lines, split_lines
 from ratchet.core.rollout.feedback import parse_feedback_lines
 from ratchet.core.rollout.trace import parse_trace
+from tests.models import vector_schema
 from tests.unit.core.labels.test_labels import LINE, NOON
 from wire.printable import printable, printable_lines
 from wire.strict_json import LINE_BYTES_MAX, NotJson, parse_json
 
-SCHEMA = LabelSchema(classes=("cat", "dog"), num_features=2)
+SCHEMA = vector_schema(("cat", "dog"), size=2)
 GOOD = json.dumps(LINE).encode()
 ODD = st.sampled_from(
     [GOOD, b"\xef\xbb\xbf", b"\n", b"\r\n", b"\r", b"\xe2\x80\xa8", b"\xc2\x85", b"\0", b"\xff", b'"\\ud800"', b"NaN",
@@ -112,7 +112,7 @@ def test_the_count_and_ingest_agree_on_any_shard(data: bytes, kind: str) -> None
         assert reason.reason.isprintable()
     else:
         assert counted.is_whole
-        assert counted.num_labels == len(labels) == sum((counted.num_by_labeler or {}).values())
+        assert counted.num_labels == labels.num_rows == sum((counted.num_by_labeler or {}).values())
         assert counted.num_labels <= num_labels_max(f"x.{kind}", len(data))
 
 
@@ -257,7 +257,7 @@ def test_a_parquet_shard_beyond_the_limits_is_refused_before_it_fills_the_memory
 
 def test_a_parquet_shard_has_as_many_rows_as_are_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     data = parquet(**rows(100))
-    assert len(read_shard("a.parquet", data, schema=SCHEMA)) == count_shard("a.parquet", data).num_labels == 100
+    assert read_shard("a.parquet", data, schema=SCHEMA).num_rows == count_shard("a.parquet", data).num_labels == 100
     monkeypatch.setattr(parquet_shard, "ROWS_MAX", 99)
     with pytest.raises(DataRejected, match="100 rows; the limit is 99"):
         read_shard("a.parquet", data, schema=SCHEMA)

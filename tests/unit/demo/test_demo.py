@@ -9,7 +9,7 @@ from demo.data import careful_labels, careless_labels, load_scans
 from demo.observe import TrafficLog
 from demo.tasks import ContrastDigits
 from ratchet.core.labels.parsing import parse_labels
-from ratchet.core.labels.shards import LabelSchema, split_of
+from ratchet.core.labels.shards import split_of
 from tests.models import DIGITS
 
 
@@ -28,8 +28,7 @@ def test_the_careless_labeler_is_wrong_on_a_third_and_the_careful_never(scans):
 
 def test_all_lines_are_labels_that_the_task_accepts(scans):
     lines = careful_labels(scans, range(20), labelers=("anna",)) + careless_labels(scans, range(20), labeler="carl")
-    schema = LabelSchema(classes=DIGITS.classes, num_features=64, min_value=0, max_value=16)
-    assert len(parse_labels(map(str.encode, lines), schema=schema, where="demo")) == 40
+    assert len(list(parse_labels(map(str.encode, lines), schema=DIGITS.examples, where="demo"))) == 40
 
 
 def test_contrast_stretching_chokes_on_an_empty_sheet_and_on_no_labelled_row(scans):

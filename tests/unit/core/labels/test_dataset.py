@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,8 @@ from pydantic import ValidationError
 
 from ratchet.core.labels.dataset import DataFile, plan_index_merge, task_of, version_name, version_number
 from ratchet.core.labels.known import KnownExamples, rows_in_question
-from ratchet.core.labels.shards import id_digest_of, split_of
+from ratchet.core.labels.shards import id_digest_of, split_at, split_of
+from ratchet.core.labels.tables import INDEX
 
 
 @given(st.lists(st.integers(1, 5_000), min_size=1, max_size=200))
@@ -43,12 +45,32 @@ def test_a_file_stays_in_its_folder(path: str) -> None:
 
 def test_a_twin_in_another_split_comes_first() -> None:
     names = {split_of(f"e{number}"): f"e{number}" for number in range(100)}
-    known = KnownExamples()
-    for name in names.values():
-        known.add(id_digests=[id_digest_of(name)], features_digests=[7], labels=["a"])
-    train = id_digest_of(names["train"])
-    assert known.twin_split_of(7, id_digest=train) == "test"
-    assert (known.label_of(train), known.label_of(0), known.twin_split_of(8, id_digest=train)) == ("a", None, None)
+    ids = np.array([id_digest_of(name) for name in names.values()], np.uint64)
+    index = pa.table([ids, np.full(3, 7, np.uint64), ["a", "a", "a"]], schema=INDEX)
+    asked = np.array([id_digest_of(names["train"]), id_digest_of(names["train"]), 0], np.uint64)
+    inputs = np.array([7, 8, 9], np.uint64)
+    known = KnownExamples.of([index], ids_B=asked, inputs_B=inputs)
+    assert known.twin_splits_of(inputs, ids_B=asked).to_pylist() == ["test", None, None]
+    assert known.labels_of(asked).to_pylist() == ["a", "a", None]
+
+
+IDS = st.integers(0, 12).map(lambda number: id_digest_of(f"e{number}"))
+
+
+@given(st.dictionaries(IDS, st.integers(1, 3)), st.lists(st.tuples(IDS, st.integers(1, 4)), max_size=12))
+def test_what_is_known_of_a_batch_is_what_is_known_of_each(index: dict[int, int], batch: list[tuple[int, int]]) -> None:
+    table = pa.table(
+        [pa.array(index, pa.uint64()), pa.array(index.values(), pa.uint64()), [f"of-{of}" for of in index]],
+        schema=INDEX,
+    )
+    ids, inputs = (np.array([row[place] for row in batch], np.uint64) for place in (0, 1))
+    known = KnownExamples.of([table.slice(0, 5), table.slice(5)], ids_B=ids, inputs_B=inputs)
+    assert known.labels_of(ids).to_pylist() == [f"of-{of}" if of in index else None for of, _ in batch]
+    expected = []
+    for of, looks in batch:
+        others = [split_at(other) for other, found in index.items() if found == looks and other != of]
+        expected.append(min(others, key=lambda split: (split == split_at(of), split), default=None))
+    assert known.twin_splits_of(inputs, ids_B=ids).to_pylist() == expected
 
 
 def test_only_rows_in_question_are_looked_up() -> None:

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from ratchet.core.labels.agreement import Opinion, measure_agreement
 from ratchet.core.labels.excess import LabelerRecord
 from ratchet.core.labels.noise import local_disagreement, measure_label_noise
 from ratchet.core.labels.quality import QualityPolicy
+from tests.opinions import Opinion, agreement_of
 
 pytestmark = pytest.mark.slow
 
@@ -116,13 +116,13 @@ def rated(seed: int, *, guesser: bool = False, spread: float = 0.7, num_steps: i
     return said
 
 
-def agreement_of(said: list[Opinion]) -> dict[str, LabelerRecord]:
-    records = measure_agreement(said, {}, confidence=POLICY.confidence, num_judged_min=POLICY.num_shared_min)
+def records_of(said: list[Opinion]) -> dict[str, LabelerRecord]:
+    records = agreement_of(said, {}, confidence=POLICY.confidence, num_judged_min=POLICY.num_shared_min)
     return {record.labeler: record for record in records}
 
 
 def test_honest_raters_who_agree_on_two_of_five_pass() -> None:
-    records = [record for seed in range(12) for record in agreement_of(rated(seed)).values()]
+    records = [record for seed in range(12) for record in records_of(rated(seed)).values()]
     assert 0.35 < 1 - np.mean([record.ratio for record in records]) < 0.45
     bounds = [record.excess_lower_bound for record in records if record.excess_lower_bound is not None]
     assert len(bounds) == 120
@@ -130,7 +130,7 @@ def test_honest_raters_who_agree_on_two_of_five_pass() -> None:
 
 
 def test_a_rater_who_guesses_half_is_found_where_raters_mostly_agree() -> None:
-    runs = [agreement_of(rated(seed, guesser=True, spread=0.15)) for seed in range(12)]
+    runs = [records_of(rated(seed, guesser=True, spread=0.15)) for seed in range(12)]
     found = [{name for name, record in records.items() if (record.excess_lower_bound or 0) > 0.05} for records in runs]
     assert sum("r0" in names for names in found) >= 11
     assert sum(len(names - {"r0"}) for names in found) <= 2

@@ -15,7 +15,6 @@ from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.labels.parsing import parse_labels
 from ratchet.core.labels.shards import (
     Label,
-    LabelSchema,
     features_digest_of,
     first_key_at,
     is_shard_key,
@@ -29,12 +28,13 @@ from ratchet.core.runs import TriggerPolicy
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
+from tests.models import vector_schema
 from tests.wired import wire
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
 ENTROPY = st.binary(min_size=10, max_size=10)
-SCHEMA = LabelSchema(classes=("cat", "dog"), num_features=2, min_value=0, max_value=16)
+SCHEMA = vector_schema(("cat", "dog"), size=2, min=0, max=16)
 LINE = {"id": "a", "features": [0, 16], "label": "cat", "labeler": "ada", "labeled_at": "2026-01-01T12:00:00Z"}
 
 
@@ -111,7 +111,7 @@ def test_equal_features_have_equal_digests_whatever_the_sign_of_zero() -> None:
 def test_a_wrong_line_is_named_with_its_number(change: dict[str, object], reason: str) -> None:
     lines = [json.dumps(LINE), "", json.dumps({**LINE, **change})]
     with pytest.raises(DataRejected) as caught:
-        parse_labels(map(str.encode, lines), schema=SCHEMA, where="today.jsonl")
+        list(parse_labels(map(str.encode, lines), schema=SCHEMA, where="today.jsonl"))
     assert str(caught.value).startswith(f"today.jsonl, line 3: {reason}")
 
 
@@ -130,7 +130,11 @@ def test_a_wrong_line_is_named_with_its_number(change: dict[str, object], reason
 )
 def test_labels_survive_a_shard(labels: list[Label]) -> None:
     lines = render_labels(labels).split(b"\n")
-    assert parse_labels(lines, schema=SCHEMA, where="shard") == tuple(labels)
+    rows = [row for _, row in parse_labels(lines, schema=SCHEMA, where="shard")]
+    assert [(row["id"], tuple(row["inputs"]["features"]), row["label"]) for row in rows] == [
+        (label.id, label.features, label.label) for label in labels
+    ]
+    assert [(row["labeler"], row["labeled_at"]) for row in rows] == [(one.labeler, one.labeled_at) for one in labels]
 
 
 class TestCommands:

@@ -7,10 +7,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet.core.labels.agreement import Opinion, latest_opinions, majority_of, measure_agreement, settle_labels
+from ratchet.core.labels.agreement import latest_opinions, settle_labels
 from ratchet.core.labels.excess import LabelerRecord
 from ratchet.core.labels.measured import Count, Measured, RejectedShard
 from ratchet.core.labels.quality import QualityPolicy, decide_quality
+from tests.opinions import LETTERS, Opinion, agreement_of, said_of
 
 POLICY = QualityPolicy()
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -51,25 +52,25 @@ def record(labeler: str, bound: float | None, *, num_judged: int = 40) -> Labele
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
-        pytest.param([], None, id="nobody"),
-        pytest.param(["a"], "a", id="one"),
-        pytest.param(["a", "b"], None, id="tie"),
-        pytest.param(["a", "b", "b"], "b", id="majority"),
-        pytest.param(["a", "a", "b", "b", "c"], None, id="tie-of-two-among-three"),
+        pytest.param(["a"], ["a"], id="one"),
+        pytest.param(["a", "b"], [], id="tie"),
+        pytest.param(["a", "b", "b"], ["b"], id="majority"),
+        pytest.param(["a", "a", "b", "b", "c"], [], id="tie-of-two-among-three"),
     ],
 )
-def test_majority(labels: list[str], expected: str | None) -> None:
-    assert majority_of(labels) == expected
+def test_majority(labels: list[str], expected: list[str]) -> None:
+    said = [Opinion("e", label, f"r{number}", NOON, "s") for number, label in enumerate(labels)]
+    assert settle_labels(said_of(said), LETTERS).labels.to_pylist() == expected
 
 
 def test_a_labeler_may_correct_herself_and_has_one_voice() -> None:
     said = opinions("ada", ["x"]) + opinions("ada", ["y"], minutes=1) + opinions("ada", ["x"], minutes=-1)
-    assert [opinion.label for opinion in latest_opinions(said)] == ["y"]
-    assert settle_labels(said + opinions("bo", ["x"])) == {}
+    assert [said[row].label for row in latest_opinions(said_of(said))] == ["y"]
+    assert len(settle_labels(said_of(said + opinions("bo", ["x"])), LETTERS).rows) == 0
 
 
 def named(said: list[Opinion], known: dict[str, str] | None = None, **noise: float) -> list[str]:
-    records = measure_agreement(said, known or {}, confidence=0.99, num_judged_min=20, noise_by_id=noise or None)
+    records = agreement_of(said, known or {}, confidence=0.99, num_judged_min=20, noise_by_id=noise or None)
     return [each.labeler for each in records if each.excess_lower_bound is not None and each.excess_lower_bound > 0.05]
 
 
@@ -113,13 +114,14 @@ def test_the_order_of_opinions_does_not_matter(rows: list[tuple[int, str, str]])
     said = [
         Opinion(id=f"e{of}", label=label, labeler=labeler, labeled_at=NOON, shard="s") for of, labeler, label in rows
     ]
-    records = measure_agreement(said, {"e0": "x"}, confidence=0.99, num_judged_min=2)
+    records = agreement_of(said, {"e0": "x"}, confidence=0.99, num_judged_min=2)
     for each in records:
         assert each.num_judged <= len({opinion.id for opinion in said})
         assert 0 <= each.expected_ratio <= 1
-    backwards = measure_agreement(list(reversed(said)), {"e0": "x"}, confidence=0.99, num_judged_min=2)
+    backwards = agreement_of(list(reversed(said)), {"e0": "x"}, confidence=0.99, num_judged_min=2)
     assert [each.num_judged for each in backwards] == [each.num_judged for each in records]
-    assert settle_labels(said) == settle_labels(list(reversed(said)))
+    first, second = (settle_labels(said_of(order), LETTERS) for order in (said, list(reversed(said))))
+    assert [said[row] for row in first.rows] == [list(reversed(said))[row] for row in second.rows]
 
 
 @pytest.mark.parametrize(
