@@ -2,35 +2,22 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.names import TaskOption
 from cli.output import JsonFlag, print_rows
+from cli.predict_lines import Example, batches_of, parse_examples, read_csv
+from cli.predict_tensors import tensors_of
 from ratchet.core.errors import DataRejected, NotFound
-from ratchet.core.lines import read_objects
-from wire.validation_text import found_text
 
 if TYPE_CHECKING:
     from ratchet.adapters.http import HttpClient
 
-_ROWS_MAX = 64
-_BYTES_MAX = 3 << 20
-"""Of the numbers in one request; the gateway takes 4 MiB."""
 _DEADLINE_S = 20.0
-_NEXT_STEP = 'Write one JSON object per line, as in {"features": [0, 3.5]}.'
 _INSTANCE = re.compile(r"instances\[(\d+)\]")
-
-
-class Example(NamedTuple):
-    place: str
-    """File and line."""
-    example_id: Any
-    numbers: str
-    """The features as JSON, without brackets."""
-    width: int
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,22 +28,34 @@ def add_to(app: typer.Typer) -> None:
 def predict(
     task: TaskOption,
     file: Annotated[
-        typer.FileBinaryRead, typer.Argument(help="JSON lines with `features`, like label files; - is stdin.")
+        typer.FileBinaryRead,
+        typer.Argument(help="JSON lines with `inputs` or `features`, like label files, or a .csv file; - is stdin."),
     ],
+    as_csv: Annotated[bool, typer.Option("--csv", help="The file is CSV, whatever its name.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Ask the served model for predictions: one JSON line per example, with `features` and an optional `id`.
+    """Ask the served model for predictions: one JSON line per example, with `inputs` by name, or the `features` of a
+    single vector, and an optional `id`. Of CSV the header names the inputs.
 
     Many examples are sent in several requests; the answers keep their order. --json adds the probabilities of all
     classes (`scores`), the model's digest, and what `ratchet feedback push` needs: `request_id` and `instance`.
 
     Example: echo '{"features": [0, 0, 5]}' | ratchet predict - --task digits
+
+    Example: echo '{"inputs": {"carrier": "AA", "distance": 900}}' | ratchet predict - --task flights
+
+    Example: ratchet predict flights.csv --task flights
     """
     from ratchet import wiring
 
     http = _gateway_of(wiring.settings())
     name = "stdin" if file.name in {"-", "<stdin>"} else file.name
-    rows = [row for batch in batches_of(parse_examples(file, where=name)) for row in _ask(http, batch, task=task)]
+    is_csv = as_csv or name.endswith(".csv")
+    examples = read_csv(file, where=name) if is_csv else parse_examples(file, where=name)
+    declared = Declared(http, task)
+    rows = [
+        row for batch in batches_of(examples) for row in _ask(http, batch, task=task, declared=declared, is_csv=is_csv)
+    ]
     columns = ("id", "label", "probability", "revision")
     print_rows(rows, columns=columns, as_json=as_json, empty=f"{name} holds no example.")
 
@@ -73,58 +72,53 @@ def _gateway_of(settings: Any) -> "HttpClient":
     return HttpClient(settings.gateway_endpoint, peer=peer, deadline_s=_DEADLINE_S)
 
 
-def parse_examples(lines: Iterable[bytes], *, where: str) -> Iterator[Example]:
-    """DataRejected names the first line that is no example, or too long for one request."""
-    for place, value in read_objects(lines, where=where, next_step=_NEXT_STEP):
-        features = value.get("features")
-        if not isinstance(features, list) or not features:
-            raise DataRejected(
-                f"{place}: `features` must be a list of numbers, found {found_text(features)}. {_NEXT_STEP}"
-            )
-        for index, number in enumerate(features):
-            if isinstance(number, bool) or not isinstance(number, int | float):
-                found = found_text(number)
-                raise DataRejected(f"{place}: `features[{index}]` must be a number, found {found}. {_NEXT_STEP}")
-        numbers = json.dumps(features)[1:-1]
-        if len(numbers) > _BYTES_MAX:
-            raise DataRejected(
-                f"{place}: the features take {len(numbers):,} bytes; the limit of a request is {_BYTES_MAX:,}. "
-                "Write the numbers with fewer digits."
-            )
-        number_of_line = place.rpartition(" ")[2]
-        yield Example(place, value.get("id", number_of_line), numbers, len(features))
+class Declared:
+    """What the served model takes, asked for when the first named input needs it."""
+
+    def __init__(self, http: "HttpClient", task: str) -> None:
+        self._http, self._task = http, task
+        self._inputs: Sequence[Mapping[str, Any]] | None = None
+
+    def inputs(self) -> Sequence[Mapping[str, Any]]:
+        """Name, datatype and shape of each, as the model's metadata has them."""
+        if self._inputs is None:
+            from ratchet.adapters.http import Request
+
+            response = self._http.send(Request("GET", f"/v2/models/{self._task}"))
+            if response.status == 404:
+                raise _no_model(response.where, self._task)
+            if not response.is_success:
+                raise self._http.error_of(response)
+            self._inputs = response.json()["inputs"]
+        return self._inputs
 
 
-def batches_of(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    """In order, each within the limits of one request, and all of one batch equally wide."""
-    batch: list[Example] = []
-    size = 0
-    for example in examples:
-        is_full = len(batch) == _ROWS_MAX or size + len(example.numbers) > _BYTES_MAX
-        if batch and (is_full or batch[0].width != example.width):
-            yield batch
-            batch, size = [], 0
-        batch.append(example)
-        size += len(example.numbers) + 2
-    if batch:
-        yield batch
+def _no_model(where: str, task: str) -> NotFound:
+    return NotFound(f"{where}: no model of {task} serves yet. `ratchet run retrain --task {task}` trains one.")
 
 
-def _ask(http: "HttpClient", batch: Sequence[Example], *, task: str) -> list[dict[str, Any]]:
+def _tensors_of(batch: Sequence[Example], declared: Declared, *, is_csv: bool) -> str:
+    """All of the batch as JSON."""
+    if batch[0].inputs:
+        return json.dumps(tensors_of(batch, declared.inputs(), is_csv=is_csv))
+    shape = f"[{len(batch)}, {batch[0].width}]"
+    data = ", ".join(example.text for example in batch)
+    return f'[{{"name": "features", "shape": {shape}, "datatype": "FP64", "data": [{data}]}}]'
+
+
+def _ask(
+    http: "HttpClient", batch: Sequence[Example], *, task: str, declared: Declared, is_csv: bool
+) -> list[dict[str, Any]]:
     from ratchet.adapters.http import Request
     from ratchet.adapters.http_errors import said_in
 
-    shape = f"[{len(batch)}, {batch[0].width}]"
-    data = ", ".join(example.numbers for example in batch)
-    tensor = f'{{"name": "features", "shape": {shape}, "datatype": "FP64", "data": [{data}]}}'
+    content = f'{{"inputs": {_tensors_of(batch, declared, is_csv=is_csv)}}}'
     headers = {"content-type": "application/json"}
     # Not repeatable: each request that a model answers is evidence about it.
-    request = Request("POST", f"/v2/models/{task}/infer", content=f'{{"inputs": [{tensor}]}}', headers=headers)
+    request = Request("POST", f"/v2/models/{task}/infer", content=content, headers=headers)
     response = http.send(request)
     if response.status == 404:
-        raise NotFound(
-            f"{response.where}: no model of {task} serves yet. `ratchet run retrain --task {task}` trains one."
-        )
+        raise _no_model(response.where, task)
     if response.status in {400, 413, 422}:
         raise DataRejected(f"{_place_in(response.text, batch)}: {said_in(response.body, chars_max=500)}")
     if not response.is_success:
@@ -139,6 +133,10 @@ def rows_of(answer: Any, batch: Sequence[Example], *, request_id: str, revision:
     """One row an example, in their order."""
     outputs = {output["name"]: output for output in answer["outputs"]}
     scores = _scores_of(outputs.get("scores"), num_rows=len(batch))
+    labels = outputs["label"]["data"]
+    if (outputs["label"].get("parameters") or {}).get("content_type") == "application/json":
+        labels = [json.loads(label) for label in labels]  # tags
+    probabilities = outputs["probability"]["data"] if "probability" in outputs else [None] * len(batch)
     return [
         {
             "id": example.example_id,
@@ -151,7 +149,7 @@ def rows_of(answer: Any, batch: Sequence[Example], *, request_id: str, revision:
             "revision": revision,
         }
         for instance, (example, label, probability, row_scores) in enumerate(
-            zip(batch, outputs["label"]["data"], outputs["probability"]["data"], scores, strict=True)
+            zip(batch, labels, probabilities, scores, strict=True)
         )
     ]
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -86,10 +86,12 @@ def object_store_service(layout: Layout, *, ports: StackPorts, socket_dir: Path)
     )
 
 
-def write_object_store_files(layout: Layout, credentials: Credentials, *, ratchet_bucket: str) -> None:
+def write_object_store_files(
+    layout: Layout, credentials: Credentials, *, ratchet_bucket: str, image_buckets: Collection[str] = ()
+) -> None:
     """The files that `weed` reads from its folder: who may use S3, and the keys that close its other ports."""
     make_private_dir(layout.object_store / "data")
-    identities = render_identities(credentials, ratchet_bucket=ratchet_bucket)
+    identities = render_identities(credentials, ratchet_bucket=ratchet_bucket, image_buckets=image_buckets)
     write_private(layout.object_store / "s3.json", json.dumps(identities))
     make_identity(layout.object_store / _IDENTITY)
     write_private(layout.object_store / "security.toml", render_security_toml(credentials))
@@ -149,12 +151,16 @@ def remove_sockets(ports: StackPorts) -> None:
                     socket.unlink()
 
 
-def render_identities(credentials: Credentials, *, ratchet_bucket: str) -> dict[str, Any]:
-    """s3.json: Ratchet may do everything, MLflow may use its own bucket, a model server may add to the payload log."""
+def render_identities(
+    credentials: Credentials, *, ratchet_bucket: str, image_buckets: Collection[str] = ()
+) -> dict[str, Any]:
+    """s3.json: Ratchet may do everything, MLflow may use its own bucket, a model server may add to the payload log and
+    read the images that requests may name."""
+    images = [f"{verb}:{bucket}" for bucket in sorted(image_buckets) for verb in ("Read", "List")]
     grants = {
         "ratchet": (credentials.s3, ["Admin", "Read", "Write", "List", "Tagging"]),
         "mlflow": (credentials.mlflow_s3, [f"{verb}:{MLFLOW_BUCKET}" for verb in ("Read", "Write", "List", "Tagging")]),
-        "serving": (credentials.serving_s3, [f"Write:{ratchet_bucket}/{PAYLOADS_PREFIX}*"]),
+        "serving": (credentials.serving_s3, [f"Write:{ratchet_bucket}/{PAYLOADS_PREFIX}*", *images]),
     }
     return {
         "identities": [

@@ -77,8 +77,8 @@ def plan_settings(base: Settings, site: Site) -> Settings:
 
 
 def plan_serving_secret(settings: Settings, credentials: Credentials) -> dict[str, str]:
-    """What the model servers are told: where the payload log goes, and a key that opens nothing else."""
-    names = ("s3_endpoint", "s3_region", "ratchet_bucket", "payload_sample_ratio")
+    """What the model servers are told: where the payload log goes, where images may be, and a key for these alone."""
+    names = ("s3_endpoint", "s3_region", "ratchet_bucket", "image_buckets", "payload_sample_ratio")
     own = {
         variable_of("s3_access_key"): credentials.serving_s3.access_key,
         variable_of("s3_secret_key"): credentials.serving_s3.secret_key,

@@ -76,7 +76,12 @@ def write_files(settings: Settings, site: Site) -> None:
     layout = site.layout
     for folder in (layout.object_store, layout.mlflow, layout.gateway, layout.control_plane, layout.secrets):
         make_private_dir(folder)
-    object_store.write_object_store_files(layout, site.credentials, ratchet_bucket=settings.ratchet_bucket)
+    object_store.write_object_store_files(
+        layout,
+        site.credentials,
+        ratchet_bucket=settings.ratchet_bucket,
+        image_buckets=settings.request_image_buckets,
+    )
     object_store.write_webhook(
         layout,
         sensor_endpoint=settings.sensor_endpoint,

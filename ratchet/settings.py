@@ -60,6 +60,9 @@ class Settings(BaseModel):
     s3_secret_key: SecretStr = SecretStr("")
     s3_region: str = "us-east-1"
     labels_bucket: str = "labels"
+    image_buckets: str = ""
+    """Where images may be that label lines and requests name by URI, `,` between the buckets. Empty: label lines may
+    name images beside the labels, requests none."""
     models_bucket: str = "models"
     ratchet_bucket: str = "ratchet"
     dvc_bucket: str = "dvc"
@@ -121,6 +124,11 @@ class Settings(BaseModel):
         except ValueError as error:
             raise ValueError(f"no URL such as http://127.0.0.1:18800 ({error})") from None
         return url
+
+    @property
+    def request_image_buckets(self) -> frozenset[str]:
+        """What model servers may read for whoever sends a request."""
+        return frozenset(name.strip() for name in self.image_buckets.split(",") if name.strip())
 
     def require(self, *names: str) -> None:
         """Raise SettingsError for the first of these settings that has no value."""

@@ -17,6 +17,7 @@ from ratchet.settings import MODEL_DIGEST_VARIABLE, model_digest_from_env, set_p
 
 if TYPE_CHECKING:
     from ratchet.serving.payload_writer import PayloadWriter
+    from ratchet.serving.request_images import RequestImages
 
 _FLUSH_WITHIN_S = 2.0
 """After the last request, for the payload log."""
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     from ratchet.serving.server import serve
 
     payloads = payload_writer_of(task=servable.spec.name, digest=servable.digest)
-    model = ServedModel(arguments.model_name, servable, payloads)
+    model = ServedModel(arguments.model_name, servable, payloads, images=request_images())
     model.load()
     # uvicorn finishes its requests at SIGTERM and then sends the signal once more, to whoever listened before it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -90,6 +91,23 @@ def payload_writer_of(*, task: str, digest: str) -> "PayloadWriter | None":
         model_digest=digest,
         sample_ratio=settings.payload_sample_ratio,
     )
+
+
+def request_images() -> "RequestImages":
+    """Of `s3://` URIs only where the settings name buckets: whoever sends a request has no right of his own to read."""
+    from ratchet.serving.request_images import RequestImages, fetch_from
+    from ratchet.settings import settings_from_env
+
+    try:
+        settings = settings_from_env()
+        if not settings.s3_endpoint or not settings.image_buckets:
+            return RequestImages()
+        from ratchet.adapters.s3 import S3ObjectStore
+
+        return RequestImages(fetch_from(S3ObjectStore.of(settings), settings.request_image_buckets))
+    except RatchetError as error:
+        logging.getLogger(__name__).warning("images of requests cannot be fetched by URI: %s", error)
+        return RequestImages()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -67,11 +67,13 @@ def tensors_of(answers: Answers, output: OutputSpec) -> list[InferOutput]:
     probability_B, scores_BK = answers.probability_B, answers.scores_BK
     if isinstance(output, NumberOutput) or probability_B is None or scores_BK is None:
         return [InferOutput(LABEL, [num], "FP64", data=labels)]
+    parameters = None
     if isinstance(output, TagsOutput):
         labels = [orjson.dumps(label).decode() for label in labels]
+        parameters = {"content_type": "application/json"}
     classes = {"classes": orjson.dumps(list(output.classes)).decode()}
     return [
-        InferOutput(LABEL, [num], "BYTES", data=labels),
+        InferOutput(LABEL, [num], "BYTES", data=labels, parameters=parameters),
         InferOutput(PROBABILITY, [num], "FP64", data=probability_B.tolist()),
         InferOutput(SCORES, list(scores_BK.shape), "FP64", np.ravel(scores_BK).tolist(), classes),
     ]

@@ -3,12 +3,15 @@ server may read."""
 
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
-from ratchet.core.errors import DataRejected
+from ratchet.core.errors import DataRejected, RatchetError
 from ratchet.core.labels.images import FILE_BYTES_MAX, decode_image
 from ratchet.core.labels.schema import ImageInput
+from ratchet.core.ports import ObjectStore
+from ratchet.core.uris import parse_s3_uri
+from wire.printable import listed, printable
 from wire.validation_text import found_text
 
 PIXEL_BYTES_MAX = 256 << 20
@@ -20,6 +23,30 @@ _SCHEME = "s3://"
 
 Fetch = Callable[[str], bytes]
 """The object of a URI. ValueError: it may not, or cannot, be read, and why; it reads FILE_BYTES_MAX at most."""
+
+
+def fetch_from(objects: ObjectStore, buckets: Collection[str]) -> Fetch:
+    """From these buckets alone; the size is looked at before anything is fetched."""
+
+    def fetch(uri: str) -> bytes:
+        try:
+            bucket, _ = parse_s3_uri(uri)
+            if bucket not in buckets:
+                raise ValueError(f"{_shown(uri)}: images may be in {listed(sorted(buckets))}")
+            found = next(iter(objects.list_objects(uri)), None)
+            if found is None or found.uri != uri:
+                raise ValueError(f"{_shown(uri)} does not exist")
+            if found.size_bytes > FILE_BYTES_MAX:
+                raise ValueError(f"{_shown(uri)} has {found.size_bytes:,} bytes; the limit is {FILE_BYTES_MAX:,}")
+            return objects.fetch(uri)
+        except RatchetError as error:
+            raise ValueError(f"{_shown(uri)} cannot be fetched: {printable(str(error))}") from None
+
+    return fetch
+
+
+def _shown(uri: str) -> str:
+    return printable(uri, chars_max=120)
 
 
 class RequestImages:
@@ -53,7 +80,7 @@ class RequestImages:
             return _from_base64(text)
         if value.startswith(_SCHEME):
             if self._fetch is None:
-                raise ValueError("this server has no object store to fetch an s3:// URI from; send the image as base64")
+                raise ValueError("this server may read no bucket (RATCHET_IMAGE_BUCKETS names none); send it as base64")
             return self._fetch(value)
         if "://" in value[:20]:
             found = found_text(value)

@@ -16,6 +16,12 @@ from ratchet.settings import Settings
 from tests.wired import wire
 
 CLASSES = ["a", "b,c"]
+INPUTS = [
+    {"name": "distance", "datatype": "FP64", "shape": [-1]},
+    {"name": "night", "datatype": "BOOL", "shape": [-1]},
+    {"name": "photo", "datatype": "BYTES", "shape": [-1]},
+    {"name": "track", "datatype": "FP64", "shape": [-1, 2]},
+]
 
 
 class Gateway(BaseHTTPRequestHandler):
@@ -23,8 +29,14 @@ class Gateway(BaseHTTPRequestHandler):
 
     requests: list[list[int]]
 
+    def do_GET(self) -> None:
+        self._answer(200, {"inputs": INPUTS})
+
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if body["inputs"][0]["name"] != "features":
+            self._answer_typed(body["inputs"])
+            return
         (tensor,) = body["inputs"]
         num_rows, width = tensor["shape"]
         rows = [tensor["data"][row * width : (row + 1) * width] for row in range(num_rows)]
@@ -41,6 +53,16 @@ class Gateway(BaseHTTPRequestHandler):
              "parameters": {"classes": json.dumps(CLASSES)}},
         ]  # fmt: skip
         self._answer(200, {"outputs": outputs, "parameters": {"model_digest": "d1"}})
+
+    def _answer_typed(self, tensors: list[dict[str, Any]]) -> None:
+        """A model of a number: it answers with the distance."""
+        self.requests.append(tensors)  # type: ignore[arg-type]
+        columns = {tensor["name"]: tensor["data"] for tensor in tensors}
+        if -1 in columns["distance"]:
+            self._answer(400, {"error": f"t: instances[{columns['distance'].index(-1)}].distance is wrong"})
+            return
+        label = {"name": "label", "datatype": "FP64", "data": columns["distance"]}
+        self._answer(200, {"outputs": [label], "parameters": {"model_digest": "d1"}})
 
     def _answer(self, status: int, document: Any) -> None:
         data = json.dumps(document).encode()
@@ -64,6 +86,14 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[int]]]:
     wire(monkeypatch, settings=lambda: Settings(gateway_endpoint=endpoint))
     yield Gateway.requests
     server.shutdown()
+
+
+TYPED = [
+    {"name": "distance", "datatype": "FP64", "shape": [2], "data": [900, 3.5]},
+    {"name": "night", "datatype": "BOOL", "shape": [2], "data": [True, None]},
+    {"name": "photo", "datatype": "BYTES", "shape": [2], "data": ["eA==", None]},
+    {"name": "track", "datatype": "FP64", "shape": [2, 2], "data": [[1, 2], None]},
+]
 
 
 def ask(path: Path, text: str | bytes) -> list[dict[str, Any]]:
@@ -122,3 +152,53 @@ def test_a_gateway_that_is_down_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(Unavailable, match="ratchet up"):
         ask(tmp_path / "x", '{"features": [1]}')
     assert ask(tmp_path / "x", "\n") == [], "nothing to ask"
+
+
+def test_named_inputs_are_sent_as_tensors_by_what_the_model_says_of_them(requests: list[Any], tmp_path: Path) -> None:
+    full = {"distance": 900, "night": True, "photo": {"b64": "eA=="}, "track": [1, 2]}
+    rows = ask(tmp_path / "x", json.dumps({"inputs": full}) + '\n{"id": "e", "inputs": {"distance": 3.5}}\n')
+    assert requests == [TYPED]
+    assert [(row["id"], row["label"], row["probability"], row["scores"]) for row in rows] == [
+        ("1", 900, None, None),
+        ("e", 3.5, None, None),
+    ]
+
+
+def test_a_header_names_the_inputs_of_a_csv(requests: list[Any], tmp_path: Path) -> None:
+    text = '\ufeffdistance,night,photo,track\r\n900,TRUE,eA==,"[1, 2]"\r\n3.5,,,\r\n'
+    assert [row["label"] for row in ask(tmp_path / "x.csv", text)] == [900, 3.5]
+    assert requests == [TYPED]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        pytest.param(
+            "x", '{"inputs": {"distance": 1}}\n{"inputs": {"distance": -1}}', ", line 2: t: instances[1]", id="server"
+        ),
+        pytest.param(
+            "x", '{"inputs": {"distance": 1, "far": 2}}', ", line 1: there is no input 'far'; the model", id="name"
+        ),
+        pytest.param(
+            "x", '{"inputs": [1]}', ", line 1: `inputs` must be an object {name: value}, found a list", id="list"
+        ),
+        pytest.param("x", '{"inputs": {}}', ", line 1: `inputs` must be an object", id="nothing"),
+        pytest.param(
+            "x.csv", "distance\n1\nfar\n", ", line 3: `distance` must be a finite number, found 'far'", id="csv-text"
+        ),
+        pytest.param(
+            "x.csv", "distance\nnan\n", ", line 2: `distance` must be a finite number, found 'nan'", id="csv-nan"
+        ),
+        pytest.param("x.csv", "distance,night\n1,maybe\n", ", line 2: `night` must be true or false", id="csv-boolean"),
+        pytest.param("x.csv", "distance,night\n1\n", ", line 2 has another number of cells", id="csv-short"),
+        pytest.param("x.csv", "distance\n1,2\n", ", line 2 has another number of cells", id="csv-long"),
+        pytest.param("x.csv", b"distance\n\xff\n", " is not CSV in UTF-8", id="csv-bytes"),
+        pytest.param("x.csv", 'distance\n"1\n', " is not CSV in UTF-8", id="csv-quote"),
+    ],
+)
+def test_an_error_of_named_inputs_names_the_line(
+    requests: list[Any], tmp_path: Path, name: str, text: str | bytes, told: str
+) -> None:
+    with pytest.raises(DataRejected) as refused:
+        ask(tmp_path / name, text)
+    assert f"{tmp_path / name}{told}" in str(refused.value)

@@ -163,6 +163,8 @@ def test_mlflow_and_the_model_servers_may_use_what_is_theirs_only() -> None:
     assert "Admin" in ours["actions"]
     assert {action.partition(":")[2] for action in mlflow["actions"]} == {"mlflow"}
     assert serving["actions"] == ["Write:records/payloads/*"]
+    images = render_identities(CREDENTIALS, ratchet_bucket="records", image_buckets={"scans"})["identities"][2]
+    assert images["actions"] == ["Write:records/payloads/*", "Read:scans", "List:scans"]
 
 
 def test_the_model_servers_get_a_key_of_their_own() -> None:

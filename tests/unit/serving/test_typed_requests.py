@@ -14,9 +14,11 @@ from kserve import InferInput, InferRequest
 from kserve.errors import InferenceError, InvalidInput
 
 from ratchet.core.errors import DataRejected
+from ratchet.core.labels.images import FILE_BYTES_MAX
 from ratchet.serving.inputs import parse_instances
 from ratchet.serving.model import ServedModel
-from ratchet.serving.request_images import PIXEL_BYTES_MAX, RequestImages
+from ratchet.serving.request_images import PIXEL_BYTES_MAX, RequestImages, fetch_from
+from tests.fakes.object_store import FakeObjectStore
 from tests.unit.serving.typed_model import BREAKS, CATEGORY, INPUTS, NUMBER, ROW, TAGS, RuleModel, png, spec_of
 
 IMAGES = {"s3://labels/a.png": png(), "s3://labels/a.txt": b"no image"}
@@ -267,6 +269,31 @@ def test_a_failure_is_the_callers_only_for_values_outside_the_tasks_range() -> N
         v1(model, {**ROW, "distance": BREAKS})
     with pytest.raises(InferenceError, match="too far"):
         v1(model, {**ROW, "distance": BREAKS}, {**ROW, "distance": 90_000})
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        pytest.param("s3://models/a.png", "", id="in-an-allowed-bucket"),
+        pytest.param("s3://models/a", "s3://models/a does not exist", id="the-beginning-of-a-key"),
+        pytest.param("s3://labels/a.png", "images may be in 'models'", id="in-another-bucket"),
+        pytest.param("s3://", "cannot be fetched", id="no-bucket"),
+        pytest.param("s3://models/large", "33,554,433 bytes; the limit is 33,554,432", id="too-large"),
+    ],
+)
+def test_an_image_is_fetched_from_an_allowed_bucket_after_a_look_at_its_size(uri: str, told: str) -> None:
+    objects = FakeObjectStore()
+    for bucket in ("models", "labels"):
+        objects.put(f"s3://{bucket}/a.png", png())
+    objects.put("s3://models/large", bytes(FILE_BYTES_MAX + 1))
+    schema = spec_of(CATEGORY, [{"name": "x", "type": "image", "width": 4, "height": 3, "channels": 1}]).examples
+    images = RequestImages(fetch_from(objects, {"models"}))
+    if not told:
+        assert parse_instances({"instances": [uri]}, schema=schema, images=images)["x"][0].as_py() == bytes([7] * 12)
+        return
+    with pytest.raises(DataRejected) as refused:
+        parse_instances({"instances": [uri]}, schema=schema, images=images)
+    assert told in str(refused.value)
 
 
 VALUES = st.recursive(
