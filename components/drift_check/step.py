@@ -30,6 +30,9 @@ from ratchet.stores.signals import Signals
 from ratchet.stores.sketches import Sketches
 from ratchet.tasks.spec import TaskSpec
 
+NEW_ROWS_MAX = 1 << 18
+"""Of a larger batch so many are drawn: they show a shift of 0.006, and a harmless one is 0.1."""
+
 
 class Stores(NamedTuple):
     """What the step asks, and where it writes what it found."""
@@ -68,14 +71,18 @@ def _check_typed(
 ) -> DriftDecision:
     """It costs the new rows, and what the parent's sketch does not cover yet."""
     parent = stores.datasets.fetch_manifest(version).parent
-    known = fetch_sketch(spec, parent, datasets=stores.datasets, sketches=stores.sketches) if parent else TableSketch()
+    new = sketch_rows(pq.read_table(paths.incoming, columns=["id", "inputs", "label"]), spec, num_rows_max=NEW_ROWS_MAX)
+    known = TableSketch()
+    if parent and new.num_rows:
+        known = fetch_sketch(spec, parent, datasets=stores.datasets, sketches=stores.sketches)
     comparison = Comparison(
         kind="drift_check",
         compared=f"new examples of {version} with the training rows of {parent or 'no version'}",
         reference=parent or "",
         subject=version,
+        schema=spec.examples,
         old=known,
-        new=sketch_rows(pq.read_table(paths.incoming, columns=["id", "inputs", "label"]), spec),
+        new=new,
     )
     decision = look_for_drift(spec, comparison, policy=policy, records=stores.records, now=now)
     verdict = typed_verdict(comparison, decision, policy=policy, version=version)

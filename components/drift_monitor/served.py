@@ -30,9 +30,8 @@ def sketch_served(rows: Sequence[ServedRow], schema: ExampleSchema) -> TableSket
 
 
 def _inputs_of(row: ServedRow, schema: ExampleSchema) -> Mapping[str, Any]:
-    named: Mapping[str, Any] | None = getattr(row, "inputs", None)
-    if named is not None:
-        return named
+    if row.inputs is not None:
+        return row.inputs
     return {schema.short_input.name: list(row.features)} if schema.short_input else {}
 
 

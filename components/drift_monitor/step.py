@@ -169,7 +169,6 @@ def _judge_typed(
 ) -> DriftDecision:
     """Costs what was asked, and what the version's sketch does not cover yet."""
     schema = comparable_schema(spec.examples)
-    compared = spec if schema is None else spec.model_copy(update={"inputs": schema.inputs})
     version, rows = seen.champion.dataset_version, seen.gathered.rows
     has_rows = bool(rows) and schema is not None
     comparison = Comparison(
@@ -177,12 +176,13 @@ def _judge_typed(
         compared=seen.compared,
         reference=version,
         subject=now.isoformat(),
+        schema=schema or spec.examples,
         old=fetch_sketch(spec, version, datasets=stores.datasets, sketches=stores.sketches)
         if has_rows
         else TableSketch(),
         new=sketch_served(rows, schema) if has_rows and schema else TableSketch(),
     )
-    decision = look_for_drift(compared, comparison, policy=policies.drift, records=stores.records, now=now)
+    decision = look_for_drift(spec, comparison, policy=policies.drift, records=stores.records, now=now)
     verdict = Verdict(
         kind="drift_monitor",
         verdict=decision.drift.name,
@@ -219,10 +219,11 @@ def _look(spec: TaskSpec, champion: ModelRef, stores: Stores, *, since: datetime
 
 def _sample_of(gathered: Gathered, spec: TaskSpec) -> Sample:
     """As wide as what the champion was asked: the task file may have another number of features by now."""
-    if not gathered.rows:
+    rows = [row for row in gathered.rows if row.features]
+    if not rows:
         return Sample(np.empty((0, spec.features.num_features)), [])
-    features_NF = np.array([row.features for row in gathered.rows], dtype=np.float64)
-    return Sample(features_NF, [label_text(row.label) for row in gathered.rows])
+    features_NF = np.array([row.features for row in rows], dtype=np.float64)
+    return Sample(features_NF, [label_text(row.label) for row in rows])
 
 
 def _fetch_reference(stores: Stores, champion: ModelRef, *, num_features: int, schema: ExampleSchema) -> Sample:

@@ -3,8 +3,9 @@
 import io
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,19 +15,30 @@ from typer.testing import CliRunner
 from cli.main import app
 from components.drift_check.step import Paths, Stores, drift_check_step
 from components.drift_monitor.served import comparable_schema, sketch_served
+from components.drift_monitor.step import Paths as MonitorPaths
+from components.drift_monitor.step import Policies, drift_monitor_step
+from components.drift_monitor.step import Stores as MonitorStores
 from ratchet.actions.labels.sketching import fetch_sketch
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.labels.dataset import DataFile, DatasetShard, Manifest, md5_of
+from ratchet.core.labels.drift.features import features_of
 from ratchet.core.labels.drift.policy import DriftPolicy
 from ratchet.core.labels.drift.record import DriftRecord
+from ratchet.core.labels.drift.tables import TableSketch
+from ratchet.core.models.ledger import LedgerEntry, ModelRef
+from ratchet.core.rollout.monitor import MonitorPolicy, ServedRow
+from ratchet.core.rollout.payloads import TEXT_CHARS_LOGGED, Prediction
 from ratchet.stores.drift_records import DriftRecords
 from ratchet.stores.page_libraries import PageLibraries
 from ratchet.stores.signals import Signals
-from ratchet.stores.sketches import VERSIONS_KEPT_MAX, Sketches
+from ratchet.stores.sketches import VERSIONS_KEPT_MAX, Sketches, StoredSketch
 from ratchet.tasks.spec import TaskSpec
 from tests.components.data import NOON
 from tests.fakes.dataset_store import FakeDatasetStore
+from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import FakeObjectStore
+from tests.fakes.payload_log import FakeFeedbackStore, FakePayloadLog
+from tests.fakes.registry import FakeRegistry
 from tests.unit.core.labels.drift.typed_rows import SCHEMA, SHIFTS, rows_of
 from tests.wired import wire
 
@@ -54,8 +66,10 @@ class CountedDatasets(FakeDatasetStore):
 class Flights:
     """Versions of typed rows, each with a training shard of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.datasets, self.objects = folder, CountedDatasets(), FakeObjectStore()
+    def __init__(self, folder: Path, spec: TaskSpec = SPEC) -> None:
+        self.spec = spec
+        self.folder, self.datasets = folder, CountedDatasets()
+        self.objects: FakeObjectStore = FakeObjectStore()
         self.sketches = Sketches(self.objects, "ratchet")
         self.shards: list[DatasetShard] = []
 
@@ -82,14 +96,14 @@ class Flights:
 
     def sketch(self, version: str) -> Any:
         self.datasets.fetched.clear()
-        return fetch_sketch(SPEC, version, datasets=self.datasets, sketches=self.sketches)
+        return fetch_sketch(self.spec, version, datasets=self.datasets, sketches=self.sketches)
 
     def check(self, version: str, incoming: pa.Table) -> tuple[str, DriftRecord]:
         pq.write_table(incoming, self.folder / "incoming")
         paths = Paths(*(str(self.folder / name) for name in ("incoming", "reference", "report.html", "verdict.json")))
         records = DriftRecords(self.objects, "ratchet")
         name = drift_check_step(
-            SPEC,
+            self.spec,
             version=version,
             policy=POLICY,
             stores=Stores(
@@ -159,8 +173,8 @@ def test_rows_that_are_gone_from_a_version_are_gone_from_its_sketch(flights: Fli
 
 
 def test_old_sketches_go(flights: Flights) -> None:
-    for seed in range(VERSIONS_KEPT_MAX + 3):
-        flights.sketch(flights.commit(rows_of(1, seed=seed + 10)))
+    for number in range(1, VERSIONS_KEPT_MAX + 3):
+        flights.sketches.put(f"flights/v{number}", SCHEMA, StoredSketch(TableSketch(), frozenset()))
     assert len(list(flights.objects.list_uris("s3://ratchet/sketches/"))) == VERSIONS_KEPT_MAX
 
 
@@ -173,18 +187,69 @@ def test_a_check_that_is_repeated_is_one_look(flights: Flights) -> None:
     assert flights.check(flights.commit(later), later)[1].evidence.num_looks == 2  # type: ignore[union-attr]
 
 
-class Asked(NamedTuple):
-    """What the payload log keeps of one instance."""
-
-    features: tuple[float, ...]
-    label: str
-    inputs: Mapping[str, Any] | None
+class Killed(BaseException):
+    """No step catches it."""
 
 
-def served_of(rows: pa.Table) -> list[Any]:
+class MortalObjects(FakeObjectStore):
+    """The process dies at the n-th effect, before or after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lives = -1
+
+    def put(self, uri: str, data: bytes, *, metadata: Mapping[str, str] | None = None) -> None:
+        self._count()
+        super().put(uri, data, metadata=metadata)
+        self._count()
+
+    def _count(self) -> None:
+        self.lives -= 1
+        if self.lives == 0:
+            raise Killed
+
+
+def test_killed_at_each_effect_and_repeated_it_ends_the_same(tmp_path: Path) -> None:
+    """The sketch, the record with its evidence, the signal: one look, whatever was written before."""
+    known, incoming = rows_of(200, seed=0), rows_of(160, seed=1, change=SHIFTS["category-swap"][0])
+
+    def checked(lives: int) -> dict[str, bytes] | None:
+        flights = Flights(
+            tmp_path, TaskSpec.model_validate({**SPEC.model_dump(), "inputs": SPEC.model_dump()["inputs"][:3]})
+        )
+        flights.objects = mortal = MortalObjects()
+        flights.sketches = Sketches(flights.objects, "ratchet")
+        flights.commit(known)
+        version = flights.commit(incoming)
+        mortal.lives = lives
+        try:
+            flights.check(version, incoming)
+            died = False
+        except Killed:
+            died = True
+            flights.check(version, incoming)
+        left = {uri: flights.objects.fetch(uri) for uri in flights.objects.all_uris()}
+        return left if died or lives < 0 else None
+
+    whole = checked(-1)
+    point = 1
+    while (left := checked(point)) is not None:
+        assert left == whole
+        point += 1
+    assert point > 6, "before and after the sketch, the record and the signal"
+
+
+def test_a_record_that_cannot_be_read_begins_again(flights: Flights, caplog: pytest.LogCaptureFixture) -> None:
+    flights.objects.put("s3://ratchet/drift/flights/drift_check.json", b"{}")
+    incoming = rows_of(100, seed=1)
+    assert flights.check(flights.commit(incoming), incoming)[1].evidence.num_looks == 1  # type: ignore[union-attr]
+    assert "cannot be read" in caplog.text
+
+
+def served_of(rows: pa.Table) -> list[ServedRow]:
     """No pixels, times as text, nothing for what is missing."""
     return [
-        Asked(
+        ServedRow(
             (),
             row["label"],
             {
@@ -210,10 +275,65 @@ def test_production_has_the_columns_that_the_payload_log_keeps() -> None:
 def test_a_value_that_the_task_no_longer_takes_is_missing() -> None:
     schema = comparable_schema(SCHEMA)
     assert schema is not None
-    rows: list[Any] = [Asked((), "no", {"distance": value, "is_late": True}) for value in (1.5, "far", None, 3)]
+    rows = [ServedRow((), "no", {"distance": value, "is_late": True}) for value in (1.5, "far", None, 3)]
     sketch = sketch_served(rows, schema)
     assert (sketch.parts["value:distance"].num_rows, sketch.parts["value:distance"].num_missing) == (2, 2)
     assert sketch.parts["value:is_late"].num_rows == 4
+
+
+def monitor(flights: Flights, rows: list[ServedRow], *, hours: int) -> DriftRecord:
+    """A look at production that many hours after noon."""
+    champion = ModelRef(version="1", digest="d1", uri="s3://models/flights/d1", dataset_version="flights/v1")
+    now, payloads, ledger = NOON + timedelta(hours=hours), FakePayloadLog(), FakeLedger()
+    ledger.append(
+        LedgerEntry(
+            seq=1, task="flights", kind="promoted", model=champion, champion=champion, reason="", run_id="", at=NOON
+        )
+    )
+    payloads.predictions += [
+        Prediction(
+            request_id=f"{hours}-{number}",
+            at=now - timedelta(minutes=1),
+            model_digest="d1",
+            latency_ms=1,
+            inputs=(row.inputs or {},),
+            labels=(row.label,),
+            probabilities=(0.9,),
+        )
+        for number, row in enumerate(rows)
+    ]
+    objects = flights.objects
+    records = DriftRecords(objects, "ratchet")
+    stores = MonitorStores(
+        payloads, FakeFeedbackStore(), flights.datasets, ledger, FakeRegistry(), objects,
+        PageLibraries(objects, "ratchet"), Signals(objects, "ratchet"), records, flights.sketches,
+    )  # fmt: skip
+    paths = MonitorPaths(*(str(flights.folder / name) for name in ("report.html", "verdict.json")))
+    drift_monitor_step(SPEC, policies=Policies(POLICY, MonitorPolicy()), stores=stores, now=now, paths=paths)
+    record = records.fetch("flights", "drift_monitor")
+    assert record is not None
+    return record
+
+
+def test_production_is_compared_by_type_and_each_look_counts(flights: Flights) -> None:
+    first = monitor(flights, served_of(rows_of(400, seed=5)), hours=1)
+    assert (first.verdict, first.evidence and first.evidence.num_looks) == ("stable", 1), first.reasons
+    assert {column.name for column in first.columns if column.state == "not_judged"} == {"label"}
+    assert "photo" not in {column.name for column in first.columns}
+    flights.datasets.fetched.clear()
+    second = monitor(flights, served_of(rows_of(400, seed=6, change=SHIFTS["category-swap"][0])), hours=2)
+    assert (second.verdict, second.evidence and second.evidence.num_looks) == ("drifted", 2)
+    assert {column.name for column in second.columns if column.state == "drifted"} == {"carrier"}
+    assert flights.datasets.fetched == [], "the sketch of the champion's version is kept"
+    assert monitor(flights, [], hours=3).verdict == "too_few"
+    back = monitor(flights, served_of(rows_of(400, seed=7)), hours=4)
+    assert (back.verdict, back.evidence and back.evidence.num_looks) == ("stable", 3), "evidence alone is no drift"
+
+
+def test_a_text_that_the_log_cuts_has_the_features_of_the_whole() -> None:
+    text, declared = "storm over the bay " * 400, next(each for each in SCHEMA.inputs if each.name == "remark")
+    whole, cut = (features_of(pa.array([value]), declared) for value in (text, text[:TEXT_CHARS_LOGGED]))
+    assert (whole == cut).all()
 
 
 def test_the_command_shows_each_column_and_draws_what_drifts(flights: Flights, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,9 +73,9 @@ def _sketch_of_shard(spec: TaskSpec, shard: DatasetShard, version: str, datasets
     return sketch_rows(rows, spec)
 
 
-def sketch_rows(rows: pa.Table, spec: TaskSpec) -> TableSketch:
-    """The sketch of rows with the columns id, inputs, label, several columns at a time."""
-    return sketch_of_rows(rows, spec.examples, each=_several_at_a_time)
+def sketch_rows(rows: pa.Table, spec: TaskSpec, *, num_rows_max: int | None = None) -> TableSketch:
+    """The sketch of rows with the columns id, inputs, label, several columns at a time (`sketch_of_rows`)."""
+    return sketch_of_rows(rows, spec.examples, num_rows_max=num_rows_max, each=_several_at_a_time)
 
 
 def sketch_columns(inputs: pa.Table, labels: pa.ChunkedArray, hashes: np.ndarray, schema: ExampleSchema) -> TableSketch:

@@ -32,11 +32,14 @@ class Comparison(NamedTuple):
     """What is new; a step that is retried has the same again."""
     old: TableSketch
     new: TableSketch
+    schema: ExampleSchema
+    """Of what both sides have."""
 
 
 def is_single_vector(schema: ExampleSchema) -> bool:
-    """Whether `core.labels.drift.vectors` judges it: a vector alone, and a category."""
-    return schema.short_input is not None and isinstance(schema.output, CategoryOutput)
+    """Whether `core.labels.drift.vectors` judges it: a vector alone that is never missing, and a category."""
+    vector = schema.short_input
+    return vector is not None and not vector.optional and isinstance(schema.output, CategoryOutput)
 
 
 def look_for_drift(
@@ -51,7 +54,7 @@ def look_for_drift(
     measures = measure_shifts(
         comparison.old,
         comparison.new,
-        schema=spec.examples,
+        schema=comparison.schema,
         policy=policy,
         are_answers=comparison.kind == "drift_monitor",
     )

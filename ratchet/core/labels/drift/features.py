@@ -17,6 +17,7 @@ from ratchet.core.labels.schema import ImageInput, InputSpec, TextInput, VectorI
 NARROW_MAX = 64
 """Numbers of a vector up to which each is a feature of its own; a longer one is projected to that many."""
 _TEXT_CHARS_MAX = 2_000
+"""No more than the payload log keeps (`TEXT_CHARS_LOGGED`): else long texts in production would look shorter."""
 _TEXT_BUCKETS = 64
 _IMAGE_CELLS = 4
 """Of each side of the grid whose cells' mean brightness are features."""
@@ -52,7 +53,7 @@ def _of_texts(values: pa.Array) -> np.ndarray:
     low = pc.utf8_lower(cut)
     letters, low_starts = bytes_of(low)
     grams = _grams(letters.astype(np.uint32), np.repeat(np.arange(len(values)), np.diff(low_starts)), len(values))
-    length = np.log1p(pc.utf8_length(values).to_numpy(zero_copy_only=False))
+    length = np.log1p(pc.utf8_length(cut).to_numpy(zero_copy_only=False))
     return np.column_stack([length, *shares, grams]).astype(np.float32)
 
 

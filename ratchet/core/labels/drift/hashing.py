@@ -1,5 +1,7 @@
 """A 64-bit hash of every text of an Arrow column at once: what draws the same rows of the same data. Pure."""
 
+from functools import lru_cache
+
 import numpy as np
 import pyarrow as pa
 
@@ -35,12 +37,18 @@ def bytes_of(block: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 def _block_hashes(block: pa.Array) -> np.ndarray:
     data, starts = bytes_of(block)
-    powers, inverses = (_powers(base, len(data) + 1) for base in (_BASE, _INVERSE))
+    powers, inverses = (_powers(base, size_of(len(data) + 1))[: len(data) + 1] for base in (_BASE, _INVERSE))
     # One is added to each byte: else "a" and "a\0" were one text.
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum((data.astype(np.uint64) + np.uint64(1)) * powers[:-1])])
     return _mixed((sums[starts[1:]] - sums[starts[:-1]]) * inverses[starts[:-1]])
 
 
+def size_of(num: int) -> int:
+    """The next power of two: blocks of about one size share their powers."""
+    return 1 << max(num - 1, 1).bit_length()
+
+
+@lru_cache(4)
 def _powers(base: int, num: int) -> np.ndarray:
     powers = np.full(num, base, np.uint64)
     powers[0] = 1

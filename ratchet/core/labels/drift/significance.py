@@ -59,8 +59,8 @@ def _exact_p(distance: float, num_old: int, num_new: int, pooled_G: np.ndarray) 
     limit = round(distance * num_old * num_new)
     for seen in range(num):
         left = num - seen
-        from_old = chances * np.maximum(num_old - old, 0) / left
-        chances = chances * np.clip(num_new - (seen - old), 0, left) / left
+        from_old = chances * (num_old - old) / left
+        chances = chances * np.maximum(num_new - (seen - old), 0) / left
         chances[1:] += from_old[:-1]
         if seen + 1 in ends:
             chances[np.abs(old * num_new - (seen + 1 - old) * num_old) >= limit] = 0.0
