@@ -1,6 +1,5 @@
 """Evidently on the same rows: which columns it says have drifted, with its defaults."""
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.drift.shifts import CATEGORIES, NUMBERS
-
-os.environ["DO_NOT_TRACK"] = "1"
 
 
 @contextmanager
