@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from components.evaluate.comparable import check_comparable
 from ratchet import __version__
 from ratchet.actions.labels.rows import fetch_split
 from ratchet.core.digest import digest_of
-from ratchet.core.errors import DataRejected
 from ratchet.core.labels.dataset import Manifest
-from ratchet.core.models.evaluation import ACCURACY, EvaluationPolicy, PairedAnswers, judge_challenger
+from ratchet.core.models.evaluation import ACCURACY, EvaluationPolicy
+from ratchet.core.models.gate import GateRows, judge, outputs_of
 from ratchet.core.models.ledger import ModelRef, champion_of
+from ratchet.core.models.metrics import measure, measures_of
 from ratchet.core.ports import DatasetStore, Ledger, ModelProbe, ObjectStore
 from ratchet.core.verdict import Verdict
 from ratchet.stores.finished import FinishedSteps
@@ -22,7 +24,7 @@ from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import ServableModel, load_model
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.checks import check_metrics
-from ratchet.training.data import read_rows
+from ratchet.training.data import labels_of, read_split
 
 log = logging.getLogger(__name__)
 _SAME_WITHIN = 1e-9
@@ -97,32 +99,55 @@ def _judge(
     spec = challenger.spec  # what it was trained for: the task file may have changed since
     with tempfile.TemporaryDirectory() as scratch_name:
         scratch = Path(scratch_name)
-        rows = fetch_split(datasets, manifest, "test", scratch / "test.parquet", spec=spec)
-        features_NF, labels_N = read_rows(scratch / "test.parquet", spec)
-        champion = None
-        if champion_ref is not None:
-            objects.fetch_directory(champion_ref.uri, scratch / "champion")
-            champion = _comparable(load_model(scratch / "champion", expected_digest=champion_ref.digest), spec)
-        served = probe.fetch_answers(model_path, features_NF.tolist()) if len(labels_N) else ()
-        answers = PairedAnswers(
-            labels=[spec.classes[index] for index in labels_N],
-            challenger=_answers_of(challenger, features_NF),
+        left_out = fetch_split(datasets, manifest, "test", scratch / "test.parquet", spec=spec).left_out
+        inputs, labels = read_split(scratch / "test.parquet", spec)
+        targets = labels_of(labels, spec)
+        champion = _load_champion(champion_ref, spec, objects, scratch / "champion")
+        rows = GateRows(
+            output=spec.output,
+            metric=spec.compared_metric,
+            targets=targets.astype(np.float64) if spec.output.type == "number" else targets,
+            challenger=challenger.answer(inputs),
             # Within the folder's life: the code of a model may read its data files when it answers.
-            champion=_answers_of(champion, features_NF) if champion else None,
-            served=served,
-            classes=spec.classes,
+            champion=champion.answer(inputs) if champion else None,
+            served=probe.fetch_answers(model_path, inputs) if len(targets) else (),
             champion_classes=champion.spec.classes if champion else (),
-            num_left_out=rows.left_out,
+            num_left_out=left_out,
+            training_mean=_training_mean(spec, manifest, datasets, scratch / "train.parquet"),
         )
-    inputs = {
+        unseen = challenger.unseen(inputs)
+    of_verdict = {
         "dataset_version": manifest.version,
         "challenger": challenger.digest,
         "champion": champion_ref.digest if champion_ref else "",
         "champion_version": champion_ref.version if champion_ref else "",
     }
-    verdict = judge_challenger(answers, policy=policy, inputs=inputs)
+    verdict = judge(rows, policy=policy, inputs=of_verdict)
     log.info("%s: %s", verdict.verdict, verdict.summary())
-    return verdict, metrics_of(verdict, _task_metrics_of(challenger, features_NF, labels_N))
+    if unseen:
+        named = ", ".join(f"{name} ({num})" for name, num in unseen.items())
+        log.warning("test rows with a category that the training rows do not have, by input: %s", named)
+    numbers = {**_measures_of(challenger, rows), **{f"unseen_{name}": float(num) for name, num in unseen.items()}}
+    return verdict, metrics_of(verdict, numbers)
+
+
+def _load_champion(champion: ModelRef | None, spec: TaskSpec, objects: ObjectStore, path: Path) -> ServableModel | None:
+    """The champion, when it answers the rows that the challenger answers."""
+    if champion is None:
+        return None
+    objects.fetch_directory(champion.uri, path)
+    model = load_model(path, expected_digest=champion.digest)
+    check_comparable(model.spec, spec)
+    return model
+
+
+def _training_mean(spec: TaskSpec, manifest: Manifest, datasets: DatasetStore, path: Path) -> float | None:
+    """Of the labels that the challenger learned from: what a model of numbers has to beat."""
+    if spec.output.type != "number":
+        return None
+    fetch_split(datasets, manifest, "train", path, spec=spec)
+    _, labels = read_split(path, spec)
+    return float(labels_of(labels, spec).mean(dtype=np.float64)) if len(labels) else None
 
 
 def metrics_of(verdict: Verdict, of_task: Mapping[str, float]) -> dict[str, float]:
@@ -140,26 +165,15 @@ def metrics_of(verdict: Verdict, of_task: Mapping[str, float]) -> dict[str, floa
     return {**named, **differs, "test_accuracy": of_gate}
 
 
-def _comparable(champion: ServableModel, spec: TaskSpec) -> ServableModel:
-    """The champion, when it takes the rows that the challenger takes."""
-    takes, given = champion.spec.features.num_features, spec.features.num_features
-    if takes != given:
-        raise DataRejected(
-            f"The champion of {spec.name!r} takes {takes} features and the challenger {given}: no row can be given to "
-            f"both, so nothing can be compared. Set features.num_features back to {takes}, or give the task with "
-            f"{given} features a new name."
-        )
-    return champion
-
-
-def _answers_of(model: ServableModel, features_NF: np.ndarray) -> list[str]:
-    if len(features_NF) == 0:
-        return []
-    return [model.spec.classes[index] for index in model.predict_proba(features_NF).argmax(axis=1)]
-
-
-def _task_metrics_of(model: ServableModel, features_NF: np.ndarray, labels_N: np.ndarray) -> dict[str, float]:
-    if len(labels_N) == 0:
+def _measures_of(model: ServableModel, rows: GateRows) -> dict[str, float]:
+    """What the class measures itself, as those of before do, or every metric of the output's type."""
+    if not len(rows.targets):
         return {}
-    predicted_N = model.predict_proba(features_NF).argmax(axis=1)
-    return check_metrics(model.task.metrics(predicted_N, labels_N), spec=model.spec)
+    outputs = outputs_of(rows.challenger)
+    if rows.output.type == "category":
+        own = model.own_metrics(outputs.argmax(axis=1), rows.targets)
+        if own is not None:
+            compared = measure(rows.metric, rows.targets, outputs)
+            named = {rows.metric: compared} if np.isfinite(compared) else {}
+            return {**named, **check_metrics(own, spec=model.spec)}
+    return measures_of(rows.output.type, rows.targets, outputs)

@@ -16,7 +16,7 @@ def finetune(
     metrics: dsl.Output[dsl.Metrics],
     training_log: dsl.Output[dsl.Artifact],
 ) -> NamedTuple("Outputs", [("model_digest", str)]):
-    """Fine-tune the champion with PyTorch DDP on a dataset version; the first time, train from scratch."""
+    """Train a challenger on a dataset version: fine-tune the champion's network, or grow trees."""
     from pathlib import Path
 
     from components.finetune.step import finetune_step
@@ -30,7 +30,7 @@ def finetune(
             datasets=wiring.dataset_store(),
             objects=wiring.object_store(),
             ledger=wiring.ledger(),
-            trainer=wiring.trainer(),
+            learner=wiring.learner(task),
             model_path=Path(model.path),
             log_path=Path(training_log.path),
             finished=wiring.finished_steps(task, run_id),

@@ -6,7 +6,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -17,12 +17,13 @@ from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected, PolicyError, RatchetError
 from ratchet.core.labels.dataset import Manifest
 from ratchet.core.models.ledger import ModelRef, champion_of
-from ratchet.core.ports import DatasetStore, Ledger, ObjectStore, Trainer
+from ratchet.core.ports import DatasetStore, Ledger, ObjectStore
 from ratchet.stores.finished import FinishedSteps
 from ratchet.tasks.code_collect import collect_task_code
 from ratchet.tasks.identity import model_digest, read_model
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.job import EpochMetrics, StartRecord, TrainingJob
+from ratchet.training.learners import Learner
 
 log = logging.getLogger(__name__)
 LINEAGE_FILE = "lineage.json"
@@ -46,7 +47,7 @@ def finetune_step(
     datasets: DatasetStore,
     objects: ObjectStore,
     ledger: Ledger,
-    trainer: Trainer,
+    learner: Learner,
     model_path: Path,
     log_path: Path,
     finished: FinishedSteps,
@@ -68,7 +69,7 @@ def finetune_step(
             code_digest=code.digest,
             datasets=datasets,
             objects=objects,
-            trainer=trainer,
+            learner=learner,
             model_path=model_path,
             log_path=log_path,
         )
@@ -87,7 +88,7 @@ def _inputs_of(spec: TaskSpec, manifest: Manifest, base: ModelRef | None, *, cod
         "code": code_digest,
         "base model": base.digest if base else "",
         "ratchet": __version__,
-        "torch": version("torch"),
+        **_library_of(spec),
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
@@ -112,7 +113,7 @@ def _train(
     code_digest: str,
     datasets: DatasetStore,
     objects: ObjectStore,
-    trainer: Trainer,
+    learner: Learner,
     model_path: Path,
     log_path: Path,
 ) -> Trained:
@@ -141,7 +142,7 @@ def _train(
         log.info("training on %d rows of %s from %s", rows.num_rows, manifest.version, job.base_name)
         if left_out:
             log.warning("%s", left_out)
-        _run_job(job, trainer, scratch / "job.json", log_path)
+        _run_job(job, learner, scratch / "job.json", log_path)
         shutil.rmtree(model_path, ignore_errors=True)  # of an attempt that was cut off: its code would stay beside
         shutil.copytree(job.model_path, model_path)
         start = StartRecord.model_validate_json(job.start_path.read_bytes())
@@ -150,18 +151,9 @@ def _train(
     return Trained(digest=model_digest(model_path), last_epoch=history[-1])
 
 
-def _run_job(job: TrainingJob, trainer: Trainer, job_path: Path, log_path: Path) -> None:
-    job_path.write_text(job.model_dump_json())
-    training = job.spec.training
+def _run_job(job: TrainingJob, learner: Learner, job_path: Path, log_path: Path) -> None:
     try:
-        trainer.run(
-            module="ratchet.training.worker",
-            spec_path=job_path,
-            world_size=training.world_size,
-            log_path=log_path,
-            failure_path=job.failure_path,
-            timeout_s=training.timeout_s,
-        )
+        learner.train(job, job_path=job_path, log_path=log_path)
     except RatchetError as error:
         raise type(error)(f"The training of {job.spec.name!r} stopped: {error}") from None
     finally:
@@ -194,7 +186,7 @@ def _lineage_of(spec: TaskSpec, manifest: Manifest, base: ModelRef | None, start
         "start": spec.training.start if base else "scratch",
         "start_weights": start.text(),
         "implementation": spec.implementation,
-        "torch": version("torch"),
+        **_library_of(spec),
         "python": platform.python_version(),
         "device": "cpu",
         "machine": platform.machine(),
@@ -202,6 +194,18 @@ def _lineage_of(spec: TaskSpec, manifest: Manifest, base: ModelRef | None, start
         "num_threads": str(spec.training.num_threads),
         "seed": str(spec.training.seed),
     }
+
+
+def _library_of(spec: TaskSpec) -> dict[str, str]:
+    """Name and version of what does the sums."""
+    name = "lightgbm" if spec.model.learner == "trees" else "torch"
+    try:
+        return {name: version(name)}
+    except PackageNotFoundError:
+        raise PolicyError(
+            f"{name} is not installed here, and {spec.name!r} is of kind {spec.model.kind}. Install the extra "
+            f"`{'trees' if name == 'lightgbm' else 'train'}` of Ratchet."
+        ) from None
 
 
 def _name_of(base: ModelRef | None, spec: TaskSpec) -> str:

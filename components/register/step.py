@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ratchet.tasks.identity import read_model
 from ratchet.tasks.spec import TaskSpec
 
 log = logging.getLogger(__name__)
+_NAMES_MAX = 50
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,9 @@ def render_model_card(
     lines = [
         f"# {spec.name}",
         "",
-        f"Answers one of {len(spec.classes)} classes ({', '.join(spec.classes)}) from {spec.features.num_features} "
-        f"numbers between {spec.features.min_value:g} and {spec.features.max_value:g}.",
+        f"Answers {_output_text(spec)} from {_inputs_text(spec)}.",
+        "",
+        f"Model: {_kind_text(spec)}.",
         "",
         "## How good",
         *(f"- {name}: {value:.4f}" for name, value in sorted(metrics.items())),
@@ -112,3 +114,28 @@ def render_model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _output_text(spec: TaskSpec) -> str:
+    classes = f"{len(spec.classes)} classes ({_listed(spec.classes)})"
+    of_type = {"category": f"one of {classes}", "tags": f"any number of {classes}", "number": "a number"}
+    return of_type[spec.output.type] + ("" if spec.output.name == "label" else f", {spec.output.name},")
+
+
+def _inputs_text(spec: TaskSpec) -> str:
+    vector = spec.examples.short_input
+    if vector is not None:
+        return f"{vector.size} numbers between {vector.range[0]:g} and {vector.range[1]:g}"
+    named = [f"{each.name} ({each.type}{', may be missing' if each.optional else ''})" for each in spec.inputs]
+    return f"{len(named)} inputs: {_listed(named)}"
+
+
+def _kind_text(spec: TaskSpec) -> str:
+    options = [f"{name} {value}" for name, value in sorted(spec.model.options.items())]
+    return ", ".join([spec.model.kind, *options])
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Cut where a card would become a list."""
+    more = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
+    return ", ".join(names[:_NAMES_MAX]) + more

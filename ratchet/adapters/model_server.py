@@ -7,11 +7,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 
 from ratchet.adapters.http import ONCE, HttpClient, Peer, Request
 from ratchet.core.errors import DataRejected, Unavailable
+from ratchet.core.models.probe_payload import probe_payload
 from ratchet.processes import die_with_parent, stop
 from ratchet.settings import child_env
+from ratchet.tasks.identity import TASK
+from ratchet.tasks.spec import TaskSpec
 
 _PEER = Peer(
     name="The model server of this check",
@@ -29,12 +35,13 @@ _STOP_S_MAX = 10.0
 class LocalModelServer:
     """Implements ports.ModelProbe: loopback only, gone when the question is answered."""
 
-    def fetch_answers(self, model_path: Path, features: Sequence[Sequence[float]]) -> Sequence[str]:
-        """The class of each row, as the server that users meet would answer. DataRejected when it cannot."""
+    def fetch_answers(self, model_path: Path, inputs: pa.Table) -> Sequence[Any]:
+        """The label of each row, as the server that users meet would answer. DataRejected when it cannot."""
+        schema = TaskSpec.model_validate_json((model_path / TASK).read_bytes()).examples
         with _running(model_path) as server:
-            answers: list[str] = []
-            for start in range(0, len(features), _ROWS_PER_REQUEST):
-                rows = [list(row) for row in features[start : start + _ROWS_PER_REQUEST]]
+            answers: list[Any] = []
+            for start in range(0, inputs.num_rows, _ROWS_PER_REQUEST):
+                rows = probe_payload(inputs.slice(start, _ROWS_PER_REQUEST), schema)
                 # A prediction changes nothing, so that one may be asked for again.
                 response = server.send(
                     Request("POST", "/v1/models/probe:predict", json={"instances": rows}, is_repeatable=True)

@@ -42,7 +42,7 @@ class TorchrunTrainer:
                 env=env,
                 preexec_fn=die_with_parent,
             )
-            exit_code = _wait(process, timeout_s=timeout_s)
+            exit_code = wait_for(process, timeout_s=timeout_s)
         raise_failure(failure_path)
         if exit_code is None:
             last = last_words_of(log_path.read_text(errors="replace"))
@@ -81,7 +81,7 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _wait(process: subprocess.Popen[bytes], *, timeout_s: float) -> int | None:
+def wait_for(process: subprocess.Popen[bytes], *, timeout_s: float) -> int | None:
     """The exit code, or None when it had to be stopped. On SIGTERM torchrun stops its workers itself."""
     try:
         return process.wait(timeout_s)

@@ -1,12 +1,13 @@
 """Which model a folder holds: the digest of the files that decide its answers. Needs no torch (200 MB, a second).
 
-The weights, the task, MLflow's description and everything in `code/` are inside the digest. A model that was written
-before models carried their code has no `code/`, and the digest that it always had.
+The weights (or the trees), the task, MLflow's description, what was learned of the training rows (`state.json`) and
+everything in `code/` are inside the digest. A model that was written before models carried their code has no `code/`,
+and the digest that it always had; so has one without a state.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,14 @@ from ratchet.core.uris import digest_in
 from ratchet.tasks.code_files import CodeFile, read_code
 
 WEIGHTS, TASK, MLMODEL = "model.safetensors", "task.json", "MLmodel"
+TREES = "model.txt"
+"""In the place of the weights: what LightGBM learned."""
+LEARNED_FILES = (WEIGHTS, TREES)
+"""Each model has one of these."""
 IDENTITY_FILES = (WEIGHTS, TASK, MLMODEL)
+"""Of a network."""
+STATE = "state.json"
+"""What the model's class learned of the training rows, beside the weights; only where it learns something."""
 CODE = "code"
 LIBRARY = "library.json"
 """Only where the implementation lies in an installed library: its name and version."""
@@ -35,6 +43,9 @@ class ModelFolder:
     code: Mapping[str, CodeFile]
     """By path inside `code/`; empty for a model that was written before models carried their code."""
     library: Mapping[str, str] | None
+    learned: str = WEIGHTS
+    """Which of `LEARNED_FILES` it has."""
+    state_json: bytes | None = None
 
     @property
     def name(self) -> str:
@@ -66,7 +77,15 @@ def read_model(path: Path, *, expected_digest: str = "") -> ModelFolder:
             "Restore the files from a backup of the models' bucket, or train again."
         )
     library = json.loads(contents[LIBRARY]) if LIBRARY in contents else None
-    return ModelFolder(path, found, contents[TASK], code, library)
+    learned = next(name for name in LEARNED_FILES if name in sha256_by_name)
+    return ModelFolder(path, found, contents[TASK], code, library, learned, contents.get(STATE))
+
+
+def missing_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The files that a model must have and that are not among these names in its folder."""
+    found = set(names)
+    needed = (TREES, TASK, MLMODEL) if TREES in found else IDENTITY_FILES
+    return tuple(name for name in needed if name not in found)
 
 
 def write_file_digests(path: Path) -> str:
@@ -79,21 +98,30 @@ def write_file_digests(path: Path) -> str:
 def _read(path: Path) -> tuple[dict[str, str], dict[str, bytes], dict[str, CodeFile]]:
     """The digest of each identity file, and the content of all but the weights: what runs is what was compared."""
     sha256_by_name, contents = {}, {}
-    for name in IDENTITY_FILES:
+    learned = _learned_file_of(path)
+    for name in (learned, TASK, MLMODEL):
         file = path / name
         if not file.is_file():
             raise DataRejected(f"{path}: no {name} in it, so it is no model. Give a folder that `finetune` wrote.")
         if file.stat().st_size > _SIZE_BYTES_MAX:
             raise DataRejected(f"{file}: larger than {_SIZE_BYTES_MAX} bytes; refusing to load it.")
-    with (path / WEIGHTS).open("rb") as weights:
-        sha256_by_name[WEIGHTS] = hashlib.file_digest(weights, "sha256").hexdigest()
-    for name in (TASK, MLMODEL, LIBRARY):
+    with (path / learned).open("rb") as weights:
+        sha256_by_name[learned] = hashlib.file_digest(weights, "sha256").hexdigest()
+    for name in (TASK, MLMODEL, LIBRARY, STATE):
         if (path / name).is_file():
             contents[name] = (path / name).read_bytes()
             sha256_by_name[name] = digest_of_bytes(contents[name])
     code = read_code(path / CODE)
     sha256_by_name |= {f"{CODE}/{name}": digest_of_bytes(file.content) for name, file in code.items()}
     return sha256_by_name, contents, code
+
+
+def _learned_file_of(path: Path) -> str:
+    """Its name. Of two, nobody knows which one is the model."""
+    found = [name for name in LEARNED_FILES if (path / name).is_file()]
+    if len(found) > 1:
+        raise DataRejected(f"{path}: {' and '.join(found)} are in it; a model has one of them. Remove the other.")
+    return found[0] if found else WEIGHTS
 
 
 def _noted_digests(path: Path) -> dict[str, str]:

@@ -1,21 +1,55 @@
-"""The public interface that a task implements. `ratchet/tasks/digits.py` is the documented example."""
+"""The public interface that a class of your own implements: `OwnModel`, or the one of before, `Task`.
+
+A model carries the source of its class and of the modules that it imports, and is loaded from there: a later change of
+the class never changes that model. docs/user-guide.md has an example that a test trains.
+
+Shape suffixes: B rows, F raw features, K classes; `...` whatever the network takes.
+"""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from ratchet.tasks.spec import TaskSpec
 
 
+class OwnModel(Protocol):
+    """From typed inputs to answers. `model: {kind: "my_module:MyModel"}` in the task file names it; what else stands
+    there is `spec.model.options`.
+
+    It may also have, and does without:
+
+        fit(rows) -> dict             what is learned of the training split: texts, numbers, lists, objects of JSON
+        refit(rows, before) -> dict   instead of `fit` where the training starts from the champion, whose state is
+                                      `before`: so that places in a vocabulary keep their meaning
+        decode(outputs) -> ndarray    probabilities (B, K), or numbers (B,); without it softmax for a category, sigmoid
+                                      for tags, and the output itself for a number
+
+    rows: a table with a column for each input, by name (`core.labels.schema`); missing values are null. In `fit` and
+    `refit` there is one more with the label, by the name of the output. state: what `fit` gave, {} without `fit`.
+    `build_model` is called before `loss` and `decode`.
+    """
+
+    def __init__(self, spec: TaskSpec) -> None: ...
+
+    def encode(self, rows: pa.Table, state: dict[str, Any]) -> torch.Tensor:
+        """The network's input, (B, ...), finite. Runs in training and in serving."""
+
+    def build_model(self, state: dict[str, Any]) -> torch.nn.Module:
+        """A fresh network. Its outputs: (B, K) for a category or tags, (B,) or (B, 1) for a number."""
+
+    def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The scalar to minimise. labels: indices into `spec.classes` (B,) int64, numbers (B,) float32, or a 1 for each
+        tag of a row, (B, K) float32."""
+
+
 class Task(Protocol):
-    """What a model is for: how raw features become tensors, the network, its loss and its metrics.
+    """The interface of before: one vector in, one class out. `preprocess` tells it from the other.
 
-    A task is made from its file by `load_task(spec)` in training. A model carries the source of its implementation and
-    of the modules that it imports, and is loaded from there: a later change of the task never changes that model.
-
-    Shape suffixes: B batch, F raw features, K classes; `...` whatever the network takes.
+    `ratchet/tasks/digits.py` is an example.
     """
 
     def __init__(self, spec: TaskSpec) -> None: ...

@@ -3,33 +3,33 @@
 import importlib
 from importlib import metadata
 from types import ModuleType
+from typing import Any
 
 from ratchet.core.errors import PolicyError
 from ratchet.tasks.code_collect import TaskCode, collect_task_code
 from ratchet.tasks.code_modules import ModelModules
-from ratchet.tasks.interface import Task
 from ratchet.tasks.spec import TaskSpec
 from ratchet.tasks.user_errors import sentence_of
 
 
-def load_task(spec: TaskSpec) -> Task:
-    """The task that `spec.implementation` names, from the user's code as it is now. PolicyError names the file, the
-    line and the exception when it cannot be loaded."""
+def load_task(spec: TaskSpec) -> Any:
+    """An instance of the class that `spec.implementation` names, from the user's code as it is now. PolicyError names
+    the file, the line and the exception when it cannot be loaded."""
     return load_task_from(spec, collect_task_code(spec))
 
 
-def load_task_from(spec: TaskSpec, code: TaskCode) -> Task:
+def load_task_from(spec: TaskSpec, code: TaskCode) -> Any:
     """The task from exactly this code; what is edited later changes nothing. Errors as of `load_task`."""
     module_name, _, class_name = spec.implementation.partition(":")
     try:
-        task: Task = getattr(_import(module_name, code), class_name)(spec)
+        task = getattr(_import(module_name, code), class_name)(spec)
     except (Exception, SystemExit) as error:
         fault = sentence_of(error).rstrip(".")
         raise PolicyError(f"Task {spec.name!r}: cannot load {spec.implementation}: {fault}. {_hint(error)}") from error
     return task
 
 
-def load_installed_task(spec: TaskSpec) -> Task:
+def load_installed_task(spec: TaskSpec) -> Any:
     """The task from whatever is installed or lies in the user's folder: for models that carry no code."""
     return load_task_from(spec, TaskCode({}, {}))
 

@@ -1,7 +1,9 @@
-"""A model as a directory: safetensors, the task it was made for, the code that decides its answers. No pickle anywhere.
+"""A model as a directory: weights, the task it was made for, the code that decides its answers. No pickle anywhere.
 
-    model.safetensors   the weights
-    task.json           the task's spec at training time: implementation, classes, features
+    model.safetensors   the weights of a network, or
+    model.txt           the trees, in LightGBM's text form
+    task.json           the task's spec at training time: inputs, output, kind of model
+    state.json          what the model's class learned of the training rows (scales, vocabularies), where it learns any
     MLmodel             MLflow's description: a pyfunc loaded by `ratchet.serving.pyfunc`, so from code
     code/               the source of the implementation and of the user's modules that it imports (code_collect.py)
     library.json        instead of code/, where the implementation lies in an installed library: its name and version
@@ -10,7 +12,7 @@
     verdict.json        added by register: why the gate let it pass
     MODEL_CARD.md       added by register: the same for people
 
-The identity of a model is the digest of the first five (identity.py). The others describe it.
+The identity of a model is the digest of all but the last four (identity.py). Those describe it.
 """
 
 import json
@@ -18,7 +20,9 @@ import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +32,7 @@ from safetensors.torch import load_file, save_file
 
 from ratchet.core.errors import DataRejected, PolicyError
 from ratchet.core.labels.answers import Answers, answers_of
+from ratchet.tasks.bound import BoundModel, State, TorchTask, TreesTask, outputs_in_parts, state_bytes
 from ratchet.tasks.code_collect import TaskCode, collect_task_code
 from ratchet.tasks.code_files import write_code
 from ratchet.tasks.identity import (
@@ -35,14 +40,15 @@ from ratchet.tasks.identity import (
     FILE_DIGESTS,
     LIBRARY,
     MLMODEL,
+    STATE,
     TASK,
+    TREES,
     WEIGHTS,
     ModelFolder,
     read_model,
     write_file_digests,
 )
-from ratchet.tasks.inputs import features_of
-from ratchet.tasks.interface import Task
+from ratchet.tasks.inputs import table_of_features
 from ratchet.tasks.loading import differences, load_installed_task, load_task_from
 from ratchet.tasks.spec import TaskSpec
 from ratchet.tasks.user_errors import sentence_of
@@ -62,36 +68,85 @@ class ServableModel:
     """A loaded model, ready to answer. Shape suffixes: B batch, F raw features, K classes."""
 
     spec: TaskSpec
-    task: Task
-    network: torch.nn.Module
+    task: Any
+    """An instance of the model's class, of any form."""
+    network: Any
+    """What it loaded: a network in evaluation mode, or trees."""
     digest: str
-
-    def predict_proba(self, features_BF: np.ndarray) -> np.ndarray:
-        """Class probabilities, (B, K) float64, of raw features (B, F); the task's preprocessing included."""
-        with torch.inference_mode():
-            logits_BK = self.network(self.task.preprocess(np.asarray(features_BF, dtype=np.float64)))
-            return torch.softmax(logits_BK.double(), dim=1).numpy()
+    state: State | None = None
+    """What the class learned of the training rows."""
 
     def answer(self, inputs: pa.Table) -> Answers:
         """Its answers to examples: a column for each input, by name (`inputs_table`). ValueError names what is wrong
         with a row."""
-        return answers_of(self.predict_proba(features_of(inputs, self.spec)), self.spec.output)
+        return answers_of(outputs_in_parts(self._bound, self.network, inputs), self.spec.output)
+
+    def predict_proba(self, features_BF: np.ndarray) -> np.ndarray:
+        """Class probabilities, (B, K) float64, of the raw features (B, F) of a single vector."""
+        if isinstance(self._bound, TorchTask) and self._bound.is_old:
+            return self._bound.outputs_of_features(self.network, features_BF)
+        return self._bound.outputs(self.network, table_of_features(np.asarray(features_BF), self.spec))
+
+    def own_metrics(self, predicted_B: np.ndarray, labels_B: np.ndarray) -> Mapping[str, float] | None:
+        """What a class of before measures of class indices; None of any other."""
+        measure = getattr(self.task, "metrics", None)
+        return measure(predicted_B, labels_B) if measure is not None else None
+
+    def unseen(self, inputs: pa.Table) -> dict[str, int]:
+        """Rows with a category that the training rows did not have, by input; {} of a class that does not count."""
+        count = getattr(self.task, "unseen", None)
+        return dict(count(inputs, self.state or {})) if count is not None else {}
+
+    @cached_property
+    def _bound(self) -> BoundModel:
+        return bind(self.task, self.spec, self.state)
 
 
-def save_model(path: Path, *, spec: TaskSpec, network: torch.nn.Module, code: TaskCode | None = None) -> str:
-    """Write a model's identity files into a folder, made when absent; gives the model's digest.
+def bind(implementation: Any, spec: TaskSpec, state: State | None) -> TorchTask | TreesTask:
+    """A model's class with its state, by the kind of learner that it is for."""
+    if spec.model.learner == "trees":
+        return TreesTask(spec, implementation, state or {})
+    return TorchTask(spec, implementation, state)
+
+
+def save_model(
+    path: Path,
+    *,
+    spec: TaskSpec,
+    network: torch.nn.Module,
+    code: TaskCode | None = None,
+    state: State | None = None,
+) -> str:
+    """Write a network's identity files into a folder, made when absent; gives the model's digest.
 
     code: what the model was trained with (`collect_task_code`, before the training); the user's code as it is now when
-    it is left out.
+    it is left out. state: what its class learned of the training rows.
     """
     code = code or collect_task_code(spec)
-    path.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(path / CODE, ignore_errors=True)
-    for name in (LIBRARY, FILE_DIGESTS):
-        (path / name).unlink(missing_ok=True)
+    _begin(path)
     # A copy of each: safetensors refuses tensors that share memory, as layers with tied weights do.
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     save_file(weights, path / WEIGHTS)
+    return _end(path, spec, code, state)
+
+
+def save_trees(path: Path, *, spec: TaskSpec, text: str, code: TaskCode, state: State) -> str:
+    """As `save_model`, of trees in LightGBM's text form."""
+    _begin(path)
+    (path / TREES).write_text(text)
+    return _end(path, spec, code, state)
+
+
+def _begin(path: Path) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(path / CODE, ignore_errors=True)
+    for name in (LIBRARY, FILE_DIGESTS, STATE, WEIGHTS, TREES):
+        (path / name).unlink(missing_ok=True)
+
+
+def _end(path: Path, spec: TaskSpec, code: TaskCode, state: State | None) -> str:
+    if state is not None:
+        (path / STATE).write_bytes(state_bytes(state, spec=spec) + b"\n")
     (path / TASK).write_text(json.dumps(spec.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
     (path / MLMODEL).write_text(_MLMODEL_TEXT)
     write_code(path / CODE, code.files)
@@ -111,13 +166,20 @@ def load_model(path: Path, *, expected_digest: str = "") -> ServableModel:
     folder = read_model(path, expected_digest=expected_digest)
     spec = _spec_of(folder)
     try:
-        task = _task_of(spec, folder)
-        network = task.build_model()
-        network.load_state_dict(_weights_of(folder))
+        task, state = _task_of(spec, folder), _state_of(folder)
+        loaded = _load_learned(bind(task, spec, state), folder)
     except (Exception, SystemExit) as error:
         raise _refusal(folder, error) from error
+    return ServableModel(spec, task, loaded, folder.digest, state)
+
+
+def _load_learned(bound: TorchTask | TreesTask, folder: ModelFolder) -> Any:
+    if isinstance(bound, TreesTask):
+        return bound.implementation.load_model((folder.path / TREES).read_text(), bound.state)
+    network = bound.build_model()
+    network.load_state_dict(_weights_of(folder))
     network.eval()
-    return ServableModel(spec, task, network, folder.digest)
+    return network
 
 
 def load_weights(path: Path, *, expected_digest: str = "") -> dict[str, torch.Tensor]:
@@ -128,6 +190,15 @@ def load_weights(path: Path, *, expected_digest: str = "") -> dict[str, torch.Te
         return _weights_of(folder)
     except (ValueError, RuntimeError, SafetensorError) as error:
         raise _refusal(folder, error) from error
+
+
+def read_state(path: Path) -> State | None:
+    """What the class of a model learned, from its folder; None of one without a state. No code of the model runs."""
+    return _state_of(read_model(path))
+
+
+def _state_of(folder: ModelFolder) -> State | None:
+    return None if folder.state_json is None else dict(json.loads(folder.state_json))
 
 
 def _weights_of(folder: ModelFolder) -> dict[str, torch.Tensor]:
@@ -141,7 +212,7 @@ def _spec_of(folder: ModelFolder) -> TaskSpec:
         raise _refusal(folder, error) from None
 
 
-def _task_of(spec: TaskSpec, folder: ModelFolder) -> Task:
+def _task_of(spec: TaskSpec, folder: ModelFolder) -> Any:
     if folder.library:
         _check_library(folder.library)
     elif not folder.code:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 Origin = Literal["own", "installed", "namespace", "missing"]
-EXAMPLES = frozenset({"ratchet.tasks.digits"})
-"""Ratchet's modules that hold tasks: carried like a user's, since they decide answers."""
+_CARRIED = ("ratchet.tasks.digits", "ratchet.tasks.kinds")
+"""Ratchet's modules, and packages of them, that hold models: carried like a user's, since they decide answers."""
 LIBRARY = "ratchet"
 _INSTALLED_FOLDERS = {"site-packages", "dist-packages"}
 _STDLIB = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
@@ -39,7 +39,7 @@ def find_spec(name: str) -> ModuleSpec | None:
 
 def origin_of(name: str) -> Origin:
     """Whose module it is. A folder without `__init__.py` is nobody's: a namespace."""
-    if name.partition(".")[0] == LIBRARY and name not in EXAMPLES:
+    if name.partition(".")[0] == LIBRARY and not is_carried(name):
         return "installed"
     spec = find_spec(name)
     if spec is None:
@@ -49,6 +49,11 @@ def origin_of(name: str) -> Origin:
     if spec.origin is None:
         return "namespace"
     return "installed" if is_installed(Path(spec.origin)) else "own"
+
+
+def is_carried(name: str) -> bool:
+    """Whether a module of Ratchet decides answers, so that a model carries it."""
+    return name in _CARRIED or name.startswith(tuple(f"{each}." for each in _CARRIED))
 
 
 def is_installed(path: Path) -> bool:

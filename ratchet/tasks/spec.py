@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ratchet.core.labels.schema import ExampleSchema, InputSpec, OutputSpec, check_names
+from ratchet.tasks.kinds.options import INPUTS_OF, ONE_INPUT, OPTIONS_OF, TRAINING_OF
 
 Kind = Literal["tabular", "trees", "text", "image", "vector"]
 """Ready-made kinds of models; any other is a class of the user's own, `module:Class`."""
+Learner = Literal["torch", "trees"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Metric = Literal["accuracy", "macro_f1", "roc_auc", "log_loss", "rmse", "mae", "r2", "tags_f1"]
 METRICS_OF: Mapping[str, tuple[Metric, ...]] = {
@@ -47,6 +50,13 @@ class ModelSpec(BaseModel):
             raise ValueError(f"{kind!r} is neither one of {', '.join(KINDS)} nor a class of your own, `module:Class`")
         return kind
 
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        """A class of one's own reads whatever it likes. pydantic takes over the places in a ValidationError."""
+        if self.kind in OPTIONS_OF:
+            OPTIONS_OF[self.kind].model_validate(self.options)
+        return self
+
     @property
     def options(self) -> dict[str, Any]:
         return dict(self.model_extra or {})
@@ -55,6 +65,11 @@ class ModelSpec(BaseModel):
     def is_own(self) -> bool:
         """Whether it is a class of the user's."""
         return ":" in self.kind
+
+    @property
+    def learner(self) -> Learner:
+        """What turns rows into it."""
+        return "trees" if self.kind == "trees" else "torch"
 
 
 class TrainingSpec(BaseModel):
@@ -106,6 +121,14 @@ class _OldForm(BaseModel):
         }
 
 
+def _error_at(place: tuple[str, ...], text: str, found: Any) -> ValidationError:
+    """An error of a field of the whole file, with its place: pydantic takes it over."""
+    details = InitErrorDetails(
+        type=PydanticCustomError("value_error", "{text}", {"text": text}), loc=place, input=found
+    )
+    return ValidationError.from_exception_data("TaskSpec", [details])
+
+
 class TaskSpec(BaseModel):
     """A task file.
 
@@ -133,16 +156,45 @@ class TaskSpec(BaseModel):
         old = _OldForm.model_validate({name: value[name] for name in _OLD_FIELDS & value.keys()})
         return {**{name: value[name] for name in value.keys() - _OLD_FIELDS}, **old.as_new()}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_training(cls, value: Any) -> Any:
+        """What `training` leaves out is the kind's."""
+        model = value.get("model") if isinstance(value, Mapping) else None
+        kind = model.get("kind") if isinstance(model, Mapping) else getattr(model, "kind", None)
+        given = value.get("training", {}) if isinstance(value, Mapping) else None
+        if not isinstance(kind, str) or kind not in TRAINING_OF or not isinstance(given, Mapping):
+            return value
+        return {**value, "training": {**TRAINING_OF[kind], **given}}
+
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
         self.examples  # noqa: B018 - raises what is wrong with the inputs together
+        if self.output.name in {each.name for each in self.inputs}:
+            text = f"an input and the output are both named {self.output.name!r}; rename one of them"
+            raise _error_at(("output", "name"), text, self.output.name)
         allowed = METRICS_OF[self.output.type]
         if self.metric is not None and self.metric not in allowed:
             raise ValueError(
                 f"`metric` {self.metric!r} does not fit an output of type {self.output.type}; it takes one of "
                 f"{', '.join(allowed)}"
             )
+        self._check_kind_takes_inputs()
         return self
+
+    def _check_kind_takes_inputs(self) -> None:
+        kind = self.model.kind
+        taken = INPUTS_OF.get(kind)
+        if taken is None:
+            return
+        wrong = [f"{each.name!r} ({each.type})" for each in self.inputs if each.type not in taken]
+        if wrong or (kind in ONE_INPUT and len(self.inputs) > 1):
+            what = f"one input of type {taken[0]}" if kind in ONE_INPUT else f"inputs of type {', '.join(taken)}"
+            found = ", ".join(wrong[:5]) if wrong else f"{len(self.inputs)} inputs"
+            others = [name for name in KINDS if {each.type for each in self.inputs} <= set(INPUTS_OF[name])]
+            fitting = [name for name in others if len(self.inputs) == 1 or name not in ONE_INPUT]
+            instead = f"kind {' or '.join(fitting)}" if fitting else "a class of your own, `module:Class`"
+            raise _error_at(("model", "kind"), f"kind {kind} takes {what}; found {found}. Use {instead}", kind)
 
     @cached_property
     def examples(self) -> ExampleSchema:

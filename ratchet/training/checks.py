@@ -10,12 +10,14 @@ import numpy as np
 import torch
 
 from ratchet.core.errors import DataRejected
+from ratchet.core.labels.answers import Answers, answers_of
+from ratchet.tasks.bound import TorchTask
 from ratchet.tasks.spec import TaskSpec
 
 
-def check_inputs(inputs: Any, *, num_rows: int, spec: TaskSpec) -> torch.Tensor:
-    """What `preprocess` gave: a tensor with `num_rows` rows and no number that is not finite."""
-    where = f"{spec.implementation}.preprocess"
+def check_inputs(inputs: Any, *, num_rows: int, where: str) -> torch.Tensor:
+    """What `preprocess` or `encode` (where, by its full name) gave: a tensor with `num_rows` rows and no number that is
+    not finite."""
     if not isinstance(inputs, torch.Tensor):
         raise DataRejected(f"{where} returned {_kind_of(inputs)}; it must return a tensor of {num_rows} rows.")
     if inputs.dim() == 0 or len(inputs) != num_rows:
@@ -53,8 +55,10 @@ def check_network(network: Any, *, spec: TaskSpec) -> torch.nn.Module:
 
 
 def check_logits(logits: Any, *, num_rows: int, spec: TaskSpec) -> torch.Tensor:
-    """What the network gave for a batch: logits (B, K), floating point."""
+    """What the network gave for a batch, floating point: logits (B, K), or numbers (B,) or (B, 1)."""
     where = f"The network of {spec.implementation}.build_model"
+    if spec.output.type == "number":
+        return _check_numbers(logits, num_rows=num_rows, where=where)
     expected = f"logits of shape [{num_rows}, {len(spec.classes)}]: a row for each example, a column for each class"
     if not isinstance(logits, torch.Tensor):
         raise DataRejected(f"{where} returned {_kind_of(logits)}; it must return {expected}.")
@@ -62,6 +66,16 @@ def check_logits(logits: Any, *, num_rows: int, spec: TaskSpec) -> torch.Tensor:
         kind = str(logits.dtype).removeprefix("torch.")
         raise DataRejected(f"{where} returned {kind} of shape {list(logits.shape)}; it must return {expected}.")
     return logits
+
+
+def _check_numbers(outputs: Any, *, num_rows: int, where: str) -> torch.Tensor:
+    expected = f"one number for each example: shape [{num_rows}] or [{num_rows}, 1]"
+    if not isinstance(outputs, torch.Tensor):
+        raise DataRejected(f"{where} returned {_kind_of(outputs)}; it must return {expected}.")
+    if list(outputs.shape) not in ([num_rows], [num_rows, 1]) or not outputs.is_floating_point():
+        kind = str(outputs.dtype).removeprefix("torch.")
+        raise DataRejected(f"{where} returned {kind} of shape {list(outputs.shape)}; it must return {expected}.")
+    return outputs
 
 
 def check_loss(loss: Any, *, spec: TaskSpec) -> torch.Tensor:
@@ -83,16 +97,22 @@ def check_loss(loss: Any, *, spec: TaskSpec) -> torch.Tensor:
     return loss.reshape(())
 
 
-def check_answers(network: torch.nn.Module, inputs: torch.Tensor, *, spec: TaskSpec) -> torch.Tensor:
-    """The logits (B, K) of a trained network, no class probability of which is other than finite."""
+def check_answers(network: torch.nn.Module, inputs: torch.Tensor, *, task: TorchTask) -> Answers:
+    """What a trained network answers, no number of which is other than finite."""
+    spec = task.spec
     with torch.no_grad():
-        logits_BK = check_logits(network(inputs), num_rows=len(inputs), spec=spec)
-    if not torch.isfinite(torch.softmax(logits_BK.double(), dim=1)).all():
+        logits = check_logits(network(inputs), num_rows=len(inputs), spec=spec)
+        decoded = task.decode(logits)
+    if not np.isfinite(decoded).all():
+        what = "numbers" if spec.output.type == "number" else "class probabilities"
         raise DataRejected(
-            f"The network of {spec.implementation}.build_model gives class probabilities that are not finite in "
-            f"evaluation mode. {likely_reasons_of(spec)}"
+            f"The network of {spec.implementation}.build_model gives {what} that are not finite in evaluation mode. "
+            f"{likely_reasons_of(spec)}"
         )
-    return logits_BK
+    try:
+        return answers_of(decoded, spec.output)
+    except ValueError as error:
+        raise DataRejected(f"{spec.implementation}.decode: {error}.") from None
 
 
 def check_weights(weights: Mapping[str, torch.Tensor], *, spec: TaskSpec) -> None:

@@ -15,7 +15,7 @@ class TrainingJob(BaseModel):
 
     spec: TaskSpec
     train_path: Path
-    """Parquet with the columns `features` and `label`."""
+    """Parquet with the columns `inputs` (or, of before, `features`) and `label`."""
     val_path: Path
     code_digest: str = ""
     """Of the task's code when the step looked at it: a worker that finds other code stops. "" compares nothing."""
@@ -41,9 +41,13 @@ class StartRecord(BaseModel):
 
     base: str
     """"champion version 3"; "" = a fresh network."""
+    why_fresh: str = ""
+    """Why nothing of the champion was taken over, where that is not plain."""
     num_tensors: int = 0
     num_taken: int = 0
     """Whole tensors, and those of which the slices of known classes were taken."""
+    num_trees: int = 0
+    """Of the champion, to which new ones are added."""
     missing: tuple[str, ...] = ()
     """Tensors of the new network that start fresh, each with the reason: "6.weight (10x512 -> 11x512)"."""
     unused: tuple[str, ...] = ()
@@ -58,7 +62,9 @@ class StartRecord(BaseModel):
     def text(self, *, names_max: int = 8) -> str:
         """One line for people; lists are cut to `names_max` names."""
         if not self.base:
-            return "a fresh network"
+            return f"a fresh model: {self.why_fresh}" if self.why_fresh else "a fresh network"
+        if self.num_trees:
+            return f"{self.num_trees} trees of {self.base}"
         parts = [f"{self.num_taken} of {self.num_tensors} tensors of {self.base} taken over"]
         if self.missing:
             parts.append(f"not: {_listed(self.missing, names_max)}")

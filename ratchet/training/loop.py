@@ -11,16 +11,17 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from ratchet.core.errors import DataRejected
+from ratchet.tasks.bound import TorchTask
 from ratchet.tasks.code_collect import TaskCode, collect_task_code
-from ratchet.tasks.interface import Task
 from ratchet.tasks.loading import load_task_from
 from ratchet.tasks.model_files import save_model
 from ratchet.training.checkpoint import TrainingState, restore_latest, save_checkpoint
 from ratchet.training.checks import check_answers, check_logits, check_loss, check_network, check_weights
 from ratchet.training.data import batches_of, load_tensors
+from ratchet.training.fitting import fit_together
 from ratchet.training.job import EpochMetrics, StartRecord, TrainingJob
 from ratchet.training.step import LossStep, check_mean_loss, check_val_loss
-from ratchet.training.takeover import describe_start, find_class_dims, read_base, take_over
+from ratchet.training.takeover import describe_start, find_class_dims, read_base, take_over, why_no_weights
 from ratchet.training.trial import try_batch, unused_by_any
 
 log = logging.getLogger(__name__)
@@ -29,13 +30,16 @@ _PROOF_ROWS_MAX = 256
 """Training rows that the finished model has to answer where there are no validation rows."""
 _PROBE_ROWS_MAX = 16
 """Training rows that show which tensors have a slice for each class."""
+_NUMBERS_AT_ONCE = 2**24
+_ROWS_AT_ONCE_MIN = 64
+"""Validation rows that a network answers at a time: the layers of a picture take a hundred times its own memory."""
 _NAMES_SHOWN_MAX = 12
 _NAMES_LOGGED_MAX = 100
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Preprocessed inputs (N, ...) and class indices (N,)."""
+    """Encoded inputs (N, ...) and their labels (`labels_of`)."""
 
     inputs: torch.Tensor
     labels: torch.Tensor
@@ -48,15 +52,16 @@ def train(job: TrainingJob, *, rank: int, world_size: int) -> None:
     """Train from the base model, or from scratch, and write the weights with the lowest validation loss."""
     spec, training = job.spec, job.spec.training
     code = _collect_code(job)
-    task = load_task_from(spec, code)
+    torch.manual_seed(training.seed)
+    task = fit_together(TorchTask(spec, load_task_from(spec, code)), job, rank=rank)
     torch.manual_seed(training.seed)
     network = check_network(task.build_model(), spec=spec)
-    rows = Rows(*load_tensors(job.train_path, spec, task))
+    rows = Rows(*load_tensors(job.train_path, task))
     start = _start_from_base(network, task, rows, job)
     if rank == 0:
         log.info("start: %s", start.text(names_max=_NAMES_LOGGED_MAX))
         job.start_path.write_text(start.model_dump_json())
-    val_rows = Rows(*load_tensors(job.val_path, spec, task))
+    val_rows = Rows(*load_tensors(job.val_path, task))
     ddp = _distribute(network, task, rows, job, rank=rank, world_size=world_size)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=training.learning_rate, weight_decay=training.weight_decay)
@@ -73,7 +78,7 @@ def train(job: TrainingJob, *, rank: int, world_size: int) -> None:
         if rank == 0:
             _record(metrics, job)
         save_checkpoint(state, job.checkpoint_dir, epoch=epoch + 1)
-    _finish(state, rows if len(val_rows) == 0 else val_rows, job, rank=rank, code=code)
+    _finish(state, task, rows if len(val_rows) == 0 else val_rows, job, rank=rank, code=code)
 
 
 def _collect_code(job: TrainingJob) -> TaskCode:
@@ -87,10 +92,12 @@ def _collect_code(job: TrainingJob) -> TaskCode:
     return code
 
 
-def _start_from_base(network: torch.nn.Module, task: Task, rows: Rows, job: TrainingJob) -> StartRecord:
+def _start_from_base(network: torch.nn.Module, task: TorchTask, rows: Rows, job: TrainingJob) -> StartRecord:
     """Give the network what fits of the base model's weights; says what that was."""
     if job.base_model_path is None:
         return StartRecord(base="")
+    if (reason := why_no_weights(job.base_model_path, "torch")) is not None:
+        return StartRecord(base="", why_fresh=reason)
     base, classes = read_base(job.base_model_path), job.spec.classes
     fresh = network.state_dict()
     with torch.random.fork_rng(devices=()):
@@ -102,12 +109,12 @@ def _start_from_base(network: torch.nn.Module, task: Task, rows: Rows, job: Trai
 
 
 def _distribute(
-    network: torch.nn.Module, task: Task, rows: Rows, job: TrainingJob, *, rank: int, world_size: int
+    network: torch.nn.Module, task: TorchTask, rows: Rows, job: TrainingJob, *, rank: int, world_size: int
 ) -> DistributedDataParallel:
     """Wrap the network. DDP waits for the gradient of each parameter unless it is told that some have none, and then it
     walks the graph at every step; so one batch forward and back finds out which is the case."""
     first = next(_batches(rows, job, epoch=0, rank=rank, world_size=world_size))
-    unused_here = try_batch(task, network, rows.inputs[first], rows.labels[first], spec=job.spec)
+    unused_here = try_batch(task, network, rows.inputs[first], rows.labels[first])
     unused = unused_by_any(unused_here, network)
     if unused and rank == 0:
         more = f" and {len(unused) - _NAMES_SHOWN_MAX} more" if len(unused) > _NAMES_SHOWN_MAX else ""
@@ -116,7 +123,7 @@ def _distribute(
             ", ".join(unused[:_NAMES_SHOWN_MAX]),
             more,
         )
-    return DistributedDataParallel(LossStep(network, task, job.spec), find_unused_parameters=bool(unused))
+    return DistributedDataParallel(LossStep(network, task), find_unused_parameters=bool(unused))
 
 
 def _batches(rows: Rows, job: TrainingJob, *, epoch: int, rank: int, world_size: int) -> Iterator[torch.Tensor]:
@@ -171,7 +178,7 @@ def _weights_of(network: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _measure_epoch(
-    epoch: int, losses: torch.Tensor, network: torch.nn.Module, task: Task, val_rows: Rows, job: TrainingJob
+    epoch: int, losses: torch.Tensor, network: torch.nn.Module, task: TorchTask, val_rows: Rows, job: TrainingJob
 ) -> EpochMetrics:
     """The same numbers on every worker: the mean of the training losses, and the first worker's validation."""
     mean_loss = losses.mean()
@@ -180,33 +187,47 @@ def _measure_epoch(
     if len(val_rows) == 0:
         return EpochMetrics(epoch=epoch + 1, train_loss=train_loss, val_loss=None, val_accuracy=None)
     network.eval()
-    with torch.no_grad():
-        logits = check_logits(network(val_rows.inputs), num_rows=len(val_rows), spec=job.spec)
-        val_loss = check_loss(task.loss(logits, val_rows.labels), spec=job.spec).double()
-        val_accuracy = (logits.argmax(dim=1) == val_rows.labels).double().mean()
-    measured = torch.stack([val_loss, val_accuracy])
+    measured = _measure_rows(network, task, val_rows)
     dist.broadcast(measured, 0)
     check_val_loss(float(measured[0]), epoch=epoch + 1, spec=job.spec)
-    return EpochMetrics(
-        epoch=epoch + 1, train_loss=train_loss, val_loss=float(measured[0]), val_accuracy=float(measured[1])
-    )
+    val_accuracy = float(measured[1]) if job.spec.output.type == "category" else None
+    return EpochMetrics(epoch=epoch + 1, train_loss=train_loss, val_loss=float(measured[0]), val_accuracy=val_accuracy)
+
+
+@torch.no_grad()
+def _measure_rows(network: torch.nn.Module, task: TorchTask, rows: Rows) -> torch.Tensor:
+    """Mean loss and, of a category, accuracy, (2,). Few rows at a time where a row is large, as pictures are."""
+    size = max(_ROWS_AT_ONCE_MIN, _NUMBERS_AT_ONCE // max(1, rows.inputs[0].numel()))
+    total = torch.zeros(2, dtype=torch.float64)
+    for start in range(0, len(rows), size):
+        inputs, labels = rows.inputs[start : start + size], rows.labels[start : start + size]
+        outputs = check_logits(network(inputs), num_rows=len(labels), spec=task.spec)
+        loss = check_loss(task.loss(outputs, labels), spec=task.spec).double()
+        is_category = task.spec.output.type == "category"
+        right = (outputs.argmax(dim=1) == labels).double().mean() if is_category else loss.new_zeros(())
+        total += torch.stack([loss, right]) * (len(labels) / len(rows))
+    return total
 
 
 def _record(metrics: EpochMetrics, job: TrainingJob) -> None:
     """Before the checkpoint: a worker that dies between the two does the epoch again, and no line is missing."""
     with job.history_path.open("a") as file:
         file.write(metrics.model_dump_json() + "\n")
-    validation = "no validation rows" if metrics.val_accuracy is None else f"val accuracy {metrics.val_accuracy:.3f}"
+    validation = "no validation rows"
+    if metrics.val_accuracy is not None:
+        validation = f"val accuracy {metrics.val_accuracy:.3f}"
+    elif metrics.val_loss is not None:
+        validation = f"val loss {metrics.val_loss:.4f}"
     log.info(
         "epoch %d/%d · loss %.4f · %s", metrics.epoch, job.spec.training.num_epochs, metrics.train_loss, validation
     )
 
 
-def _finish(state: TrainingState, proof: Rows, job: TrainingJob, *, rank: int, code: TaskCode) -> None:
+def _finish(state: TrainingState, task: TorchTask, proof: Rows, job: TrainingJob, *, rank: int, code: TaskCode) -> None:
     """Refuse a model that no server could answer with; worker 0 writes it."""
     state.network.load_state_dict(state.best_weights)
     check_weights(state.best_weights, spec=job.spec)
     state.network.eval()
-    check_answers(state.network, proof.inputs[:_PROOF_ROWS_MAX], spec=job.spec)
+    check_answers(state.network, proof.inputs[:_PROOF_ROWS_MAX], task=task)
     if rank == 0:
-        save_model(job.model_path, spec=job.spec, network=state.network, code=code)
+        save_model(job.model_path, spec=job.spec, network=state.network, code=code, state=task.state)

@@ -5,7 +5,7 @@ import math
 import torch
 
 from ratchet.core.errors import DataRejected
-from ratchet.tasks.interface import Task
+from ratchet.tasks.bound import TorchTask
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.checks import check_logits, check_loss, likely_reasons_of
 
@@ -17,11 +17,11 @@ class LossStep(torch.nn.Module):
     of them knows of a loss that is not finite, at no further collective, and none is left waiting for one that ended.
     """
 
-    def __init__(self, network: torch.nn.Module, task: Task, spec: TaskSpec) -> None:
+    def __init__(self, network: torch.nn.Module, task: TorchTask) -> None:
         super().__init__()
         self.network = network
         self.mean_loss = torch.nn.Parameter(torch.zeros(()))
-        self._task, self._spec = task, spec
+        self._task, self._spec = task, task.spec
 
     def forward(self, inputs: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
         logits_BK = check_logits(self.network(inputs), num_rows=len(labels_B), spec=self._spec)

@@ -17,7 +17,7 @@ import torch
 from ratchet.core.errors import DataRejected
 from ratchet.tasks.identity import TASK
 from ratchet.tasks.model_files import load_weights
-from ratchet.tasks.spec import TaskSpec
+from ratchet.tasks.spec import Learner, TaskSpec
 from ratchet.training.job import StartRecord
 
 _PROBED_CLASSES_MAX = 8
@@ -45,6 +45,17 @@ def read_base(path: Path) -> Base:
             f"The champion's weights cannot be read: {error} To train without them, write `start: scratch` under "
             "`training` in the task file."
         ) from None
+
+
+def why_no_weights(path: Path, learner: Learner) -> str | None:
+    """Why nothing can be taken over from a model in its folder, as one of another learner; None when it can."""
+    try:
+        spec = TaskSpec.model_validate_json((path / TASK).read_bytes())
+    except (OSError, ValueError):
+        return None  # the reading of the weights says what is wrong
+    if spec.model.learner == learner:
+        return None
+    return f"the champion is of kind {spec.model.kind}, of which nothing fits"
 
 
 def take_over(fresh: Weights, base: Base, classes: Sequence[str], dims: Mapping[str, int]) -> dict[str, torch.Tensor]:

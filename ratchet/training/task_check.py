@@ -3,33 +3,38 @@
 The code is the user's: it may raise, call `sys.exit`, end the process or hang. So this is a process of its own, and
 what it is about to try is in the results before it tries it; `ratchet.adapters.task_checks` starts it and reads them.
 
-Shape suffixes: B rows of the batch, F raw features, K classes.
+Shape suffixes: B rows of the batch, K classes.
 """
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from pydantic import TypeAdapter
 
 from ratchet.core.errors import DataRejected
 from ratchet.core.models.task_checks import CheckResult
 from ratchet.processes import die_with_parent
+from ratchet.tasks.bound import TorchTask, TreesTask, fit_state, state_bytes
 from ratchet.tasks.code_collect import TaskCode, collect_task_code
-from ratchet.tasks.interface import Task
 from ratchet.tasks.loading import load_task_from
-from ratchet.tasks.model_files import ServableModel, load_model, save_model
+from ratchet.tasks.model_files import ServableModel, load_model, save_model, save_trees
 from ratchet.tasks.spec import TaskSpec
 from ratchet.tasks.user_errors import sentence_of
 from ratchet.training.checks import check_answers, check_inputs, check_logits, check_loss, check_metrics, check_network
+from ratchet.training.data import labelled, labels_of
+from ratchet.training.made_up import made_up_rows
+from ratchet.training.trees import LabelledRows, grow
 from ratchet.training.trial import without_gradient
 
 _NUM_ROWS_MIN, _NUM_ROWS_MAX = 4, 64
 _DIFFERENCE_MAX = 1e-6
+_NUM_TREES = 3
 
 
 @dataclass
@@ -37,61 +42,82 @@ class Trial:
     """What the checks of one task hand on to the next."""
 
     spec: TaskSpec
-    features_BF: np.ndarray
-    labels_B: torch.Tensor
+    inputs: pa.Table
+    labels: pa.ChunkedArray
     code: TaskCode | None = None
-    task: Task | None = None
+    task: TorchTask | None = None
+    trees: TreesTask | None = None
     network: torch.nn.Module | None = None
-    inputs: torch.Tensor = field(default_factory=lambda: torch.empty(0))
-    logits_BK: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    encoded: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    outputs: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     loss: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     warning: str = ""
     """Of the check under way."""
 
     @property
-    def made(self) -> tuple[Task, torch.nn.Module]:
-        assert self.task is not None and self.network is not None, "the checks before it passed"
-        return self.task, self.network
+    def loaded(self) -> TorchTask:
+        assert self.task is not None, "it was loaded"
+        return self.task
+
+    @property
+    def made(self) -> tuple[TorchTask, torch.nn.Module]:
+        assert self.network is not None, "the checks before it passed"
+        return self.loaded, self.network
+
+    @property
+    def targets(self) -> torch.Tensor:
+        """The labels as a loss takes them."""
+        return torch.from_numpy(labels_of(self.labels, self.spec))
+
+    @property
+    def rows(self) -> pa.Table:
+        """As `fit` takes them."""
+        return labelled(self.inputs, self.labels, self.spec)
 
 
 def trial_of(spec: TaskSpec) -> Trial:
-    """Made-up rows inside the declared range, the same each time; every class that has room is there."""
+    """Made-up rows inside the declared ranges, the same each time; every class that has room is there."""
     num_rows = min(max(spec.training.batch_size, _NUM_ROWS_MIN), _NUM_ROWS_MAX)
-    low, high = spec.features.min_value, spec.features.max_value
-    features_BF = np.random.default_rng(0).uniform(low, high, size=(num_rows, spec.features.num_features))
-    return Trial(spec, features_BF, torch.arange(num_rows) % len(spec.classes))
+    return Trial(spec, *made_up_rows(spec.examples, num_rows))
 
 
 def load(trial: Trial) -> str:
     trial.code = collect_task_code(trial.spec)
-    trial.task = load_task_from(trial.spec, trial.code)
+    trial.task = TorchTask(trial.spec, load_task_from(trial.spec, trial.code))
     return trial.spec.implementation
 
 
-def preprocess(trial: Trial) -> str:
-    assert trial.task is not None, "it was loaded"
-    num_rows = len(trial.features_BF)
-    trial.inputs = check_inputs(trial.task.preprocess(trial.features_BF), num_rows=num_rows, spec=trial.spec)
-    return f"{num_rows} made-up rows give a tensor of shape {list(trial.inputs.shape)}"
+def fit(trial: Trial) -> str:
+    trial.task = trial.loaded.fitted(trial.rows)
+    if trial.task.state is None:
+        return "nothing is learned of the rows before the training"
+    return f"a state of {len(state_bytes(trial.task.state, spec=trial.spec)):,} bytes"
+
+
+def encode(trial: Trial) -> str:
+    num_rows = trial.inputs.num_rows
+    encoded = trial.loaded.encode(trial.inputs)
+    trial.encoded = check_inputs(encoded, num_rows=num_rows, where=trial.loaded.encode_name)
+    return f"{num_rows} made-up rows give a tensor of shape {list(trial.encoded.shape)}"
 
 
 def build(trial: Trial) -> str:
-    assert trial.task is not None, "it was loaded"
     torch.manual_seed(trial.spec.training.seed)
-    trial.network = check_network(trial.task.build_model(), spec=trial.spec)
+    trial.network = check_network(trial.loaded.build_model(), spec=trial.spec)
     return f"{sum(value.numel() for value in trial.network.parameters()):,} parameters"
 
 
 def forward(trial: Trial) -> str:
     _, network = trial.made
     network.train()
-    trial.logits_BK = check_logits(network(trial.inputs), num_rows=len(trial.labels_B), spec=trial.spec)
-    return f"logits of shape {list(trial.logits_BK.shape)}"
+    trial.outputs = check_logits(network(trial.encoded), num_rows=trial.inputs.num_rows, spec=trial.spec)
+    what = "numbers" if trial.spec.output.type == "number" else "logits"
+    return f"{what} of shape {list(trial.outputs.shape)}"
 
 
 def loss(trial: Trial) -> str:
     task, _ = trial.made
-    trial.loss = check_loss(task.loss(trial.logits_BK, trial.labels_B), spec=trial.spec)
+    trial.loss = check_loss(task.loss(trial.outputs, trial.targets), spec=trial.spec)
     value = float(trial.loss.detach())
     if not np.isfinite(value):
         raise DataRejected(
@@ -112,39 +138,85 @@ def backward(trial: Trial) -> str:
 def measure(trial: Trial) -> str:
     task, network = trial.made
     network.eval()
-    predicted_B = check_answers(network, trial.inputs, spec=trial.spec).argmax(dim=1).numpy()
-    names = check_metrics(task.metrics(predicted_B, trial.labels_B.numpy()), spec=trial.spec)
+    answers = check_answers(network, trial.encoded, task=task)
+    assert answers.scores_BK is not None, "classes of before have an output of categories"
+    names = check_metrics(
+        task.implementation.metrics(answers.scores_BK.argmax(axis=1), trial.targets.numpy()), spec=trial.spec
+    )
     return f"metrics: {', '.join(sorted(names))}"
+
+
+def decode(trial: Trial) -> str:
+    task, network = trial.made
+    network.eval()
+    answers = check_answers(network, trial.encoded, task=task)
+    return f"an answer is {answers.texts[0][:60]!r}"
 
 
 def save_and_load(trial: Trial) -> str:
     task, network = trial.made
-    before = ServableModel(trial.spec, task, network, "").predict_proba(trial.features_BF)
     with tempfile.TemporaryDirectory() as folder:
-        save_model(Path(folder) / "model", spec=trial.spec, network=network, code=trial.code)
-        after = load_model(Path(folder) / "model").predict_proba(trial.features_BF)
-    difference = float(np.abs(before - after).max())
-    if difference > _DIFFERENCE_MAX:
-        raise DataRejected(f"the loaded model answers differently by up to {difference:.2g}: some of it is not saved")
+        path = Path(folder) / "model"
+        save_model(path, spec=trial.spec, network=network, code=trial.code, state=task.state)
+        _compare(ServableModel(trial.spec, task.implementation, network, "", task.state), path, trial.inputs)
     return "the loaded model gives the same answers"
 
 
-CHECKS: tuple[tuple[str, Callable[[Trial], str]], ...] = (
-    ("load", load),
-    ("preprocess", preprocess),
+def load_trees(trial: Trial) -> str:
+    trial.code = collect_task_code(trial.spec)
+    trial.trees = TreesTask(trial.spec, load_task_from(trial.spec, trial.code), {})
+    return trial.spec.implementation
+
+
+def train_trees(trial: Trial) -> str:
+    assert trial.trees is not None, "it was loaded"
+    kind = trial.trees.implementation
+    state = fit_state(kind, trial.spec, trial.rows)
+    assert state is not None, "this kind has a state"
+    grown = grow(kind, state, LabelledRows(trial.inputs, trial.targets.numpy()), None, num_trees=_NUM_TREES)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        assert trial.code is not None, "it was loaded"
+        save_trees(path, spec=trial.spec, text=kind.text_of(grown.boosters), code=trial.code, state=state)
+        _compare(ServableModel(trial.spec, kind, grown.boosters, "", state), path, trial.inputs)
+    return f"{_NUM_TREES} trees, and the loaded model gives the same answers"
+
+
+def _compare(made: ServableModel, path: Path, inputs: pa.Table) -> None:
+    """DataRejected when what was saved answers otherwise than what was made."""
+    before, after = made.answer(inputs), load_model(path).answer(inputs)
+    one, other = (each.labels if each.scores_BK is None else each.scores_BK for each in (before, after))
+    difference = float(np.abs(np.asarray(one, dtype=np.float64) - np.asarray(other, dtype=np.float64)).max())
+    if difference > _DIFFERENCE_MAX:
+        raise DataRejected(f"the loaded model answers differently by up to {difference:.2g}: some of it is not saved")
+
+
+Checks = tuple[tuple[str, Callable[[Trial], str]], ...]
+_NETWORK: Checks = (
     ("build_model", build),
     ("forward", forward),
     ("loss", loss),
     ("backward", backward),
-    ("metrics", measure),
-    ("save and load", save_and_load),
 )
+_OLD: Checks = (("preprocess", encode), *_NETWORK, ("metrics", measure), ("save and load", save_and_load))
+_NEW: Checks = (("fit", fit), ("encode", encode), *_NETWORK, ("decode", decode), ("save and load", save_and_load))
+_TREES: Checks = (("train", train_trees),)
+
+
+def checks_of(trial: Trial) -> Iterator[tuple[str, Callable[[Trial], str]]]:
+    """In their order; which ones follow the first depends on what it loads."""
+    if trial.spec.model.learner == "trees":
+        yield "load", load_trees
+        yield from _TREES
+        return
+    yield "load", load
+    yield from _OLD if trial.loaded.is_old else _NEW
 
 
 def check_task(spec: TaskSpec, tell: Callable[[CheckResult], None]) -> None:
     """Run the checks in order, to the first that fails. Each is told twice: when it begins, and how it went."""
     trial = trial_of(spec)
-    for name, check in CHECKS:
+    for name, check in checks_of(trial):
         tell(CheckResult(task=spec.name, check=name, state="begun"))
         trial.warning = ""
         try:

@@ -3,24 +3,21 @@
 import torch
 import torch.distributed as dist
 
-from ratchet.tasks.interface import Task
-from ratchet.tasks.spec import TaskSpec
+from ratchet.tasks.bound import TorchTask
 from ratchet.training.checks import check_network
 from ratchet.training.step import LossStep
 
 
-def try_batch(
-    task: Task, network: torch.nn.Module, inputs: torch.Tensor, labels: torch.Tensor, *, spec: TaskSpec
-) -> tuple[str, ...]:
+def try_batch(task: TorchTask, network: torch.nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[str, ...]:
     """Names of the trainable parameters that the loss does not use. DataRejected names the method that is wrong.
 
     Runs on a twin, so that the network's buffers stay as they are. inputs, labels: one batch, (B, ...) and (B,).
     """
     with torch.random.fork_rng(devices=()):
-        twin = check_network(task.build_model(), spec=spec)
+        twin = check_network(task.build_model(), spec=task.spec)
         twin.load_state_dict(network.state_dict())
         twin.train()
-        LossStep(twin, task, spec)(inputs, labels).backward()
+        LossStep(twin, task)(inputs, labels).backward()
     return without_gradient(twin)
 
 

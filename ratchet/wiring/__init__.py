@@ -24,6 +24,7 @@ from ratchet.wiring.labels import (
     verdicts,
 )
 from ratchet.wiring.models import (
+    learner,
     ledger,
     load_proof,
     model_files,
@@ -31,7 +32,6 @@ from ratchet.wiring.models import (
     model_probe,
     output_in_use,
     registry,
-    trainer,
 )
 from ratchet.wiring.retention import (
     retention_ports,
@@ -96,6 +96,7 @@ __all__ = [
     "inference_services",
     "label_store",
     "label_stores",
+    "learner",
     "ledger",
     "load_proof",
     "model_files",
@@ -131,7 +132,6 @@ __all__ = [
     "task_spec",
     "tick_archive",
     "traffic_stats",
-    "trainer",
     "verdicts",
     "wanted_schedules",
 ]

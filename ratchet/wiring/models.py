@@ -11,13 +11,17 @@ if TYPE_CHECKING:
     from ratchet.actions.models.fallback import LoadProof
     from ratchet.actions.models.files import ModelFiles
     from ratchet.stores.models import ModelFolders
+    from ratchet.training.learners import Learner
 
 
-@lru_cache
-def trainer() -> ports.Trainer:
+def learner(task: str) -> "Learner":
+    """What turns rows into the task's kind of model."""
+    from ratchet.adapters.child_process import ChildProcessTrainer
     from ratchet.adapters.torchrun import TorchrunTrainer
+    from ratchet.training.learners import TorchLearner, TreesLearner
 
-    return TorchrunTrainer()
+    of_trees = tasks.task_spec(task).model.learner == "trees"
+    return TreesLearner(ChildProcessTrainer()) if of_trees else TorchLearner(TorchrunTrainer())
 
 
 @lru_cache

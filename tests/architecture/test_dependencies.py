@@ -36,14 +36,14 @@ NOT_IMPORTED = {
 MODULES_OF_OTHERS = {"kfp": "kfp", "mlflow": "mlflow", "google": "google-cloud-storage"}
 """Top-level modules that several distributions fill."""
 AREAS = {
-    "ratchet/training": ("train",),
-    "ratchet/tasks": ("train",),
+    "ratchet/training": ("train", "trees"),
+    "ratchet/tasks": ("train", "trees"),
     "ratchet/serving": ("train", "serve"),
     "ratchet/adapters": ("serve",),  # kserve's and torch's classes, where they are used
     "embedded": ("train", "serve", "embedded"),
     "demo": ("train", "serve", "embedded"),
-    "benchmarks": ("train", "serve", "embedded", "dev"),
-    "tests": ("train", "serve", "embedded", "dev"),
+    "benchmarks": ("train", "trees", "serve", "embedded", "dev"),
+    "tests": ("train", "trees", "serve", "embedded", "dev"),
 }
 """The extras that a folder may count on, beside what is always installed."""
 

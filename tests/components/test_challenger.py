@@ -24,6 +24,7 @@ from ratchet.core.verdict import Reason, Verdict
 from ratchet.stores.models import ModelFolders
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import load_model
+from ratchet.training.learners import TorchLearner
 from tests.components.data import finished_steps
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.ledger import FakeLedger
@@ -107,7 +108,7 @@ def model_path(world, tmp_path_factory) -> Path:
         datasets=world.datasets,
         objects=world.objects,
         ledger=world.ledger,
-        trainer=TorchrunTrainer(),
+        learner=TorchLearner(TorchrunTrainer()),
         model_path=path,
         log_path=path.parent / "log.txt",
         finished=finished_steps(),
@@ -150,7 +151,7 @@ def test_a_champion_that_is_not_what_the_ledger_says_is_refused(world, tmp_path)
             datasets=world.datasets,
             objects=objects,
             ledger=world.ledger,
-            trainer=TorchrunTrainer(),
+            learner=TorchLearner(TorchrunTrainer()),
             model_path=tmp_path / "model",
             log_path=tmp_path / "log.txt",
             finished=finished_steps(),

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import torch.distributed as dist
@@ -18,6 +18,7 @@ from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import load_model
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.job import TrainingJob
+from ratchet.training.learners import TorchLearner
 from ratchet.training.loop import train
 from tests.components.data import NOON, SPEC, Room, digit_labels, digits, finished_steps
 from tests.components.test_challenger import POLICY
@@ -34,9 +35,8 @@ class OneProcess:
         log_path.write_text("trained in this process")
         train(TrainingJob.model_validate_json(spec_path.read_bytes()), rank=0, world_size=1)
 
-    def fetch_answers(self, model_path: Path, features: Sequence[Sequence[float]]) -> Sequence[str]:
-        model = load_model(model_path)
-        return [model.spec.classes[index] for index in model.predict_proba(np.array(features)).argmax(axis=1)]
+    def fetch_answers(self, model_path: Path, inputs: pa.Table) -> Sequence[str]:
+        return load_model(model_path).answer(inputs).texts
 
 
 class World:
@@ -70,7 +70,7 @@ class World:
             datasets=self.room.datasets,
             objects=self.room.objects,
             ledger=self.ledger,
-            trainer=OneProcess(),
+            learner=TorchLearner(OneProcess()),
             model_path=path,
             log_path=self.folder / "log.txt",
             finished=finished_steps(),

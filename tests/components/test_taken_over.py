@@ -22,6 +22,7 @@ from ratchet.stores.run_journal import RunJournal
 from ratchet.stores.run_outcomes import RunOutcomes
 from ratchet.tasks.model_files import load_model
 from ratchet.training.job import EpochMetrics, StartRecord, TrainingJob
+from ratchet.training.learners import TorchLearner
 from tests.components.crash import Strike, Watched, never
 from tests.components.data import NOON
 from tests.components.rollout_world import TASK, Objects
@@ -55,12 +56,9 @@ class OwnAnswers:
     def __init__(self) -> None:
         self.num_asked = 0
 
-    def fetch_answers(self, model_path: Path, features: Any) -> list[str]:
-        import numpy as np
-
+    def fetch_answers(self, model_path: Path, inputs: Any) -> list[str]:
         self.num_asked += 1
-        model = load_model(model_path)
-        return [model.spec.classes[index] for index in model.predict_proba(np.array(features)).argmax(axis=1)]
+        return load_model(model_path).answer(inputs).texts
 
 
 @dataclass
@@ -95,7 +93,7 @@ class Training:
             datasets=self.datasets,
             objects=self.objects,
             ledger=self.ledger,
-            trainer=self.trainer,
+            learner=TorchLearner(self.trainer),
             model_path=self.folder / "model",
             log_path=self.folder / "log.txt",
             finished=self.finished(strike),

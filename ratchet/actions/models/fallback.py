@@ -2,6 +2,7 @@
 
 import logging
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Protocol
 
 from ratchet.adapters.scratch import ScratchFolder
@@ -12,6 +13,7 @@ from ratchet.core.verdict import Reason
 from ratchet.stores.load_proofs import LoadProofs
 from ratchet.tasks.identity import TASK, read_model
 from ratchet.tasks.spec import TaskSpec
+from ratchet.training.made_up import made_up_rows
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +51,8 @@ class LoadProof:
                 return _reason(
                     model, passed=True, text="its files have not changed since this model server loaded them"
                 )
-            features = TaskSpec.model_validate_json((path / TASK).read_bytes()).features
-            self._probe.fetch_answers(path, [[features.min_value] * features.num_features])
+            spec = TaskSpec.model_validate_json((path / TASK).read_bytes())
+            self._probe.fetch_answers(path, made_up_rows(spec.examples, 1)[0])
         self.remember(model)
         return _reason(model, passed=True, text="the model server loads it and answers")
 
@@ -62,7 +64,11 @@ def prove_nothing(model: ModelRef) -> Reason:
 
 def _server_versions() -> dict[str, str]:
     """What decides whether weights that loaded once load again."""
-    return {name: version(name) for name in ("ratchet", "torch", "kserve")}
+    return {name: version(name) for name in ("ratchet", "torch", "kserve", *_optional())}
+
+
+def _optional() -> tuple[str, ...]:
+    return ("lightgbm",) if find_spec("lightgbm") else ()
 
 
 def _reason(model: ModelRef, *, passed: bool, text: str) -> Reason:

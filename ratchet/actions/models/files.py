@@ -8,7 +8,7 @@ from typing import Protocol
 from ratchet.core.errors import DataRejected, NotFound, SettingsError
 from ratchet.core.models.ledger import ModelRef
 from ratchet.core.ports import ObjectStore
-from ratchet.tasks.identity import IDENTITY_FILES, read_model
+from ratchet.tasks.identity import IDENTITY_FILES, missing_of, read_model
 
 _S3 = "s3://"
 _RESTORE = "Restore them from a backup of the models' bucket, or roll out another version"
@@ -46,7 +46,7 @@ def list_missing(objects: ObjectStore, uri: str) -> tuple[str, ...]:
     if not uri.startswith(_S3):  # anybody may register anything in MLflow
         return IDENTITY_FILES
     root = f"{uri.rstrip('/')}/"
-    return _missing_of(found.removeprefix(root) for found in objects.list_uris(root))
+    return missing_of(found.removeprefix(root) for found in objects.list_uris(root))
 
 
 def find_missing(objects: ObjectStore, uris: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -63,14 +63,9 @@ def find_missing(objects: ObjectStore, uris: Iterable[str]) -> dict[str, tuple[s
                     names_of[f"{folder}/{digest}"].add(name)
         except (NotFound, SettingsError):
             continue
-    return {uri: _missing_of(names) for uri, names in names_of.items()}
+    return {uri: missing_of(names) for uri, names in names_of.items()}
 
 
 def trouble_of(files: ModelFiles | None, model: ModelRef) -> str:
     """As `ModelFiles.find_trouble`; "" where nobody can look."""
     return files.find_trouble(model) if files is not None else ""
-
-
-def _missing_of(names: Iterable[str]) -> tuple[str, ...]:
-    found = set(names)
-    return tuple(name for name in IDENTITY_FILES if name not in found)

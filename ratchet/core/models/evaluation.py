@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.stats import norm
 
 from ratchet.core.errors import DataRejected
+from ratchet.core.models.comparison import check_by_scores
 from ratchet.core.verdict import Reason, Verdict
 
 PASSED, REFUSED = "passed", "refused"
@@ -27,11 +28,12 @@ class EvaluationPolicy(BaseModel):
     confidence: float = Field(gt=0.5, lt=1)
     """Of each one-sided bound."""
     loss_max: float = Field(ge=0, le=1)
-    """Non-inferiority margin: the most accuracy that the challenger may lose, at the lower bound of the difference."""
+    """Non-inferiority margin: the most of the task's metric that the challenger may lose, at the lower bound of the
+    difference. Of rmse, mae and log_loss a share of the champion's value."""
     gain_min: float = Field(ge=-1, le=1)
-    """The least difference of accuracy that was seen. 0: models only move forward."""
+    """The least difference of the metric that was seen, in the same unit. 0: models only move forward."""
     accuracy_min: float = Field(ge=0, le=1)
-    """Floor for any model, and the whole test of a first one."""
+    """Floor for any model whose output is a category, and the whole test of a first one."""
     num_rows_min: int = Field(gt=0)
     """Fewer test rows prove nothing: missing evidence refuses."""
     slice_loss_max: float = Field(ge=0, le=1)
@@ -44,6 +46,11 @@ class EvaluationPolicy(BaseModel):
     """Test rows of each class that the champion does not know; with fewer nothing is known of it either."""
     new_class_accuracy_min: float = Field(0.5, ge=0, le=1)
     """Share of a new class's test rows that the challenger must answer rightly: there is nothing to compare with."""
+    r2_min: float = Field(0.0, lt=1)
+    """Floor for a number: the share of the squared error of always answering the mean of the training labels that a
+    model must save, and more."""
+    tags_f1_min: float = Field(0.5, ge=0, le=1)
+    """Floor for tags: F1 over all tags of all test rows."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,12 @@ class PairedAnswers:
     champion_classes: Sequence[str] = ()
     num_left_out: Mapping[str, int] = field(default_factory=dict)
     """Test rows of classes that the challenger does not have, which are not in `labels`."""
+    metric: str = ACCURACY
+    """What is compared with the champion; any other than accuracy needs the probabilities."""
+    scores_NK: np.ndarray | None = None
+    """The challenger's probabilities, by `classes`."""
+    champion_scores_NK: np.ndarray | None = None
+    """By `champion_classes`."""
 
     @property
     def new_classes(self) -> tuple[str, ...]:
@@ -111,7 +124,7 @@ def judge_challenger(answers: PairedAnswers, *, policy: EvaluationPolicy, inputs
     """Compare the challenger with the champion, or a first model with the floor alone; say every number."""
     labels_N = np.asarray(answers.labels)
     challenger_right_N = np.asarray(answers.challenger) == labels_N
-    reasons = [_check_rows(len(labels_N), policy)]
+    reasons = [check_rows(len(labels_N), policy)]
     if len(labels_N):
         reasons.append(_check_floor(float(challenger_right_N.mean()), policy))
         reasons.append(_check_serving(answers, policy))
@@ -128,19 +141,22 @@ def _compare(
     common_N = ~np.isin(labels_N, answers.new_classes)
     reasons = []
     if answers.new_classes or answers.removed_classes:
-        reasons = [_describe_classes(answers), _check_common_rows(int(common_N.sum()), policy)]
+        reasons = [describe_classes(answers), _check_common_rows(int(common_N.sum()), policy)]
         reasons += [
             _check_new_class(name, challenger_right_N[labels_N == name], policy) for name in answers.new_classes
         ]
     if common_N.any():
         labels_N, challenger_right_N = labels_N[common_N], challenger_right_N[common_N]
         champion_right_N = np.asarray(answers.champion)[common_N] == labels_N
-        reasons += _check_against_champion(challenger_right_N, champion_right_N, policy)
+        if answers.metric == ACCURACY:
+            reasons += _check_against_champion(challenger_right_N, champion_right_N, policy)
+        else:
+            reasons += check_by_scores(answers, labels_N, common_N, policy)
         reasons += _check_slices(labels_N, challenger_right_N, champion_right_N, policy)
     return reasons
 
 
-def _describe_classes(answers: PairedAnswers) -> Reason:
+def describe_classes(answers: PairedAnswers) -> Reason:
     """What the two models cannot be compared on. Without a class in common nothing can be compared at all."""
     num_common = len(answers.classes) - len(answers.new_classes)
     changes = [f"new classes: {', '.join(answers.new_classes)}"] if answers.new_classes else []
@@ -187,7 +203,8 @@ def _check_new_class(name: str, right_N: np.ndarray, policy: EvaluationPolicy) -
     )
 
 
-def _check_rows(num_rows: int, policy: EvaluationPolicy) -> Reason:
+def check_rows(num_rows: int, policy: EvaluationPolicy) -> Reason:
+    """Whether there are enough test rows to judge by."""
     return Reason(
         check="test_rows",
         value=num_rows,

@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+import pyarrow as pa
 
 
 class ModelProbe(Protocol):
-    def fetch_answers(self, model_path: Path, features: Sequence[Sequence[float]]) -> Sequence[str]:
-        """The class of each row of raw features, answered by a real model server; DataRejected when it cannot."""
+    def fetch_answers(self, model_path: Path, inputs: pa.Table) -> Sequence[Any]:
+        """The label of each row, answered by a real model server; DataRejected when it cannot.
+
+        inputs: a column for each input, by name (`core.labels.schema.inputs_table`).
+        """

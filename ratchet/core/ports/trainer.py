@@ -1,4 +1,4 @@
-"""Who runs a distributed training."""
+"""Who runs the processes of a training."""
 
 from pathlib import Path
 from typing import Protocol
@@ -8,5 +8,5 @@ class Trainer(Protocol):
     def run(
         self, *, module: str, spec_path: Path, world_size: int, log_path: Path, failure_path: Path, timeout_s: float
     ) -> None:
-        """Run a distributed training to its end. Raises what a worker wrote to `failure_path`
+        """Run a module as `world_size` workers to its end. Raises what a worker wrote to `failure_path`
         (`ratchet.training.failure`), which no retry mends; Unavailable when it ends otherwise, or too late."""

@@ -87,3 +87,19 @@ def test_mlflow_refuses_a_model_that_was_changed(tmp_path):
     path.write_text(path.read_text() + "# edited\n")
     with pytest.raises(DataRejected, match=f"{digest[:12]} was expected.*digits.py has changed"):
         mlflow.pyfunc.load_model(str(tmp_path))
+
+
+def test_a_folder_with_weights_and_trees_is_no_model(tmp_path):
+    digits_model(tmp_path)
+    (tmp_path / "model.txt").write_text("tree")
+    with pytest.raises(DataRejected, match=r"model\.safetensors and model\.txt are in it; a model has one of them"):
+        model_digest(tmp_path)
+
+
+def test_what_was_learned_of_the_rows_is_part_of_the_models_identity(tmp_path):
+    digits_model(tmp_path)
+    before = model_digest(tmp_path)
+    (tmp_path / "state.json").write_text("{}")
+    assert model_digest(tmp_path) != before
+    with pytest.raises(DataRejected, match=r"state\.json was added"):
+        load_model(tmp_path)

@@ -5,8 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratchet.core.errors import DataRejected
-from ratchet.training.data import batch_size_of, batches_of, read_rows
+from ratchet.tasks.spec import TaskSpec
+from ratchet.training.data import batch_size_of, batches_of, labels_of, read_split
 from tests.models import DIGITS
+
+
+def spec_of(output: dict[str, object]) -> TaskSpec:
+    inputs = [{"name": "n", "type": "number"}]
+    return TaskSpec.model_validate({"name": "a", "inputs": inputs, "output": output, "model": {"kind": "tabular"}})
 
 
 @pytest.mark.parametrize(
@@ -40,9 +46,35 @@ def test_workers_share_each_batch_equally_and_no_row_comes_twice(num_rows, world
     assert len(seen) == len(set(seen))
 
 
-def test_an_empty_split_reads_as_no_rows_of_the_right_width(tmp_path):
+def test_an_empty_split_reads_as_no_rows(tmp_path):
     schema = pa.schema([("features", pa.list_(pa.float64())), ("label", pa.string())])
     pq.write_table(schema.empty_table(), tmp_path / "empty.parquet")
-    features_NF, labels_N = read_rows(tmp_path / "empty.parquet", DIGITS)
-    assert features_NF.shape == (0, 64)
-    assert labels_N.shape == (0,)
+    inputs, labels = read_split(tmp_path / "empty.parquet", DIGITS)
+    assert inputs.column_names == ["features"]
+    assert labels_of(labels, DIGITS).shape == (0,)
+
+
+def test_rows_of_before_and_of_now_read_the_same(tmp_path):
+    before = pa.table({"id": ["a", "b"], "features": [[1.0] * 64, [2.0] * 64], "label": ["3", "4"]})
+    now = pa.Table.from_pylist(
+        [
+            {"id": "a", "inputs": {"features": [1.0] * 64}, "label": "3"},
+            {"id": "b", "inputs": {"features": [2.0] * 64}, "label": "4"},
+        ],
+        schema=pa.schema([("id", pa.string()), ("inputs", DIGITS.examples.inputs_type), ("label", pa.string())]),
+    )
+    read = []
+    for name, rows in (("before", before), ("now", now)):
+        pq.write_table(rows, tmp_path / f"{name}.parquet")
+        read.append(read_split(tmp_path / f"{name}.parquet", DIGITS))
+    assert read[0][0].to_pylist() == read[1][0].to_pylist()
+    assert [labels_of(labels, DIGITS).tolist() for _, labels in read] == [[3, 4], [3, 4]]
+
+
+def test_labels_are_read_by_the_type_of_the_output():
+    tags = spec_of({"type": "tags", "classes": ["x", "y", "z"]})
+    read = labels_of(pa.chunked_array([pa.array([["x", "z"], [], ["y", "not-a-tag"]])]), tags)
+    assert read.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+    assert labels_of(pa.chunked_array([pa.array([1.5, -2.0])]), spec_of({"type": "number"})).tolist() == [1.5, -2.0]
+    with pytest.raises(DataRejected, match="the label 'x' is no class of the task 'digits'"):
+        labels_of(pa.chunked_array([pa.array(["1", "x"])]), DIGITS)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from ratchet.actions.models import fallback
@@ -24,12 +25,12 @@ class Probe:
         self.rows: list[Sequence[float]] = []
         self._error = error
 
-    def fetch_answers(self, model_path: Path, features: Sequence[Sequence[float]]) -> Sequence[str]:
+    def fetch_answers(self, model_path: Path, inputs: pa.Table) -> Sequence[str]:
         if self._error:
             raise DataRejected(self._error)
         assert (model_path / "model.safetensors").is_file()
-        self.rows += features
-        return ["7"] * len(features)
+        self.rows += inputs["features"].to_pylist()
+        return ["7"] * inputs.num_rows
 
 
 @pytest.fixture

@@ -1,0 +1,167 @@
+"""The gate for every type of output: what the test rows say of a challenger, of a champion, of the real server. Pure.
+
+A category goes through `evaluation.judge_challenger`. Numbers and tags have the same checks in the same order: enough
+rows, a floor for any model, the same answers from the real server, and against the champion the seen difference and its
+lower bound. Shape suffixes: N test rows, K classes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ratchet.core.errors import DataRejected
+from ratchet.core.labels.answers import Answers, label_text
+from ratchet.core.labels.schema import CategoryOutput, NumberOutput, OutputSpec
+from ratchet.core.models.comparison import check_metric
+from ratchet.core.models.evaluation import (
+    PASSED,
+    REFUSED,
+    EvaluationPolicy,
+    PairedAnswers,
+    check_rows,
+    describe_classes,
+    judge_challenger,
+)
+from ratchet.core.models.metrics import measure
+from ratchet.core.verdict import Reason, Verdict
+
+_SAME_SHARE = 1e-5
+"""How far a served number may lie from the offline one, as a share of it: rounding of another batch size."""
+
+
+@dataclass(frozen=True)
+class GateRows:
+    """The test rows and what was answered to them."""
+
+    output: OutputSpec
+    """Of the challenger."""
+    metric: str
+    """What is compared."""
+    targets: np.ndarray
+    """Class indices (N,), numbers (N,), or a 1 for each tag, (N, K)."""
+    challenger: Answers
+    champion: Answers | None
+    """None before the first champion."""
+    served: Sequence[Any]
+    """(N,) labels: the challenger's answers through the real model server."""
+    champion_classes: Sequence[str] = ()
+    num_left_out: Mapping[str, int] = field(default_factory=dict)
+    """Test rows of classes that the challenger does not have."""
+    training_mean: float | None = None
+    """Of the labels of the training rows; of a number."""
+
+
+def judge(rows: GateRows, *, policy: EvaluationPolicy, inputs: dict[str, str]) -> Verdict:
+    """Passed or refused, with every number on both sides."""
+    if isinstance(rows.output, CategoryOutput):
+        return judge_challenger(_paired(rows, rows.output.classes), policy=policy, inputs=inputs)
+    reasons = [check_rows(len(rows.targets), policy)]
+    if len(rows.targets):
+        reasons += [_check_floor(rows, policy), _check_serving(rows, policy)]
+        reasons += _check_champion(rows, policy)
+    verdict = PASSED if all(reason.passed for reason in reasons) else REFUSED
+    return Verdict(kind="evaluate", verdict=verdict, reasons=tuple(reasons), inputs=dict(inputs))
+
+
+def outputs_of(answers: Answers) -> np.ndarray:
+    """As metrics take them: probabilities (N, K), or numbers (N,)."""
+    if answers.scores_BK is not None:
+        return answers.scores_BK
+    return np.asarray(answers.labels.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _paired(rows: GateRows, classes: Sequence[str]) -> PairedAnswers:
+    names = np.array(classes, dtype=object)
+    return PairedAnswers(
+        labels=names[rows.targets].tolist(),
+        challenger=rows.challenger.labels.to_pylist(),
+        champion=rows.champion.labels.to_pylist() if rows.champion else None,
+        served=rows.served,
+        classes=classes,
+        champion_classes=rows.champion_classes,
+        num_left_out=rows.num_left_out,
+        metric=rows.metric,
+        scores_NK=rows.challenger.scores_BK,
+        champion_scores_NK=rows.champion.scores_BK if rows.champion else None,
+    )
+
+
+def _check_floor(rows: GateRows, policy: EvaluationPolicy) -> Reason:
+    if not isinstance(rows.output, NumberOutput):
+        f1 = measure("tags_f1", rows.targets, outputs_of(rows.challenger))
+        return Reason(
+            check="tags_f1",
+            value=f1,
+            limit=policy.tags_f1_min,
+            passed=f1 >= policy.tags_f1_min,
+            text=f"the F1 of all tags is {f1:.3f}; the floor is {policy.tags_f1_min:.3f}",
+        )
+    if rows.training_mean is None:
+        return Reason(
+            check="r2",
+            value=0.0,
+            limit=policy.r2_min,
+            passed=False,
+            text="the mean of the training labels is not known",
+        )
+    gained = _explained(rows.targets, outputs_of(rows.challenger), rows.training_mean)
+    return Reason(
+        check="r2",
+        value=gained,
+        limit=policy.r2_min,
+        passed=gained > policy.r2_min,
+        text=f"the challenger's squared error is {1 - gained:.1%} of that of always answering the mean of the training "
+        f"labels, {rows.training_mean:.4g}: r2 {gained:.3f}; more than {policy.r2_min:.3f} is needed",
+    )
+
+
+def _explained(targets: np.ndarray, outputs: np.ndarray, mean: float) -> float:
+    """1 - squared error / squared error of the mean of the training labels; 0 where that one makes no error."""
+    of_mean = float(((targets - mean) ** 2).sum())
+    return 1 - float(((targets - outputs) ** 2).sum()) / of_mean if of_mean > 0 else 0.0
+
+
+def _check_serving(rows: GateRows, policy: EvaluationPolicy) -> Reason:
+    if len(rows.served) != len(rows.challenger):
+        raise DataRejected(f"The model server gave {len(rows.served)} answers to {len(rows.challenger)} rows.")
+    if isinstance(rows.output, NumberOutput):
+        offline = outputs_of(rows.challenger)
+        served = np.asarray(rows.served, dtype=np.float64)
+        differs = np.abs(served - offline) > _SAME_SHARE * np.maximum(np.abs(offline), 1e-12)
+    else:
+        differs = np.array([label_text(label) for label in rows.served]) != np.array(rows.challenger.texts)
+    share = float(differs.mean())
+    return Reason(
+        check="serving",
+        value=share,
+        limit=policy.serving_mismatch_max,
+        passed=share <= policy.serving_mismatch_max,
+        text=f"the model server answers {share:.1%} of the rows differently; limit {policy.serving_mismatch_max:.1%}",
+    )
+
+
+def _check_champion(rows: GateRows, policy: EvaluationPolicy) -> list[Reason]:
+    if rows.champion is None:
+        return []
+    targets, challenger, champion = rows.targets, outputs_of(rows.challenger), outputs_of(rows.champion)
+    reasons: list[Reason] = []
+    if not isinstance(rows.output, NumberOutput):
+        classes = rows.output.classes
+        if tuple(classes) != tuple(rows.champion_classes):
+            changed = PairedAnswers(
+                (), (), (), (), classes=classes, champion_classes=rows.champion_classes, num_left_out=rows.num_left_out
+            )
+            reasons.append(describe_classes(changed))
+        common = [name for name in classes if name in rows.champion_classes]
+        if not common:
+            return reasons
+        here, there = [list(classes).index(name) for name in common], _places(rows.champion_classes, common)
+        targets, challenger, champion = targets[:, here], challenger[:, here], champion[:, there]
+    return reasons + check_metric(rows.metric, targets, challenger, champion, policy)
+
+
+def _places(classes: Sequence[str], names: Sequence[str]) -> list[int]:
+    listed = list(classes)
+    return [listed.index(name) for name in names]

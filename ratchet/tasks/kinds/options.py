@@ -1,0 +1,104 @@
+"""What a task file may say under `model:`, by kind, and what holds when it says nothing. Loads no torch."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
+
+Width = Annotated[StrictInt, Field(gt=0, le=8192)]
+Hidden = Annotated[tuple[Width, ...], Field(max_length=16)]
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _NetworkOptions(_Options):
+    hidden: Hidden = (128, 64)
+    """Widths of the hidden layers; none: a linear model."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    loss: Literal["mse", "huber"] | None = None
+    """Of an output of type number. None: mse, and huber where the task's metric is mae."""
+
+
+class VectorOptions(_NetworkOptions):
+    """A multilayer perceptron on a vector."""
+
+
+class _NgramOptions(_NetworkOptions):
+    buckets: int = Field(2**16, ge=2**8, le=2**22)
+    """Rows of the table of embeddings that n-grams are hashed to."""
+    embedding: Width = 32
+    """Numbers that an n-gram becomes."""
+    ngrams_max: int = Field(256, ge=8, le=2**14)
+    """N-grams of a row: the first words, pairs of words and pieces of words."""
+    chars_max: int = Field(4_000, ge=16, le=1_000_000)
+    """Characters of a text that are read."""
+
+
+class TabularOptions(_NgramOptions):
+    """A multilayer perceptron on encoded columns of every type but image."""
+
+    categories_max: int = Field(10_000, gt=0, le=100_000)
+    """Values of one category that are told apart, the most frequent ones; all others are "unknown"."""
+    min_count: int = Field(2, gt=0)
+    """Rows that a value needs to be told apart. 2: single ones teach what an unknown value means."""
+
+
+class TextOptions(_NgramOptions):
+    """Hashed words, pairs of words and pieces of words; their mean embedding goes through hidden layers."""
+
+    hidden: Hidden = (64,)
+    ngrams_max: int = Field(1024, ge=8, le=2**14)
+    chars_max: int = Field(8_000, ge=16, le=1_000_000)
+
+
+class ImageOptions(_NetworkOptions):
+    """Convolutions with half the side and twice the channels each, then hidden layers."""
+
+    hidden: Hidden = (128,)
+    channels: int = Field(32, ge=4, le=512)
+    """Of the first convolution."""
+
+
+class TreesOptions(_Options):
+    """LightGBM."""
+
+    boosting: Literal["gbdt", "rf"] = "gbdt"
+    """rf: a random forest, each tree on a share of rows and columns."""
+    num_trees: int = Field(300, gt=0, le=20_000)
+    num_leaves: int = Field(31, ge=2, le=4096)
+    learning_rate: float = Field(0.05, gt=0, le=1)
+    min_rows: int = Field(20, gt=0)
+    """Training rows of a leaf, at least."""
+    categories_max: int = Field(1_000, gt=0, le=100_000)
+    min_count: int = Field(2, gt=0)
+    text_columns: int = Field(256, ge=8, le=4096)
+    """Columns that the n-grams of a text are counted in."""
+
+
+OPTIONS_OF: Mapping[str, type[_Options]] = {
+    "vector": VectorOptions,
+    "tabular": TabularOptions,
+    "text": TextOptions,
+    "image": ImageOptions,
+    "trees": TreesOptions,
+}
+INPUTS_OF: Mapping[str, tuple[str, ...]] = {
+    "vector": ("vector",),
+    "tabular": ("number", "category", "boolean", "datetime", "text", "vector"),
+    "text": ("text",),
+    "image": ("image",),
+    "trees": ("number", "category", "boolean", "datetime", "text", "vector"),
+}
+"""Types of inputs that a kind takes."""
+ONE_INPUT = ("vector", "image")
+"""Kinds that take one input alone."""
+TRAINING_OF: Mapping[str, Mapping[str, object]] = {
+    "vector": {"num_epochs": 30, "batch_size": 64, "learning_rate": 0.002, "weight_decay": 0.0001},
+    "tabular": {"num_epochs": 20, "batch_size": 128, "learning_rate": 0.002, "weight_decay": 0.0001},
+    "text": {"num_epochs": 10, "batch_size": 64, "learning_rate": 0.005},
+    "image": {"num_epochs": 15, "batch_size": 64, "learning_rate": 0.002},
+    "trees": {"start": "scratch", "world_size": 1},
+}
+"""What `training` says where the task file does not."""

@@ -1,0 +1,251 @@
+"""`python -m ratchet.training.trees JOB`: LightGBM's trees, from the files of a job to a model's folder.
+
+One process, a fixed number of threads, one order of sums: the same rows give the same bits. With validation rows,
+boosting ends when they have gained nothing for a while, and the best number of trees is kept.
+
+Each training starts fresh, unless the task file says `training: {start: champion}`. Then the champion's trees are kept
+and new ones are added, so a model grows with every run. That pays where a training takes hours; trees are usually
+trained anew in seconds, on all rows of the dataset, and do not depend on what came before.
+"""
+
+import argparse
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from ratchet.core.errors import DataRejected, PolicyError
+from ratchet.core.labels.answers import answers_of
+from ratchet.processes import die_with_parent
+from ratchet.tasks.bound import fit_state
+from ratchet.tasks.code_collect import collect_task_code
+from ratchet.tasks.identity import TASK, TREES, read_model
+from ratchet.tasks.loading import load_task_from
+from ratchet.tasks.model_files import read_state, save_trees
+from ratchet.tasks.spec import TaskSpec
+from ratchet.training.data import labelled, labels_of, read_split
+from ratchet.training.failure import record_failure
+from ratchet.training.job import EpochMetrics, StartRecord, TrainingJob
+from ratchet.training.takeover import why_no_weights
+
+if TYPE_CHECKING:
+    import lightgbm
+
+log = logging.getLogger(__name__)
+_PATIENCE = 50
+"""Trees that may gain nothing on the validation rows before boosting ends."""
+_VAL_ROWS_MIN = 50
+"""Fewer validation rows say nothing about when to end."""
+_LINES = 10
+"""Of the history."""
+_SPLIT = re.compile(r"^num_leaves=(?!1$)", re.MULTILINE)
+"""In LightGBM's text form: a tree with more than one leaf."""
+_RF_SHARE = 0.632
+"""Of the rows that a tree of a forest sees: what a bootstrap sample has of different ones."""
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Inputs and labels (`labels_of`) of N rows."""
+
+    inputs: pa.Table
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Grown:
+    """One booster, or one for each tag."""
+
+    boosters: list["lightgbm.Booster"]
+    history: tuple[EpochMetrics, ...]
+
+
+def train(job: TrainingJob) -> None:
+    """Read, learn, write: what `loop.train` is for networks."""
+    spec, code = job.spec, collect_task_code(job.spec)
+    if job.code_digest and code.digest != job.code_digest:
+        raise DataRejected(f"The code of {spec.implementation} was edited after this training began. Start it again.")
+    kind = load_task_from(spec, code)
+    inputs, labels = read_split(job.train_path, spec)
+    base, start = _base_of(job, kind)
+    before = read_state(job.base_model_path) if base and job.base_model_path else None
+    state = fit_state(kind, spec, labelled(inputs, labels, spec), before=before)
+    assert state is not None, "this kind has a state"
+    log.info("start: %s", start.text())
+    job.start_path.write_text(start.model_dump_json())
+    val_inputs, val_labels = read_split(job.val_path, spec)
+    rows, val_rows = (
+        LabelledRows(inputs, labels_of(labels, spec)),
+        LabelledRows(val_inputs, labels_of(val_labels, spec)),
+    )
+    grown = grow(kind, state, rows, val_rows, base=base)
+    job.history_path.write_text("".join(f"{each.model_dump_json()}\n" for each in grown.history))
+    text = kind.text_of(grown.boosters)
+    _prove(kind.load_model(text, state), kind, state, rows, spec)
+    save_trees(job.model_path, spec=spec, text=text, code=code, state=state)
+
+
+def grow(
+    kind: Any,
+    state: dict[str, Any],
+    rows: LabelledRows,
+    val_rows: LabelledRows | None,
+    *,
+    base: Sequence["lightgbm.Booster"] = (),
+    num_trees: int | None = None,
+) -> Grown:
+    """kind: an instance of `kinds.trees.Trees`. base: whose trees are kept. num_trees: instead of the task file's."""
+    spec = kind.spec
+    encoded = kind.encode(rows.inputs, state)
+    has_val = val_rows is not None and len(val_rows) >= _VAL_ROWS_MIN
+    val_encoded = kind.encode(val_rows.inputs, state) if val_rows is not None and has_val else None
+    wanted = rows.labels if spec.output.type == "tags" else rows.labels[:, None]
+    val_wanted = None
+    if val_rows is not None and has_val:
+        val_wanted = val_rows.labels if spec.output.type == "tags" else val_rows.labels[:, None]
+    boosters, histories = [], []
+    for column in range(wanted.shape[1]):
+        booster, losses = _grow_one(
+            kind,
+            (encoded, np.ascontiguousarray(wanted[:, column])),
+            None if val_wanted is None else (val_encoded, np.ascontiguousarray(val_wanted[:, column])),
+            base=base[column] if base else None,
+            num_trees=num_trees or kind.options.num_trees,
+        )
+        boosters.append(booster)
+        histories.append(losses)
+    if not _SPLIT.search(kind.text_of(boosters)):
+        raise DataRejected(
+            f"LightGBM found nothing to learn in {len(rows)} training rows: no tree has two leaves of "
+            f"{kind.options.min_rows} rows that differ. Push more labels, or set model.min_rows lower."
+        )
+    return Grown(boosters, _history_of(histories))
+
+
+def _grow_one(
+    kind: Any, rows: tuple[Any, Any], val_rows: tuple[Any, Any] | None, *, base: Any, num_trees: int
+) -> tuple["lightgbm.Booster", dict[str, list[float]]]:
+    import lightgbm
+
+    columns = list(range(kind.num_categories))
+    parameters = parameters_of(kind.spec, kind.options)
+    train_set = lightgbm.Dataset(*rows, categorical_feature=columns, params=parameters, free_raw_data=False)
+    sets, names = [train_set], ["train"]
+    if val_rows is not None:
+        sets.append(lightgbm.Dataset(*val_rows, categorical_feature=columns, reference=train_set, params=parameters))
+        names.append("val")
+    losses: dict[str, dict[str, list[float]]] = {}
+    callbacks = [lightgbm.record_evaluation(losses)]
+    if val_rows is not None and kind.options.boosting == "gbdt":
+        only_val = lightgbm.early_stopping(_PATIENCE, verbose=False)
+        callbacks.append(only_val)
+    booster = lightgbm.train(
+        parameters, train_set, num_trees, valid_sets=sets, valid_names=names, init_model=base, callbacks=callbacks
+    )
+    kept = lightgbm.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration or -1))
+    return kept, {name: next(iter(found.values())) for name, found in losses.items()}
+
+
+def parameters_of(spec: TaskSpec, options: Any) -> dict[str, Any]:
+    """LightGBM's own names; what makes it deterministic among them."""
+    objective = {"number": "regression", "tags": "binary"}.get(spec.output.type, "binary")
+    if spec.output.type == "number" and spec.compared_metric == "mae":
+        objective = "regression_l1"
+    parameters: dict[str, Any] = {"objective": objective}
+    if spec.output.type == "category" and len(spec.classes) > 2:
+        parameters = {"objective": "multiclass", "num_class": len(spec.classes)}
+    if options.boosting == "rf":
+        parameters |= {"bagging_fraction": _RF_SHARE, "bagging_freq": 1, "feature_fraction": _RF_SHARE}
+    return {
+        **parameters,
+        "boosting": options.boosting,
+        "num_leaves": options.num_leaves,
+        "learning_rate": options.learning_rate,
+        "min_data_in_leaf": options.min_rows,
+        "seed": spec.training.seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": spec.training.num_threads,
+        "verbosity": -1,
+    }
+
+
+def _base_of(job: TrainingJob, kind: Any) -> tuple[Sequence["lightgbm.Booster"], StartRecord]:
+    """The champion's trees, where new ones can be added to them, and in words why not."""
+    path = job.base_model_path
+    if path is None:
+        return (), StartRecord(base="")
+    reason = why_no_weights(path, "trees") or _why_no_more_trees(path, kind)
+    if reason:
+        return (), StartRecord(base="", why_fresh=reason)
+    state = read_state(path) or {}
+    boosters = kind.load_model((path / TREES).read_text(), state)
+    return boosters, StartRecord(base=job.base_name, num_trees=sum(each.num_trees() for each in boosters))
+
+
+def _why_no_more_trees(path: Path, kind: Any) -> str:
+    read_model(path)
+    of_base, spec = TaskSpec.model_validate_json((path / TASK).read_bytes()), kind.spec
+    if kind.options.boosting == "rf":
+        return "a forest is a mean of equal trees, to which none can be added"
+    if of_base.inputs != spec.inputs or of_base.output != spec.output:
+        return "the champion's trees are for other inputs or another output"
+    if of_base.model.options.get("boosting", "gbdt") != "gbdt":
+        return "the champion is a forest, to which no tree can be added"
+    return ""
+
+
+def _history_of(histories: Sequence[dict[str, list[float]]]) -> tuple[EpochMetrics, ...]:
+    """A few lines of mean losses; `epoch` counts trees."""
+    num = max(len(each["train"]) for each in histories)
+    marks = sorted({max(1, round(num * part / _LINES)) for part in range(1, _LINES + 1)})
+    return tuple(
+        EpochMetrics(
+            epoch=mark,
+            train_loss=float(_mean_loss(histories, "train", mark) or 0.0),
+            val_loss=_mean_loss(histories, "val", mark),
+            val_accuracy=None,
+        )
+        for mark in marks
+    )
+
+
+def _mean_loss(histories: Sequence[dict[str, list[float]]], name: str, mark: int) -> float | None:
+    found = [each[name][min(mark, len(each[name])) - 1] for each in histories if name in each]
+    return float(np.mean(found)) if found else None
+
+
+def _prove(boosters: Any, kind: Any, state: dict[str, Any], rows: LabelledRows, spec: TaskSpec) -> None:
+    """Refuse a model that no server could answer with."""
+    try:
+        answers_of(kind.decode(boosters, kind.encode(rows.inputs.slice(0, 256), state)), spec.output)
+    except ValueError as error:
+        raise DataRejected(f"The trees of {spec.name!r} give answers that cannot be used: {error}.") from None
+
+
+def main() -> None:
+    die_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(description="Train the trees of one training job.")
+    parser.add_argument("job", type=Path, help="the training job, a JSON file")
+    job = TrainingJob.model_validate_json(parser.parse_args().job.read_bytes())
+    try:
+        train(job)
+    except ModuleNotFoundError as error:
+        missing = PolicyError(f"{error}. The kind `trees` needs the extra `trees`: pip install 'ratchet[trees]'.")
+        record_failure(missing, job.failure_path, rank=0, world_size=1)
+    except BaseException as error:
+        if not record_failure(error, job.failure_path, rank=0, world_size=1):
+            raise
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""Each ready-made kind learns a small made-up set through its learner, is saved, loaded, and beats the baseline."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import torch.distributed as dist
+
+from ratchet.adapters.child_process import ChildProcessTrainer
+from ratchet.core.errors import DataRejected
+from ratchet.core.models.gate import outputs_of
+from ratchet.core.models.metrics import measure
+from ratchet.tasks.identity import model_digest
+from ratchet.tasks.model_files import load_model
+from ratchet.tasks.spec import TaskSpec
+from ratchet.training.data import labels_of, read_split
+from ratchet.training.job import EpochMetrics, StartRecord, TrainingJob
+from ratchet.training.learners import TreesLearner
+from ratchet.training.loop import train as train_network
+from ratchet.training.trees import train as grow_trees
+
+MIXED: list[dict[str, Any]] = [
+    {"name": "distance", "type": "number"},
+    {"name": "carrier", "type": "category"},
+    {"name": "remark", "type": "text", "optional": True},
+]
+RATING = {"name": "rating", "type": "number"}
+QUICK = {"world_size": 1, "timeout_s": 120}
+
+
+def task_of(kind: str, inputs: list[dict[str, Any]], output: dict[str, Any], **more: Any) -> TaskSpec:
+    training = {**QUICK, **more.pop("training", {})}
+    model = {"kind": kind, **more.pop("model", {})}
+    return TaskSpec.model_validate(
+        {"name": "made-up", "inputs": inputs, "output": output, "model": model, "training": training, **more}
+    )
+
+
+def mixed_rows(num_rows: int, *, seed: int = 0, slope: float = 1.0) -> list[dict[str, Any]]:
+    """A rating that depends on all three columns, each in its own way."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for row in range(num_rows):
+        distance, carrier = float(generator.lognormal(3)), "ABC"[row % 3]
+        remark = None if row % 5 == 0 else ("a fine film" if row % 2 else "a dull film")
+        rating = slope * np.log(distance) + 2 * (carrier == "A") + 3 * (remark == "a fine film")
+        inputs = {"distance": distance, "carrier": carrier, "remark": remark}
+        rows.append({"id": f"r{row}", "inputs": inputs, "label": float(rating + generator.normal(scale=0.2))})
+    return rows
+
+
+def split_in(path: Path, rows: list[dict[str, Any]], spec: TaskSpec) -> Path:
+    schema = pa.schema(
+        [("id", pa.string()), ("inputs", spec.examples.inputs_type), ("label", spec.examples.label_type)]
+    )
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    return path
+
+
+def trained(
+    folder: Path, spec: TaskSpec, rows: list[dict[str, Any]], *, base: Path | None = None, in_own_process: bool = False
+) -> TrainingJob:
+    """A job that has run; a sixth of the rows are its validation rows."""
+    folder.mkdir(exist_ok=True)
+    cut = len(rows) // 6
+    job = TrainingJob(
+        spec=spec,
+        train_path=split_in(folder / "train.parquet", rows[cut:], spec),
+        val_path=split_in(folder / "val.parquet", rows[:cut], spec),
+        base_model_path=base,
+        base_name="champion version 1",
+        checkpoint_dir=folder / "checkpoints",
+        model_path=folder / "model",
+        start_path=folder / "start.json",
+        history_path=folder / "history.jsonl",
+        failure_path=folder / "failure.json",
+    )
+    if in_own_process:
+        TreesLearner(ChildProcessTrainer()).train(job, job_path=folder / "job.json", log_path=folder / "log.txt")
+    elif spec.model.learner == "trees":
+        grow_trees(job)
+    else:
+        train_network(job, rank=0, world_size=1)
+    return job
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_worker(tmp_path_factory) -> Iterator[None]:
+    """What torchrun gives a worker, in this process: a start of torch takes seconds."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    store = tmp_path_factory.mktemp("workers") / "store"
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+    torch.set_num_threads(num_threads)
+
+
+def measured(job: TrainingJob, rows: list[dict[str, Any]], metric: str) -> float:
+    """Of the saved model, on rows that it has not seen."""
+    inputs, labels = read_split(split_in(job.model_path.parent / "test.parquet", rows, job.spec), job.spec)
+    answers = load_model(job.model_path).answer(inputs)
+    return measure(metric, labels_of(labels, job.spec), outputs_of(answers))
+
+
+def start_of(job: TrainingJob) -> StartRecord:
+    return StartRecord.model_validate_json(job.start_path.read_bytes())
+
+
+def pictures(num_rows: int, seed: int) -> list[dict[str, Any]]:
+    """A bright square in the upper or lower half."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for row in range(num_rows):
+        pixels = generator.integers(0, 80, size=(12, 12, 1), dtype=np.uint8)
+        left, top = int(generator.integers(0, 8)), int(generator.integers(0, 3)) + 6 * (row % 2)
+        pixels[top : top + 4, left : left + 4] = 200
+        rows.append({"id": f"r{row}", "inputs": {"picture": pixels.tobytes()}, "label": ["up", "down"][row % 2]})
+    return rows
+
+
+def mails(num_rows: int, seed: int) -> list[dict[str, Any]]:
+    generator = np.random.default_rng(seed)
+    words = {"spam": ["cheap", "pills", "winner", "now"], "ham": ["meeting", "report", "lunch", "tomorrow"]}
+    rows = []
+    for row in range(num_rows):
+        label = ["spam", "ham"][row % 2]
+        said = [*generator.choice(["the", "a", "of", "and", "you"], 6), *generator.choice(words[label], 2)]
+        rows.append({"id": f"r{row}", "inputs": {"body": " ".join(generator.permutation(said))}, "label": label})
+    return rows
+
+
+def points(num_rows: int, seed: int) -> list[dict[str, Any]]:
+    generator = np.random.default_rng(seed)
+    values = generator.normal(size=(num_rows, 5)) * 100
+    tags = [[name for name, value in zip("xyz", row, strict=False) if value > 0] for row in values]
+    return [{"id": f"r{i}", "inputs": {"v": list(values[i])}, "label": tags[i]} for i in range(num_rows)]
+
+
+Rows = Callable[[int, int], list[dict[str, Any]]]
+CASES: dict[str, tuple[TaskSpec, Rows, str, float]] = {
+    "vector-tags": (
+        task_of(
+            "vector",
+            [{"name": "v", "type": "vector", "size": 5}],
+            {"type": "tags", "classes": ["x", "y", "z"]},
+            training={"num_epochs": 12},
+        ),
+        points,
+        "tags_f1",
+        0.9,
+    ),
+    "text": (
+        task_of(
+            "text",
+            [{"name": "body", "type": "text"}],
+            {"type": "category", "classes": ["ham", "spam"]},
+            model={"buckets": 4096},
+        ),
+        mails,
+        "accuracy",
+        0.9,
+    ),
+    "image": (
+        task_of(
+            "image",
+            [{"name": "picture", "type": "image", "width": 12, "height": 12, "channels": 1}],
+            {"type": "category", "classes": ["up", "down"]},
+            model={"channels": 8},
+        ),
+        pictures,
+        "accuracy",
+        0.9,
+    ),
+    "tabular-number": (
+        task_of("tabular", MIXED, RATING, model={"buckets": 4096}),
+        lambda num, seed: mixed_rows(num, seed=seed),
+        "r2",
+        0.85,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_kind_learns_what_a_constant_cannot(tmp_path: Path, name: str) -> None:
+    spec, rows_of, metric, at_least = CASES[name]
+    job = trained(tmp_path / "job", spec, rows_of(600, 0))
+    assert measured(job, rows_of(200, 1), metric) > at_least
+    assert (job.model_path / "state.json").is_file()
+    assert (job.model_path / "code" / "ratchet" / "tasks" / "kinds" / f"{spec.model.kind}.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("output", "metric", "at_least"),
+    [
+        pytest.param(RATING, "r2", 0.85, id="number"),
+        pytest.param({"type": "category", "classes": ["no", "yes"]}, "roc_auc", 0.9, id="two-classes"),
+        pytest.param({"type": "category", "classes": ["low", "mid", "high"]}, "accuracy", 0.7, id="three-classes"),
+        pytest.param({"type": "tags", "classes": ["good", "far"]}, "tags_f1", 0.8, id="tags"),
+    ],
+)
+@pytest.mark.parametrize("boosting", ["gbdt", "rf"])
+def test_trees_learn_every_type_of_output_and_give_the_same_bits_again(
+    tmp_path: Path, boosting: str, output: dict[str, Any], metric: str, at_least: float
+) -> None:
+    spec = task_of("trees", MIXED, output, model={"boosting": boosting, "num_trees": 60})
+    relabelled = [{**row, "label": label_of(row, spec)} for row in mixed_rows(900)]
+    first, again = (trained(tmp_path / name, spec, relabelled[:600]) for name in ("first", "again"))
+    assert measured(first, relabelled[600:], metric) > at_least
+    assert model_digest(first.model_path) == model_digest(again.model_path)
+    assert {"model.txt", "state.json"} <= {path.name for path in first.model_path.iterdir()}
+    assert not (first.model_path / "model.safetensors").exists()
+    history = [EpochMetrics.model_validate_json(line) for line in first.history_path.read_text().splitlines()]
+    assert history[-1].train_loss < history[0].train_loss or boosting == "rf"
+
+
+def label_of(row: dict[str, Any], spec: TaskSpec) -> Any:
+    rating = row["label"]
+    if spec.output.type == "tags":
+        return [tag for tag, is_set in (("good", rating > 6), ("far", row["inputs"]["distance"] > 20)) if is_set]
+    if spec.output.type == "category":
+        places = [4, 6] if len(spec.classes) == 3 else [5]
+        return spec.classes[int(np.searchsorted(places, rating))]
+    return rating
+
+
+def test_trees_are_added_to_the_champions_where_the_task_asks_for_it(tmp_path: Path) -> None:
+    spec = task_of("trees", MIXED, RATING, model={"num_trees": 20}, training={"start": "champion"})
+    first = trained(tmp_path / "first", spec, mixed_rows(300))
+    more = trained(tmp_path / "more", spec, mixed_rows(300), base=first.model_path)
+    assert start_of(more).text() == "20 trees of champion version 1"
+    assert (more.model_path / "model.txt").read_text().count("Tree=") == 40
+
+
+def test_each_learner_starts_fresh_from_a_champion_of_the_other_and_says_so(tmp_path: Path) -> None:
+    trees = task_of("trees", MIXED, RATING, model={"num_trees": 5}, training={"start": "champion"})
+    network = task_of("tabular", MIXED, RATING, training={"num_epochs": 1})
+    grown = trained(tmp_path / "trees", trees, mixed_rows(200))
+    learned = trained(tmp_path / "network", network, mixed_rows(200), base=grown.model_path)
+    assert start_of(learned).text() == "a fresh model: the champion is of kind trees, of which nothing fits"
+    regrown = trained(tmp_path / "again", trees, mixed_rows(200), base=learned.model_path)
+    assert start_of(regrown).text() == "a fresh model: the champion is of kind tabular, of which nothing fits"
+
+
+def test_a_network_keeps_the_champions_weights_when_a_few_categories_are_new(tmp_path: Path) -> None:
+    spec = task_of("tabular", MIXED, RATING, model={"buckets": 4096}, training={"num_epochs": 1})
+    rows = mixed_rows(300)
+    first = trained(tmp_path / "first", spec, rows)
+    for row in rows[:9]:
+        row["inputs"]["carrier"] = "D"
+    more = trained(tmp_path / "more", spec, [*rows[100:], *rows[:9], *rows[9:100]], base=first.model_path)
+    start = start_of(more)
+    assert (start.num_taken, start.missing) == (start.num_tensors, ())
+    before, after = (load_model(job.model_path).state for job in (first, more))
+    assert before is not None and after is not None
+    assert after["columns"]["carrier"]["values"] == [*before["columns"]["carrier"]["values"], "D"]
+
+
+def test_trees_that_cannot_learn_say_so_in_words(tmp_path: Path) -> None:
+    spec = task_of("trees", MIXED, RATING, model={"min_rows": 1000})
+    with pytest.raises(DataRejected, match="nothing to learn in 50 training rows"):
+        trained(tmp_path / "job", spec, mixed_rows(60), in_own_process=True)
