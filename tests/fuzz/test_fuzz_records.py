@@ -10,6 +10,7 @@ from ratchet.adapters.s3_payloads import S3FeedbackStore, S3PayloadLog
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.schema import CategoryOutput
 from ratchet.core.rollout.feedback import parse_feedback, parse_feedback_lines
+from ratchet.core.rollout.monitor import gather
 from ratchet.core.rollout.payloads import Feedback, Prediction
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.trace import parse_trace, replay
@@ -38,6 +39,12 @@ PREDICTION = json.loads(
         probabilities=(0.9,),
     ).model_dump_json()
 )
+TYPED = {
+    **PREDICTION,
+    "features": [],
+    "inputs": [{"carrier": "AA", "distance": 900.0, "photo": {"sha256": "d", "width": 4, "height": 3, "channels": 1}}],
+    "labels": [["far", "night"]],
+}
 STORED = json.loads(Feedback(request_id="r1", instance=0, label="cat", at=LANDED_AT).model_dump_json())
 REQUEST = {"t": 1.0, "revision": "canary", "status": 200, "latency_ms": 3.5}
 HUGE = (1e308, 1.7e308, 1e18, 5e-324, 2**63, 10**30)
@@ -76,7 +83,7 @@ def check_file(made: bytes) -> None:
 
 
 def logged(rng: Random) -> tuple[bytes, bytes]:
-    return lines_of(rng, PREDICTION), lines_of(rng, STORED)
+    return lines_of(rng, rng.choice((PREDICTION, TYPED))), lines_of(rng, STORED)
 
 
 def check_logged(made: tuple[bytes, bytes]) -> None:
@@ -85,6 +92,7 @@ def check_logged(made: tuple[bytes, bytes]) -> None:
     payloads, feedback = S3PayloadLog(objects, bucket="ratchet"), S3FeedbackStore(objects, bucket="ratchet")
     for folder, data in zip(("payloads", "feedback"), made, strict=True):
         objects.put(f"s3://ratchet/{folder}/digits/2026/01/01/01KDWPVNG00000000000000000.jsonl", data)
+    gather(payloads.list_predictions("digits", since=SINCE), model_digest="d", named=frozenset(["r1"]), num_rows_max=9)
     joined = measure_accuracy(payloads, feedback, "digits", since=SINCE)
     assert joined.num_unmatched <= joined.num_feedback
 

@@ -78,7 +78,6 @@ def gather(
 
 
 def _rows_of(prediction: Prediction) -> Iterator[ServedRow]:
-    """ValueError when there are more labels than inputs, or fewer."""
     if prediction.inputs:
         for inputs, label in zip(prediction.inputs, prediction.labels, strict=True):
             yield ServedRow((), label, inputs)

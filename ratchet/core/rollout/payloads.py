@@ -7,9 +7,9 @@ Feedback; keys sort by the time of the PUT, so what is new is listed in O(new).
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from ratchet.core.labels.shards import first_key_at, shard_key_of
 
@@ -39,6 +39,16 @@ class Prediction(BaseModel):
     """(B,), the answer to each instance."""
     probabilities: tuple[FiniteFloat, ...] = ()
     """(B,), 0..1, of that answer; empty of a number."""
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> Self:
+        """A line that was cut and joined may be JSON all the same; it is broken for every reader."""
+        asked = self.inputs or self.features
+        if len(asked) != len(self.labels):
+            raise ValueError(f"{len(asked)} instances and {len(self.labels)} labels")
+        if self.probabilities and len(self.probabilities) != len(self.labels):
+            raise ValueError(f"{len(self.probabilities)} probabilities and {len(self.labels)} labels")
+        return self
 
 
 class Feedback(BaseModel):
