@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from ratchet.actions.labels.sketching import sketch_columns
 from ratchet.core.labels.drift.tables import TableSketch
-from ratchet.core.labels.schema import CategoryInput, ExampleSchema, ImageInput, InputSpec, arrow_type_of
+from ratchet.core.labels.schema import CategoryInput, ExampleSchema, ImageInput, InputSpec, VectorInput, arrow_type_of
 from ratchet.core.rollout.monitor import ServedRow
 
 
@@ -60,4 +60,7 @@ def _array_of(values: Sequence[object], declared: InputSpec, kind: pa.DataType) 
         return pa.array(values, pa.string()).cast(kind)
     if isinstance(declared, CategoryInput):
         return pa.array([None if value is None else str(value) for value in values], kind)
+    if isinstance(declared, VectorInput):
+        whole = [value if isinstance(value, list) and len(value) == declared.size else None for value in values]
+        return pa.array(whole, kind)
     return pa.array(values, kind)

@@ -172,6 +172,17 @@ def test_rows_that_are_gone_from_a_version_are_gone_from_its_sketch(flights: Fli
     assert flights.sketch(erased).num_rows == 1_499
 
 
+def test_a_task_file_that_went_on_stops_no_look(flights: Flights, caplog: pytest.LogCaptureFixture) -> None:
+    """A new input is missing in the known rows; of a vector of another size nothing can be compared."""
+    told = SPEC.model_dump()
+    flights.spec = TaskSpec.model_validate({**told, "inputs": [*told["inputs"], {"name": "gate", "type": "category"}]})
+    sketch = flights.sketch("flights/v1")
+    assert (sketch.num_rows, sketch.parts["value:gate"].num_missing) == (1_500, 1_500)
+    longer = [{**each, "size": 6} if each["name"] == "embedding" else each for each in told["inputs"]]
+    flights.spec = TaskSpec.model_validate({**told, "inputs": longer})
+    assert flights.sketch("flights/v1").num_rows == 0 and "its rows are not compared" in caplog.text
+
+
 def test_old_sketches_go(flights: Flights) -> None:
     for number in range(1, VERSIONS_KEPT_MAX + 3):
         flights.sketches.put(f"flights/v{number}", SCHEMA, StoredSketch(TableSketch(), frozenset()))
@@ -279,6 +290,10 @@ def test_a_value_that_the_task_no_longer_takes_is_missing() -> None:
     sketch = sketch_served(rows, schema)
     assert (sketch.parts["value:distance"].num_rows, sketch.parts["value:distance"].num_missing) == (2, 2)
     assert sketch.parts["value:is_late"].num_rows == 4
+    short = sketch_served(
+        [ServedRow((), "no", {"embedding": [1.0, 2.0]}), ServedRow((), "no", {"embedding": [0.5] * 5})], schema
+    )
+    assert short.parts["value:embedding"].num_rows == 1
 
 
 def monitor(flights: Flights, rows: list[ServedRow], *, hours: int) -> DriftRecord:
