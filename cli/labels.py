@@ -9,7 +9,7 @@ import typer
 from rich.progress import Progress
 from rich.text import Text
 
-from cli import labels_import, quarantine
+from cli import labels_import, labels_queue, quarantine
 from cli.names import TaskOption
 from cli.output import JsonFlag, print_json, stderr, stdout
 from cli.shares import shares
@@ -24,9 +24,13 @@ _LOOKS_MAX = 50
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this group."""
-    labels = typer.Typer(help="Labelled examples: push or import them, count the waiting ones.", no_args_is_help=True)
+    labels = typer.Typer(
+        help="Labelled examples: push or import them, choose the next ones to label, count those that wait.",
+        no_args_is_help=True,
+    )
     labels.command("push")(push)
     labels_import.add_to(labels)
+    labels_queue.add_to(labels)
     labels.command("count")(count)
     quarantine.add_to(labels)
     app.add_typer(labels, name="labels")

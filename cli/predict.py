@@ -48,7 +48,7 @@ def predict(
     """
     from ratchet import wiring
 
-    http = _gateway_of(wiring.settings())
+    http = gateway_of(wiring.settings())
     name = "stdin" if file.name in {"-", "<stdin>"} else file.name
     is_csv = as_csv or name.endswith(".csv")
     examples = read_csv(file, where=name) if is_csv else parse_examples(file, where=name)
@@ -60,7 +60,7 @@ def predict(
     print_rows(rows, columns=columns, as_json=as_json, empty=f"{name} holds no example.")
 
 
-def _gateway_of(settings: Any) -> "HttpClient":
+def gateway_of(settings: Any) -> "HttpClient":
     from ratchet.adapters.http import HttpClient, Peer
 
     settings.require("gateway_endpoint")
