@@ -37,6 +37,7 @@ class Batch(NamedTuple):
     inputs: np.ndarray
     """(N,) uint64 digests of the inputs."""
     rejected: Sequence[RejectedShard]
+    known: KnownExamples
 
 
 def read_batch(spec: TaskSpec, pending: Backlog, store: LabelStore, indexes: list[pa.Table]) -> Batch:
@@ -52,11 +53,13 @@ def read_batch(spec: TaskSpec, pending: Backlog, store: LabelStore, indexes: lis
     }
     wanted = incoming_schema(schema)
     incoming = pa.table([*rows.columns, *columns.values()], schema=wanted)
-    return Batch(incoming, ids_N, inputs_N, rejected)
+    return Batch(incoming, ids_N, inputs_N, rejected, known)
 
 
 def empty_batch(spec: TaskSpec) -> Batch:
-    return Batch(incoming_schema(spec.examples).empty_table(), np.zeros(0, np.uint64), np.zeros(0, np.uint64), ())
+    none = np.zeros(0, np.uint64)
+    known = KnownExamples.of([], ids_B=none, inputs_B=none)
+    return Batch(incoming_schema(spec.examples).empty_table(), none, none, (), known)
 
 
 def _read_shards(schema: ExampleSchema, pending: Backlog, store: LabelStore) -> tuple[pa.Table, list[RejectedShard]]:

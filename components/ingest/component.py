@@ -38,5 +38,5 @@ def ingest(
             clock=wiring.clock(),
         )
         if version and num_new == 0:
-            told.origin("ingest", text=f"no label is new since {version}: that version stands")
+            told.origin("ingest", text=f"no example is new in {version}")
     return (version, num_new, turn_name)

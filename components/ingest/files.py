@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ratchet.core.digest import digest_of_bytes
+from ratchet.core.labels.corrections import joined_overlays
 from ratchet.core.labels.dataset import DataFile, DatasetShard, Manifest, md5_of, plan_index_merge
 from ratchet.core.labels.digests import split_codes
 from ratchet.core.labels.label_values import index_texts
@@ -54,9 +55,25 @@ def index_files(
         return old
     num_merged = plan_index_merge([file.num_rows for file in old], new.num_rows)
     kept = len(old) - num_merged
-    whole = pa.concat_tables([new, *indexes[kept:]])
+    whole = pa.concat_tables([*indexes[kept:], new])  # of an id that is there twice the last counts
     path = f"shards/v{number}-index.parquet"
     files[path] = index_bytes(whole)
+    return (*old[:kept], _file_of(path, files[path], whole.num_rows))
+
+
+def overlay_files(
+    new: pa.Table, number: int, parent: Manifest | None, overlays: Sequence[pa.Table], files: dict[str, bytes]
+) -> tuple[DataFile, ...]:
+    """The overlays of the new version: those of the parent, the last ones merged with the new corrections."""
+    old = parent.overlays if parent else ()
+    if not new.num_rows:
+        return old
+    num_merged = plan_index_merge([file.num_rows for file in old], new.num_rows)
+    kept = len(old) - num_merged
+    whole = joined_overlays([new, *reversed(overlays[kept:])])
+    assert whole is not None
+    path = f"shards/v{number}-overlay.parquet"
+    files[path] = parquet_of(whole)
     return (*old[:kept], _file_of(path, files[path], whole.num_rows))
 
 

@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.ingest.batch import Batch, empty_batch, read_batch
-from components.ingest.files import index_files, index_table, shard_files
+from components.ingest.files import index_files, index_table, overlay_files, shard_files
 from ratchet.actions.labels.datasets import list_pending
-from ratchet.actions.labels.rows import rows_of
+from ratchet.actions.labels.rows import fetch_overlay, rows_of
 from ratchet.actions.labels.stores import LabelStores
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.agreement import Settled, settle_labels
 from ratchet.core.labels.backlog import Backlog
+from ratchet.core.labels.corrections import Corrections, corrected, corrections_of, overlay_of
 from ratchet.core.labels.dataset import DataFile, Manifest, version_name, version_number
 from ratchet.core.labels.label_values import counts_by_class
 from ratchet.core.labels.measured import IngestNotes, RejectedShard
@@ -88,18 +89,26 @@ def _make_version(
     files: dict[str, bytes] = {}
     ids = batch.ids[settled.rows]
     index = index_table(ids, batch.inputs[settled.rows], settled.labels, spec.output)
+    put_right = corrections_of(batch.incoming, spec.output, reviewers=spec.reviewers)
+    overlays = [_read_table(file, stores.datasets) for file in (parent.overlays if parent else ())]
     manifest = Manifest(
         version=version_name(spec.name, number),
         parent=parent.version if parent else None,
         num_labels=(parent.num_labels if parent else 0) + len(settled.rows),
-        num_labels_by_class=_counted(settled, spec, parent),
+        num_labels_by_class=_counted(batch, settled, put_right, spec, parent),
         watermark=pending.last_key,
         shards=(
             *(parent.shards if parent else ()),
             *shard_files(_rows_of(batch, settled, spec), ids, number, files),
         ),
-        index=index_files(index, number, parent, indexes, files),
+        index=index_files(
+            pa.concat_tables([index, _corrected_index(batch, put_right, spec)]), number, parent, indexes, files
+        ),
+        overlays=overlay_files(overlay_of(batch.incoming, put_right, spec.examples), number, parent, overlays, files),
+        erased=parent.erased if parent else 0,
     )
+    if len(put_right.rows):
+        log.info("%d accepted labels are put right", len(put_right.rows))
     unjudged = _newest_unjudged(spec.name, stores)
     if unjudged is not None and unjudged.content == manifest.content:
         log.info("%s holds the same labels and was never judged: an earlier attempt made it", unjudged.version)
@@ -119,8 +128,8 @@ def _newest_unjudged(task: str, stores: LabelStores) -> Manifest | None:
 def _new_examples(batch: Batch, spec: TaskSpec) -> Settled:
     """One label of each new id, in the order of ids: the majority's, or the median of numbers.
 
-    Ties are not learned. An id that the parent holds is not added again, with whatever label: shards are immutable,
-    so the first accepted label stays, and what others say of it later is evidence about them.
+    Ties are not learned. An id that the parent holds is not added again, with whatever label: what is said of it later
+    is a correction (`corrections_of`), or evidence about who says it.
     """
     said = batch.incoming.select(["id", "label", "labeler", "labeled_at", "shard"])
     unknown = np.flatnonzero(pc.is_null(batch.incoming["known_label"]).to_numpy(zero_copy_only=False))
@@ -135,11 +144,21 @@ def _rows_of(batch: Batch, settled: Settled, spec: TaskSpec) -> pa.Table:
     return rows.set_column(kind.get_field_index("label"), kind.field("label"), settled.labels)
 
 
-def _counted(settled: Settled, spec: TaskSpec, parent: Manifest | None) -> dict[str, int]:
+def _corrected_index(batch: Batch, put_right: Corrections, spec: TaskSpec) -> pa.Table:
+    """The corrected examples as the index has them from now on, with the inputs that they were accepted with."""
+    ids = batch.ids[put_right.rows]
+    return index_table(ids, batch.known.inputs_of(ids), put_right.labels, spec.output)
+
+
+def _counted(
+    batch: Batch, settled: Settled, put_right: Corrections, spec: TaskSpec, parent: Manifest | None
+) -> dict[str, int]:
     """By class; nothing of numbers."""
     counts = Counter(parent.num_labels_by_class if parent else {})
     counts.update(counts_by_class(settled.labels, spec.output))
-    return dict(sorted(counts.items()))
+    counts.update(counts_by_class(put_right.labels, spec.output))
+    counts.subtract(counts_by_class(batch.incoming["known_label"].take(pa.array(put_right.rows)), spec.output))
+    return {name: number for name, number in sorted(counts.items()) if number > 0}
 
 
 def _fetch_reference(spec: TaskSpec, parent: Manifest | None, datasets: DatasetStore) -> pa.Table:
@@ -149,11 +168,12 @@ def _fetch_reference(spec: TaskSpec, parent: Manifest | None, datasets: DatasetS
     """
     shards = [shard for shard in reversed(parent.shards if parent else ()) if shard.split == "train"]
     tables: list[pa.Table] = [spec.examples.rows_schema.empty_table()]
+    overlay = fetch_overlay(datasets, parent) if parent else None
     for shard in shards[:REFERENCE_SHARDS_MAX]:
         if sum(table.num_rows for table in tables) >= REFERENCE_ROWS_MAX:
             break
         where = f"{parent.version if parent else ''}, {shard.path}"
-        tables.append(rows_of(datasets.fetch_shard(shard), spec, where=where))
+        tables.append(corrected(rows_of(datasets.fetch_shard(shard), spec, where=where), overlay))
     return pa.concat_tables(tables).slice(0, REFERENCE_ROWS_MAX)
 
 

@@ -1,6 +1,7 @@
 """May the labels of a new version teach a model? Measures, lets core.quality decide, says so once and for all."""
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from ratchet.core.errors import DataRejected
 from ratchet.core.labels.agreement import measure_agreement
 from ratchet.core.labels.dataset import Manifest
 from ratchet.core.labels.digests import inputs_digests
+from ratchet.core.labels.excess import LabelerRecord
 from ratchet.core.labels.judged import ACCEPTED, REFUSED
 from ratchet.core.labels.label_values import whole_column
 from ratchet.core.labels.measured import IngestNotes, Measured
@@ -159,19 +161,27 @@ def _measure(
         row_counts=(*check_rows(frame_of(rows, spec.examples), spec.examples), count_changed(rows, inputs_N, kept)),
         duplicates=duplicates,
         leaks=leaks,
-        agreement=measure_agreement(
-            rows,
-            known_N,
-            output=spec.output,
-            confidence=policy.confidence,
-            num_judged_min=policy.num_shared_min,
-            noise_N=neighbours.noise_around(known_N),
+        agreement=_of_labelers(
+            measure_agreement(
+                rows,
+                known_N,
+                output=spec.output,
+                confidence=policy.confidence,
+                num_judged_min=policy.num_shared_min,
+                noise_N=neighbours.noise_around(known_N),
+            ),
+            spec,
         ),
-        noise=neighbours.measure_noise(),
+        noise=_of_labelers(neighbours.measure_noise(), spec),
         noise_skipped=skip_text(spec.examples),
         labels_by_class=_labels_by_class(spec, manifest),
         is_first=manifest.parent is None,
     )
+
+
+def _of_labelers(records: Sequence[LabelerRecord], spec: TaskSpec) -> tuple[LabelerRecord, ...]:
+    """Without reviewers: who is asked to put wrong labels right differs from them, and is believed."""
+    return tuple(record for record in records if record.labeler not in spec.reviewers)
 
 
 def _comparable(rows: pa.Table, spec: TaskSpec) -> pa.Array:

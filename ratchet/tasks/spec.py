@@ -145,6 +145,8 @@ class TaskSpec(BaseModel):
     metric: Metric | None = None
     """What the gate compares; None: the first of `METRICS_OF` the output's type."""
     training: TrainingSpec = TrainingSpec()
+    reviewers: tuple[str, ...] = ()
+    """Labelers whose newest word on an example stands against an accepted label, and who are not judged by it."""
     policies: dict[str, str] = Field(default_factory=dict)
     """Policy name to file in `configs/policies/`, where it is not `<name>.yaml`: {"rollout": "rollout-fast.yaml"}."""
 

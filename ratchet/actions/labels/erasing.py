@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ratchet.core.errors import Conflict, NotFound
-from ratchet.core.labels.dataset import DataFile, DatasetShard, Manifest
+from ratchet.core.labels.dataset import DataFile, Manifest
 from ratchet.core.labels.erasure import (
     ErasureOrder,
     ErasureRecord,
@@ -166,18 +166,18 @@ def _files_left(
     files: dict[str, DataFile] = {}
     for manifest in manifests:
         shards = (shard for shard in manifest.shards if shard.split in splits)
-        files |= {file.md5: file for file in (*shards, *manifest.index)}
+        files |= {file.md5: file for file in (*shards, *manifest.index, *manifest.overlays)}
     listed = list(files.values())
+    index = frozenset(file.md5 for manifest in manifests for file in manifest.index)
     removed: dict[str, Removed] = {}
     for start in range(0, len(listed), NUM_AT_ONCE):
         some = listed[start : start + NUM_AT_ONCE]
-        for file, left in zip(some, map_parallel(lambda file: _file_left(datasets, file, ids), some), strict=True):
-            if left is not None:
-                removed[file.md5] = left
+        left = map_parallel(lambda file: _file_left(datasets, file, ids, index), some)
+        removed |= {file.md5: each for file, each in zip(some, left, strict=True) if each is not None}
         watch(Scanned("files of dataset versions", min(start + NUM_AT_ONCE, len(listed)), len(listed)))
     return removed
 
 
-def _file_left(datasets: DatasetStore, file: DataFile, ids: frozenset[str]) -> Removed | None:
+def _file_left(datasets: DatasetStore, file: DataFile, ids: frozenset[str], index: frozenset[str]) -> Removed | None:
     data = datasets.fetch_shard(file)
-    return rows_without(data, ids) if isinstance(file, DatasetShard) else index_without(data, ids)
+    return index_without(data, ids) if file.md5 in index else rows_without(data, ids)

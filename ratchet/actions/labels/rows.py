@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ratchet.core.errors import DataRejected
+from ratchet.core.labels.corrections import corrected, joined_overlays
 from ratchet.core.labels.dataset import Manifest
 from ratchet.core.labels.schema import ExampleSchema, VectorInput, inputs_table
 from ratchet.core.labels.shards import Split
-from ratchet.core.labels.tables import as_rows
+from ratchet.core.labels.tables import as_rows, table_of
 from ratchet.core.ports import DatasetStore
 from ratchet.tasks.spec import TaskSpec
 
@@ -42,16 +43,24 @@ def fetch_split(datasets: DatasetStore, manifest: Manifest, split: Split, path: 
     """
     wanted = pa.schema([spec.examples.rows_schema.field(name) for name in COLUMNS])
     num_rows, left_out = 0, Counter[str]()
+    overlay = fetch_overlay(datasets, manifest)
     with pq.ParquetWriter(path, wanted) as writer:
         for shard in manifest.shards:
             if shard.split == split:
-                rows = rows_of(datasets.fetch_shard(shard), spec, where=f"{manifest.version}, {shard.path}")
+                where = f"{manifest.version}, {shard.path}"
+                rows = corrected(rows_of(datasets.fetch_shard(shard), spec, where=where), overlay)
                 is_known = _is_known(rows["label"], spec.examples)
                 left_out.update(_classes_of(rows.filter(pc.invert(is_known))["label"], spec.examples))
                 kept = rows.filter(is_known).select(COLUMNS)
                 writer.write_table(kept)
                 num_rows += kept.num_rows
     return SplitRows(num_rows, dict(sorted(left_out.items())))
+
+
+def fetch_overlay(datasets: DatasetStore, manifest: Manifest) -> pa.Table | None:
+    """What was put right since the shards of a version were written, each id once; None when nothing was."""
+    tables = [table_of(datasets.fetch_shard(file), where=file.path) for file in reversed(manifest.overlays)]
+    return joined_overlays(tables)
 
 
 def rows_of(data: bytes, spec: TaskSpec, *, where: str) -> pa.Table:

@@ -50,20 +50,27 @@ class Manifest(BaseModel):
     shards: tuple[DatasetShard, ...]
     index: tuple[DataFile, ...] = ()
     """Which examples this version holds, by digest: what ingest reads instead of the shards (`plan_index_merge`)."""
+    overlays: tuple[DataFile, ...] = ()
+    """Labels that were put right after their shard was written, oldest first (core/labels/corrections.py)."""
     erased: int = Field(0, ge=0)
     """Rows that were taken out of this version after it was made (core/labels/erasure.py)."""
 
     @property
     def files(self) -> tuple[DataFile, ...]:
         """Everything that DVC tracks for this version."""
-        return (*self.shards, *self.index)
+        return (*self.shards, *self.index, *self.overlays)
 
     @property
     def content(self) -> Mapping[str, object]:
         """What makes this version the same as another one: all but the names of itself and of its files."""
-        named = self.model_dump(exclude={"version", "shards", "index"})
+        named = self.model_dump(exclude={"version", "shards", "index", "overlays"})
         rows = [(shard.split, shard.num_rows, shard.sha256) for shard in self.shards]
-        return {**named, "rows": rows, "index": [(file.num_rows, file.sha256) for file in self.index]}
+        others = {"index": self.index, "overlays": self.overlays}
+        return {
+            **named,
+            "rows": rows,
+            **{name: [(file.num_rows, file.sha256) for file in files] for name, files in others.items()},
+        }
 
 
 def version_name(task: str, number: int) -> str:

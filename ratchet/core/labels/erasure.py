@@ -172,6 +172,7 @@ def manifest_without(manifest: Manifest, removed: Mapping[str, Removed]) -> Mani
             "num_labels_by_class": {name: number for name, number in sorted(by_class.items()) if number > 0},
             "shards": _replaced(manifest.shards, removed),
             "index": _replaced(manifest.index, removed),
+            "overlays": _replaced(manifest.overlays, removed),
             "erased": manifest.erased + num_rows,
         }
     )

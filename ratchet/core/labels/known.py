@@ -35,6 +35,9 @@ class KnownExamples(NamedTuple):
         inputs_N = np.concatenate([np.zeros(0, np.uint64), *(index["features_digest"].to_numpy() for index in found)])
         labels_N = pa.concat_arrays([pa.array([], pa.string()), *(whole_column(index["label"]) for index in found)])
         order_N = np.argsort(ids_N, kind="stable")
+        # An id that was corrected is there again, later: the last counts.
+        is_last_N = np.append(ids_N[order_N][1:] != ids_N[order_N][:-1], True)[: len(order_N)]
+        order_N = order_N[is_last_N]
         return cls(ids_N[order_N], inputs_N[order_N], labels_N.take(pa.array(order_N)))
 
     def labels_of(self, ids_B: np.ndarray) -> pa.Array:
@@ -44,6 +47,10 @@ class KnownExamples(NamedTuple):
         places_B = np.searchsorted(self.ids_N, ids_B, side="right") - 1
         is_known_B = (places_B >= 0) & (self.ids_N[np.maximum(places_B, 0)] == ids_B)
         return self.labels_N.take(pa.array(places_B, mask=~is_known_B))
+
+    def inputs_of(self, ids_B: np.ndarray) -> np.ndarray:
+        """(B,) uint64: the digest of the inputs that each id was accepted with. All of them are known."""
+        return np.asarray(self.inputs_N[np.searchsorted(self.ids_N, ids_B)])
 
     def twin_splits_of(self, inputs_B: np.ndarray, *, ids_B: np.ndarray) -> pa.Array:
         """(B,) text: where another id with exactly these inputs is; of several, one in another split comes first."""

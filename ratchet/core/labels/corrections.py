@@ -1,0 +1,118 @@
+"""Accepted labels that later opinions put right: who is believed, and how rows of older shards get the new label. Pure.
+
+A correction is an overlay: a small table of ids and labels beside the shards, of which the newest entry of an id
+counts. It costs what it touches and moves no example, since the split follows from the id.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ratchet.core.labels.agreement import latest_opinions
+from ratchet.core.labels.label_values import codes_of, whole_column
+from ratchet.core.labels.schema import ExampleSchema, NumberOutput, OutputSpec
+
+_VOICES_MIN = 2
+"""Labelers who say the same against the known label. One who differs is evidence about that labeler as well."""
+
+
+class Corrections(NamedTuple):
+    """Accepted labels that are put right, in the order of ids."""
+
+    rows: np.ndarray
+    """Of the batch: the opinions that do it."""
+    labels: pa.Array
+
+
+def corrections_of(incoming: pa.Table, output: OutputSpec, *, reviewers: Collection[str]) -> Corrections:
+    """The opinions of a batch that put known labels right, in the order of ids. Rows are those of `incoming`.
+
+    A reviewer's newest word on an example stands. Without one, the label that at least two labelers say and that has
+    more voices than every other, the known label being one voice; numbers are corrected by reviewers alone.
+    """
+    known = np.flatnonzero(pc.is_valid(incoming["known_label"]).to_numpy(zero_copy_only=False))
+    rows = known[latest_opinions(incoming.take(pa.array(known)))]
+    said = incoming.take(pa.array(rows))
+    is_reviewers_n = pc.is_in(said["labeler"], value_set=pa.array(sorted(reviewers), pa.string()))
+    is_reviewers_n = is_reviewers_n.to_numpy(zero_copy_only=False)
+    ids_n = codes_of(said["id"])
+    chosen = _newest(said, ids_n, np.flatnonzero(is_reviewers_n))
+    if not isinstance(output, NumberOutput):
+        others_n = np.flatnonzero(~np.isin(ids_n, ids_n[is_reviewers_n]))
+        chosen = np.concatenate([chosen, _outvoting(said, ids_n, others_n)])
+    chosen = chosen[np.argsort(ids_n[chosen], kind="stable")]
+    picked = said.take(pa.array(chosen))
+    codes = codes_of(pa.concat_arrays([whole_column(picked["label"]), whole_column(picked["known_label"])]))
+    differs = codes[: len(chosen)] != codes[len(chosen) :]
+    return Corrections(rows[chosen[differs]], whole_column(picked["label"]).filter(pa.array(differs)))
+
+
+def _newest(said: pa.Table, ids_n: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Of each example the row that was labelled last; of two at one time that of the later shard."""
+    at = whole_column(said["labeled_at"]).cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+    order = rows[np.lexsort((codes_of(said["shard"])[rows], at[rows], ids_n[rows]))]
+    is_last = np.append(ids_n[order][1:] != ids_n[order][:-1], True)[: len(order)]
+    return order[is_last]
+
+
+def _outvoting(said: pa.Table, ids_n: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Of each example one row of the label that wins against the known one."""
+    whole = pa.concat_arrays([whole_column(said["label"]), whole_column(said["known_label"])])
+    codes = codes_of(whole)
+    labels_n, known_n = codes[: len(ids_n)][rows], codes[len(ids_n) :][rows]
+    width = int(codes.max(initial=0)) + 1
+    keys, first, votes = np.unique(ids_n[rows] * width + labels_n, return_index=True, return_counts=True)
+    if not len(keys):
+        return np.zeros(0, dtype=np.int64)
+    is_known = labels_n[first] == known_n[first]
+    votes = votes + is_known
+    groups, group_of = np.unique(keys // width, return_inverse=True)
+    best, second = np.zeros(len(groups), dtype=np.int64), np.zeros(len(groups), dtype=np.int64)
+    for group, number in zip(group_of[np.argsort(votes)], np.sort(votes), strict=True):
+        best[group], second[group] = number, best[group]
+    # The known label is a voice also where no opinion of this batch repeats it.
+    rivals = np.maximum(second, 1)[group_of]
+    wins = (votes == best[group_of]) & (votes > rivals) & (votes >= _VOICES_MIN) & ~is_known
+    return rows[first[wins]]
+
+
+def overlay_of(incoming: pa.Table, corrections: Corrections, schema: ExampleSchema) -> pa.Table:
+    """The columns of an overlay: id, label, labeler, labeled_at."""
+    rows = incoming.select(["id", "label", "labeler", "labeled_at"]).take(pa.array(corrections.rows))
+    return rows.set_column(1, pa.field("label", schema.label_type), corrections.labels)
+
+
+def joined_overlays(overlays: Sequence[pa.Table]) -> pa.Table | None:
+    """Overlays, the newest first, as one with each id once; None without any."""
+    if not overlays:
+        return None
+    whole = pa.concat_tables(overlays)
+    _, first = np.unique(codes_of(whole["id"]), return_index=True)
+    return whole.take(pa.array(np.sort(first)))
+
+
+def corrected(rows: pa.Table, overlay: pa.Table | None) -> pa.Table:
+    """Rows of a shard, with what the overlay says of them: label, and by whom and when where the rows have it."""
+    if overlay is None or not rows.num_rows:
+        return rows
+    places = pc.index_in(rows["id"], value_set=overlay["id"])
+    if places.null_count == len(places):
+        return rows
+    is_there = pc.is_valid(places)
+    for name in ("label", "labeler", "labeled_at"):
+        if name in rows.column_names:
+            kind = rows.schema.field(name)
+            newer = overlay[name].cast(kind.type).take(places)
+            mixed = _either(is_there, newer, rows[name])
+            rows = rows.set_column(rows.schema.get_field_index(name), kind, mixed)
+    return rows
+
+
+def _either(is_there: pa.ChunkedArray, newer: pa.ChunkedArray, older: pa.ChunkedArray) -> pa.Array:
+    """As `pc.if_else`, which has no lists."""
+    both = pa.concat_arrays([whole_column(older), whole_column(newer)])
+    picks = np.arange(len(older)) + len(older) * whole_column(is_there).to_numpy(zero_copy_only=False)
+    return both.take(pa.array(picks))

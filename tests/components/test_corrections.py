@@ -1,0 +1,118 @@
+"""An accepted label is put right: by a reviewer or by two others, without moving the example or accusing anybody."""
+
+import io
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from ratchet.actions.labels.erasing import erase
+from ratchet.actions.labels.rows import fetch_split
+from ratchet.core.labels.erasure import ErasureOrder
+from ratchet.core.labels.shards import SPLITS
+from tests.components.data import NOON, QUALITY, SPEC, Room, digit_labels, digits
+from tests.components.test_erasing import holders_of, unwatched
+
+REVIEWED = SPEC.model_copy(update={"reviewers": ("rita",)})
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Room:
+    """One accepted version with thirty wrong labels of three hundred: released, since their labeler would be named."""
+    room = Room(tmp_path)
+    for start, labeler in ((0, "ann"), (100, "ben"), (200, "cy")):
+        rows = list(range(start, start + 100))
+        room.push(digit_labels(rows, labeler=labeler, num_wrong=10))
+    version, _ = room.ingest(REVIEWED)
+    lenient = {"contradicted_excess_max": None}
+    assert room.validate(version, QUALITY.model_copy(update=lenient), REVIEWED).verdict == "accepted"
+    return room
+
+
+def labels_of(room: Room, version: str) -> dict[str, str]:
+    """As training reads them, by id; the split of each must be the same as before."""
+    found: dict[str, str] = {}
+    manifest = room.datasets.fetch_manifest(version)
+    for split in SPLITS:
+        path = Path(room.path(f"{split}.parquet"))
+        fetch_split(room.datasets, manifest, split, path, spec=REVIEWED)
+        found |= {row["id"]: row["label"] for row in pq.read_table(path).to_pylist()}
+    return found
+
+
+def true_label(example: str) -> str:
+    return str(digits()[1][int(example.removeprefix("digit-"))])
+
+
+def wrong_ids() -> list[int]:
+    return [start + number for start in (0, 100, 200) for number in range(10)]
+
+
+def test_a_reviewer_who_corrects_thirty_labels_is_believed_and_not_named(room: Room) -> None:
+    before = labels_of(room, "digits/v1")
+    room.push(digit_labels(wrong_ids(), labeler="rita", minutes=60))
+    version, num_new = room.ingest(REVIEWED)
+    verdict = room.validate(version, spec=REVIEWED)
+    assert verdict.verdict == "accepted", verdict.summary()
+    assert num_new == 0
+    after = labels_of(room, version)
+    assert set(after) == set(before)
+    assert {name for name in after if after[name] != before[name]} == {f"digit-{row}" for row in wrong_ids()}
+    assert all(label == true_label(name) for name, label in after.items())
+    assert labels_of(room, "digits/v1") == before, "what was published stays as it was"
+
+
+def test_the_same_from_a_stranger_is_evidence_against_that_labeler(room: Room) -> None:
+    room.push(digit_labels(wrong_ids(), labeler="mallory", minutes=60))
+    version, _ = room.ingest(REVIEWED)
+    assert labels_of(room, version) == labels_of(room, "digits/v1")
+
+
+def test_two_who_say_the_same_are_believed(room: Room) -> None:
+    room.push(digit_labels([3], labeler="dan", minutes=60))
+    room.push(digit_labels([3], labeler="eve", minutes=61))
+    version, _ = room.ingest(REVIEWED)
+    assert labels_of(room, version)["digit-3"] == true_label("digit-3")
+
+
+def test_a_correction_costs_what_it_touches(room: Room) -> None:
+    first = room.datasets.fetch_manifest("digits/v1")
+    room.push(digit_labels([3], labeler="rita", minutes=60))
+    version, _ = room.ingest(REVIEWED)
+    second = room.datasets.fetch_manifest(version)
+    assert second.shards == first.shards
+    assert [file.num_rows for file in second.overlays] == [1]
+    assert len(room.datasets.fetch_shard(second.overlays[0])) < 4_000
+    assert (second.num_labels, sum(second.num_labels_by_class.values())) == (300, 300)
+
+
+def test_the_newest_of_many_corrections_counts_and_overlays_stay_few(room: Room) -> None:
+    for turn in range(12):
+        label = digit_labels([3], labeler="rita", minutes=60 + turn)[0].model_copy(update={"label": str(turn % 10)})
+        room.push([label])
+        version, _ = room.ingest(REVIEWED)
+        assert room.validate(version, spec=REVIEWED).verdict == "accepted"
+        assert labels_of(room, version)["digit-3"] == str(turn % 10)
+    manifest = room.datasets.fetch_manifest(version)
+    assert len(manifest.overlays) <= 4
+    assert sum(manifest.num_labels_by_class.values()) == 300
+    room.push(digit_labels([3], labeler="late", minutes=99))
+    room.ingest(REVIEWED)
+    (known,) = pq.read_table(room.path("incoming"))["known_label"].to_pylist()
+    assert known == "1", "the index knows the corrected label"
+    (twin,) = pq.read_table(room.path("incoming"))["known_twin_split"].to_pylist()
+    assert twin is None, "an example is no twin of itself"
+
+
+def test_a_corrected_example_can_be_erased(room: Room) -> None:
+    room.push(digit_labels([3, 4], labeler="rita", minutes=60))
+    version, _ = room.ingest(REVIEWED)
+    assert room.validate(version, spec=REVIEWED).verdict == "accepted"
+    order = ErasureOrder(ids=("digit-3",), by="maria", reason="x", at=NOON)
+    record = erase(holders_of(room), "digits", order, now=lambda: NOON, watch=unwatched)
+    assert record.num_rows == 1
+    assert "digit-3" not in labels_of(room, version)
+    manifest = room.datasets.fetch_manifest(version)
+    held = [pq.read_table(io.BytesIO(room.datasets.fetch_shard(file))) for file in manifest.overlays]
+    assert [name for table in held for name in table["id"].to_pylist()] == ["digit-4"]
+    assert sum(manifest.num_labels_by_class.values()) == manifest.num_labels == 299

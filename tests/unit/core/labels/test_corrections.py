@@ -1,0 +1,155 @@
+"""Who is believed against an accepted label, and what rows say afterwards."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ratchet.core.labels.corrections import corrected, corrections_of, joined_overlays, overlay_of
+from ratchet.core.labels.schema import ExampleSchema
+from ratchet.core.labels.tables import incoming_schema
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+INPUTS = [{"name": "x", "type": "number"}]
+CATEGORY = ExampleSchema.model_validate({"inputs": INPUTS, "output": {"type": "category", "classes": ["a", "b", "c"]}})
+NUMBER = ExampleSchema.model_validate({"inputs": INPUTS, "output": {"type": "number"}})
+TAGS = ExampleSchema.model_validate({"inputs": INPUTS, "output": {"type": "tags", "classes": ["a", "b"]}})
+REVIEWERS = ("rita",)
+Said = tuple[str, str, Any, Any, int]
+"""id, labeler, label, known label, minutes."""
+
+
+def incoming(said: list[Said], schema: ExampleSchema = CATEGORY) -> pa.Table:
+    rows = [
+        {
+            "id": example,
+            "inputs": {"x": 1.0},
+            "label": label,
+            "labeler": labeler,
+            "labeled_at": NOON + timedelta(minutes=minutes),
+            "shard": "s",
+            "split": "train",
+            "known_label": known,
+        }
+        for example, labeler, label, known, minutes in said
+    ]
+    return pa.Table.from_pylist(rows, schema=incoming_schema(schema))
+
+
+def put_right(said: list[Said], schema: ExampleSchema = CATEGORY) -> dict[str, Any]:
+    table = incoming(said, schema)
+    found = corrections_of(table, schema.output, reviewers=REVIEWERS)
+    ids = table["id"].take(pa.array(found.rows)).to_pylist()
+    assert ids == sorted(set(ids)), "each example once, in order"
+    return dict(zip(ids, found.labels.to_pylist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ([], {}),
+        ([("1", "ann", "b", None, 0)], {}),
+        ([("1", "ann", "b", "a", 0)], {}),
+        ([("1", "rita", "b", "a", 0)], {"1": "b"}),
+        ([("1", "rita", "a", "a", 0)], {}),
+        ([("1", "rita", "b", "a", 0), ("1", "rita", "c", "a", 1)], {"1": "c"}),
+        ([("1", "rita", "c", "a", 1), ("1", "rita", "b", "a", 0)], {"1": "c"}),
+        ([("1", "rita", "b", "a", 0), ("1", "ann", "c", "a", 5), ("1", "ben", "c", "a", 5)], {"1": "b"}),
+        ([("1", "rita", "a", "a", 0), ("1", "ann", "c", "a", 5), ("1", "ben", "c", "a", 5)], {}),
+        ([("1", "ann", "b", "a", 0), ("1", "ben", "b", "a", 0)], {"1": "b"}),
+        ([("1", "ann", "b", "a", 0), ("1", "ben", "b", "a", 0), ("1", "cy", "a", "a", 0)], {}),
+        ([("1", "ann", "b", "a", 0), ("1", "ben", "c", "a", 0)], {}),
+        ([("1", "ann", "b", "a", 0), ("1", "ann", "b", "a", 1)], {}),
+        ([("1", "ann", "b", "a", 0), ("2", "ben", "b", "a", 0), ("2", "rita", "c", "a", 0)], {"2": "c"}),
+    ],
+)
+def test_a_reviewer_is_believed_and_others_when_they_outvote_the_known_label(
+    said: list[Said], expected: dict[str, str]
+) -> None:
+    assert put_right(said) == expected
+
+
+def test_numbers_are_put_right_by_reviewers_alone() -> None:
+    said: list[Said] = [("1", "ann", 2.0, 1.0, 0), ("1", "ben", 2.0, 1.0, 0), ("2", "rita", 3.0, 1.0, 0)]
+    assert put_right(said, NUMBER) == {"2": 3.0}
+
+
+def test_tags_are_compared_as_sets() -> None:
+    said: list[Said] = [("1", "rita", ["a"], ["a", "b"], 0), ("2", "rita", ["a", "b"], ["a", "b"], 0)]
+    assert put_right(said, TAGS) == {"1": ["a"]}
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("123"),
+            st.sampled_from(["ann", "ben", "cy", "rita"]),
+            st.sampled_from("abc"),
+            st.integers(0, 9),
+        ),
+        max_size=14,
+    )
+)
+def test_a_correction_is_said_by_a_reviewer_last_or_by_two_who_outvote(
+    opinions: list[tuple[str, str, str, int]],
+) -> None:
+    found = put_right([(example, labeler, label, "a", minutes) for example, labeler, label, minutes in opinions])
+    for example, label in found.items():
+        latest: dict[str, tuple[int, str]] = {}
+        for of, labeler, said, minutes in opinions:
+            if of == example and (labeler not in latest or latest[labeler][0] <= minutes):
+                latest[labeler] = (minutes, said)
+        if "rita" in latest:
+            assert latest["rita"][1] == label
+            continue
+        votes = [said for _, said in latest.values()]
+        rivals = max([votes.count(other) + (other == "a") for other in "abc" if other != label])
+        assert votes.count(label) >= 2 and votes.count(label) > rivals
+        assert label != "a"
+
+
+@pytest.mark.parametrize(
+    ("schema", "old", "new"), [(CATEGORY, "a", "b"), (NUMBER, 1.0, 2.5), (TAGS, ["a"], ["a", "b"])]
+)
+def test_rows_get_the_newest_label_and_all_else_stays(schema: ExampleSchema, old: Any, new: Any) -> None:
+    rows = incoming([(str(number), "ann", old, None, 0) for number in range(5)], schema)
+    first = incoming([("1", "rita", old, old, 1), ("3", "rita", new, old, 1)], schema)
+    second = incoming([("1", "rita", new, old, 2)], schema)
+    overlays = [
+        overlay_of(each, corrections_of(each, schema.output, reviewers=REVIEWERS), schema) for each in (second, first)
+    ]
+    after = corrected(rows, joined_overlays(overlays))
+    assert after.schema.equals(rows.schema)
+    assert after["label"].to_pylist() == [old, new, old, new, old]
+    assert after["labeler"].to_pylist() == ["ann", "rita", "ann", "rita", "ann"]
+    assert after["id"].to_pylist() == rows["id"].to_pylist()
+    assert after.select(["id", "label"]).num_rows == 5
+    assert corrected(rows.select(["id", "label"]), joined_overlays(overlays)).column_names == ["id", "label"]
+
+
+def test_the_newest_overlay_of_an_id_counts() -> None:
+    kind = pa.schema([("id", pa.string()), ("label", pa.string())])
+    newest = pa.table({"id": ["1"], "label": ["c"]}, schema=kind)
+    older = pa.table({"id": ["1", "2"], "label": ["b", "b"]}, schema=kind)
+    joined = joined_overlays([newest, older])
+    assert joined is not None and joined.to_pydict() == {"id": ["1", "2"], "label": ["c", "b"]}
+    assert joined_overlays([]) is None
+
+
+def test_the_cost_is_that_of_what_is_touched() -> None:
+    """No row of an untouched shard is copied."""
+    rows = incoming([(str(number), "ann", "a", None, 0) for number in range(3)])
+    overlay = pa.table(
+        {
+            "id": ["9"],
+            "label": ["b"],
+            "labeler": ["rita"],
+            "labeled_at": pa.array([NOON], rows.schema.field("labeled_at").type),
+        }
+    )
+    assert corrected(rows, overlay) is rows
+    assert np.array_equal(rows["id"].to_numpy(), ["0", "1", "2"])
