@@ -61,13 +61,15 @@ def push(
     from ratchet.actions.labels.pushing import forecast, read_file
     from ratchet.core.errors import NothingNew
 
+    stores = wiring.label_stores()
     read = read_file(
         file,
         schema=wiring.task_spec(task).examples,
         defaults={"labeler": labeler} if labeler else {},
+        images=stores.images,
         watch=_with_progress,
     )
-    told = forecast(read.data, read.ids, stores=wiring.label_stores(), task=task)
+    told = forecast(read.data, read.ids, stores=stores, task=task)
     if not told.counts and not (anyway and told.fate == "known"):
         hint = " `--anyway` pushes them as second opinions." if told.fate == "known" else ""
         raise NothingNew(f"{file}: nothing is pushed, {told.text}.{hint}")

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratchet.actions.labels.reading import read_shard
+from ratchet.actions.labels.stores import LabelStores
 from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.labels.backlog import Backlog
 from ratchet.core.labels.digests import id_digests, inputs_digests, splits_of
@@ -18,7 +19,6 @@ from ratchet.core.labels.label_values import labels_of_texts
 from ratchet.core.labels.measured import RejectedShard
 from ratchet.core.labels.schema import ExampleSchema
 from ratchet.core.labels.tables import incoming_schema
-from ratchet.core.ports import LabelStore
 from ratchet.tasks.spec import TaskSpec
 
 _NUM_AHEAD = 4
@@ -40,10 +40,10 @@ class Batch(NamedTuple):
     known: KnownExamples
 
 
-def read_batch(spec: TaskSpec, pending: Backlog, store: LabelStore, indexes: list[pa.Table]) -> Batch:
+def read_batch(spec: TaskSpec, pending: Backlog, stores: LabelStores, indexes: list[pa.Table]) -> Batch:
     """The opinions of all shards that wait. One that cannot be read stands aside and does not hold up the others."""
     schema = spec.examples
-    rows, rejected = _read_shards(schema, pending, store)
+    rows, rejected = _read_shards(schema, pending, stores)
     ids_N, inputs_N = id_digests(rows["id"]), inputs_digests(rows, schema)
     known = KnownExamples.of(indexes, ids_B=ids_N, inputs_B=inputs_N)
     columns = {
@@ -62,7 +62,7 @@ def empty_batch(spec: TaskSpec) -> Batch:
     return Batch(incoming_schema(spec.examples).empty_table(), none, none, (), known)
 
 
-def _read_shards(schema: ExampleSchema, pending: Backlog, store: LabelStore) -> tuple[pa.Table, list[RejectedShard]]:
+def _read_shards(schema: ExampleSchema, pending: Backlog, stores: LabelStores) -> tuple[pa.Table, list[RejectedShard]]:
     """Rows with their shard. A range is a matter of `validate`: a value beyond it is its labeler's, not the shard's."""
     kind = pa.schema([*schema.rows_schema, pa.field("shard", pa.string())])
     tables: list[pa.Table] = [kind.empty_table()]
@@ -71,7 +71,7 @@ def _read_shards(schema: ExampleSchema, pending: Backlog, store: LabelStore) -> 
 
     def fetch(key: str) -> bytes | NotFound:
         try:
-            return store.fetch_shard(key)
+            return stores.labels.fetch_shard(key)
         except NotFound as error:  # deleted since it was listed
             return error
 
@@ -82,7 +82,8 @@ def _read_shards(schema: ExampleSchema, pending: Backlog, store: LabelStore) -> 
                 try:
                     if isinstance(data, NotFound):
                         raise data
-                    rows = _wanted(read_shard(key, data, schema=schema.without_limits), key, pending)
+                    found = read_shard(key, data, schema=schema.without_limits, images=stores.images)
+                    rows = _wanted(found, key, pending)
                     shard = pa.array([key], pa.string()).take(pa.array(np.zeros(rows.num_rows, dtype=np.int8)))
                     tables.append(pa.table([*rows.columns, shard], schema=kind))
                 except (DataRejected, NotFound) as error:

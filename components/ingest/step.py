@@ -83,7 +83,7 @@ def _make_version(
     spec: TaskSpec, pending: Backlog, parent: Manifest | None, stores: LabelStores
 ) -> tuple[Manifest, Batch]:
     indexes = [_read_table(file, stores.datasets) for file in (parent.index if parent else ())]
-    batch = read_batch(spec, pending, stores.labels, indexes)
+    batch = read_batch(spec, pending, stores, indexes)
     settled = _new_examples(batch, spec)
     number = max(map(version_number, stores.datasets.list_versions(spec.name)), default=0) + 1
     files: dict[str, bytes] = {}

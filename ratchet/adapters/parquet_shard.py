@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ratchet.core.errors import DataRejected
+from ratchet.core.labels.images import FILE_BYTES_MAX
 from ratchet.core.labels.input_values import listed_names
 from ratchet.core.labels.opinions import checked_table
 from ratchet.core.labels.schema import CATEGORY_CHARS_MAX, ExampleSchema, ImageInput, TagsOutput, TextInput, VectorInput
@@ -20,8 +21,6 @@ VALUES_MAX = SHARD_BYTES_MAX // 8
 """Numbers in all rows together: as float64 they are as large as the largest shard."""
 TEXT_BYTES_MAX = 4_096
 """Of one short text in UTF-8: 256 characters, and what escapes them. An URI has no more than that either."""
-PICTURE_BYTES_MAX = 16 << 20
-"""Of one encoded picture."""
 EXPANDED_BYTES_MAX = 2 * SHARD_BYTES_MAX
 """Of all texts and pictures together, those that repeat counted each time."""
 _BATCH_ROWS = 4_096
@@ -229,7 +228,7 @@ def _bytes_max(schema: ExampleSchema) -> Mapping[str, int]:
         if isinstance(each, TextInput):
             limits[f"inputs.{each.name}"] = 4 * each.chars_max
         elif isinstance(each, ImageInput):
-            limits[f"inputs.{each.name}"] = limits[f"inputs.{each.name}.b64"] = PICTURE_BYTES_MAX
+            limits[f"inputs.{each.name}"] = limits[f"inputs.{each.name}.b64"] = FILE_BYTES_MAX
         else:
             limits[f"inputs.{each.name}"] = 4 * CATEGORY_CHARS_MAX
     return limits

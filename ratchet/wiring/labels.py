@@ -44,11 +44,14 @@ def contents() -> "Contents":
 
 def label_stores() -> "LabelStores":
     """Where labels lie, and what is known of them: for the sensor, ingest and the command line."""
+    from ratchet.actions.labels.images import ImageSource
     from ratchet.actions.labels.stores import LabelStores
     from ratchet.stores.quarantine_orders import QuarantineOrders
 
-    orders = QuarantineOrders(connections.object_store(), connections.settings().ratchet_bucket)
-    return LabelStores(label_store(), dataset_store(), verdicts(), contents(), orders)
+    found = connections.settings()
+    orders = QuarantineOrders(connections.object_store(), found.ratchet_bucket)
+    images = ImageSource(connections.object_store(), found.request_image_buckets | {found.labels_bucket})
+    return LabelStores(label_store(), dataset_store(), verdicts(), contents(), orders, images)
 
 
 def signals() -> "Signals":

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ratchet.actions.labels.datasets import list_pending
+from ratchet.actions.labels.images import ImageSource, read_images
 from ratchet.actions.labels.quarantine import list_quarantine
 from ratchet.actions.labels.reading import iter_opinions, read_label_file
 from ratchet.actions.labels.stores import LabelStores
@@ -58,6 +59,7 @@ def read_file(
     *,
     schema: ExampleSchema,
     defaults: Mapping[str, Any],
+    images: ImageSource,
     watch: Callable[[Opinions, int], Iterable[tuple[str, Row]]],
 ) -> ReadFile:
     """A JSONL or Parquet file; DataRejected names the first line that is wrong. `watch` sees the opinions go by, and is
@@ -68,7 +70,7 @@ def read_file(
     ids: set[str] = set()
     pairs: list[tuple[object, object]] = []
     num_bytes = 0
-    for _, row in watch(opinions, data.count(b"\n") + 1):
+    for _, row, _ in read_images(watch(opinions, data.count(b"\n") + 1), schema, images):
         lines.append(render_opinion(row, schema))
         ids.add(row["id"])
         pairs.append((row["label"], row["labeler"]))

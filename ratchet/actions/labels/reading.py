@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from ratchet.core.errors import DataRejected, NotFound
+from ratchet.actions.labels.images import NO_SOURCE, ImageSource, read_images
+from ratchet.core.errors import DataRejected, NotFound, SettingsError, Unavailable
 from ratchet.core.labels.opinions import read_lines_as_table
 from ratchet.core.labels.parsing import Row, parse_label_rows, parse_labels
 from ratchet.core.labels.schema import ExampleSchema
@@ -19,19 +20,19 @@ _CHUNK_ROWS = 4_096
 """Rows that are Python objects at a time, where a file has to be read line by line."""
 
 
-def read_shard(key: str, data: bytes, *, schema: ExampleSchema) -> pa.Table:
-    """Every opinion of a stored shard; DataRejected names the shard, the line and the reason. Nothing else is raised:
-    no file, however odd, stops those that wait beside it."""
+def read_shard(key: str, data: bytes, *, schema: ExampleSchema, images: ImageSource = NO_SOURCE) -> pa.Table:
+    """Every opinion of a stored shard; DataRejected names the shard, the line and the reason. No file, however odd,
+    stops those that wait beside it; a store of pictures that does not answer is no fault of a file (Unavailable)."""
     try:
-        return _read_shard(key, data, schema=schema)
-    except DataRejected:
+        return _read_shard(key, data, schema, images)
+    except (DataRejected, SettingsError, Unavailable):
         raise
     except Exception as error:
         found = printable(f"{type(error).__name__}: {error}")
         raise DataRejected(f"{key}: cannot be read ({found}). Write it again and push it under a new key.") from error
 
 
-def _read_shard(key: str, data: bytes, *, schema: ExampleSchema) -> pa.Table:
+def _read_shard(key: str, data: bytes, schema: ExampleSchema, images: ImageSource) -> pa.Table:
     if len(data) > SHARD_BYTES_MAX:
         raise DataRejected(f"{key}: {len(data):,} bytes; the limit is {SHARD_BYTES_MAX:,}. Push it in parts.")
     if key.endswith(".parquet"):
@@ -40,7 +41,7 @@ def _read_shard(key: str, data: bytes, *, schema: ExampleSchema) -> pa.Table:
         table = read_parquet_table(data, schema, where=key)
     else:
         table = read_lines_as_table(data, schema)
-    return table if table is not None else _table_of(iter_opinions(data, key, schema=schema), schema)
+    return table if table is not None else _table_of(iter_opinions(data, key, schema=schema), schema, images)
 
 
 def iter_opinions(
@@ -55,10 +56,10 @@ def iter_opinions(
     return parse_labels(split_lines(data), schema=schema, where=where, defaults=defaults)
 
 
-def _table_of(opinions: Iterable[tuple[str, Row]], schema: ExampleSchema) -> pa.Table:
-    waiting = iter(opinions)
+def _table_of(opinions: Iterable[tuple[str, Row]], schema: ExampleSchema, images: ImageSource) -> pa.Table:
+    waiting = read_images(opinions, schema, images)
     tables = []
-    while some := [row for _, row in islice(waiting, _CHUNK_ROWS)]:
+    while some := [{**row, "inputs": inputs} for _, row, inputs in islice(waiting, _CHUNK_ROWS)]:
         tables.append(pa.Table.from_pylist(some, schema=schema.rows_schema))
     return pa.concat_tables(tables)
 

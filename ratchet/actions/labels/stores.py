@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ratchet.actions.labels.images import NO_SOURCE, ImageSource
 from ratchet.core.ports import DatasetStore, LabelStore
 from ratchet.stores.contents import Contents
 from ratchet.stores.quarantine_orders import QuarantineOrders
@@ -17,3 +18,5 @@ class LabelStores:
     verdicts: Verdicts
     contents: Contents
     orders: QuarantineOrders
+    images: ImageSource = NO_SOURCE
+    """Where the pictures of label lines may lie."""
