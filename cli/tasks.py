@@ -34,7 +34,7 @@ def list_(as_json: JsonFlag = False) -> None:
     from ratchet import wiring
 
     rows = [_task_row(task) for task in wiring.task_names()]
-    columns = ("task", "implementation", "classes", "features", "error")
+    columns = ("task", "implementation", "inputs", "output", "classes", "features", "error")
     print_rows(rows, columns=columns, as_json=as_json, empty="configs/tasks/ has no task file.")
 
 
@@ -107,14 +107,18 @@ def _found_of(result: CheckResult) -> str:
 def _task_row(task: str) -> dict[str, Any]:
     from ratchet import wiring
 
+    row: dict[str, Any] = dict.fromkeys(("inputs", "output", "classes", "features"))
     try:
         spec = wiring.task_spec(task)
     except RatchetError as error:
-        return {"task": task, "implementation": "", "classes": None, "features": None, "error": str(error)}
+        return {"task": task, "implementation": "", **row, "error": str(error)}
+    vector = spec.examples.short_input
     return {
         "task": task,
         "implementation": spec.implementation,
-        "classes": len(spec.classes),
-        "features": spec.features.num_features,
+        "inputs": ", ".join(f"{each.name}: {each.type}" for each in spec.inputs),
+        "output": spec.output.type,
+        "classes": len(spec.classes) or None,
+        "features": vector.size if vector is not None else None,
         "error": "",
     }
