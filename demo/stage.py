@@ -86,10 +86,13 @@ def change_task_implementation(configs: Path, implementation: str) -> None:
 
 
 @contextmanager
-def steady_traffic(settings: Settings, out: Path, *, rate_per_s: float) -> Iterator[None]:
-    """Users, in a process of their own, from now until the end of the block."""
-    url = f"{settings.gateway_endpoint}/v1/models/{TASK}:predict"
+def steady_traffic(
+    settings: Settings, out: Path, *, task: str, rate_per_s: float, instances: Path | None = None
+) -> Iterator[None]:
+    """Users, in a process of their own, from now until the end of the block. instances: JSON lines of what they ask."""
+    url = f"{settings.gateway_endpoint}/v1/models/{task}:predict"
     command = [sys.executable, "-m", "demo.traffic", "--url", url, "--rate", str(rate_per_s), "--out", str(out)]
+    command += ["--instances", str(instances)] if instances else []
     with (out.parent / "traffic.log").open("wb") as log_file:
         process = subprocess.Popen(command, env=child_env({}), stdout=log_file, stderr=subprocess.STDOUT)
     try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import orjson
 
 from demo.data import Scans, careful_labels, careless_labels
 from demo.observe import Runs, RunView, TrafficLog, fetch_serving_model, weights_watched
@@ -44,11 +45,15 @@ class Story:
 
     settings: Settings
     configs: Path
-    scans: Scans
+    scans: Scans | None
+    """Of the four acts."""
     screen: Screen
     traffic: TrafficLog
     rate_per_s: float
     stack: ExitStack
+    task: str = TASK
+    figures: dict[str, float] = field(default_factory=dict)
+    """What was measured on rows that no model was trained on."""
     checks: list[ActCheck] = field(default_factory=list)
     durations_s: dict[str, float] = field(default_factory=dict)
     weights_seen: list[int] = field(default_factory=list)
@@ -59,6 +64,20 @@ class Story:
     def check(self, passed: bool, text: str) -> None:
         self.checks.append(ActCheck(passed, text))
         self.screen.show_check(passed, text)
+
+    def start_traffic(self, instances: Sequence[object] = ()) -> None:
+        """Users, from now until the end of the story. instances: what they ask; digits when there are none."""
+        path = self.traffic.path.with_name("instances.jsonl")
+        path.write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in instances))
+        self.stack.enter_context(
+            steady_traffic(
+                self.settings,
+                self.traffic.path,
+                task=self.task,
+                rate_per_s=self.rate_per_s,
+                instances=path if instances else None,
+            )
+        )
 
     @property
     def went_as_told(self) -> bool:
@@ -82,7 +101,7 @@ def tell(story: Story) -> None:
 
 
 def act_a(story: Story) -> None:
-    push(story, careful_labels(story.scans, FIRST, labelers=("anna", "ben")), by="anna and ben")
+    push(story, careful_labels(scans_of(story), FIRST, labelers=("anna", "ben")), by="anna and ben")
     run = watch_next_run(story)
     entries = wiring.ledger().list_entries(TASK)
     champion = champion_of(entries)
@@ -90,12 +109,12 @@ def act_a(story: Story) -> None:
     story.check(champion is not None and champion.version == "1", f"ledger: the champion is {_name_of(champion)}")
     check_registry(story, champion="1", previous=None)
     check_gateway(story, champion)
-    story.stack.enter_context(steady_traffic(story.settings, story.traffic.path, rate_per_s=story.rate_per_s))
+    story.start_traffic()
     story.screen.say(f"  users now send {story.rate_per_s:.0f} requests per second, some of them empty sheets")
 
 
 def act_b(story: Story) -> None:
-    push(story, careful_labels(story.scans, MORE, labelers=("anna", "ben")), by="anna and ben")
+    push(story, careful_labels(scans_of(story), MORE, labelers=("anna", "ben")), by="anna and ben")
     run = watch_next_run(story)
     entries = wiring.ledger().list_entries(TASK)
     champion = champion_of(entries)
@@ -115,7 +134,7 @@ def act_b(story: Story) -> None:
 
 def act_c(story: Story) -> None:
     before = wiring.ledger().list_entries(TASK)
-    push(story, careless_labels(story.scans, CARELESS, labeler="carl"), by="carl, in a hurry")
+    push(story, careless_labels(scans_of(story), CARELESS, labeler="carl"), by="carl, in a hurry")
     run = watch_next_run(story)
     story.check(run.state == "SUCCEEDED", f"run {run.name} succeeded: a refusal is a verdict, not a failure")
     version = wiring.dataset_store().list_versions(TASK)[-1]
@@ -133,7 +152,7 @@ def act_d(story: Story) -> None:
     champion = champion_of(before)
     change_task_implementation(story.configs, "demo.tasks:ContrastDigits")
     story.screen.say("  a colleague merges contrast stretching: it works on every test row and fails on empty sheets")
-    push(story, careful_labels(story.scans, LAST, labelers=("anna", "ben")), by="anna and ben")
+    push(story, careful_labels(scans_of(story), LAST, labelers=("anna", "ben")), by="anna and ben")
     run = watch_next_run(story)
     entries = wiring.ledger().list_entries(TASK)
     newest = entries[-1]
@@ -158,6 +177,11 @@ ACTS: tuple[tuple[str, str, Act], ...] = (
 )
 
 
+def scans_of(story: Story) -> Scans:
+    assert story.scans is not None, "the four acts are about scans"
+    return story.scans
+
+
 def push(story: Story, lines: Sequence[str], *, by: str) -> None:
     """Labels land in the bucket, as a labeling tool would put them: in shards."""
     for start in range(0, len(lines), _LABELS_A_SHARD):
@@ -170,7 +194,7 @@ def watch_next_run(story: Story) -> RunView:
     """Wait until the sensor has started a new run and that run has ended; show it meanwhile."""
     moved_at, progress = time.monotonic(), None
     runs = Runs(story.settings)
-    with story.screen.watching(), weights_watched(TASK, story.weights_seen):
+    with story.screen.watching(), weights_watched(story.task, story.weights_seen):
         while True:
             run = runs.fetch_newest()
             if run is not None and run.run_id == story.last_run_id:

@@ -292,6 +292,11 @@ def state_dir_from_env() -> Path:
     return Path(os.environ.get(STATE_DIR_VARIABLE, ".ratchet"))
 
 
+def cache_dir_from_env() -> Path:
+    """Where what can be fetched again is kept: `ratchet` in the user's cache folder (XDG base directories)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ratchet"
+
+
 def model_digest_from_env() -> str:
     """What the one who started this model server expects it to serve; "" when nobody said."""
     return os.environ.get(MODEL_DIGEST_VARIABLE, "")

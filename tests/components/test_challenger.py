@@ -16,7 +16,7 @@ from ratchet.adapters.model_server import LocalModelServer
 from ratchet.adapters.torchrun import TorchrunTrainer
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import DataRejected
-from ratchet.core.labels.dataset import DatasetShard, Manifest
+from ratchet.core.labels.dataset import DatasetShard, Manifest, md5_of
 from ratchet.core.labels.shards import SPLITS, split_of
 from ratchet.core.models.evaluation import EvaluationPolicy
 from ratchet.core.models.ledger import LedgerEntry, ModelRef
@@ -78,7 +78,7 @@ def commit_digits(datasets: FakeDatasetStore) -> Manifest:
         path, data = f"shards/v1-{split}.parquet", buffer.getvalue()
         blobs[path] = data
         shards.append(
-            DatasetShard(path=path, split=split, num_rows=len(of_split), sha256=digest_of_bytes(data), md5="0" * 32)
+            DatasetShard(path=path, split=split, num_rows=len(of_split), sha256=digest_of_bytes(data), md5=md5_of(data))
         )
     manifest = Manifest(
         version="digits/v1", parent=None, num_labels=500, num_labels_by_class={}, watermark="w", shards=tuple(shards)

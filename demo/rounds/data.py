@@ -1,0 +1,99 @@
+"""What a task of two rounds brings along: its files, its labels, and rows that no model is trained on."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+import orjson
+from sklearn.metrics import f1_score, roc_auc_score
+
+Size = Literal["quick", "whole"]
+"""quick: a few hundred rows a round, for a look within two minutes; whole: what the data has to tell."""
+Answer = Mapping[str, Any]
+"""One prediction of the gateway: `label`, and `probability` where there is one."""
+_SEED = 13
+
+
+@dataclass(frozen=True)
+class Row:
+    """One example with its true label."""
+
+    id: str
+    inputs: Mapping[str, Any]
+    label: Any
+
+    def line(self, labeler: str) -> bytes:
+        """As a labeling tool writes it."""
+        said = {"labeler": labeler, "labeled_at": datetime.now(UTC).isoformat()}
+        return orjson.dumps({"id": self.id, "inputs": self.inputs, "label": self.label, **said}) + b"\n"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How good answers are, as the demo tells it."""
+
+    name: str
+    of: Callable[[Sequence[Any], Sequence[Answer]], float]
+    """(true labels, answers) to a number."""
+    is_better_when: Literal["higher", "lower"] = "higher"
+
+
+@dataclass(frozen=True)
+class TwoRounds:
+    """A real task whose world changes between two rounds of labels."""
+
+    name: str
+    title: str
+    task: Mapping[str, Any]
+    """The task file."""
+    policies: Mapping[str, Mapping[str, Any]]
+    """Policy name to what differs from the defaults."""
+    first: Sequence[Row]
+    second: Sequence[Row]
+    held_out: Sequence[Row]
+    """Of the second round's world; no model is trained on them."""
+    what_changed: str
+    measure: Measure
+    second_task: Mapping[str, Any] | None = None
+    """The task file from the second round on, where it changes."""
+    prepare: Callable[[], None] | None = None
+    """Before the first label: puts files where the labels' URIs point to."""
+    beside: Sequence[tuple[str, Callable[[], float]]] = field(default_factory=tuple)
+    """Other learners on the same rows, for comparison: (what, its number on `held_out`)."""
+
+
+def shuffled(rows: Iterable[Row]) -> list[Row]:
+    """In one order for all times."""
+    listed = list(rows)
+    return [listed[index] for index in np.random.default_rng(_SEED).permutation(len(listed))]
+
+
+def accuracy(labels: Sequence[Any], answers: Sequence[Answer]) -> float:
+    """Share of right answers, 0..1."""
+    return float(np.mean([answer["label"] == label for label, answer in zip(labels, answers, strict=True)]))
+
+
+def f1_of(positive: str) -> Callable[[Sequence[Any], Sequence[Answer]], float]:
+    """F1 of one class, 0..1."""
+    return lambda labels, answers: float(
+        f1_score([label == positive for label in labels], [answer["label"] == positive for answer in answers])
+    )
+
+
+def roc_auc_of(positive: str) -> Callable[[Sequence[Any], Sequence[Answer]], float]:
+    """Area under the ROC curve of a task of two classes, 0..1."""
+
+    def score(answer: Answer) -> float:
+        return float(answer["probability"] if answer["label"] == positive else 1 - answer["probability"])
+
+    return lambda labels, answers: float(
+        roc_auc_score([label == positive for label in labels], [score(answer) for answer in answers])
+    )
+
+
+def rmse(labels: Sequence[Any], answers: Sequence[Answer]) -> float:
+    """Root of the mean squared error, in the label's unit."""
+    errors = [answer["label"] - label for label, answer in zip(labels, answers, strict=True)]
+    return float(np.sqrt(np.mean(np.square(errors))))

@@ -1,0 +1,131 @@
+"""Two rounds of a real task, told from the outside: before, what has changed, and after."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import yaml
+
+from demo.rounds.data import Answer, Row, TwoRounds
+from demo.story import Story, watch_next_run
+from ratchet import wiring
+from ratchet.core.models.ledger import champion_of
+
+_BATCH = 200
+"""Instances a request; a request with all of them would hold the model's only thread too long."""
+_ASK_S = 60.0
+
+
+def write_configs(configs: Path, rounds: TwoRounds) -> None:
+    """The task's files, in the place of the demo's other tasks."""
+    for other in (configs / "tasks").glob("*.yaml"):
+        other.unlink()
+    policies = {}
+    for policy, changes in rounds.policies.items():
+        default = yaml.safe_load((configs / "policies" / f"{policy}.yaml").read_text())
+        policies[policy] = f"{policy}-{rounds.name}.yaml"
+        _write_yaml(configs / "policies" / policies[policy], {**default, **changes})
+    _write_task(configs, rounds, rounds.task, policies)
+
+
+def tell_rounds(story: Story, rounds: TwoRounds) -> None:
+    """Both rounds; what is measured goes to `story.figures`. An act that went wrong ends the story."""
+    acts = (
+        ("1", f"The first labels: {rounds.title}", lambda: _first_round(story, rounds)),
+        ("2", f"The world changes: {rounds.what_changed}", lambda: _second_round(story, rounds)),
+    )
+    for letter, title, act in acts:
+        story.screen.begin_act(letter, title)
+        started = time.monotonic()
+        act()
+        story.durations_s[letter] = time.monotonic() - started
+        if not story.went_as_told:
+            story.screen.say("  The demo ends here: `ratchet runs list` and `ratchet runs logs RUN` show the cause.")
+            return
+    story.traffic.read_new()
+
+
+def _first_round(story: Story, rounds: TwoRounds) -> None:
+    if rounds.prepare is not None:
+        rounds.prepare()
+    _push(story, rounds, rounds.first)
+    run = watch_next_run(story)
+    champion = champion_of(wiring.ledger().list_entries(rounds.name))
+    story.check(run.state == "SUCCEEDED", f"run {run.name} succeeded")
+    story.check(champion is not None, "the first model is champion and serves")
+    if champion is not None:
+        _measure(story, rounds, "before")
+        story.start_traffic([row.inputs for row in rounds.held_out])
+
+
+def _second_round(story: Story, rounds: TwoRounds) -> None:
+    if rounds.second_task is not None:
+        task = yaml.safe_load((story.configs / "tasks" / f"{rounds.name}.yaml").read_text())
+        _write_task(story.configs, rounds, rounds.second_task, task.get("policies", {}))
+    before = wiring.ledger().list_entries(rounds.name)
+    _push(story, rounds, rounds.second)
+    run = watch_next_run(story)
+    story.check(run.state == "SUCCEEDED", f"run {run.name} succeeded")
+    for signal in wiring.signals().fetch(rounds.name):
+        if signal.kind == "drift":
+            story.screen.say(f"  drift: {'seen' if signal.is_bad else 'none'}: {signal.text}")
+    entries = wiring.ledger().list_entries(rounds.name)
+    for entry in entries[len(before) :]:
+        story.screen.say(f"  ledger: {entry.kind.replace('_', ' ')}: version {entry.model.version}: {entry.reason}")
+    if len(entries) == len(before):
+        story.screen.say("  ledger: unchanged: the gate let no challenger pass; `ratchet runs list` shows its reasons")
+    _measure(story, rounds, "after")
+    _tell_figures(story, rounds)
+    failed = story.traffic.failures()
+    story.check(not failed, f"users: {len(failed)} of {len(story.traffic.answers)} requests failed")
+
+
+def _push(story: Story, rounds: TwoRounds, rows: Sequence[Row]) -> None:
+    """One shard, so that the sensor sees all of a round at once."""
+    lines = b"".join(row.line("corpus") for row in rows)
+    wiring.label_store().put_shard(rounds.name, lines, num_labels=len(rows))
+    story.screen.say(f"  {len(rows):,} labels land ({len(lines) / 2**20:.1f} MiB)")
+
+
+def _measure(story: Story, rounds: TwoRounds, when: str) -> None:
+    """Ask the gateway about the rows that no model is trained on."""
+    labels = [row.label for row in rounds.held_out]
+    answers = _ask(f"{story.settings.gateway_endpoint}/v1/models/{rounds.name}:predict", rounds.held_out)
+    value = rounds.measure.of(labels, answers)
+    story.figures[when] = value
+    story.screen.say(
+        f"  {when}: {rounds.measure.name} {value:.3f} on {len(labels):,} rows that no model was trained on"
+    )
+
+
+def _ask(url: str, rows: Sequence[Row]) -> list[Answer]:
+    answers: list[Answer] = []
+    with httpx.Client(timeout=_ASK_S) as client:
+        for start in range(0, len(rows), _BATCH):
+            body = {"instances": [dict(row.inputs) for row in rows[start : start + _BATCH]]}
+            answers += client.post(url, json=body).raise_for_status().json()["predictions"]
+    return answers
+
+
+def _tell_figures(story: Story, rounds: TwoRounds) -> None:
+    before, after = story.figures["before"], story.figures["after"]
+    is_better = after > before if rounds.measure.is_better_when == "higher" else after < before
+    # Where another kind of model challenges, the gate decides, and staying with the champion is a good end too.
+    is_contest = rounds.second_task is not None
+    story.check(is_better or is_contest, f"{rounds.measure.name}: {before:.3f} before, {after:.3f} after")
+    for what, compute in rounds.beside:
+        story.figures[what] = compute()
+        story.screen.say(f"  beside: {what}: {rounds.measure.name} {story.figures[what]:.3f}")
+
+
+def _write_task(configs: Path, rounds: TwoRounds, task: object, policies: dict[str, str]) -> None:
+    assert isinstance(task, dict)
+    _write_yaml(configs / "tasks" / f"{rounds.name}.yaml", {**task, **({"policies": policies} if policies else {})})
+
+
+def _write_yaml(path: Path, value: object) -> None:
+    """Whole or not at all: the sensor reads it meanwhile."""
+    scratch = path.with_suffix(".new")
+    scratch.write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+    scratch.replace(path)

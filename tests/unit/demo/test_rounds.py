@@ -1,0 +1,76 @@
+"""The data packages of the two-round tasks, and their measures."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from demo.rounds import packages
+from demo.rounds.data import Row, accuracy, f1_of, rmse, roc_auc_of, shuffled
+from demo.rounds.packages import Package, fetch_package
+from ratchet.core.errors import DataRejected, NotFound, Unavailable
+
+CONTENT = b"an archive"
+PACKAGE = Package("npm", "@scope/data", "1.0", hashlib.sha256(CONTENT).hexdigest(), "CC0-1.0")
+
+
+@pytest.fixture
+def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program called npm that says what it packs in a file beside it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "npm"
+    program.write_text(
+        f'#!/bin/sh\necho run >> {folder}/runs\n[ -f {folder}/content ] || {{ echo "404 Not Found" >&2; exit 1; }}\n'
+        f'cp {folder}/content "$4/packed.tgz"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return folder
+
+
+def test_a_package_is_fetched_once(npm: Path) -> None:
+    (npm / "content").write_bytes(CONTENT)
+    first = fetch_package(PACKAGE)
+    assert first.read_bytes() == fetch_package(PACKAGE).read_bytes() == CONTENT
+    assert (npm / "runs").read_text() == "run\n"
+
+
+def test_a_damaged_cache_is_fetched_again(npm: Path) -> None:
+    (npm / "content").write_bytes(CONTENT)
+    fetch_package(PACKAGE).write_bytes(b"half")
+    assert fetch_package(PACKAGE).read_bytes() == CONTENT
+
+
+def test_another_archive_of_the_same_name_is_refused_and_not_kept(npm: Path, tmp_path: Path) -> None:
+    (npm / "content").write_bytes(b"another one")
+    with pytest.raises(DataRejected, match="is not the one with sha256"):
+        fetch_package(PACKAGE)
+    assert not list((tmp_path / "cache").rglob("*.tgz"))
+
+
+def test_a_registry_that_does_not_have_it_is_named_with_its_words(npm: Path) -> None:
+    with pytest.raises(Unavailable, match=r"@scope/data 1.0 cannot be fetched from npm: 404 Not Found"):
+        fetch_package(PACKAGE)
+
+
+def test_without_npm_the_next_step_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(packages.shutil, "which", lambda _: None)
+    with pytest.raises(NotFound, match="apt install npm"):
+        fetch_package(PACKAGE)
+
+
+def test_measures_of_answers() -> None:
+    labels = ["a", "b", "b", "a"]
+    answers = [{"label": name, "probability": sure} for name, sure in [("a", 0.9), ("b", 0.8), ("a", 0.6), ("a", 0.7)]]
+    assert accuracy(labels, answers) == 0.75
+    assert f1_of("b")(labels, answers) == pytest.approx(2 / 3)
+    assert roc_auc_of("b")(labels, answers) == 1.0
+    assert rmse([1.0, 2.0], [{"label": 1.0}, {"label": 4.0}]) == pytest.approx(2**0.5)
+
+
+def test_rows_are_in_one_order_for_all_times() -> None:
+    rows = [Row(str(number), {}, "a") for number in range(9)]
+    assert [row.id for row in shuffled(rows)] == [row.id for row in shuffled(rows)] != [row.id for row in rows]
