@@ -26,9 +26,11 @@ Chosen = Literal["mails", "ratings", "flights", "digits-png"]
 
 
 def demo(
-    task: Annotated[
+    story_of: Annotated[
         Chosen | None,
-        typer.Argument(help="A real task of two rounds whose world changes between them; default: the four acts."),
+        typer.Argument(
+            metavar="TASK", help="A real task of two rounds whose world changes between them; default: the four acts."
+        ),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A few hundred labels a round, with TASK: under two minutes.")
@@ -52,14 +54,14 @@ def demo(
     ratchet demo mails --quick
     """
     check_installed("embedded", who="ratchet demo")
-    if quick and task is None:
+    if quick and story_of is None:
         raise typer.BadParameter("--quick goes with a task, as in `ratchet demo mails --quick`")
     from demo import stage
     from demo.screen import Screen
 
     started = time.monotonic()
     configs = stage.prepare()
-    chosen = _load(task, configs, is_quick=quick) if task else None
+    chosen = _load(story_of, configs, is_quick=quick) if story_of else None
     settings = stage.start_stack(configs)
     ready_s = time.monotonic() - started
     with ExitStack() as stack:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from cli import tasks_new
 from cli.names import check_task, complete_task
 from cli.output import JsonFlag, print_json, print_rows, stderr
 from ratchet.core.errors import NotFound, PolicyError, RatchetError
@@ -22,6 +23,7 @@ _COLUMNS = ("", "task", "check", "found")
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this group."""
+    tasks_new.add_to(tasks)
     app.add_typer(tasks, name="tasks")
 
 
