@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cli import labels_import, labels_queue, quarantine
 from cli.names import TaskOption
-from cli.output import JsonFlag, print_json, stderr, stdout
+from cli.output import JsonFlag, print_json, print_rows, stderr, stdout
 from cli.shares import shares
 from cli.words import age_words, bar
 
@@ -32,6 +32,7 @@ def add_to(app: typer.Typer) -> None:
     labels_import.add_to(labels)
     labels_queue.add_to(labels)
     labels.command("count")(count)
+    labels.command("history")(history)
     quarantine.add_to(labels)
     app.add_typer(labels, name="labels")
 
@@ -53,7 +54,7 @@ def push(
 
     Nothing is pushed, and the exit code is 11, when the labels would not count: the same lines were pushed before and
     wait, were taken in or are in quarantine, or every id has a label already. `--anyway` pushes second opinions about
-    known ids: they count for or against their labelers.
+    known ids: two who agree put a label right, one counts for or against the labeler. Reviewers need no `--anyway`.
 
     Example: ratchet labels push today.jsonl --task digits --labeler ada
     """
@@ -70,7 +71,8 @@ def push(
         watch=_with_progress,
     )
     told = forecast(read.data, read.ids, stores=stores, task=task)
-    if not told.counts and not (anyway and told.fate == "known"):
+    is_review = bool(set(read.counts.num_by_labeler or ()) & set(wiring.task_spec(task).reviewers))
+    if not told.counts and not ((anyway or is_review) and told.fate == "known"):
         hint = " `--anyway` pushes them as second opinions." if told.fate == "known" else ""
         raise NothingNew(f"{file}: nothing is pushed, {told.text}.{hint}")
     key = ""
@@ -80,7 +82,8 @@ def push(
         print_json({"task": task, "key": key or None, "num_labels": read.num_labels, "num_known_ids": told.num_known})
         return
     done = f"pushed as {key}" if key else "can be pushed (dry run)"
-    known = f"; {told.num_known} of their ids have a label already, which stays" if told.num_known else ""
+    then = "which reviewers put right" if is_review else "which stays unless two others outvote it"
+    known = f"; {told.num_known} of their ids have a label already, {then}" if told.num_known else ""
     stdout.print(f"{read.num_labels} labels of {task} {done}{known}", markup=False)
 
 
@@ -100,6 +103,34 @@ def count(task: TaskOption, as_json: JsonFlag = False) -> None:
         print_json(counted)
     else:
         _print_count(counted)
+
+
+def history(
+    example_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the example.")],
+    task: TaskOption,
+    as_json: JsonFlag = False,
+) -> None:
+    """Show every opinion about one example, oldest first: who said what, when, and what became of it.
+
+    All label shards of the task are read.
+
+    Example: ratchet labels history img-7 --task digits
+    """
+    from ratchet import wiring
+    from ratchet.actions.labels.history import opinions_about
+
+    with Progress(console=stderr, transient=True, disable=as_json or not stderr.is_terminal) as bar_:
+        shown = bar_.add_task("label shards", total=None)
+        found = opinions_about(
+            wiring.label_stores(),
+            wiring.task_spec(task).examples,
+            example_id,
+            task=task,
+            watch=lambda done, total: bar_.update(shown, completed=done, total=total),
+        )
+    rows = [{**said._asdict(), "labeled_at": said.labeled_at.isoformat()} for said in found]
+    columns = ("labeled_at", "labeler", "label", "state", "shard")
+    print_rows(rows, columns=columns, as_json=as_json, empty=f"No label shard of {task} names {example_id}.")
 
 
 def render_count(pending: "Backlog", *, task: str, threshold: int | None, now: datetime) -> dict[str, Any]:

@@ -27,7 +27,6 @@ PORTS = (
     "label_store",
     "dataset_store",
     "ledger",
-    "trainer",
     "model_probe",
     "run_journal",
     "rollout_ports",
@@ -84,6 +83,7 @@ def run(tmp_path, monkeypatch) -> Run:
         run_outcomes=lambda: made.outcomes,
         object_store=lambda: made.outcomes.objects,
         registry=lambda: made.registry,
+        learner=lambda _: None,
     )
     for name in PORTS:
         wire(monkeypatch, **{name: lambda: None})
