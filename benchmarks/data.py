@@ -1,0 +1,243 @@
+"""What the data steps cost: `python -m benchmarks.data [--quick]`.
+
+Peers in the same run: pandas reading and writing the same rows, and Great Expectations alone on the same rules. Rows
+have 20 number inputs and one of two classes. Each case is a process of its own, so that its peak memory is its own.
+"""
+
+import argparse
+import io
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+GOAL_INGEST, GOAL_VALIDATE = 200_000, 100_000
+GOAL_MEMORY_BYTES = 4 << 30
+_SHARD_ROWS = 200_000
+_NUM_INPUTS = 20
+_NAMES = [f"x{number}" for number in range(_NUM_INPUTS)]
+_AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
+_TASK = {
+    "name": "table",
+    "inputs": [{"name": name, "type": "number", "min": -1e9, "max": 1e9} for name in _NAMES],
+    "output": {"type": "category", "classes": ["no", "yes"]},
+    "model": {"kind": "tabular"},
+}
+
+
+def write_shards(folder: Path, num_rows: int, *, kind: str) -> None:
+    """JSON lines or Parquet; each row is another."""
+    random = np.random.default_rng(0)
+    for start in range(0, num_rows, _SHARD_ROWS):
+        num = min(_SHARD_ROWS, num_rows - start)
+        values = random.normal(size=(num, _NUM_INPUTS)).round(6)
+        path = folder / f"{start:09d}.{kind}"
+        path.write_bytes(_lines(values, start) if kind == "jsonl" else _parquet(values, start))
+
+
+def _lines(values: np.ndarray, start: int) -> bytes:
+    template = ",".join(f'"{name}":%r' for name in _NAMES)
+    said = (
+        '{"id":"row-%d","inputs":{' + template + '},"label":"%s","labeler":"ada","labeled_at":"2026-01-01T12:00:00Z"}\n'
+    )
+    rows = ((start + row, *numbers, "yes" if row % 2 else "no") for row, numbers in enumerate(values.tolist()))
+    return "".join([said % row for row in rows]).encode()
+
+
+def _parquet(values: np.ndarray, start: int) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    num = len(values)
+    inputs = pa.StructArray.from_arrays([pa.array(column) for column in values.T], names=_NAMES)
+    columns = {
+        "id": pa.array([f"row-{start + row}" for row in range(num)]),
+        "inputs": inputs,
+        "label": pa.array(["no", "yes"] * (num // 2)),
+        "labeler": pa.array(["ada"] * num),
+        "labeled_at": pa.array([_AT] * num, pa.timestamp("us", tz="UTC")),
+    }
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def run_ours(folder: Path, *, steps: str) -> dict[str, float]:
+    """Seconds of ingest, and of validate where it is asked for."""
+    from components.ingest.step import Paths, ingest_step
+    from components.validate.step import Paths as ValidatePaths
+    from components.validate.step import Stores, validate_step
+    from ratchet.core.labels.quality import QualityPolicy
+    from ratchet.stores.contents import Contents
+    from ratchet.stores.signals import Signals
+    from ratchet.stores.verdicts import Verdicts
+    from ratchet.tasks.spec import TaskSpec
+    from tests.fakes.dataset_store import FakeDatasetStore
+    from tests.fakes.object_store import FakeObjectStore
+    from tests.stores import label_stores
+
+    spec, labels, objects = TaskSpec.model_validate(_TASK), _labels_on_disk(folder), FakeObjectStore()
+    out = folder / "out"
+    out.mkdir(exist_ok=True)
+    names = [str(out / name) for name in ("incoming", "reference", "manifest", "rejected", "report", "verdict")]
+    began = time.perf_counter()
+    stores = label_stores(labels, FakeDatasetStore(), objects)
+    version, num_new = ingest_step(spec, run_key="k", stores=stores, paths=Paths(*names[:4]))
+    found = {"ingest_s": time.perf_counter() - began, "num_rows": float(num_new)}
+    if steps == "validate":
+        import components.validate.expectations  # noqa: F401 - the import of Great Expectations, 4 s, is not measured
+
+        kept = Stores(labels, Verdicts(objects, "ratchet"), Contents(objects, "ratchet"), Signals(objects, "ratchet"))
+        began = time.perf_counter()
+        verdict = validate_step(spec, version=version, policy=QualityPolicy(), stores=kept, paths=ValidatePaths(*names))
+        assert verdict == "accepted", Path(names[5]).read_text()
+        found["validate_s"] = time.perf_counter() - began
+    return found
+
+
+def _labels_on_disk(folder: Path) -> Any:
+    from ratchet.core.labels.shards import shard_key_of
+    from tests.fakes.label_store import FakeLabelStore
+
+    class DiskLabels(FakeLabelStore):
+        """Shards are read when they are asked for: the memory that is measured is that of the steps."""
+
+        def fetch_shard(self, key: str) -> bytes:
+            return Path(super().fetch_shard(key).decode()).read_bytes()
+
+    labels = DiskLabels(_AT)
+    for number, path in enumerate(sorted(folder.glob("*.*"))):
+        key = shard_key_of("table", _AT + timedelta(seconds=number), number.to_bytes(10, "big"))
+        labels.put_at(key.replace("jsonl", path.suffix[1:]), str(path).encode())
+    return labels
+
+
+def run_pandas(folder: Path) -> dict[str, float]:
+    """Read and write alone: no check, no majority, no split, no index."""
+    import pandas as pd
+
+    began, num_rows = time.perf_counter(), 0
+    for path in sorted(folder.glob("*.*")):
+        frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_json(path, lines=True)
+        num_rows += len(frame)
+        frame.to_parquet(folder / "pandas.out")
+    return {"ingest_s": time.perf_counter() - began, "num_rows": float(num_rows)}
+
+
+def run_gx(folder: Path) -> dict[str, float]:
+    """Great Expectations with the same rules on plain columns, as its documentation has it."""
+    import great_expectations as gx
+    import great_expectations.expectations as gxe
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
+    frame: pd.DataFrame = pa.concat_tables(tables).flatten().to_pandas()
+    began = time.perf_counter()
+    context = gx.get_context(mode="ephemeral")
+    asset = context.data_sources.add_pandas("labels").add_dataframe_asset("incoming")
+    batch = asset.add_batch_definition_whole_dataframe("all").get_batch(batch_parameters={"dataframe": frame})
+    given = ("id", "label", "labeler", "labeled_at", *(f"inputs.{name}" for name in _NAMES))
+    rules: list[Any] = [gxe.ExpectColumnValuesToNotBeNull(column=name) for name in given]
+    rules += [gxe.ExpectColumnValuesToBeBetween(column=f"inputs.{x}", min_value=-1e9, max_value=1e9) for x in _NAMES]
+    rules += [gxe.ExpectColumnValueLengthsToBeBetween(column="id", min_value=1, max_value=256)]
+    rules += [gxe.ExpectColumnValuesToBeInSet(column="label", value_set=["no", "yes"])]
+    assert batch.validate(gx.ExpectationSuite(name="labels", expectations=rules)).success
+    return {"validate_s": time.perf_counter() - began, "num_rows": float(len(frame))}
+
+
+def measure(folder: Path, case: str) -> dict[str, float]:
+    """In a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.data", "--case", case, "--folder", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr[-4_000:])
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+CASES: dict[str, Any] = {
+    "ingest": lambda folder: run_ours(folder, steps="ingest"),
+    "validate": lambda folder: run_ours(folder, steps="validate"),
+    "pandas": run_pandas,
+    "gx": run_gx,
+}
+
+
+def results(sizes: tuple[int, ...]) -> Iterator[dict[str, Any]]:
+    peaks: dict[str, dict[int, float]] = {"jsonl": {}, "parquet": {}}
+    for kind in ("jsonl", "parquet"):
+        for num_rows in sizes:
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name)
+                write_shards(folder, num_rows, kind=kind)
+                ours, peer = measure(folder, "ingest"), measure(folder, "pandas")
+                peaks[kind][num_rows] = ours["peak_bytes"]
+                assert ours["num_rows"] == peer["num_rows"] == num_rows
+                yield _row(
+                    f"ingest of {num_rows:,} rows, {kind}", ours["ingest_s"], peer["ingest_s"], num_rows, GOAL_INGEST
+                )
+                if kind == "parquet":
+                    checked, alone = measure(folder, "validate"), measure(folder, "gx")
+                    took = checked["validate_s"], alone["validate_s"]
+                    yield _row(f"validate of {num_rows:,} rows", *took, num_rows, GOAL_VALIDATE)
+        small, large = (peaks[kind][size] for size in (sizes[0], sizes[-1]))
+        yield {
+            "name": f"peak memory of ingest, {sizes[-1]:,} rows, {kind}",
+            "value": round(large / 2**20),
+            "unit": "MiB",
+            "peer": round(small / 2**20),
+            "ratio": round(large / small, 2),
+            "goal": f"<= {GOAL_MEMORY_BYTES >> 20:,} MiB",
+            "ok": large <= GOAL_MEMORY_BYTES,
+        }
+
+
+def _row(name: str, took_s: float, peer_s: float, num_rows: int, goal: int) -> dict[str, Any]:
+    value, peer = num_rows / took_s, num_rows / peer_s
+    return {
+        "name": name,
+        "value": round(value),
+        "unit": "rows/s",
+        "peer": round(peer),
+        "ratio": round(value / peer, 2),
+        "goal": f">= {goal:,}",
+        "ok": value >= goal,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="20,000 and 50,000 rows instead of 100,000 and 1,000,000")
+    parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.case:
+        found = CASES[given.case](given.folder)
+        print(json.dumps({**found, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+        return
+    rows = []
+    for row in results((20_000, 50_000) if given.quick else (100_000, 1_000_000)):
+        print(
+            f"{row['name']:<50} {row['value']:>12,} {row['unit']:<7} peer {row['peer']:>10,}  goal {row['goal']}",
+            flush=True,
+        )
+        rows.append(row)
+    print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()
