@@ -47,7 +47,7 @@ SPEC = TaskSpec.model_validate(
         "name": "flights",
         "inputs": [declared.model_dump() for declared in SCHEMA.inputs],
         "output": SCHEMA.output.model_dump(),
-        "model": {"kind": "tabular"},
+        "model": {"kind": "flights.model:Flights"},
     }
 )
 POLICY = DriftPolicy()
