@@ -23,6 +23,13 @@ class Row:
     id: str
     inputs: Mapping[str, Any]
     label: Any
+    asked: Mapping[str, Any] | None = None
+    """The inputs as a request gives them, where that differs: pictures inline."""
+
+    @property
+    def instance(self) -> dict[str, Any]:
+        """Of a request to the model server."""
+        return dict(self.inputs if self.asked is None else self.asked)
 
     def line(self, labeler: str) -> bytes:
         """As a labeling tool writes it."""

@@ -1,5 +1,6 @@
 """Which digit is in the picture? Handwritten digits as PNG files; from the second round on they are faint."""
 
+import base64
 import io
 
 import numpy as np
@@ -49,7 +50,8 @@ def load(size: Size) -> TwoRounds:
             "output": {"name": "digit", "type": "category", "classes": [str(digit) for digit in range(10)]},
             "model": {"kind": "image"},
         },
-        policies={},
+        # The challenger must answer otherwise than a champion that is wrong on half of the faint pictures.
+        policies={"rollout": {"on_disagreement": "ignore"}},
         first=first,
         second=second,
         held_out=held_out,
@@ -65,4 +67,5 @@ def _row(index: int, pixels_F: np.ndarray, digit: int, pictures: dict[str, bytes
     Image.fromarray(grey, "L").save(file, format="PNG")
     uri = f"{_FOLDER}/scan-{index:04d}.png"
     pictures[uri] = file.getvalue()
-    return Row(f"scan-{index:04d}", {"scan": uri}, str(digit))
+    inline = {"scan": {"b64": base64.b64encode(pictures[uri]).decode()}}
+    return Row(f"scan-{index:04d}", {"scan": uri}, str(digit), asked=inline)

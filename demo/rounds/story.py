@@ -10,6 +10,7 @@ import yaml
 from demo.rounds.data import Answer, Row, TwoRounds
 from demo.story import Story, watch_next_run
 from ratchet import wiring
+from ratchet.core.errors import Unavailable
 from ratchet.core.models.ledger import champion_of
 
 _BATCH = 200
@@ -56,7 +57,7 @@ def _first_round(story: Story, rounds: TwoRounds) -> None:
     story.check(champion is not None, "the first model is champion and serves")
     if champion is not None:
         _measure(story, rounds, "before")
-        story.start_traffic([row.inputs for row in rounds.held_out])
+        story.start_traffic([row.instance for row in rounds.held_out])
 
 
 def _second_round(story: Story, rounds: TwoRounds) -> None:
@@ -103,8 +104,13 @@ def _ask(url: str, rows: Sequence[Row]) -> list[Answer]:
     answers: list[Answer] = []
     with httpx.Client(timeout=_ASK_S) as client:
         for start in range(0, len(rows), _BATCH):
-            body = {"instances": [dict(row.inputs) for row in rows[start : start + _BATCH]]}
-            answers += client.post(url, json=body).raise_for_status().json()["predictions"]
+            body = {"instances": [row.instance for row in rows[start : start + _BATCH]]}
+            answer = client.post(url, json=body)
+            if answer.status_code != httpx.codes.OK:
+                raise Unavailable(
+                    f"{url} answered {answer.status_code}: {answer.text[:300]}. `ratchet status` shows more."
+                )
+            answers += answer.json()["predictions"]
     return answers
 
 
