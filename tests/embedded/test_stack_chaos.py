@@ -72,10 +72,13 @@ class Stage:
         self.ids: list[str] = []
         """Of the labels that are stored."""
 
-    def run(self, *words: str) -> str:
+    def try_to_run(self, *words: str) -> "subprocess.CompletedProcess[str]":
         env = child_env({"RATCHET_STATE_DIR": str(self.state_dir)})
         ratchet = str(Path(sys.executable).with_name("ratchet"))
-        done = subprocess.run([ratchet, *words], env=env, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=300)
+        return subprocess.run([ratchet, *words], env=env, cwd=PROJECT_DIR, capture_output=True, text=True, timeout=300)
+
+    def run(self, *words: str) -> str:
+        done = self.try_to_run(*words)
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -216,26 +219,32 @@ def test_every_server_comes_back_and_listens_on_loopback_only(stage: Stage) -> N
 
 
 def test_every_label_is_in_an_accepted_version_once(stage: Stage) -> None:
-    """After one more run, by hand, where too few wait for the sensor to start one."""
+    """Too few wait for the sensor to start a run of its own; how a rollout of that run ends is no matter of labels."""
 
     def counted() -> dict[str, Any]:
         return json.loads(stage.run("labels", "count", "--task", "digits", "--json"))
 
+    def is_all_accepted() -> bool:
+        count = counted()
+        if count["num_pending"] and not stage.is_running():
+            stage.try_to_run("run", "retrain", "--task", "digits")
+        return count["version"] is not None and count["num_pending"] == 0
+
     wait_for(lambda: stage.report.is_ready, "every server to be ready", within_s=120)
-    wait_for(lambda: not stage.is_running(), "the last run to end", within_s=400)
-    if counted()["num_pending"]:
-        stage.run("run", "retrain", "--task", "digits", "--wait")
-    count = counted()
-    assert count["num_pending"] == 0, count
-    assert sorted(accepted_ids(stage, count["version"])) == sorted(stage.ids), "a label is lost, or there twice"
+    wait_for(is_all_accepted, "every label to be in an accepted version", within_s=500)
+    assert sorted(accepted_ids(stage, counted()["version"])) == sorted(stage.ids), "a label is lost, or there twice"
 
 
 def test_the_journal_and_the_ledger_have_no_gap(stage: Stage) -> None:
     objects = S3ObjectStore.of(stage.settings)
-    for folder in ("runs/digits/", "ledger/digits/"):
+
+    def numbers_in(folder: str) -> set[int]:
         uris = objects.list_uris(f"s3://{stage.settings.ratchet_bucket}/{folder}")
-        numbers = {int(uri.partition(folder)[2].partition("/")[0].partition(".")[0]) for uri in uris}
-        assert numbers, f"{folder}: runs were claimed, and the first good model was promoted"
+        return {int(uri.partition(folder)[2].partition("/")[0].partition(".")[0]) for uri in uris}
+
+    wait_for(lambda: numbers_in("ledger/digits/"), "the first good model to be promoted", within_s=300)
+    for folder in ("runs/digits/", "ledger/digits/"):
+        numbers = numbers_in(folder)
         assert sorted(numbers) == list(range(min(numbers), max(numbers) + 1)), folder
 
 
