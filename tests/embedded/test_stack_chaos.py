@@ -242,7 +242,7 @@ def test_the_journal_and_the_ledger_have_no_gap(stage: Stage) -> None:
         uris = objects.list_uris(f"s3://{stage.settings.ratchet_bucket}/{folder}")
         return {int(uri.partition(folder)[2].partition("/")[0].partition(".")[0]) for uri in uris}
 
-    wait_for(lambda: numbers_in("ledger/digits/"), "the first good model to be promoted", within_s=300)
+    wait_for(lambda: numbers_in("ledger/digits/"), "the first good model to be promoted", within_s=700)
     for folder in ("runs/digits/", "ledger/digits/"):
         numbers = numbers_in(folder)
         assert sorted(numbers) == list(range(min(numbers), max(numbers) + 1)), folder
