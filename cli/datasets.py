@@ -34,20 +34,21 @@ def list_(task: TaskOption, as_json: JsonFlag = False) -> None:
     Example: ratchet datasets list --task digits
     """
     from ratchet import wiring
+    from ratchet.parallel import map_parallel
 
-    rows = []
-    for manifest in reversed(wiring.dataset_store().fetch_manifests(task)):
-        verdict = wiring.verdicts().fetch(manifest.version)
-        rows.append(
-            {
-                "version": manifest.version,
-                "examples": manifest.num_labels,
-                "classes": len(manifest.num_labels_by_class) or None,
-                "erased": manifest.erased or None,
-                "verdict": verdict.verdict if verdict else "none yet",
-                "parent": manifest.parent or "",
-            }
-        )
+    manifests = wiring.dataset_store().fetch_manifests(task)[::-1]
+    verdicts = map_parallel(wiring.verdicts().fetch, [manifest.version for manifest in manifests])
+    rows = [
+        {
+            "version": manifest.version,
+            "examples": manifest.num_labels,
+            "classes": len(manifest.num_labels_by_class) or None,
+            "erased": manifest.erased or None,
+            "verdict": verdict.verdict if verdict else "none yet",
+            "parent": manifest.parent or "",
+        }
+        for manifest, verdict in zip(manifests, verdicts, strict=True)
+    ]
     print_rows(rows, columns=_LISTED, as_json=as_json, empty=f"{task} has no dataset version yet.")
 
 
@@ -113,8 +114,8 @@ def erase(
     from ratchet.actions.labels import erasing
     from ratchet.core.labels.erasure import IDS_MAX, ErasureOrder
 
-    holders = wiring.erasure_holders()
     if resume:
+        holders = wiring.erasure_holders()
         with _progress(is_quiet=as_json) as watch:
             record = erasing.resume(holders, task, now=_now, watch=watch)
         if record is None:
@@ -128,6 +129,7 @@ def erase(
         if not yes:
             typer.confirm(f"Erase {len(listed)} examples of {task} for good?", abort=True, err=True)
         order = ErasureOrder(ids=listed, by=getpass.getuser(), reason=reason, at=_now())
+        holders = wiring.erasure_holders()
         with _progress(is_quiet=as_json) as watch:
             record = erasing.erase(holders, task, order, now=_now, watch=watch)
     _print_record(record, task, as_json=as_json)
@@ -141,7 +143,7 @@ def erasures(task: TaskOption, as_json: JsonFlag = False) -> None:
     """
     from ratchet import wiring
 
-    records = wiring.erasure_holders().erasures.list(task)
+    records = wiring.erasures().list(task)
     if as_json:
         print_json([record.model_dump(mode="json") for record in records])
         return

@@ -32,9 +32,7 @@ def demo(
             metavar="TASK", help="A real task of two rounds whose world changes between them; default: the four acts."
         ),
     ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A few hundred labels a round, with TASK: under two minutes.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="With TASK: a few hundred labels a round.")] = False,
     rate: Annotated[float, typer.Option("--rate", min=1, max=1000, help="User requests per second.")] = 80,
     stop: Annotated[bool, typer.Option("--stop/--keep", help="Stop the stack at the end.")] = False,
     as_json: JsonFlag = False,
@@ -54,6 +52,8 @@ def demo(
     ratchet demo mails --quick
     """
     check_installed("embedded", who="ratchet demo")
+    if story_of == "ratings":
+        check_installed("trees", who="ratchet demo ratings")
     if quick and story_of is None:
         raise typer.BadParameter("--quick goes with a task, as in `ratchet demo mails --quick`")
     from demo import stage

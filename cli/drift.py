@@ -1,6 +1,5 @@
 """`ratchet drift show`: what the last looks for drift found, column by column."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,6 +61,8 @@ def show(
 
 
 def _print_record(record: "DriftRecord", *, with_pictures: bool) -> None:
+    from ratchet.core.labels.drift.decide import ranked
+
     looks = f", look {record.evidence.num_looks}" if record.evidence else ""
     stdout.print(
         f"{_TITLES[record.kind]}: {record.verdict}  ({moment_words(record.at)}{looks})\n"
@@ -69,18 +70,14 @@ def _print_record(record: "DriftRecord", *, with_pictures: bool) -> None:
         markup=False,
     )
     if record.columns:
-        stdout.print(table_of([_row_of(column) for column in _ranked(record.columns)], columns=_COLUMNS))
+        stdout.print(table_of([_row_of(column) for column in ranked(record.columns)], columns=_COLUMNS))
     else:
         for reason in record.reasons:
             stdout.print(f"  {'✓' if reason.passed else '✗'} {reason.text}", markup=False)
-    shown = [column for column in _ranked(record.columns) if with_pictures or column.state == "drifted"]
+    shown = [column for column in ranked(record.columns) if with_pictures or column.state == "drifted"]
     for column in shown if with_pictures else shown[:_PICTURES_MAX]:
         _print_picture(column)
     stdout.print()
-
-
-def _ranked(columns: Sequence["ColumnDrift"]) -> list["ColumnDrift"]:
-    return sorted(columns, key=lambda column: (column.state != "drifted", -column.effect / column.limit))
 
 
 def _row_of(column: "ColumnDrift") -> dict[str, str]:

@@ -72,9 +72,8 @@ def push(
     )
     told = forecast(read.data, read.ids, stores=stores, task=task)
     is_review = bool(set(read.counts.num_by_labeler or ()) & set(wiring.task_spec(task).reviewers))
-    if not told.counts and not ((anyway or is_review) and told.fate == "known"):
-        hint = " `--anyway` pushes them as second opinions." if told.fate == "known" else ""
-        raise NothingNew(f"{file}: nothing is pushed, {told.text}.{hint}")
+    if not told.lands(anyway=anyway or is_review):
+        raise NothingNew(f"{file}: nothing is pushed, {told.text}.{told.hint}")
     key = ""
     if not dry_run:
         key = wiring.label_store().put_shard(task, read.data, num_labels=read.num_labels, counts=read.counts)

@@ -69,7 +69,7 @@ def import_file(
     options = options_of(found, spec.examples, labeler=labeler, columns=columns or (), images=images)
     imported = import_labels(found, spec, options, format=chosen)
     told = forecast(imported.data, imported.ids, stores=wiring.label_stores(), task=task)
-    lands = told.counts or (anyway and told.fate == "known")
+    lands = told.lands(anyway=anyway)
     key = ""
     if lands and not dry_run:
         num = imported.counts.num_labels
@@ -80,8 +80,7 @@ def import_file(
     else:
         _print(told_all, told, was_guessed=not format_name, key=key)
     if not lands and not dry_run:
-        hint = " `--anyway` pushes them as second opinions." if told.fate == "known" else ""
-        raise NothingNew(f"{file}: nothing is pushed, {told.text}.{hint}")
+        raise NothingNew(f"{file}: nothing is pushed, {told.text}.{told.hint}")
 
 
 def options_of(

@@ -39,7 +39,7 @@ def queue(
 
     The champion is asked about each candidate; those it is least sure of come first, spread over the inputs. 10 % of
     the queue are drawn at random (`audit`), so that accuracy on them is unbiased. The champion's answers are
-    pre-annotations, but 10 % of the queue have none (`blind`). An example that has a label is never queued, unless its
+    pre-annotations, but 10 % of the queue have none (`blind`). An example that has a label is not queued, unless its
     opinions are tied: then it is queued to be labelled again.
 
     Example: ratchet labels queue --task mails --from new.jsonl --size 200 --format label-studio --out queue.json

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ratchet.core.labels.proposal import Proposal
 
 _LINES_MAX = 10_000
-_BYTES_MAX = 256 << 20
 _NEXT_STEP = "Give the lines of one task, as `ratchet labels push` takes them."
 
 
@@ -82,15 +81,14 @@ def _flow(value: Mapping[str, Any]) -> str:
 
 
 def _rows_of(path: Path) -> Sequence[Mapping[str, Any]]:
-    from ratchet.core.lines import read_objects, split_lines
+    from ratchet.core.lines import read_objects
 
     try:
-        with path.open("rb") as file:
-            data = file.read(_BYTES_MAX)
+        with path.open("rb") as file:  # a line ends with \n and nothing else, as in `split_lines`
+            found = read_objects((line.removesuffix(b"\n") for line in file), where=str(path), next_step=_NEXT_STEP)
+            return [value for _, value in islice(found, _LINES_MAX)]
     except OSError as error:
         raise DataRejected(f"{path}: {error.strerror}. Name a readable JSONL file of labels.") from None
-    found = read_objects(split_lines(data), where=str(path), next_step=_NEXT_STEP)
-    return [value for _, value in islice(found, _LINES_MAX)]
 
 
 def _write_new(path: Path, text: str) -> None:

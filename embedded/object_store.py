@@ -125,7 +125,7 @@ def make_buckets(settings: Settings, names: Sequence[str]) -> None:
 
 def is_port_usable(port: int) -> bool:
     """Whether SeaweedFS could listen here: nobody does, and nobody else holds the name of its socket in /tmp."""
-    return is_port_free(port) and not any(_is_foreign(socket) for socket in SOCKET_DIR.glob(f"seaweedfs-*-{port}.sock"))
+    return is_port_free(port) and not any(map(_is_foreign, _sockets_of(port)))
 
 
 def _sockets_of(port: int) -> Iterator[Path]:

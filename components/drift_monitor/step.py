@@ -1,6 +1,5 @@
 """Does production look like what the champion learned from, and is the champion still right there?"""
 
-import io
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -9,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from components.drift_monitor.served import comparable_schema, sketch_served
 from ratchet.actions.labels.drift_report import (
@@ -36,7 +34,7 @@ from ratchet.core.labels.drift.evidence import next_look
 from ratchet.core.labels.drift.tables import TableSketch
 from ratchet.core.labels.schema import ExampleSchema
 from ratchet.core.labels.shards import Split
-from ratchet.core.labels.tables import with_features
+from ratchet.core.labels.tables import table_of, with_features
 from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, FeedbackStore, Ledger, ObjectStore, PayloadLog, Registry
 from ratchet.core.rollout.feedback import Accuracy, join_feedback
@@ -249,8 +247,7 @@ def _fetch_tables(
     """One after the other: a split may be larger than memory."""
     for shard in manifest.shards:
         if shard.split == split:
-            data = datasets.fetch_shard(shard)
-            yield with_features(pq.read_table(io.BytesIO(data)), schema)
+            yield with_features(table_of(datasets.fetch_shard(shard), where=shard.path), schema)
 
 
 def _decide(spec: TaskSpec, incoming: Sample, reference: Sample, policy: DriftPolicy) -> DriftDecision:

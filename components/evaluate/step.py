@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from components.evaluate.comparable import check_comparable
@@ -146,7 +147,7 @@ def _training_mean(spec: TaskSpec, manifest: Manifest, datasets: DatasetStore, p
     if spec.output.type != "number":
         return None
     fetch_split(datasets, manifest, "train", path, spec=spec)
-    _, labels = read_split(path, spec)
+    labels = pq.read_table(path, columns=["label"])["label"]
     return float(labels_of(labels, spec).mean(dtype=np.float64)) if len(labels) else None
 
 

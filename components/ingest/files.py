@@ -1,12 +1,10 @@
 """The files of a new dataset version: shards of each split, and the index of what it holds."""
 
-import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.labels.corrections import joined_overlays
@@ -57,7 +55,7 @@ def index_files(
     kept = len(old) - num_merged
     whole = pa.concat_tables([*indexes[kept:], new])  # of an id that is there twice the last counts
     path = f"shards/v{number}-index.parquet"
-    files[path] = index_bytes(whole)
+    files[path] = parquet_of(whole)
     return (*old[:kept], _file_of(path, files[path], whole.num_rows))
 
 
@@ -79,13 +77,6 @@ def overlay_files(
 
 def index_table(ids: np.ndarray, inputs: np.ndarray, labels: pa.Array, output: OutputSpec) -> pa.Table:
     return pa.table([pa.array(ids), pa.array(inputs), index_texts(labels, output)], schema=INDEX)
-
-
-def index_bytes(index: pa.Table) -> bytes:
-    """Digests are noise: dictionaries and statistics do not pay there."""
-    buffer = io.BytesIO()
-    pq.write_table(index, buffer, compression="zstd", use_dictionary=["label"])
-    return buffer.getvalue()
 
 
 def _file_of(path: str, data: bytes, num_rows: int) -> DataFile:

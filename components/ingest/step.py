@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 from components.ingest.batch import Batch, empty_batch, read_batch
 from components.ingest.files import index_files, index_table, overlay_files, shard_files
 from ratchet.actions.labels.datasets import list_pending
-from ratchet.actions.labels.rows import fetch_overlay, rows_of
+from ratchet.actions.labels.rows import fetch_overlays, rows_of
 from ratchet.actions.labels.stores import LabelStores
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.agreement import Settled, settle_labels
 from ratchet.core.labels.backlog import Backlog
-from ratchet.core.labels.corrections import Corrections, corrected, corrections_of, overlay_of
+from ratchet.core.labels.corrections import Corrections, corrected, corrections_of, joined_overlays, overlay_of
 from ratchet.core.labels.dataset import DataFile, Manifest, version_name, version_number
 from ratchet.core.labels.label_values import counts_by_class
 from ratchet.core.labels.measured import IngestNotes, RejectedShard
@@ -45,7 +45,7 @@ class Paths(NamedTuple):
     """Parquet of `ExampleSchema.rows_schema`: training rows of the parent, the newest shards first."""
     manifest: str
     rejected: str
-    """JSON of `core.quality.IngestNotes`: shards that could not be read, and what came back from quarantine."""
+    """JSON of `core.labels.measured.IngestNotes`: shards that could not be read, and what came back from quarantine."""
 
 
 def ingest_step(spec: TaskSpec, *, run_key: str, stores: LabelStores, paths: Paths) -> tuple[str, int]:
@@ -58,11 +58,12 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: LabelStores, paths: Pat
     """
     pending = list_pending(stores, task=spec.name, is_counted=False)
     parent = stores.datasets.fetch_manifest(pending.accepted.version) if pending.accepted else None
-    reference = _fetch_reference(spec, parent, stores.datasets)
+    overlays = fetch_overlays(stores.datasets, parent) if parent else []
+    reference = _fetch_reference(spec, parent, overlays, stores.datasets)
     for key in pending.from_future:
         log.warning("label shard %s is left alone: its key is not that of the time at which it landed", key)
     if pending.shards:
-        manifest, batch = _make_version(spec, pending, parent, stores)
+        manifest, batch = _make_version(spec, pending, parent, overlays, stores)
     elif parent is not None:
         manifest, batch = parent, empty_batch(spec)
     else:
@@ -80,7 +81,7 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: LabelStores, paths: Pat
 
 
 def _make_version(
-    spec: TaskSpec, pending: Backlog, parent: Manifest | None, stores: LabelStores
+    spec: TaskSpec, pending: Backlog, parent: Manifest | None, overlays: Sequence[pa.Table], stores: LabelStores
 ) -> tuple[Manifest, Batch]:
     indexes = [_read_table(file, stores.datasets) for file in (parent.index if parent else ())]
     batch = read_batch(spec, pending, stores, indexes)
@@ -90,7 +91,6 @@ def _make_version(
     ids = batch.ids[settled.rows]
     index = index_table(ids, batch.inputs[settled.rows], settled.labels, spec.output)
     put_right = corrections_of(batch.incoming, spec.output, reviewers=spec.reviewers)
-    overlays = [_read_table(file, stores.datasets) for file in (parent.overlays if parent else ())]
     manifest = Manifest(
         version=version_name(spec.name, number),
         parent=parent.version if parent else None,
@@ -161,14 +161,16 @@ def _counted(
     return {name: number for name, number in sorted(counts.items()) if number > 0}
 
 
-def _fetch_reference(spec: TaskSpec, parent: Manifest | None, datasets: DatasetStore) -> pa.Table:
+def _fetch_reference(
+    spec: TaskSpec, parent: Manifest | None, overlays: Sequence[pa.Table], datasets: DatasetStore
+) -> pa.Table:
     """Up to 10,000 training rows of the parent, newest shards first; no rows without a parent.
 
     DataRejected when they have another number of features than the task: before a version is made of both.
     """
     shards = [shard for shard in reversed(parent.shards if parent else ()) if shard.split == "train"]
     tables: list[pa.Table] = [spec.examples.rows_schema.empty_table()]
-    overlay = fetch_overlay(datasets, parent) if parent else None
+    overlay = joined_overlays(overlays[::-1])
     for shard in shards[:REFERENCE_SHARDS_MAX]:
         if sum(table.num_rows for table in tables) >= REFERENCE_ROWS_MAX:
             break

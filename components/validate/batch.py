@@ -72,3 +72,9 @@ def count_changed(rows: pa.Table, inputs_N: np.ndarray, places: Places) -> Count
 def num_new_of(rows: pa.Table) -> int:
     """Examples that the parent version does not hold."""
     return int(pc.count_distinct(rows["id"].filter(pc.is_null(rows["known_label"]))).as_py())
+
+
+def codes_in(values: pa.ChunkedArray, names: pa.Array) -> np.ndarray:
+    """(N,) places in the names; -1 for others and for null."""
+    found = pc.index_in(whole_column(values), value_set=names)
+    return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False)).astype(np.int64)

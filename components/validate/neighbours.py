@@ -5,8 +5,8 @@ Shape suffixes: N opinions of the batch, R accepted rows, F numbers of an exampl
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from components.validate.batch import codes_in
 from ratchet.core.labels.agreement import latest_opinions
 from ratchet.core.labels.digests import id_digests
 from ratchet.core.labels.excess import LabelerRecord
@@ -40,9 +40,9 @@ class Neighbours:
         self._is_asked = policy.contradicted_excess_max is not None and not skip_text(spec.examples)
         if self._is_asked:
             classes = pa.array(spec.classes, pa.string())
-            self._labels_N = _codes_in(rows["label"], classes)
+            self._labels_N = codes_in(rows["label"], classes)
             self._is_whole_N = _is_whole(rows, self._schema)
-            labels_R = _codes_in(reference["label"], classes)
+            labels_R = codes_in(reference["label"], classes)
             accepted = np.flatnonzero((labels_R >= 0) & _is_whole(reference, self._schema))
             accepted = accepted[:: len(accepted) // NOISE_ROWS_MAX + 1]
             self._reference_RF = self._numbers(reference, accepted)
@@ -107,12 +107,6 @@ class Neighbours:
             size = each.size if isinstance(each, VectorInput) else 1
             columns.append(flat.to_numpy(zero_copy_only=False).reshape(-1, size))
         return np.concatenate(columns, axis=1).astype(np.float64)
-
-
-def _codes_in(labels: pa.ChunkedArray, classes: pa.Array) -> np.ndarray:
-    """(N,) places in the classes; -1 for others."""
-    found = pc.index_in(whole_column(labels), value_set=classes)
-    return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False)).astype(np.int64)
 
 
 def _is_whole(rows: pa.Table, schema: ExampleSchema) -> np.ndarray:

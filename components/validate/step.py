@@ -1,4 +1,4 @@
-"""May the labels of a new version teach a model? Measures, lets core.quality decide, says so once and for all."""
+"""May the labels of a new version teach a model? Measures, lets core/labels/quality.py decide, says so for good."""
 
 import logging
 from collections.abc import Sequence

@@ -6,7 +6,7 @@ Shape suffixes: N rows, E examples.
 import numpy as np
 import pyarrow as pa
 
-from components.validate.batch import Places, first_rows
+from components.validate.batch import Places, codes_in, first_rows
 from ratchet.core.labels.coincidence import agreement_by_chance
 from ratchet.core.labels.label_values import codes_of, whole_column
 from ratchet.core.labels.measured import Count
@@ -16,6 +16,7 @@ from ratchet.core.labels.shards import SPLITS
 _ROWS_MAX = 5_000
 """Rows from which the chance is estimated: 0.1 s for 100 columns, 2.4 s for 3,072."""
 _TRAIN = SPLITS.index("train")
+_SPLITS = pa.array(SPLITS, pa.string())
 
 
 def count_twins(
@@ -27,9 +28,9 @@ def count_twins(
     num_known: examples of the parent version, which are met by chance as well.
     """
     first_E = first_rows(codes_of(rows["id"]))
-    split_E = _split_codes(rows["split"])[first_E]
+    split_E = codes_in(rows["split"], _SPLITS)[first_E]
     met_ES = _met_before(inputs_N[first_E], split_E)
-    known_E = _split_codes(rows["known_twin_split"])[first_E]
+    known_E = codes_in(rows["known_twin_split"], _SPLITS)[first_E]
     met_ES[np.flatnonzero(known_E >= 0), known_E[known_E >= 0]] = True
     is_repeated_E = met_ES[np.arange(len(first_E)), split_E]
     crosses_SS = (np.arange(len(SPLITS)) == _TRAIN)[:, None] != (np.arange(len(SPLITS)) == _TRAIN)[None, :]
@@ -110,11 +111,3 @@ def _as_numbers(examples: pa.Table, schema: ExampleSchema) -> np.ndarray:
             coded = column.cast(pa.list_(pa.string())) if pa.types.is_list(kind) else column
             columns.append(codes_of(coded).astype(np.float64)[:, None])
     return np.concatenate(columns, axis=1) if columns and len(examples) else np.empty((0, 0))
-
-
-def _split_codes(column: pa.ChunkedArray) -> np.ndarray:
-    """Places in `SPLITS`, -1 for null."""
-    import pyarrow.compute as pc
-
-    found = pc.index_in(whole_column(column), value_set=pa.array(SPLITS, pa.string()))
-    return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False)).astype(np.int64)

@@ -10,7 +10,7 @@ import orjson
 from sklearn.metrics import f1_score, roc_auc_score
 
 Size = Literal["quick", "whole"]
-"""quick: a few hundred rows a round, for a look within two minutes; whole: what the data has to tell."""
+"""quick: a few hundred rows a round, for a look; whole: what the data has to tell."""
 Answer = Mapping[str, Any]
 """One prediction of the gateway: `label`, and `probability` where there is one."""
 _SEED = 13

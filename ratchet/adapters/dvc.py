@@ -17,13 +17,14 @@ from typing import NamedTuple
 
 from ratchet.adapters.git import GitRepo
 from ratchet.core.digest import digest_of_bytes
-from ratchet.core.errors import DataRejected, NotFound
+from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.labels.dataset import DataFile, Manifest, md5_of, task_of, version_number
 from ratchet.core.ports import ObjectStore
 from ratchet.core.uris import s3_uri
 from ratchet.settings import Settings
 
 _NUM_THREADS = 4
+_NUM_REPLACES = 5
 _LISTED_S = 60.0
 
 
@@ -120,14 +121,24 @@ class DvcDatasetStore:
         files_of = {manifest.version: self._put_listing(manifest) for manifest in manifests}
         task = task_of(manifests[0].version)
         with self._lock:
-            tags = self._repo.list_tags("")
-            held = self._repo.fetch_file_at_each(f"{task}/manifest.json", tags=[*tags])
-            version_at = {tag: _parse_manifest(data, version=tag).version for tag, data in held.items()}
-            files_at = {tag: files_of[version] for tag, version in version_at.items() if version in files_of}
-            newest = _versions_of(tag for tag in tags if tag.startswith(f"{task}/"))[-1]
-            self._repo.amend(files_at, head=files_of.get(newest, {}), message=message)
+            for num_left in reversed(range(_NUM_REPLACES)):
+                try:
+                    self._replace(files_of, task=task, message=message)
+                    break
+                except Conflict:  # a version of another task came meanwhile: its tag holds this task too
+                    if not num_left:
+                        raise
             self._manifests.clear()
             self._listed.clear()
+
+    def _replace(self, files_of: Mapping[str, Mapping[str, bytes]], *, task: str, message: str) -> None:
+        base = self._repo.fetch_head()
+        tags = self._repo.list_tags("")
+        held = self._repo.fetch_file_at_each(f"{task}/manifest.json", tags=[*tags])
+        version_at = {tag: _parse_manifest(data, version=tag).version for tag, data in held.items()}
+        files_at = {tag: files_of[version] for tag, version in version_at.items() if version in files_of}
+        newest = _versions_of(tag for tag in tags if tag.startswith(f"{task}/"))[-1]
+        self._repo.amend(files_at, tags=tags, base=base, head=files_of.get(newest, {}), message=message)
 
     def list_files(self, manifest: Manifest) -> Sequence[str]:
         return (f"{md5_of(_render_listing(manifest))}.dir", *(file.md5 for file in manifest.files))

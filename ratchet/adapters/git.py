@@ -95,12 +95,20 @@ class GitRepo:
             time.sleep(0.05 * 2**attempt)
         raise Unavailable(f"{self._shown} took no commit in {_NUM_PUSHES} attempts: {pushed}")
 
-    def amend(self, files_of: Mapping[str, Mapping[str, bytes]], *, head: Mapping[str, bytes], message: str) -> None:
+    def amend(
+        self,
+        files_of: Mapping[str, Mapping[str, bytes]],
+        *,
+        tags: Mapping[str, str],
+        base: str,
+        head: Mapping[str, bytes],
+        message: str,
+    ) -> None:
         """Move tags to new commits that follow their old ones with these files, and add a commit with `head` to the
-        branch: all or nothing. Conflict when a tag or the branch was moved by somebody else meanwhile."""
-        tags = self.list_tags("")
+        branch: all or nothing. Conflict when one of them is not where it was: the commits of `tags`, and `base`."""
         before = {tag: tags[tag] for tag in files_of}
-        base = self._fetch_branch()
+        if self._fetch_branch() != base:
+            raise Conflict(f"{self._shown} got a commit meanwhile; nothing of this was taken. Run the command again.")
         wanted = [f"+refs/tags/{tag}:refs/ratchet/amended/{number}" for number, tag in enumerate(before)]
         self._git("fetch", "--quiet", "--depth=1", "--no-tags", "origin", *wanted)
         stream = [

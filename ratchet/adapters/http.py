@@ -76,7 +76,8 @@ class HttpClient:
             raise SettingsError(f"{peer.endpoint} is {shown_url(endpoint)!r}; expected {expected}.")
         self._endpoint = endpoint.rstrip("/")
         self._peer = peer
-        self._token, self._secret = token, token
+        self._token = token
+        self._secrets = {token}  # of all requests: another thread may have had another one
         self._deadline_s, self._try_s = deadline_s, try_s or deadline_s
         self._idle_s = idle_s or self._try_s
         self._retry = retry or Retry()
@@ -178,7 +179,7 @@ class HttpClient:
         import httpx
 
         headers = {**bearer_header(self._token), **request.headers}
-        self._secret = headers.get("authorization", "").rpartition(" ")[2]
+        self._secrets.add(headers.get("authorization", "").rpartition(" ")[2])
         for name, value in headers.items():
             if not _HEADER.fullmatch(value):  # h11 would say so with the value, which may be a token
                 raise SettingsError(
@@ -231,7 +232,9 @@ class HttpClient:
 
     def hidden(self, text: str) -> str:
         """Without our credentials: servers and proxies may repeat what they were sent."""
-        return text.replace(self._secret, "***") if len(self._secret) >= _SECRET_CHARS_MIN else text
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, "***") if len(secret) >= _SECRET_CHARS_MIN else text
+        return text
 
 
 def bearer_header(token: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ from ratchet.core.labels.schema import (
     VectorInput,
     arrow_type_of,
 )
+from ratchet.core.labels.shards import is_encodable
 from ratchet.serving.request_images import RequestImages
 from wire.validation_text import found_text
 
@@ -78,13 +79,12 @@ def column_of(
     return pa.array(values, pa.bool_()) if declared.type == "boolean" else _numbers(values, where)
 
 
-def number_column(array_B: np.ndarray, declared: InputSpec, *, place: str | None = None) -> pa.Array:
+def number_column(array_B: np.ndarray, declared: InputSpec, *, place: str) -> pa.Array:
     """array_B: float64; NaN is missing where the input is optional."""
-    where = f".{declared.name}" if place is None else place
     is_missing_B = np.isnan(array_B) if declared.optional else np.zeros(len(array_B), dtype=bool)
     if not (np.isfinite(array_B) | is_missing_B).all():
         index = int(np.flatnonzero(~(np.isfinite(array_B) | is_missing_B))[0])
-        raise DataRejected(f"instances[{index}]{where} is not finite; it must be a finite number.")
+        raise DataRejected(f"instances[{index}]{place} is not finite; it must be a finite number.")
     return pa.array(array_B, pa.float64(), mask=is_missing_B if is_missing_B.any() else None)
 
 
@@ -106,7 +106,7 @@ def vector_column(array_BF: np.ndarray, *, place: str, is_present_B: np.ndarray 
 
 
 def _lists_of(array_BF: np.ndarray) -> pa.ListArray:
-    """From the buffers: the way through arrays of offsets and values takes three times as long for one instance."""
+    """From the buffers: the way through arrays of offsets and values takes longer, as one instance notices."""
     num, size = array_BF.shape
     offsets = pa.py_buffer(np.arange(0, num * size + 1, size, dtype=np.int32))
     values = pa.Array.from_buffers(pa.float64(), num * size, [None, pa.py_buffer(array_BF)])
@@ -150,18 +150,10 @@ def _texts(values: Sequence[Any], declared: InputSpec, where: str, *, chars_max:
     try:
         return pa.array(values, pa.string())
     except UnicodeEncodeError:
-        index = next(index for index, value in enumerate(values) if value is not None and not _is_encodable(value))
+        index = next(index for index, value in enumerate(values) if value is not None and not is_encodable(value))
         raise DataRejected(
             f"instances[{index}]{where} holds half of a surrogate pair; it must be valid text."
         ) from None
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _time_of(index: int, value: str | None, declared: InputSpec, where: str) -> datetime | None:

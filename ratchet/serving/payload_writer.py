@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 from prometheus_client import Counter, Gauge
 
 from ratchet.core.labels.answers import Answers
 from ratchet.core.labels.schema import VectorInput
 from ratchet.core.rollout.payloads import PAYLOADS, is_sampled, record_key_of
+from ratchet.tasks.kinds.columns import matrix_of
 from wire.heartbeat import Heartbeat
 from wire.loop import Loop
 
@@ -175,7 +175,6 @@ def _inputs_of(answered: Answered) -> dict[str, Any]:
     that are missing: a revision that has learned an optional input logs what one without it does."""
     short = answered.short_input
     if short is not None and not answered.inputs[short.name].null_count:
-        flat = pc.list_flatten(answered.inputs[short.name].combine_chunks()).to_numpy(zero_copy_only=False)
-        return {"features": flat.reshape(answered.inputs.num_rows, short.size)}
+        return {"features": matrix_of(answered.inputs[short.name], size=short.size)}
     rows = answered.inputs.to_pylist()
     return {"inputs": [{name: value for name, value in row.items() if value is not None} for row in rows]}

@@ -14,7 +14,7 @@ import pyarrow as pa
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.schema import InputSpec, InputType, VectorInput
 from ratchet.serving.columns import column_of, number_column, vector_column
-from ratchet.serving.inputs import NUM_INSTANCES_MAX
+from ratchet.serving.inputs import check_num_instances
 from ratchet.serving.request_images import RequestImages
 from wire.validation_text import found_text
 
@@ -78,8 +78,7 @@ def _shape(tensor: Tensor, declared: InputSpec) -> tuple[int, ...]:
     if not shape or (shape[1:] != width and (width or shape[1:] != [1])):
         takes = f"[batch, {width[0]}]" if width else "[batch]"
         raise DataRejected(f"The input {tensor.name} has shape {_short(shape)}; this model takes {takes}.")
-    if not 1 <= shape[0] <= NUM_INSTANCES_MAX:
-        raise DataRejected(f"{_short(shape[:1])[1:-1]} instances in one request; 1 to {NUM_INSTANCES_MAX} are allowed.")
+    check_num_instances(shape[0])
     return (shape[0], *width)
 
 

@@ -27,7 +27,7 @@ def v2_router(dataplane: DataPlane, model: ServedModel) -> APIRouter:
             raise InvalidInput(f"{model_name}: {error}") from None
         answer, _ = await dataplane.infer(model_name=model_name, request=parsed, headers=headers)
         encoded, json_length = answer.to_rest()
-        if json_length is None:  # no model of pydantic: checking our own answer takes as long as a small network does
+        if json_length is None:  # no model of pydantic: our own answer needs no check
             return Response(orjson.dumps(encoded), media_type="application/json")
         content_type = "application/octet-stream"
         return Response(encoded, headers={HEADER_LENGTH: str(json_length)}, media_type=content_type)

@@ -52,9 +52,9 @@ class TorchTask:
         """Of the method that makes tensors: `module:Class.encode`."""
         return f"{self.spec.implementation}.{'preprocess' if self.is_old else 'encode'}"
 
-    def fitted(self, rows: pa.Table, *, before: State | None = None) -> "TorchTask":
+    def fitted(self, rows: pa.Table) -> "TorchTask":
         """The same with what it learns of these rows; see `fit_state`."""
-        return replace(self, state=fit_state(self.implementation, self.spec, rows, before=before))
+        return replace(self, state=fit_state(self.implementation, self.spec, rows))
 
     def encode(self, inputs: pa.Table) -> Any:
         """The network's input; not checked."""
@@ -84,11 +84,6 @@ class TorchTask:
     def outputs(self, loaded: torch.nn.Module, inputs: pa.Table) -> np.ndarray:
         with torch.inference_mode():
             return self.decode(loaded(self.encode(inputs)))
-
-    def outputs_of_features(self, loaded: torch.nn.Module, features_BF: np.ndarray) -> np.ndarray:
-        """Of a class of before, without a table in between: a request has few rows and little time."""
-        with torch.inference_mode():
-            return self.decode(loaded(self.implementation.preprocess(np.asarray(features_BF, dtype=np.float64))))
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,6 @@ class ServableModel:
 
     def predict_proba(self, features_BF: np.ndarray) -> np.ndarray:
         """Class probabilities, (B, K) float64, of the raw features (B, F) of a single vector."""
-        if isinstance(self._bound, TorchTask) and self._bound.is_old:
-            return self._bound.outputs_of_features(self.network, features_BF)
         return self._bound.outputs(self.network, table_of_features(np.asarray(features_BF), self.spec))
 
     def own_metrics(self, predicted_B: np.ndarray, labels_B: np.ndarray) -> Mapping[str, float] | None:

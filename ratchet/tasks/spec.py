@@ -9,19 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ratchet.core.labels.schema import ExampleSchema, InputSpec, OutputSpec, check_names
+from ratchet.core.models.metric_names import METRICS_OF, Metric
 from ratchet.tasks.kinds.options import INPUTS_OF, ONE_INPUT, OPTIONS_OF, TRAINING_OF
 
 Kind = Literal["tabular", "trees", "text", "image", "vector"]
 """Ready-made kinds of models; any other is a class of the user's own, `module:Class`."""
 Learner = Literal["torch", "trees"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-Metric = Literal["accuracy", "macro_f1", "roc_auc", "log_loss", "rmse", "mae", "r2", "tags_f1"]
-METRICS_OF: Mapping[str, tuple[Metric, ...]] = {
-    "category": ("accuracy", "macro_f1", "roc_auc", "log_loss"),
-    "number": ("rmse", "mae", "r2"),
-    "tags": ("tags_f1",),
-}
-"""By type of the output; the first is the default."""
 _OWN_CLASS = r"^[\w.]+:\w+$"
 _OLD_FIELDS = frozenset({"implementation", "classes", "features"})
 

@@ -9,8 +9,7 @@ import torch
 import torch.distributed as dist
 
 from ratchet.tasks.bound import State, TorchTask, fit_state, state_bytes
-from ratchet.tasks.identity import TASK, read_model
-from ratchet.tasks.model_files import read_state
+from ratchet.tasks.identity import read_model
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.data import labelled, read_split
 from ratchet.training.job import TrainingJob
@@ -35,9 +34,11 @@ def _state_of_base(path: Path | None, spec: TaskSpec) -> State | None:
     """Of a champion of the same class; what another one learned means nothing here."""
     if path is None:
         return None
-    read_model(path)
-    of_base = TaskSpec.model_validate_json((path / TASK).read_bytes())
-    return read_state(path) if of_base.implementation == spec.implementation else None
+    folder = read_model(path)
+    of_base = TaskSpec.model_validate_json(folder.task_json)
+    if of_base.implementation != spec.implementation or folder.state_json is None:
+        return None
+    return dict(json.loads(folder.state_json))
 
 
 def _share(state: State | None, spec: TaskSpec) -> State:

@@ -24,7 +24,7 @@ from ratchet.core.labels.answers import answers_of
 from ratchet.processes import die_with_parent
 from ratchet.tasks.bound import fit_state
 from ratchet.tasks.code_collect import collect_task_code
-from ratchet.tasks.identity import TASK, TREES, read_model
+from ratchet.tasks.identity import TREES, read_model
 from ratchet.tasks.loading import load_task_from
 from ratchet.tasks.model_files import read_state, save_trees
 from ratchet.tasks.spec import TaskSpec
@@ -104,13 +104,15 @@ def grow(
 ) -> Grown:
     """kind: an instance of `kinds.trees.Trees`. base: whose trees are kept. num_trees: instead of the task file's."""
     spec = kind.spec
-    encoded = kind.encode(rows.inputs, state)
-    has_val = val_rows is not None and len(val_rows) >= _VAL_ROWS_MIN
-    val_encoded = kind.encode(val_rows.inputs, state) if val_rows is not None and has_val else None
-    wanted = rows.labels if spec.output.type == "tags" else rows.labels[:, None]
-    val_wanted = None
-    if val_rows is not None and has_val:
-        val_wanted = val_rows.labels if spec.output.type == "tags" else val_rows.labels[:, None]
+    if val_rows is not None and len(val_rows) < _VAL_ROWS_MIN:
+        val_rows = None
+
+    def columns_of(labels: np.ndarray) -> np.ndarray:
+        return labels if spec.output.type == "tags" else labels[:, None]
+
+    encoded, wanted = kind.encode(rows.inputs, state), columns_of(rows.labels)
+    val_encoded = None if val_rows is None else kind.encode(val_rows.inputs, state)
+    val_wanted = None if val_rows is None else columns_of(val_rows.labels)
     boosters, histories = [], []
     for column in range(wanted.shape[1]):
         booster, losses = _grow_one(
@@ -156,7 +158,7 @@ def _grow_one(
 
 def parameters_of(spec: TaskSpec, options: Any) -> dict[str, Any]:
     """LightGBM's own names; what makes it deterministic among them."""
-    objective = {"number": "regression", "tags": "binary"}.get(spec.output.type, "binary")
+    objective = "regression" if spec.output.type == "number" else "binary"
     if spec.output.type == "number" and spec.compared_metric == "mae":
         objective = "regression_l1"
     parameters: dict[str, Any] = {"objective": objective}
@@ -186,14 +188,12 @@ def _base_of(job: TrainingJob, kind: Any) -> tuple[Sequence["lightgbm.Booster"],
     reason = why_no_weights(path, "trees") or _why_no_more_trees(path, kind)
     if reason:
         return (), StartRecord(base="", why_fresh=reason)
-    state = read_state(path) or {}
-    boosters = kind.load_model((path / TREES).read_text(), state)
+    boosters = kind.load_model((path / TREES).read_text(), {})
     return boosters, StartRecord(base=job.base_name, num_trees=sum(each.num_trees() for each in boosters))
 
 
 def _why_no_more_trees(path: Path, kind: Any) -> str:
-    read_model(path)
-    of_base, spec = TaskSpec.model_validate_json((path / TASK).read_bytes()), kind.spec
+    of_base, spec = TaskSpec.model_validate_json(read_model(path).task_json), kind.spec
     if kind.options.boosting == "rf":
         return "a forest is a mean of equal trees, to which none can be added"
     if of_base.inputs != spec.inputs or of_base.output != spec.output:

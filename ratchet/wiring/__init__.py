@@ -11,6 +11,7 @@ from ratchet.wiring.connections import (
 )
 from ratchet.wiring.erasure import (
     erasure_holders,
+    erasures,
 )
 from ratchet.wiring.labels import (
     contents,
@@ -86,6 +87,7 @@ __all__ = [
     "default_retention",
     "drift_records",
     "erasure_holders",
+    "erasures",
     "examine_cluster",
     "feedback_store",
     "finished_steps",

@@ -146,18 +146,24 @@ class TestRealRepository:
         stored = {uri.rpartition("files/md5/")[2].replace("/", "") for uri in objects.list_uris("s3://dvc/files/md5/")}
         assert after <= stored and not stored & (before - after)
 
-    def test_of_an_erasure_and_a_commit_at_once_one_is_told_to_come_again(self, settings: Settings) -> None:
+    def test_a_commit_just_before_an_erasure_is_pushed_is_kept(self, settings: Settings) -> None:
         store, first = real_store(settings), version_of(1, V1)
         store.commit_version(first, V1)
         push = GitRepo.amend
 
+        num_pushes = 0
+
         def late(repo: GitRepo, *args: Any, **kwargs: Any) -> None:
-            real_store(settings).commit_version(version_of(1, V2, task="texts"), V2)
+            nonlocal num_pushes
+            num_pushes += 1
+            if num_pushes == 1:
+                real_store(settings).commit_version(version_of(1, V2, task="texts"), V2)
             push(repo, *args, **kwargs)
 
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(GitRepo, "amend", late)
             store.replace_versions([first], [], message="x\n")
+        assert num_pushes == 2, "the first one saw that the branch had moved"
         assert real_store(settings).list_versions("texts") == ("texts/v1",)
         assert real_store(settings).list_versions("digits") == ("digits/v1",)
 

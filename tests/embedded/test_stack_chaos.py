@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -44,7 +45,8 @@ EACH, TASKS = 2, 3
 SHARD_LABELS, SHARD_EVERY_S = 40, 2.5
 SERVING = ("model", "gateway")
 """Whose death users may notice."""
-SERVERS = (*SERVING, "control_plane", "supervisor", "keeper", "sensor", "guard", "object_store", "mlflow")
+KEEPERS = ("supervisor", "keeper")
+SERVERS = (*SERVING, "control_plane", *KEEPERS, "sensor", "guard", "object_store", "mlflow")
 MODEL = "steady"
 
 
@@ -112,6 +114,13 @@ class Stage:
             return [named.pid] if named else []
         return [service.pid for service in self.report.services if service.name == what and service.pid]
 
+    def keeping_pids(self) -> set[int]:
+        return {pid for what in KEEPERS for pid in self.pids_of(what)}
+
+    def is_kept(self) -> bool:
+        """Whether supervisor and keeper both live."""
+        return len(self.keeping_pids()) == len(KEEPERS) and all(map(psutil.pid_exists, self.keeping_pids()))
+
     def kill_all(self, chance: random.Random, load: SteadyLoad) -> None:
         """Each victim in its turn; one that does not run at the moment waits for a later turn."""
         waiting, deadline = victims_of(chance), time.monotonic() + 400
@@ -122,6 +131,8 @@ class Stage:
                 time.sleep(0.2)
             elif self.kill(here, chance, load):
                 waiting.remove(here)
+            else:
+                time.sleep(0.2)  # the report names one that has just ended
 
     def kill(self, what: str, chance: random.Random, load: SteadyLoad) -> bool:
         """Whether it was there to be killed."""
@@ -131,6 +142,9 @@ class Stage:
             os.kill(chance.choice(pids), signal.SIGKILL)
         except (ProcessLookupError, IndexError):
             return False
+        if what in KEEPERS:
+            # Each starts the other again, and looks every 2 s: both gone at once is for `ratchet up`, not for them.
+            wait_for(lambda: self.is_kept() and not {*pids} & self.keeping_pids(), f"another {what}", within_s=30)
         pause_s = chance.uniform(0.5, 3.0)
         time.sleep(max(pause_s, 2.0) if what in SERVING else pause_s)
         if what in SERVING:

@@ -44,6 +44,8 @@ class Schedule:
                 self._tick_one(recurring_run_id, now)
             except Exception as error:
                 self._say(recurring_run_id, error)
+            else:
+                self._told.pop(recurring_run_id, None)
 
     def _say(self, recurring_run_id: str, error: Exception) -> None:
         """Each reason once: two ticks a second would fill the disk with the same one."""

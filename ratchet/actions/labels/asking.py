@@ -4,8 +4,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ratchet.adapters.http import HttpClient, Request
 from ratchet.core.errors import DataRejected, NotFound
+from ratchet.core.labels.queueing import margins_of
 from ratchet.core.labels.schema import ExampleSchema, NumberOutput, TagsOutput, VectorInput
 
 BATCH_ROWS = 64
@@ -97,12 +100,11 @@ def answers_in(answer: Any, schema: ExampleSchema, *, num: int) -> Iterator[Cham
     labels, probabilities = outputs["label"]["data"], outputs.get("probability", {}).get("data")
     scores = outputs.get("scores", {}).get("data")
     is_category = not isinstance(schema.output, NumberOutput | TagsOutput)
+    margins = margins_of(np.array(scores).reshape(num, -1)) if is_category and scores is not None else None
     for row in range(num):
         label = json.loads(labels[row]) if isinstance(schema.output, TagsOutput) else labels[row]
         probability = float(probabilities[row]) if probabilities is not None else None
         uncertainty = float("nan") if probability is None else 1.0 - probability
-        if is_category and scores is not None:
-            width = len(scores) // num
-            first, second = sorted(scores[row * width : (row + 1) * width], reverse=True)[:2]
-            uncertainty = 1.0 - (first - second)
+        if margins is not None:
+            uncertainty = float(margins[row])
         yield ChampionAnswer(label, uncertainty, probability, model)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ratchet.actions.labels.datasets import list_pending
+from ratchet.actions.labels.judged_shards import find_judged
+from ratchet.actions.labels.memory import TaskMemory
 from ratchet.actions.labels.stores import LabelStores
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.answers import label_text
@@ -18,7 +19,7 @@ from ratchet.core.labels.shards import LabelShard, id_digest_of
 from ratchet.core.labels.tables import table_of
 
 READ_BYTES_MAX = 128 << 20
-"""Of shards, the newest first: what waits is among them. About 5 s."""
+"""Of shards, the newest first: what waits is among them."""
 _NO_TIME = "1970-01-01T00:00:00Z"
 
 
@@ -41,13 +42,12 @@ class LabelledExamples(NamedTuple):
 
 def list_labelled(stores: LabelStores, schema: ExampleSchema, *, task: str) -> LabelledExamples:
     """Costs the index of the newest accepted version (20 bytes a label), and the newest shards."""
-    pending = list_pending(stores, task=task, is_counted=False)
-    digests = []
-    accepted_N = np.zeros(0, dtype=np.uint64)
-    if pending.accepted is not None:
-        for file in stores.datasets.fetch_manifest(pending.accepted.version).index:
+    accepted = find_judged(TaskMemory(), stores, task=task).accepted
+    digests = [np.zeros(0, dtype=np.uint64)]
+    if accepted is not None:
+        for file in stores.datasets.fetch_manifest(accepted.version).index:
             digests.append(table_of(stores.datasets.fetch_shard(file), where=file.path)["id_digest"].to_numpy())
-        accepted_N = np.concatenate([accepted_N, *digests])
+    accepted_N = np.concatenate(digests)
     shards, num_left = _newest(stores.labels.list_shards(task))
     opinions: dict[str, dict[str, tuple[str, Any]]] = defaultdict(dict)
     inputs: dict[str, Mapping[str, Any]] = {}

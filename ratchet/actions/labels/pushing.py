@@ -37,6 +37,15 @@ class Forecast(NamedTuple):
     def counts(self) -> bool:
         return self.fate == "new"
 
+    def lands(self, *, anyway: bool) -> bool:
+        """anyway: second opinions about known ids are wanted."""
+        return self.counts or (anyway and self.fate == "known")
+
+    @property
+    def hint(self) -> str:
+        """The way to push it in spite of that, if there is one."""
+        return " `--anyway` pushes them as second opinions." if self.fate == "known" else ""
+
 
 class ReadFile(NamedTuple):
     """A person's file of labels, every line checked."""

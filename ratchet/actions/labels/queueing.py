@@ -1,7 +1,7 @@
 """From candidates to a queue of what to label next: what is labelled goes, the champion is asked, and a pure function
 ranks."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +21,13 @@ from ratchet.core.labels.schema import ExampleSchema
 from ratchet.core.labels.shards import SHARD_BYTES_MAX
 from ratchet.core.lines import read_objects, split_lines
 from ratchet.core.ports import PayloadLog
+from ratchet.core.rollout.payloads import TEXT_CHARS_LOGGED, Prediction
 from wire.validation_text import found_text
 
 PAYLOADS = "payloads"
 """In the place of a file: what users asked the models lately."""
 ASKED_MAX = 20_000
-"""Candidates that the champion is asked about, drawn by hash; about a minute."""
+"""Candidates that the champion is asked about, drawn by hash."""
 CANDIDATES_MAX = 1_000_000
 _NEXT_STEP = 'Write one JSON object per line, as in {"id": "a", "inputs": {"text": "…"}}.'
 
@@ -180,19 +181,16 @@ def _inputs_in(value: Mapping[str, Any], schema: ExampleSchema, place: str) -> M
     return inputs
 
 
-def _logged_inputs(request: Any, schema: ExampleSchema) -> Iterator[Mapping[str, Any] | None]:
+def _logged_inputs(request: Prediction, schema: ExampleSchema) -> Iterator[Mapping[str, Any] | None]:
     short = schema.short_input
-    rows: Iterable[Any] = request.features
     if short is not None and request.features:
-        yield from ({short.name: list(row)} for row in rows)
+        yield from ({short.name: list(row)} for row in request.features)
         return
-    for inputs in getattr(request, "inputs", ()):
+    for inputs in request.inputs:
         yield inputs if _is_whole(inputs, schema) else None
 
 
 def _is_whole(inputs: Mapping[str, Any], schema: ExampleSchema) -> bool:
-    from ratchet.core.rollout.payloads import TEXT_CHARS_LOGGED
-
     for each in schema.inputs:
         value = inputs.get(each.name)
         is_cut = each.type == "text" and isinstance(value, str) and len(value) >= TEXT_CHARS_LOGGED

@@ -4,7 +4,6 @@ A dataset version outlives changes of the task file: rows of classes that the ta
 counted; rows whose inputs no longer fit are refused, because nothing can be done with them.
 """
 
-import io
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,7 +42,7 @@ def fetch_split(datasets: DatasetStore, manifest: Manifest, split: Split, path: 
     """
     wanted = pa.schema([spec.examples.rows_schema.field(name) for name in COLUMNS])
     num_rows, left_out = 0, Counter[str]()
-    overlay = fetch_overlay(datasets, manifest)
+    overlay = joined_overlays(fetch_overlays(datasets, manifest)[::-1])
     with pq.ParquetWriter(path, wanted) as writer:
         for shard in manifest.shards:
             if shard.split == split:
@@ -57,16 +56,14 @@ def fetch_split(datasets: DatasetStore, manifest: Manifest, split: Split, path: 
     return SplitRows(num_rows, dict(sorted(left_out.items())))
 
 
-def fetch_overlay(datasets: DatasetStore, manifest: Manifest) -> pa.Table | None:
-    """What was put right since the shards of a version were written, each id once; None when nothing was."""
-    tables = [table_of(datasets.fetch_shard(file), where=file.path) for file in reversed(manifest.overlays)]
-    return joined_overlays(tables)
+def fetch_overlays(datasets: DatasetStore, manifest: Manifest) -> list[pa.Table]:
+    """What was put right since the shards of a version were written, oldest first."""
+    return [table_of(datasets.fetch_shard(file), where=file.path) for file in manifest.overlays]
 
 
 def rows_of(data: bytes, spec: TaskSpec, *, where: str) -> pa.Table:
     """The rows of a shard of a dataset version, whichever task file wrote them; DataRejected when they do not fit."""
-    stored = pq.read_table(io.BytesIO(data))
-    rows = as_rows(stored, spec.examples, where=where)
+    rows = as_rows(table_of(data, where=where), spec.examples, where=where)
     check_sizes(rows, spec, where=where)
     _check_required(rows, spec, where=where)
     return rows

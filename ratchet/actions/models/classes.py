@@ -18,8 +18,7 @@ _KEPT_S = 30.0
 
 def fetch_classes(objects: ObjectStore, uri: str) -> tuple[str, ...]:
     """The classes of the model in this folder; empty when its task.json is missing or cannot be read."""
-    output = fetch_output(objects, uri)
-    return () if output is None or isinstance(output, NumberOutput) else output.classes
+    return _classes_of(fetch_output(objects, uri))
 
 
 def fetch_output(objects: ObjectStore, uri: str) -> OutputSpec | None:
@@ -32,14 +31,22 @@ def fetch_output(objects: ObjectStore, uri: str) -> OutputSpec | None:
 
 def fetch_comparable(objects: ObjectStore, stable_uri: str, canary_uri: str) -> Comparable:
     """What the answers of two revisions can be compared on; how far numbers may lie apart, the canary's task says."""
-    common = fetch_common_classes(objects, stable_uri, canary_uri)
-    return Comparable(common_classes=common, tolerance=tolerance_of(fetch_output(objects, canary_uri)))
+    stable, canary = fetch_output(objects, stable_uri), fetch_output(objects, canary_uri)
+    return Comparable(common_classes=_common_of(stable, canary), tolerance=tolerance_of(canary))
 
 
 def fetch_common_classes(objects: ObjectStore, first_uri: str, second_uri: str) -> frozenset[str] | None:
     """The classes that both models know; None when they know the same ones, or nobody can say."""
-    first, second = (frozenset(fetch_classes(objects, uri)) for uri in (first_uri, second_uri))
+    return _common_of(fetch_output(objects, first_uri), fetch_output(objects, second_uri))
+
+
+def _common_of(one: OutputSpec | None, other: OutputSpec | None) -> frozenset[str] | None:
+    first, second = frozenset(_classes_of(one)), frozenset(_classes_of(other))
     return first & second if first and second and first != second else None
+
+
+def _classes_of(output: OutputSpec | None) -> tuple[str, ...]:
+    return () if output is None or isinstance(output, NumberOutput) else output.classes
 
 
 def tolerance_of(output: OutputSpec | None) -> float | None:

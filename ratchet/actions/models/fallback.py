@@ -7,13 +7,13 @@ from typing import Protocol
 
 from ratchet.adapters.scratch import ScratchFolder
 from ratchet.core.errors import DataRejected, NotFound, Unavailable
+from ratchet.core.labels.middling import middling_inputs
 from ratchet.core.models.ledger import ModelRef
 from ratchet.core.ports import ModelProbe, ObjectStore
 from ratchet.core.verdict import Reason
 from ratchet.stores.load_proofs import LoadProofs
 from ratchet.tasks.identity import TASK, read_model
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.made_up import made_up_rows
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class LoadProof:
                     model, passed=True, text="its files have not changed since this model server loaded them"
                 )
             spec = TaskSpec.model_validate_json((path / TASK).read_bytes())
-            self._probe.fetch_answers(path, made_up_rows(spec.examples, 1)[0])
+            self._probe.fetch_answers(path, middling_inputs(spec.examples))
         self.remember(model)
         return _reason(model, passed=True, text="the model server loads it and answers")
 

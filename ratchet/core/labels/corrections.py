@@ -34,8 +34,9 @@ def corrections_of(incoming: pa.Table, output: OutputSpec, *, reviewers: Collect
     more voices than every other, the known label being one voice; numbers are corrected by reviewers alone.
     """
     known = np.flatnonzero(pc.is_valid(incoming["known_label"]).to_numpy(zero_copy_only=False))
-    rows = known[latest_opinions(incoming.take(pa.array(known)))]
-    said = incoming.take(pa.array(rows))
+    opinions = incoming.select(["id", "label", "labeler", "labeled_at", "shard", "known_label"])
+    rows = known[latest_opinions(opinions.take(pa.array(known)))]
+    said = opinions.take(pa.array(rows))
     is_reviewers_n = pc.is_in(said["labeler"], value_set=pa.array(sorted(reviewers), pa.string()))
     is_reviewers_n = is_reviewers_n.to_numpy(zero_copy_only=False)
     ids_n = codes_of(said["id"])
@@ -70,9 +71,10 @@ def _outvoting(said: pa.Table, ids_n: np.ndarray, rows: np.ndarray) -> np.ndarra
     is_known = labels_n[first] == known_n[first]
     votes = votes + is_known
     groups, group_of = np.unique(keys // width, return_inverse=True)
-    best, second = np.zeros(len(groups), dtype=np.int64), np.zeros(len(groups), dtype=np.int64)
-    for group, number in zip(group_of[np.argsort(votes)], np.sort(votes), strict=True):
-        best[group], second[group] = number, best[group]
+    order = np.lexsort((votes, group_of))
+    last = np.searchsorted(group_of[order], np.arange(len(groups)), side="right") - 1
+    has_second = np.bincount(group_of, minlength=len(groups)) > 1
+    best, second = votes[order][last], np.where(has_second, votes[order][last - 1], 0)
     # The known label is a voice also where no opinion of this batch repeats it.
     rivals = np.maximum(second, 1)[group_of]
     wins = (votes == best[group_of]) & (votes > rivals) & (votes >= _VOICES_MIN) & ~is_known

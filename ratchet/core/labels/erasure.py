@@ -19,6 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.labels.dataset import DataFile, DatasetShard, Manifest, md5_of
 from ratchet.core.labels.shards import ShardCounts, Split, id_digest_of, split_of
+from ratchet.core.labels.tables import parquet_of
 
 IDS_MAX = 1_000
 """Of one order."""
@@ -132,7 +133,8 @@ def rows_without(data: bytes, ids: Collection[str]) -> Removed | None:
         return None
     table = file.read()
     labels = table.filter(is_erased)["label"].to_pylist() if "label" in table.column_names else []
-    return Removed(_parquet_of(table.filter(pc.invert(is_erased))), num_removed, tuple(labels))
+    kept = table.filter(pc.invert(is_erased))
+    return Removed(parquet_of(kept) if kept.num_rows else b"", num_removed, tuple(labels))
 
 
 def index_without(data: bytes, ids: Collection[str]) -> Removed | None:
@@ -143,15 +145,7 @@ def index_without(data: bytes, ids: Collection[str]) -> Removed | None:
     if not is_erased.any():
         return None
     kept = table.filter(pa.array(~is_erased))
-    return Removed(_parquet_of(kept, use_dictionary=["label"]), int(is_erased.sum()))
-
-
-def _parquet_of(table: pa.Table, *, use_dictionary: Any = True) -> bytes:
-    if not table.num_rows:
-        return b""
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", use_dictionary=use_dictionary)
-    return buffer.getvalue()
+    return Removed(parquet_of(kept) if kept.num_rows else b"", int(is_erased.sum()))
 
 
 def manifest_without(manifest: Manifest, removed: Mapping[str, Removed]) -> Manifest | None:

@@ -26,7 +26,7 @@ from ratchet.core.labels.schema import (
     TextInput,
     VectorInput,
 )
-from ratchet.core.labels.shards import check_years
+from ratchet.core.labels.shards import check_years, is_encodable
 from wire.printable import listed, printable
 from wire.validation_text import found_text
 
@@ -166,15 +166,6 @@ def _text(value: Any, field: str, expected: str) -> str:
     if isinstance(value, str) and is_encodable(value):
         return value
     raise WrongValue(f"`{field}` must be {expected}, found {found_text(value)}")
-
-
-def is_encodable(text: str) -> bool:
-    """Half of a surrogate pair is a `str` that no file and no terminal takes."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _sized(text: str, field: str, expected: str, least: int, most: int) -> str:

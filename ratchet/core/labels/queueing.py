@@ -23,7 +23,7 @@ RELABEL_SHARE_MAX = 0.2
 SPREAD_OVER = 4
 """`auto` takes this many times the picks by margin and spreads over them: the most uncertain ones are often alike."""
 SPREAD_MAX = 20_000
-"""Candidates that a spread looks at; each pick compares all of them: 1,000 picks of 64 dimensions take about 4 s."""
+"""Candidates that a spread looks at; each pick compares all of them."""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,7 @@ import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, field_validator, model_validator
 
 InputType = Literal["number", "category", "boolean", "datetime", "text", "image", "vector"]
-OutputType = Literal["category", "number", "tags"]
 INPUT_TYPES: tuple[InputType, ...] = get_args(InputType)
-OUTPUT_TYPES: tuple[OutputType, ...] = get_args(OutputType)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,62}$")]
 INPUTS_MAX = 2_000
 """Wider tables are vectors."""

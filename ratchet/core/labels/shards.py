@@ -45,12 +45,18 @@ def check_years(at: datetime) -> datetime:
 
 
 def _encodable(text: str) -> str:
+    if not is_encodable(text):
+        raise ValueError("half of a surrogate pair")
+    return text
+
+
+def is_encodable(text: str) -> bool:
     """Half of a surrogate pair is a `str` that no file and no terminal takes."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError("half of a surrogate pair") from None
-    return text
+        return False
+    return True
 
 
 Text = Annotated[str, AfterValidator(_encodable)]
@@ -199,11 +205,6 @@ def is_in_order(key: str) -> bool:
     except ValueError:
         return False
     return timedelta(days=-1) <= landed_at_of(key) - day < timedelta(days=2)
-
-
-def count_labels(labels: Iterable[Label]) -> ShardCounts:
-    """What a shard of these labels says of itself."""
-    return count_label_fields((label.label, label.labeler) for label in labels)
 
 
 def count_label_fields(pairs: Iterable[tuple[object, object]]) -> ShardCounts:

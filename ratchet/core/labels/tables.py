@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ratchet.core.errors import DataRejected
+from ratchet.core.labels.label_values import whole_column
 from ratchet.core.labels.schema import ExampleSchema, inputs_table
 from wire.printable import printable
 
@@ -55,7 +56,7 @@ def as_rows(stored: pa.Table, schema: ExampleSchema, *, where: str) -> pa.Table:
     inputs, wanted = inputs_table(stored, schema), schema.rows_schema
     try:
         fields = [
-            _whole(inputs[field.name].cast(field.type))
+            whole_column(inputs[field.name].cast(field.type))
             if field.name in inputs.column_names
             else pa.nulls(stored.num_rows, field.type)
             for field in schema.inputs_type
@@ -72,10 +73,6 @@ def as_rows(stored: pa.Table, schema: ExampleSchema, *, where: str) -> pa.Table:
         ) from None
     columns["inputs"] = pa.StructArray.from_arrays(fields, fields=list(schema.inputs_type))
     return pa.table({name: columns[name] for name in wanted.names if name in columns})
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
 def with_features(rows: pa.Table, schema: ExampleSchema) -> pa.Table:

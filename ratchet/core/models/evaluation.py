@@ -228,6 +228,11 @@ def _check_serving(answers: PairedAnswers, policy: EvaluationPolicy) -> Reason:
     if len(answers.served) != len(answers.challenger):
         raise DataRejected(f"The model server gave {len(answers.served)} answers to {len(answers.challenger)} rows.")
     share = float((np.asarray(answers.served) != np.asarray(answers.challenger)).mean())
+    return serving_reason(share, policy)
+
+
+def serving_reason(share: float, policy: EvaluationPolicy) -> Reason:
+    """share: of the rows, 0..1, that the real model server answers otherwise than the offline model."""
     return Reason(
         check="serving",
         value=share,

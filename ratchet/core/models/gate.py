@@ -23,6 +23,7 @@ from ratchet.core.models.evaluation import (
     check_rows,
     describe_classes,
     judge_challenger,
+    serving_reason,
 )
 from ratchet.core.models.metrics import measure
 from ratchet.core.verdict import Reason, Verdict
@@ -133,13 +134,7 @@ def _check_serving(rows: GateRows, policy: EvaluationPolicy) -> Reason:
     else:
         differs = np.array([label_text(label) for label in rows.served]) != np.array(rows.challenger.texts)
     share = float(differs.mean())
-    return Reason(
-        check="serving",
-        value=share,
-        limit=policy.serving_mismatch_max,
-        passed=share <= policy.serving_mismatch_max,
-        text=f"the model server answers {share:.1%} of the rows differently; limit {policy.serving_mismatch_max:.1%}",
-    )
+    return serving_reason(share, policy)
 
 
 def _check_champion(rows: GateRows, policy: EvaluationPolicy) -> list[Reason]:

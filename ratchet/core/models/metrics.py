@@ -14,13 +14,8 @@ import numpy as np
 from scipy.stats import norm, rankdata
 
 from ratchet.core.labels.answers import TAG_PROBABILITY_MIN
+from ratchet.core.models.metric_names import METRICS_OF as METRICS
 
-METRICS: dict[str, tuple[str, ...]] = {
-    "category": ("accuracy", "macro_f1", "roc_auc", "log_loss"),
-    "number": ("rmse", "mae", "r2"),
-    "tags": ("tags_f1",),
-}
-"""By type of the output."""
 LOWER_IS_BETTER = frozenset({"log_loss", "rmse", "mae"})
 """Of these a difference is a share of the champion's value: they are not bounded, or have the unit of the label."""
 _GROUPS_MAX = 2_000

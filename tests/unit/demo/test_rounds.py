@@ -11,7 +11,7 @@ from demo.rounds.packages import Package, fetch_package
 from ratchet.core.errors import DataRejected, NotFound, Unavailable
 
 CONTENT = b"an archive"
-PACKAGE = Package("npm", "@scope/data", "1.0", hashlib.sha256(CONTENT).hexdigest(), "CC0-1.0")
+PACKAGE = Package("npm", "@scope/data", "1.0", hashlib.sha256(CONTENT).hexdigest())
 
 
 @pytest.fixture

@@ -113,6 +113,11 @@ def _judge_column(
     )
 
 
+def ranked(columns: Sequence[ColumnDrift]) -> list[ColumnDrift]:
+    """What drifts first, then what shifts most."""
+    return sorted(columns, key=lambda column: (column.state != "drifted", -column.effect / column.limit))
+
+
 def _name_of(columns: Sequence[ColumnDrift]) -> DriftName:
     """One blind column, such as one that is nearly always missing, does not silence the others; most of them do."""
     nums = Counter(column.state for column in columns)
@@ -122,12 +127,12 @@ def _name_of(columns: Sequence[ColumnDrift]) -> DriftName:
 
 
 def _reasons_of(columns: Sequence[ColumnDrift]) -> list[Reason]:
-    drifted = sorted(_of_state(columns, "drifted"), key=lambda column: -column.effect / column.limit)
+    drifted = ranked(_of_state(columns, "drifted"))
     reasons = [_reason_of(column) for column in drifted[:_REASONS_MAX]]
     if len(drifted) > _REASONS_MAX:
         reasons.append(_counted("more columns", f"{len(drifted) - _REASONS_MAX} more columns drift", passed=False))
     if not drifted and (stable := _of_state(columns, "stable")):
-        reasons.append(_reason_of(max(stable, key=lambda column: column.effect / column.limit), num=len(stable)))
+        reasons.append(_reason_of(ranked(stable)[0], num=len(stable)))
     if too_few := _of_state(columns, "too_few"):
         worst = max(too_few, key=lambda column: column.detectable)
         text = (

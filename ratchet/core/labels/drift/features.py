@@ -59,10 +59,9 @@ def _of_texts(values: pa.Array) -> np.ndarray:
 
 def _grams(letters: np.ndarray, row: np.ndarray, num_rows: int) -> np.ndarray:
     """Root shares, so that frequent groups do not drown the others."""
-    whole = row[2:] == row[:-2] if len(row) > 2 else np.zeros(0, bool)
-    hashed = (letters[:-2] * 961 + letters[1:-1] * 31 + letters[2:]) * np.uint32(2_654_435_761) if len(row) > 2 else row
-    bucket = (hashed >> 26).astype(np.int64)[whole] if len(row) > 2 else np.zeros(0, np.int64)
-    place = row[: max(len(row) - 2, 0)][whole] * _TEXT_BUCKETS + bucket
+    whole = row[2:] == row[:-2]
+    hashed = (letters[:-2] * 961 + letters[1:-1] * 31 + letters[2:]) * np.uint32(2_654_435_761)
+    place = row[:-2][whole] * _TEXT_BUCKETS + (hashed >> 26).astype(np.int64)[whole]
     counts = np.bincount(place, minlength=num_rows * _TEXT_BUCKETS).reshape(num_rows, _TEXT_BUCKETS)
     return np.asarray(np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)))
 

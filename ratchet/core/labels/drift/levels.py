@@ -21,7 +21,7 @@ def measure_levels(name: PartName, old: LevelSketch, new: LevelSketch, policy: D
     old_K, new_K = (_counts_of(side, names) for side in (old, new))
     effect = Effect("Jensen-Shannon distance", jensen_shannon(old_K, new_K), policy.category_shift_max)
     if not (old.num_rows and new.num_rows):
-        return measure_nothing(name, "levels", old, new, effect._replace(value=0.0))
+        return measure_nothing(name, "levels", old, new, effect)
     shares = [side / max(side.sum(), 1) for side in (old_K, new_K)]
     shown = [_WEEKDAYS[int(level)] for level in names] if name.facet == "weekday" else names
     widest = int(np.argmax(np.abs(shares[1] - shares[0])))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from ratchet.core.labels.drift.decide import ColumnDrift
+from ratchet.core.labels.drift.decide import ColumnDrift, ranked
 
 _BAR_WIDTH, _HEIGHT = 12, 60
 _OLD, _NEW = "#1d4ed8", "#c2410c"
@@ -16,9 +16,8 @@ def render_columns(columns: Sequence[ColumnDrift]) -> str:
     """Those that shift most come first; "" without columns."""
     if not columns:
         return ""
-    ranked = sorted(columns, key=lambda column: (column.state != "drifted", -column.effect / column.limit))
-    rows = "".join(map(_render_column, ranked[:_COLUMNS_SHOWN_MAX]))
-    rest = len(ranked) - _COLUMNS_SHOWN_MAX
+    rows = "".join(map(_render_column, ranked(columns)[:_COLUMNS_SHOWN_MAX]))
+    rest = len(columns) - _COLUMNS_SHOWN_MAX
     more = f"<p>{rest} more comparisons are not shown.</p>" if rest > 0 else ""
     head = "".join(f"<th>{name}</th>" for name in _HEAD)
     return (

@@ -16,7 +16,7 @@ from scipy.stats import hypergeom, rankdata
 P_VALUE_MIN = 1e-300
 """No p-value is 0: what is computed in floats says no more."""
 _EXACT_ROWS_MAX = 1_000
-"""Rows of both sides together up to which the exact distribution is walked through, in 5 ms."""
+"""Rows of both sides together up to which the exact distribution is walked through."""
 _EXACT_P_MIN = 1e-13
 """The exact distribution is one minus a sum of floats near one."""
 _TIED_PLACES_MAX = 128

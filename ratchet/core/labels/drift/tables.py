@@ -5,7 +5,7 @@ A part is named as people read it: `distance`, `when (hour)`, `label`. A datetim
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ from ratchet.core.labels.drift.sketches import (
     level_sketch_of,
     number_sketch_of,
 )
+from ratchet.core.labels.label_values import whole_column
 from ratchet.core.labels.schema import (
     BooleanInput,
     CategoryInput,
@@ -30,7 +31,6 @@ from ratchet.core.labels.schema import (
     ExampleSchema,
     InputSpec,
     NumberInput,
-    VectorInput,
     inputs_table,
 )
 
@@ -190,23 +190,10 @@ def _sample_of(values: pa.ChunkedArray, declared: InputSpec, hashes: np.ndarray)
     present = np.flatnonzero(pc.is_valid(values).to_numpy())
     unique, first = np.unique(hashes[present], return_index=True)
     rows = present[first[:SAMPLE_ROWS_MAX]]
-    taken = values.take(pa.array(rows, pa.int64())).combine_chunks()
-    if isinstance(taken, pa.ChunkedArray):
-        taken = pa.concat_arrays([pa.array([], values.type), *taken.chunks])
+    taken = whole_column(values.take(pa.array(rows, pa.int64())))
     return SampleSketch(
         num_rows=len(present),
         num_missing=len(values) - len(present),
         hashes_S=unique[:SAMPLE_ROWS_MAX],
-        features_SD=features_of(taken, declared) if len(rows) else np.zeros((0, _width_of(declared)), np.float32),
+        features_SD=features_of(taken, declared),
     )
-
-
-def _width_of(declared: InputSpec) -> int:
-    """Features of a value: a table without rows makes a sketch that can be merged with others."""
-    example: Any = [0.0] * declared.size if isinstance(declared, VectorInput) else None
-    if declared.type == "text":
-        example = ""
-    if declared.type == "image":
-        example = bytes(declared.num_bytes)
-    kind = {"text": pa.string(), "vector": pa.list_(pa.float64())}.get(declared.type, pa.binary())
-    return int(features_of(pa.array([example], kind), declared).shape[1])

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import kolmogi, kolmogorov, ndtri
 
 from ratchet.core.labels.drift.policy import DriftDecision, DriftPolicy
+from ratchet.core.labels.drift.significance import effective_rows
 from ratchet.core.verdict import Reason
 
 
@@ -43,7 +44,7 @@ def p_value_of_shift(shift: float, *, num_reference: int, num_incoming: int) -> 
 
     Source: Smirnov, "Table for estimating the goodness of fit of empirical distributions" (1948), asymptotic.
     """
-    return float(kolmogorov(shift * np.sqrt(_effective_rows(num_reference, num_incoming))))
+    return float(kolmogorov(shift * np.sqrt(effective_rows(num_reference, num_incoming))))
 
 
 def detectable_shift(
@@ -53,7 +54,7 @@ def detectable_shift(
 
     The gap at one point is a difference of two shares, so its standard deviation is at most 1 / (2 sqrt(rows)).
     """
-    root = np.sqrt(_effective_rows(num_reference, num_incoming))
+    root = np.sqrt(effective_rows(num_reference, num_incoming))
     return float((kolmogi(false_alarm_ratio / num_features) + ndtri(power) / 2) / root)
 
 
@@ -153,7 +154,3 @@ def _judge_features(reference_MF: np.ndarray, incoming_NF: np.ndarray, policy: D
 
 def _feature_reason(check: str, value: float, policy: DriftPolicy, *, passed: bool, text: str) -> Reason:
     return Reason(check=check, value=round(value, 6), limit=policy.feature_shift_max, passed=passed, text=text)
-
-
-def _effective_rows(num_reference: int, num_incoming: int) -> float:
-    return num_reference * num_incoming / (num_reference + num_incoming)

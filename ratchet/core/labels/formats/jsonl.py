@@ -16,7 +16,7 @@ from ratchet.core.labels.formats.items import (
 )
 from ratchet.core.labels.formats.rows import check_label_column, opinion_of_row
 
-QUEUE_FIELDS = frozenset({"champion", "audit", "blind", "relabel", "reason"})
+QUEUE_FIELDS = frozenset({"champion", "audit", "blind", "reason"})
 """What `ratchet labels queue` writes beside the example."""
 
 

@@ -31,9 +31,6 @@ def picture(
     return buffer.getvalue()
 
 
-BLACK = [Image.new("RGB", (8, 4), "black")]
-
-
 def png_header(width: int, height: int) -> bytes:
     """A PNG that says it is that large, in 70 bytes."""
 
