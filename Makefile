@@ -30,8 +30,8 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadsco
 test: $(STAMP) ## the tests, on real servers, two at a time; `make guide`, `make rounds`, `make fuzz` and `make chaos` have the rest
 	@$(PYTEST) -m "not guide and not rounds"
 
-test-fast: $(STAMP) ## what needs no server and no simulation, in about a minute
-	@$(PYTEST) -m "not slow" --hypothesis-profile fast tests/unit tests/architecture tests/pipelines
+test-fast: $(STAMP) ## the unit tests but for simulations and wide searches, in under a minute
+	@$(PYTEST) -m "not slow" --hypothesis-profile fast tests/unit
 
 guide: $(STAMP) ## follow the pages of docs/guide, every command and what it prints (about 7 minutes)
 	@$(PYTEST) -m guide tests/e2e

@@ -1,20 +1,19 @@
 """The examples of `ratchet predict`: JSON lines or CSV, each with its place, in batches that a request takes."""
 
 import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ratchet.core.errors import DataRejected
 from ratchet.core.lines import read_objects
+from wire.csv_text import csv_reader
 from wire.validation_text import found_text
 
 ROWS_MAX = 64
 BYTES_MAX = 3 << 20
 """Of the values in one request; the gateway takes 4 MiB."""
 NEXT_STEP = 'Write one JSON object per line, as in {"features": [0, 3.5]} or {"inputs": {"distance": 900}}.'
-_CELL_CHARS_MAX = 4 << 20
 
 
 class Example(NamedTuple):
@@ -55,13 +54,14 @@ def parse_examples(lines: Iterable[bytes], *, where: str) -> Iterator[Example]:
 
 def read_csv(lines: Iterable[bytes], *, where: str) -> Iterator[Example]:
     """The header names the inputs, and `id` where there is one; every value is text, an empty one is missing."""
-    csv.field_size_limit(_CELL_CHARS_MAX)
     try:
-        reader = csv.DictReader(io.StringIO(b"".join(lines).decode("utf-8-sig"), newline=""), strict=True)
-        for row in reader:
+        reader = csv_reader(b"".join(lines).decode("utf-8-sig"))
+        header: list[str] = next(reader, [])
+        for cells in filter(None, reader):
             place = f"{where}, line {reader.line_num}"
-            if None in row or None in row.values():
-                raise DataRejected(f"{place} has another number of cells than the header. Correct the file.")
+            if len(cells) != len(header):
+                raise DataRejected(f"{place} has {len(cells)} cells, the header {len(header)}. Correct the file.")
+            row = dict(zip(header, cells, strict=True))
             example_id = row.pop("id", None) or str(reader.line_num)
             yield _typed_example({name: cell or None for name, cell in row.items()}, example_id, place=place)
     except (UnicodeDecodeError, csv.Error) as error:

@@ -74,7 +74,7 @@ class PrometheusWorld:
         self.url = f"http://127.0.0.1:{free_port()}"
         self.config = folder / "prometheus.yaml"
         self._exporter = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"world": self}))
-        threading.Thread(target=self._exporter.serve_forever, daemon=True).start()
+        threading.Thread(target=self._exporter.serve_forever, args=(0.01,), daemon=True).start()
         targets = [{"targets": [f"127.0.0.1:{self._exporter.server_port}"]}]
         job = {"job_name": "pods", "honor_labels": True, "static_configs": targets}
         scraping = {"scrape_interval": _SCRAPE_EVERY, "scrape_timeout": _SCRAPE_EVERY}

@@ -162,6 +162,7 @@ ANY: Any = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(ANY)
 @example("!!null x: [")

@@ -202,6 +202,7 @@ def test_a_refused_model_is_allowed_again_in_the_ledger(world: World, tmp_path: 
     assert recorded_of(world, "run-8").verdict is not None
 
 
+@pytest.mark.slow
 def test_a_run_may_allow_what_was_rolled_back_last(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

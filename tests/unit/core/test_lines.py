@@ -225,6 +225,7 @@ def rows(num: int, **changes: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [

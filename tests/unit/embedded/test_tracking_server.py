@@ -8,6 +8,7 @@ import sqlalchemy
 from embedded import tracking_server
 
 
+@pytest.mark.slow
 def test_a_database_whose_making_was_killed_is_made_anew(tmp_path, monkeypatch):
     from mlflow.store.db import utils  # 1.5 s, which only the worker that runs this test has to pay
 

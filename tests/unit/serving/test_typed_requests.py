@@ -312,6 +312,7 @@ TENSORS = st.fixed_dictionaries({"inputs": st.lists(st.fixed_dictionaries({
     "data": st.lists(VALUES, max_size=3)}, optional={"parameters": VALUES}), max_size=5)})  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=ROWS, document=TENSORS)
 def test_whatever_is_sent_is_answered_or_the_callers_error(rows: list[Any], document: dict[str, Any]) -> None:

@@ -82,6 +82,7 @@ def test_any_other_failure_is_tried_again(error, options):
         assert fail(outcomes, error, **options)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("raised", "code"),
     [

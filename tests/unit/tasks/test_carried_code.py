@@ -110,6 +110,7 @@ IMPORTS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "others"), IMPORTS.values(), ids=IMPORTS.keys())
 def test_every_way_to_import_means_in_a_model_what_it_meant_in_training(
     user: UserFolder, tmp_path: Path, source: str, others: dict[str, str]

@@ -56,6 +56,7 @@ def labelled(rows: pa.Table) -> pa.Table:
     return rows.append_column("label", pa.array(np.arange(rows.num_rows, dtype=np.float64)))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(ROWS, ROWS)
 def test_any_rows_are_encoded_as_finite_numbers_by_a_state_that_is_json(training, others):

@@ -70,6 +70,7 @@ def test_a_missing_file_is_named(tmp_path):
         load_model(tmp_path)
 
 
+@pytest.mark.slow
 def test_mlflow_loads_the_model_from_code(tmp_path):
     import mlflow.pyfunc
 
@@ -79,6 +80,7 @@ def test_mlflow_loads_the_model_from_code(tmp_path):
     assert set(answers["label"]) <= set(json.loads((tmp_path / "task.json").read_text())["output"]["classes"])
 
 
+@pytest.mark.slow
 def test_mlflow_refuses_a_model_that_was_changed(tmp_path):
     import mlflow.pyfunc
 

@@ -1,11 +1,11 @@
 """CSV with a header: comma, semicolon or tab between the cells, UTF-8. Pure."""
 
 import csv
-import io
 from collections.abc import Iterator
 
 from ratchet.core.labels.formats.items import ImportOptions, LeftOut, ToolOpinion, UnreadableFile, WrongItem, wrong
 from ratchet.core.labels.formats.rows import check_label_column, opinion_of_row
+from wire.csv_text import csv_reader
 from wire.printable import listed, printable
 from wire.strict_json import BYTE_ORDER_MARK
 
@@ -18,7 +18,7 @@ def read_csv(data: bytes, options: ImportOptions) -> Iterator[ToolOpinion | Left
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UnreadableFile(f"line {line}: not UTF-8 (byte {error.start + 1} of the file). Save it as UTF-8") from None
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=_separator_of(text), strict=True)
+    rows = csv_reader(text, delimiter=_separator_of(text))
     header: list[str] = []
     try:
         for cells in rows:

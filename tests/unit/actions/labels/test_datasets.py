@@ -320,6 +320,7 @@ def test_versions_without_a_verdict_are_told_from_a_listing(
         assert [shard.key for shard in pending.shards] == ([] if is_behind else [new])
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(["accepted", "refused", "", "", ""]), max_size=120))
 @settings(max_examples=30, deadline=None)
 def test_whatever_was_said_a_listing_finds_what_single_requests_find(verdicts: list[str]) -> None:

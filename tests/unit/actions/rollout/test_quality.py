@@ -141,6 +141,7 @@ def test_old_requests_are_forgotten_and_their_duplicates_do_not_count_again() ->
     assert join_answers(join, [answer("a", "old", "7"), answer("a", "new", "7")], [])[1] is None
 
 
+@pytest.mark.slow
 def test_memory_is_bounded() -> None:
     many = [answer(f"r{index}", "old", "7", after_s=1 + index / 1000) for index in range(quality.NUM_REQUESTS_MAX + 50)]
     join, _ = join_answers(EMPTY, many, [])

@@ -125,6 +125,7 @@ def good_line(kind: str, **changes: Any) -> bytes:
     return json.dumps({**line, **changes}, ensure_ascii=False).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["short", *OUTPUTS])
 @given(data=st.data())
 @settings(max_examples=120, deadline=None)

@@ -11,6 +11,8 @@ from ratchet.core.labels.points import points_of
 from ratchet.core.labels.queueing import STRATEGIES, Pool, farthest_first, margins_of, pick_next, standardised
 from tests.unit.core.labels.formats.reading import FLIGHTS, MAILS, PETS
 
+pytestmark = pytest.mark.slow
+
 NUM = 200
 
 

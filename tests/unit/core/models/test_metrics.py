@@ -59,6 +59,7 @@ def test_each_metric_is_the_usual_one():
     assert measure("tags_f1", truth, found) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", [name for names in METRICS.values() for name in names])
 def test_bounds_enclose_the_difference_and_a_better_model_gains_in_every_direction(metric):
     truth, good = pair_of(metric, 0.7, 1)
@@ -73,6 +74,7 @@ def test_bounds_enclose_the_difference_and_a_better_model_gains_in_every_directi
     assert better == compare(metric, truth, good, bad, confidence=0.95), "the same rows give the same bounds"
 
 
+@pytest.mark.slow
 def test_the_lower_bound_holds_as_often_as_it_says():
     """Two equally good models: the bound of 95 % is above 0 in about 5 % of repetitions, in no more than 20 %."""
     above = 0

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from ratchet.core.rollout.betting import Counts, bet_on, bet_on_votes, capped, log_gain, log_sum, start_wealth, vote
 from ratchet.core.rollout.wealth import BET_SHARES, ERROR_START, VOTE_SHARES
 
+pytestmark = pytest.mark.slow
+
 HARMS = (0.02, 0.05, 0.2)
 NUM_ROLLOUTS = 4000
 

@@ -11,6 +11,8 @@ from ratchet.core.rollout.guard import GuardPolicy, Vigil, add_window, judge_pol
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.window import ArmWindow
 
+pytestmark = pytest.mark.slow
+
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = GuardPolicy(past_requests=1_000, past_windows=20, window_s=10)
 JUDGE = judge_policy_of(RolloutPolicy())

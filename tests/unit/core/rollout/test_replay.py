@@ -16,6 +16,8 @@ from ratchet.core.rollout.progress import Look
 from ratchet.core.rollout.report import render_report
 from ratchet.core.rollout.trace import parse_trace, replay
 
+pytestmark = pytest.mark.slow
+
 POLICY = RolloutPolicy(hold_s_max=120)
 
 

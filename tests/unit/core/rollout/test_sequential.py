@@ -9,6 +9,8 @@ from ratchet.core.rollout.evidence import advance_levels
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.sequential import beside, lower_bound, upper_bound
 
+pytestmark = pytest.mark.slow
+
 POLICY = RolloutPolicy()
 LEVELS = advance_levels(POLICY)
 NUM_ROLLOUTS = 2000

@@ -13,6 +13,8 @@ from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.progress import Action, Look, Orders, Progress
 from ratchet.core.rollout.window import ArmWindow, Window
 
+pytestmark = pytest.mark.slow
+
 POLICY = RolloutPolicy(warm_up_requests=0)
 LIVE = POLICY.model_copy(update={"dark_requests": 0})
 NOTHING = Window()

@@ -137,6 +137,7 @@ WINDOWS = (
 HOURS = st.lists(WINDOWS, min_size=1, max_size=3).map(lambda windows: Hours(open=tuple(windows)))
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(HOURS, MOMENTS, st.sampled_from(ZONES), st.lists(st.floats(0, 1), min_size=5, max_size=5))
 def test_nothing_is_open_between_closing_and_the_next_opening(hours, at, zone, shares):

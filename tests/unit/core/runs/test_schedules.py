@@ -19,6 +19,8 @@ from tests.fakes.pipelines import FakePipelines
 from tests.fakes.slot_server import BEGAN_AT, Killed, SlotServer
 from wire.cron import parse_cron
 
+pytestmark = pytest.mark.slow
+
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 VERSIONS = {"drift-monitor": "v1", "retrain": "v1"}
 

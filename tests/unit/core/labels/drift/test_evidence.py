@@ -21,6 +21,7 @@ from ratchet.core.labels.drift.significance import p_of_counts
 ALPHA = 0.2
 
 
+@pytest.mark.slow
 def test_the_weights_of_all_looks_sum_to_one() -> None:
     first = sum(look_weight(number) for number in range(1, 200_000))
     tail = 1 / np.log(200_000) / 2.1097428

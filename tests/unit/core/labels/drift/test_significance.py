@@ -118,6 +118,7 @@ def pair_of_shares(random: np.random.Generator) -> float:
     return p_of_shares(int(random.binomial(400, 0.03)), 400, int(random.binomial(100, 0.03)), 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [pair_of_levels, pair_of_unseen, pair_of_features, pair_of_shares])
 def test_without_drift_small_p_values_are_as_rare_as_they_say(draw: Callable[[np.random.Generator], float]) -> None:
     random = np.random.default_rng(2)

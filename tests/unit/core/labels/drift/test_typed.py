@@ -26,6 +26,8 @@ from ratchet.core.labels.schema import (
 )
 from tests.unit.core.labels.drift.typed_rows import SCHEMA, SHIFTS, rows_of
 
+pytestmark = pytest.mark.slow
+
 POLICY = DriftPolicy()
 
 

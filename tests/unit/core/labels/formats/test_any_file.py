@@ -70,6 +70,7 @@ def outcome(name: str, data: bytes) -> None:
         assert all(text.isprintable() for _, text in left)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 @settings(max_examples=25, deadline=None)
 @given(value=VALUES)

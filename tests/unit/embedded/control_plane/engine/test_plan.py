@@ -50,6 +50,7 @@ def run_dag(dag: Dag, data: st.DataObject, *, may_cancel: bool) -> tuple[dict[st
     raise AssertionError(f"the DAG never ends: {states}")
 
 
+@pytest.mark.slow
 @given(dags(), st.data(), st.booleans())
 def test_every_dag_ends_with_every_task_ended(dag: Any, data: Any, may_cancel: Any) -> None:
     states, final = run_dag(dag, data, may_cancel=may_cancel)

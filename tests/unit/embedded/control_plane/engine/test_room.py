@@ -43,6 +43,7 @@ def has_succeeded(store: Store, run_id: str) -> bool:
     return store.get("run", run_id)["state"] == "SUCCEEDED"
 
 
+@pytest.mark.slow
 def test_runs_are_finished_when_there_is_room_again(tmp_path: Path) -> None:
     store = FullStore(tmp_path / "pipelines.db")
     folders = Folders(data_dir=tmp_path, secrets_dir=tmp_path, project_dir=Path.cwd(), engine_id=uuid.uuid4().hex)

@@ -84,6 +84,7 @@ def test_a_run_is_shown_with_its_tasks_error_and_artifacts() -> None:
     assert f"{API}/runs/r1/x" in found["hrefs"] and "javascript:alert(1)" not in found["hrefs"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fragment", "told"),
     [

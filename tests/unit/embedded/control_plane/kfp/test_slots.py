@@ -122,6 +122,7 @@ def test_an_interval_that_missed_slots_does_as_upstream(
         assert slot == (expected and at(expected)), f"catches up: {catches_up}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trigger", "made", "until", "expected"),
     [

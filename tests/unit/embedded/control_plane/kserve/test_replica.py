@@ -11,6 +11,8 @@ from embedded.control_plane.kserve.predictor import ProcessTemplate
 from embedded.control_plane.kserve.register import ServerRecord
 from embedded.control_plane.kserve.replica import Replica
 
+pytestmark = pytest.mark.slow
+
 
 class FailingFolder:
     """A model that cannot be fetched, each time for another reason."""
