@@ -1,7 +1,7 @@
 """The public interface that a class of your own implements: `OwnModel`, or the one of before, `Task`.
 
 A model carries the source of its class and of the modules that it imports, and is loaded from there: a later change of
-the class never changes that model. docs/user-guide.md has an example that a test trains.
+the class never changes that model. docs/kinds/own.md has an example that a test trains.
 
 Shape suffixes: B rows, F raw features, K classes; `...` whatever the network takes.
 """

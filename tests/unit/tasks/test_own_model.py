@@ -1,4 +1,4 @@
-"""The class of the user guide, and what is said of one that is wrong."""
+"""The class of the page `own`, and what is said of one that is wrong."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from ratchet.core.models.task_checks import CheckResult
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.task_check import check_task
 
-GUIDE = Path("docs/user-guide.md").read_text()
+GUIDE = Path("docs/kinds/own.md").read_text()
 LINES_MAX = 40
 
 
