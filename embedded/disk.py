@@ -124,6 +124,7 @@ def _entries_of(folder: Path) -> list["os.DirEntry[str]"]:
 def _allocated(entry: "os.DirEntry[str]") -> int:
     """Of a file that may go meanwhile."""
     try:
+        # stat(2) counts blocks of 512 bytes, whatever the file system's own are.
         return entry.stat(follow_symlinks=False).st_blocks * 512
     except OSError:
         return 0

@@ -16,6 +16,7 @@ from embedded.control_plane.host.processes import is_port_free
 from embedded.gateway import envoy_binary
 from embedded.object_store import weed_binary
 from embedded.ports import StackPorts
+from embedded.repositories import GIT_OLDEST, INSTALL_GIT
 from embedded.task_runtime import require_container_engine
 from ratchet.core.errors import SettingsError
 from ratchet.settings import Settings, child_env, variable_of
@@ -93,10 +94,10 @@ def _python() -> Finding:
 def _git() -> Finding:
     path = shutil.which("git")
     if not path:
-        return Finding(name="git", is_fine=False, detail="not found", fix="Install git 2.28 or later")
+        return Finding(name="git", is_fine=False, detail="not found", fix=INSTALL_GIT)
     version = _output_of([path, "--version"]).removeprefix("git version ")
-    is_fine = tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) >= (2, 28)
-    return _finding("git", is_fine=is_fine, detail=version, fix="Install git 2.28 or later")
+    is_fine = tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) >= GIT_OLDEST
+    return _finding("git", is_fine=is_fine, detail=version, fix=INSTALL_GIT)
 
 
 def _binaries() -> Iterator[Finding]:

@@ -41,7 +41,9 @@ def gateway_service(layout: Layout, *, ports: StackPorts, admin_socket: Path) ->
         name=NAME,
         command=(
             *(str(envoy_binary()), "-c", str(layout.gateway / "bootstrap.json")),
+            # Hot restart shares memory by a number of the machine: the Envoy of another stack could not start.
             *("--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"),
+            # Envoy keeps lines of a log for 10 s by default.
             *("--file-flush-interval-msec", "200"),
         ),
         cwd=layout.gateway,

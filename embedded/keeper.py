@@ -117,6 +117,7 @@ def _as_by_default() -> None:
 
 
 def _tell(number: int, frame: FrameType | None) -> None:
+    # A second SIGTERM must not interrupt what the first one began.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise ToldToEnd
 

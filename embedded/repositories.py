@@ -7,6 +7,9 @@ from embedded.layout import make_private_dir
 from ratchet.core.errors import Unavailable
 from ratchet.settings import child_env
 
+GIT_OLDEST = (2, 28)
+"""`git init --initial-branch` came with it."""
+INSTALL_GIT = f"Install git {'.'.join(map(str, GIT_OLDEST))} or later"
 _GIT_WITHIN_S = 30
 
 
@@ -21,6 +24,7 @@ def make_dataset_repo(path: Path) -> None:
 def commit_of(project_dir: Path) -> str:
     """The commit of the user's code, with `-dirty` when files differ from it; empty when it is in no repository."""
     try:
+        # --exclude=*: no tag may name it, so --always gives the commit.
         return _git("-C", str(project_dir), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except Unavailable:
         return ""
@@ -32,7 +36,7 @@ def _git(*arguments: str) -> str:
             ["git", *arguments], env=child_env({}), check=True, capture_output=True, text=True, timeout=_GIT_WITHIN_S
         )
     except FileNotFoundError:
-        raise Unavailable("git is not installed; datasets are versioned with it. Install git 2.28 or later.") from None
+        raise Unavailable(f"git is not installed; datasets are versioned with it. {INSTALL_GIT}.") from None
     except subprocess.SubprocessError as error:
         said = (getattr(error, "stderr", "") or str(error)).strip()
         raise Unavailable(f"`git {' '.join(arguments)}` failed: {said}. `ratchet doctor` checks git.") from None

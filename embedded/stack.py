@@ -136,6 +136,7 @@ def _with_buckets(settings: Settings, on_change: OnChange) -> OnChange:
 
 
 def _start(layout: Layout, plan: StackPlan, on_change: OnChange) -> StackReport:
+    # Else `wait_ready` would take the report of an earlier start for this one's.
     layout.report.unlink(missing_ok=True)
     log = layout.log_of("supervisor")
     make_private_dir(log.parent)

@@ -112,5 +112,6 @@ def only_one(layout: Layout) -> Iterator[None]:
                 break
             if time.monotonic() > deadline:
                 raise Unavailable(f"Another `ratchet up` or `ratchet down` holds {layout.up_lock}. Wait for it to end.")
+            # Polled, as flock(2) cannot wait with a deadline.
             time.sleep(_POLL_S)
         yield

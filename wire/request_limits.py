@@ -157,6 +157,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _announced_bytes(self) -> int:
         length = dict(self.headers).get(b"content-length", b"0")
+        # Twenty digits are beyond int64: such a body counts as unannounced, and is measured as it comes.
         return int(length) if length.isdigit() and len(length) < 20 else 0
 
     def _refuse_body(self) -> None:

@@ -151,6 +151,7 @@ def _integer(text: str) -> int:
 
 def _float(text: str) -> float:
     value = float(text)
+    # True of infinity alone: inf - inf is NaN.
     if value - value != 0.0:
         raise NotJson(f"a number is too large ({printable(text, chars_max=30)}; a float holds up to 1.8e308)")
     return value

@@ -84,6 +84,7 @@ def found_text(value: Any) -> str:
         return "an object"
     if isinstance(value, list | tuple | set | frozenset):
         return f"a list of {len(value)}"
+    # CPython refuses to write out an int of more than 4,300 digits (ValueError).
     if isinstance(value, int) and value.bit_length() > 512:
         return "a number of more than 150 digits"
     if isinstance(value, str):

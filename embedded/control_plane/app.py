@@ -57,6 +57,7 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
         try:
             yield
         finally:
+            # What begins or removes runs stops first, the log cap last: tasks print until the engine has ended them.
             schedule.loop.stop()
             sweep.loop.stop()
             await serving.stop()
@@ -85,6 +86,7 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
     serve_page(app, store, needs_token=bool(config.kfp_token))
     if config.kfp_token:
         app.add_middleware(KfpTokenOnly, token=config.kfp_token)
+    # Added last, so it runs first: Starlette puts the newest middleware outermost.
     app.add_middleware(LocalRequestsOnly)
     return app
 

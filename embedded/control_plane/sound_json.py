@@ -82,6 +82,7 @@ def _check_scalar(value: Any, *, where: str) -> None:
 def sound(value: Any, depth: int = 0) -> Any:
     """The value with U+FFFD for half of a surrogate pair, null for NaN and infinity and for what is nested too deep."""
     if isinstance(value, str):
+        # Through UTF-16, in which two halves side by side become the character that they mean.
         return value if _is_unicode(value) else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, float):
         return value if math.isfinite(value) else None

@@ -24,6 +24,7 @@ from wire.heartbeat import problem_in
 from wire.strict_json import NotJson, parse_json
 from wire.validation_text import found_text
 
+# Both, and 3 s for requests (sensors/service.py), stay within the 15 s from SIGTERM to SIGKILL (embedded/planning.py).
 STOP_WITHIN_S = 8.0
 _SWEEP_STOP_S = 2.0
 BODY_BYTES_MAX = 1 << 20

@@ -94,6 +94,7 @@ class SensorLoop:
         with self._changed:
             self._due.setdefault(task, time.monotonic())
             self._changed.notify_all()
+            # A tick under way may have listed the labels before the hint came: only the one after it answers.
             return self._num_ticks.get(task, 0) + (2 if task in self._ticking else 1)
 
     @property

@@ -60,10 +60,12 @@ class ArtifactStore:
         half.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._copy(uri, half)
+            # rename(2) replaces a file, but no folder with something in it.
             if path.is_dir():
                 shutil.rmtree(path)
             half.replace(path)
         finally:
+            # `half` is a folder or a file; the other of the two lines does nothing.
             shutil.rmtree(half, ignore_errors=True)
             half.unlink(missing_ok=True)
 
@@ -103,7 +105,9 @@ class ArtifactStore:
         """One object, or all below a prefix as a folder."""
         bucket, name = _split(uri)
         with self._named(uri) as client:
+            # S3 has no folders: a prefix with objects below it is one, and only without any is the name an object.
             objects = list(client.list_objects(bucket, prefix=name.rstrip("/") + "/", recursive=True))
+            # A key that ends in "/" is the empty marker which consoles write for a folder.
             names = [str(found.object_name) for found in objects if not str(found.object_name).endswith("/")]
             if not names:
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -209,6 +209,7 @@ class _Parser:
         """Of one escape in a text; CEL knows these and no others."""
         code, letter = match["code"], match["letter"]
         if code:
+            # Of the escapes only the octal one is digits alone; the others begin with x, u or U.
             return chr(int(code.lstrip("xXuU"), 8 if code.isdigit() else 16))
         if letter not in _ESCAPED_LETTERS:
             raise self._error(f"\\{letter} is not supported syntax")
@@ -248,6 +249,7 @@ def _to_integer(value: Any) -> int:
 
 def _to_double(value: Any) -> float:
     if isinstance(value, str):
+        # cel-go's double() is strconv.ParseFloat, which takes no space; parse_double would trim it.
         if value != value.strip():
             raise ValueError
         return parse_double(value)

@@ -26,6 +26,7 @@ class Database:
         self._idle: list[sqlite3.Connection] = []
         self._connection = self._connect()
         self._connection.execute("pragma journal_mode=wal")
+        # In WAL mode NORMAL skips the fsync of each commit: only a power cut can lose the last ones.
         self._connection.execute("pragma synchronous=normal")
 
     def close(self) -> None:
@@ -38,6 +39,7 @@ class Database:
         """All or nothing. May be nested: the outermost one commits. What it reads includes what it wrote."""
         with self._lock:
             if self._depth == 0:
+                # Takes the write lock at once: a deferred one that reads first gets SQLITE_BUSY when it comes to write.
                 self._connection.execute("begin immediate")
                 self._owner = threading.get_ident()
             self._depth += 1
@@ -69,6 +71,7 @@ class Database:
         if self._owner == threading.get_ident():
             return self._connection.execute(sql, values).fetchall()
         try:
+            # No lock: pop and append of a list are atomic under the GIL.
             connection = self._idle.pop()
         except IndexError:
             connection = self._connect()
@@ -78,6 +81,7 @@ class Database:
             self._idle.append(connection)
 
     def _connect(self) -> sqlite3.Connection:
+        # isolation_level=None: else Python's sqlite3 begins transactions by itself, between ours.
         connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=30)
         connection.text_factory = _text_in
         connection.execute(f"pragma mmap_size={_MMAP_BYTES}")

@@ -203,6 +203,7 @@ class Engine:
         self._advance(live)
 
     def _time_out(self, live: LiveRun) -> None:
+        # A retry opens another LiveRun of this run: the timer of the earlier one must not end it.
         if self._live.get(live.run_id) is live and not live.request.is_canceling:
             self._terminate(live.run_id)
 

@@ -48,6 +48,7 @@ class EnvironmentBuilder:
             self.build(folder, needs.calls)
             yield folder
             return
+        # sys.prefix: the .pth file in an environment names the site-packages of this service.
         key = environment_key(needs.calls, python=f"{platform.python_version()} {sys.prefix}")
         self._root.mkdir(parents=True, exist_ok=True)
         link, lock = self._root / key, self._root / f"{key}.lock"
@@ -61,12 +62,15 @@ class EnvironmentBuilder:
                 if is_ours and not link.exists():
                     self._build_named(link, needs.calls)
                     os.utime(lock)
+                    # Not turned into LOCK_SH in place: flock(2) does not promise that to be atomic.
                     continue
             if self._process.is_stopped:
                 raise DataRejected("stopped while it waited for its environment.")
+            # Polled, as a waiting flock(2) would not notice that the task was stopped.
             time.sleep(_LOCK_POLL_S)
 
     def _build_named(self, link: Path, calls: Sequence[PipCall]) -> None:
+        # Left by a build that was killed: under LOCK_EX nobody else builds here.
         for remains in self._root.glob(f"{link.name}-*"):
             shutil.rmtree(remains, ignore_errors=True)
         folder = self._root / f"{link.name}-{uuid.uuid4().hex[:8]}"
@@ -82,10 +86,12 @@ class EnvironmentBuilder:
 
     def build(self, folder: Path, calls: Sequence[PipCall]) -> None:
         """Make the environment of these calls in a folder that is not there yet. DataRejected when pip fails."""
+        # The service's pip is importable there through the .pth file below, so ensurepip is not needed.
         has_pip = importlib.util.find_spec("pip") is not None
         python = folder / "bin" / "python"
         self._run([sys.executable, "-m", "venv", *(["--without-pip"] if has_pip else []), str(folder)], what="venv")
         packages = next((folder / "lib").glob("python*/site-packages"))
+        # addsitedir, not the bare path: it reads the .pth files there too, such as those of editable installs.
         lines = [f"import site; site.addsitedir({path!r})\n" for path in site.getsitepackages()]
         (packages / _SERVICE_PTH).write_text("".join(lines))
         for name in ("pip", "pip3"):  # else PATH leads to the service's own, which installs into the service

@@ -39,6 +39,7 @@ def stop_marked(mark: str, *, grace_s: float) -> None:
     while list_marked(mark) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     deadline = time.monotonic() + _KILL_S_MAX
+    # In every round anew: a process may fork between the look and the kill.
     while list_marked(mark) and time.monotonic() < deadline:
         signal_marked(mark, signal.SIGKILL)
         time.sleep(_POLL_S)
@@ -53,8 +54,10 @@ def _is_marked(pid: str, wanted: bytes) -> bool:
 
 
 def main(mark: str) -> None:
+    # What stops the server must not stop its reaper first: only the closed pipe does.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Nothing is ever written to the pipe: `read` returns when the other end closes.
     while sys.stdin.buffer.read(4096):
         continue
     stop_marked(mark, grace_s=0)

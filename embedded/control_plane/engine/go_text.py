@@ -70,6 +70,7 @@ def argument_of(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return text_of(value)
     number = float(value)
+    # The upper bound is open: 2**63 - 1 as a float is 2**63, beyond int64.
     if number.is_integer() and _INT64[0] <= number < 2**63:
         return str(int(number))
     return shortest_of(number)
@@ -113,8 +114,10 @@ def _plain_number(value: float) -> int | float:
         number = math.inf
     if not math.isfinite(number):
         raise DataRejected(f"{str(value)[:40]} is no number that a parameter can hold: JSON has none such")
+    # -0 stays a float: no int holds that sign, and Go prints it.
     is_minus_zero = number == 0 and math.copysign(1, number) < 0
     is_whole = number.is_integer() and abs(number) < _LARGEST_PLAIN and not is_minus_zero
+    # By the shortest digits, as Go prints them: int(number) is the exact value, with other digits beyond 2**53.
     return int(Decimal(repr(number))) if is_whole else number
 
 

@@ -23,6 +23,7 @@ class Inbox:
         self._events.put((run_id, action))
 
     def tell_later(self, run_id: str, action: Callable[[], None], *, delay_s: float) -> None:
+        # The sequence breaks ties: heapq would go on to compare the actions, which have no order.
         heapq.heappush(self._timers, (time.monotonic() + delay_s, next(self._sequence), run_id, action))
 
     def wake(self) -> None:

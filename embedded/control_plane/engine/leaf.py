@@ -94,6 +94,7 @@ def _run_commands(
 ) -> TaskExit:
     """Init containers first, as on a cluster; the first command that fails is the task's end."""
     output_dir = leaf.output_root.folder
+    # A retry, or a run anew after a crash, must not collect what an earlier attempt wrote.
     shutil.rmtree(output_dir, ignore_errors=True)
     output_dir.mkdir(parents=True)
     log_path = leaf.log_path(folders)

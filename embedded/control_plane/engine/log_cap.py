@@ -84,5 +84,6 @@ def cut_middle(path: Path, *, max_bytes: int, num_cut: int = 0) -> int:
         notice = f"\n[control plane] {num_cut + gone} bytes were cut out here: this log may have {max_bytes}.\n"
         file.seek(head_end)
         file.write(notice.encode() + tail)
+        # The writer has the file open with O_APPEND, so its next line goes to the new end.
         file.truncate()
     return gone

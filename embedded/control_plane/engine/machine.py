@@ -9,6 +9,7 @@ import psutil
 
 from embedded.control_plane.engine.resources import Amount
 
+# Of cgroup v2. Elsewhere the file is missing, and the machine's whole memory counts.
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _DEVICES = Path("/dev")
 

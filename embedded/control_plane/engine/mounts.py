@@ -121,6 +121,7 @@ def _replaced(text: str, others: Mapping[str, str]) -> str:
     """Each path, and the beginning of each path below it, by the other one."""
     if not others:
         return text
+    # The longest first: /data/x must win over /data.
     paths = "|".join(re.escape(path) for path in sorted(others, key=len, reverse=True))
     return re.sub(rf"(?<![\w./\-])({paths})(?![\w.\-])", lambda match: others[match[1]], text)
 

@@ -33,6 +33,7 @@ def _from_zip(raw: bytes, bytes_max: int) -> bytes:
 
 
 def _from_tarball(raw: bytes, bytes_max: int) -> bytes:
+    # Unpacked within the bound before tarfile sees it, which would inflate all of it to list the members.
     with gzip.GzipFile(fileobj=io.BytesIO(raw)) as packed:
         content = _bounded(packed.read, bytes_max)
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
@@ -48,6 +49,7 @@ def _chosen(names: Sequence[str]) -> str:
 
 
 def _bounded(read: Callable[[int], bytes], bytes_max: int) -> bytes:
+    # One byte beyond the bound tells "at the limit" from "too large" without reading the rest.
     content = read(bytes_max + 1)
     if len(content) > bytes_max:
         raise DataRejected(f"The archive holds more than {bytes_max} bytes. Pack the compiled pipeline alone.")

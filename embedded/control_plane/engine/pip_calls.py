@@ -87,6 +87,7 @@ def _words_of(text: str) -> list[str]:
     """Words up to the end of the shell command; none when its quotes are odd."""
     lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
+    # shlex ends a word at "#", which the URL of a requirement may contain.
     lexer.commenters = ""
     words: list[str] = []
     try:
@@ -128,9 +129,11 @@ def _is_installed(text: str) -> bool:
     requirement = Requirement(text)
     if requirement.marker and not requirement.marker.evaluate():
         return True
+    # No version tells whether an extra's packages are there, or what a URL holds today.
     if requirement.url or requirement.extras:
         return False
     try:
+        # What is installed may be a pre-release, which `contains` refuses unless told otherwise.
         return requirement.specifier.contains(metadata.version(requirement.name), prereleases=True)
     except metadata.PackageNotFoundError:
         return False

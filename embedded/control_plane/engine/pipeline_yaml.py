@@ -15,6 +15,7 @@ from wire.printable import printable
 from wire.strict_json import DEPTH_MAX
 
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+# The largest float64, 1.8e308, has 309 digits written out.
 _NUMBER_CHARS_MAX = 400
 _STARTS = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
 _ENDS = (yaml.MappingEndEvent, yaml.SequenceEndEvent)

@@ -24,6 +24,7 @@ def die_with_parent(parent_pid: int, number: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    # A parent that died before prctl took effect sends no signal any more.
     if os.getppid() != parent_pid:
         os._exit(_PARENT_GONE)
 
@@ -40,6 +41,7 @@ def start(command: list[str]) -> int:
         die_with_parent(recorder_pid, signal.SIGKILL)
         os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
     finally:
+        # Reached when execvp failed: this copy of the recorder must not go on as a second one. 127 as in a shell.
         os._exit(127)
 
 

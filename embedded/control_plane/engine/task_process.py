@@ -86,6 +86,7 @@ class TaskProcess:
             return TaskExit(Ending.EXITED, 127, f"the command {command.words[0]!r} is not on this machine")
         env = {**command.env, MARK_VARIABLE: command.mark}
         with command.log_path.open("ab") as log:
+            # Checked and started under one lock: a stop in between would find no process to end.
             with self._lock:
                 if self._why:
                     return TaskExit(self._why, -1, str(self._why))
@@ -134,6 +135,7 @@ class TaskProcess:
             self._mark = ""
         if self._stopper:
             self._stopper.join()
+        # What the command left in its group ends with it, as the containers of a pod do.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         return code
@@ -144,6 +146,7 @@ class TaskProcess:
             with suppress(subprocess.TimeoutExpired):
                 return process.wait(timeout=_MEMORY_POLL_S)
             pids = [pid for pid in list_marked(command.mark) if pid != process.pid]
+            # The cheap sum counts shared pages once a process, so it is never below the exact one.
             if used_memory_bytes(pids, precise=False) <= command.memory_bytes_max:
                 continue
             used = used_memory_bytes(pids, precise=True)

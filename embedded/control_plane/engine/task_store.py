@@ -45,6 +45,7 @@ class TaskStore(Database, ABC):
     def check_writable(self) -> None:
         """Write something; sqlite3.Error when the disk is full."""
         with self.transaction():
+            # A page of SQLite (4,096 bytes): a smaller row may fit into room that the file already has.
             self.execute("insert or replace into cache values ('.probe', '.probe', ?)", (" " * 4096,))
             self.execute("delete from cache where scope = '.probe'", ())
 

@@ -110,6 +110,7 @@ class Tasks:
         except DataRejected as error:
             self.end(live, record, TaskState.FAILED, error=str(error))
         except Exception as error:
+            # For these the engine pauses: a failed task could not be written down either.
             if isinstance(error, sqlite3.Error) or is_out_of_room(error):
                 raise
             log.exception("run %s, task %s: an unexpected error", live.run_id, record.path)
@@ -149,6 +150,7 @@ class Tasks:
     def _work(self, leaf: LeafAttempt, process: TaskProcess, place: Place) -> None:
         """In a thread of its own, from before the process starts until after it has ended."""
         if self.is_stopping:
+            # It stays PENDING in the store, and the next start runs it.
             return
         self._inbox.tell(leaf.run_id, partial(self._on_started, leaf, process))
         try:
@@ -214,6 +216,7 @@ class Tasks:
 
     def _retry_leaf(self, live: LiveRun, path: str, attempt: int) -> None:
         record = live.records[path]
+        # A timer of an earlier attempt, or from before the run was retried, comes too late.
         is_current = self._live.get(live.run_id) is live and record.attempt == attempt
         if is_current and record.retry_at and not record.state.is_final:
             self.put(live, record.model_copy(update={"retry_at": None, "error": ""}))
@@ -249,6 +252,7 @@ class Tasks:
         self.put(live, record.model_copy(update={**ended, "outputs": outputs or Values()}))
 
     def put(self, live: LiveRun, record: TaskRecord) -> None:
+        # Memory first is safe: when the store refuses, the engine forgets the run and reads it anew.
         live.records[record.path] = record
         self._store.put_task(live.run_id, record)
 

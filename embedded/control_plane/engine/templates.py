@@ -60,6 +60,7 @@ def check_templates(task: Task, inputs: Values, words: tuple[str, ...]) -> None:
             continue
         for key in (key for text in texts_in(constant) for key in PARAMETER.findall(text)):
             value = text_of(inputs.parameters.get(key))
+            # JSON without its quotes is the text itself only where nothing in it needs an escape.
             if json.dumps(value, ensure_ascii=False)[1:-1] != value:
                 raise DataRejected(
                     f"input {name!r} is a constant around {key!r}, whose value {value[:80]!r} has quotes, backslashes "

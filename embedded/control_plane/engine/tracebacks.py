@@ -129,6 +129,7 @@ def _group_at(lines: Sequence[Line], at: int) -> tuple[Trace | None, int]:
     while after < len(lines) and is_inside:
         number, words = lines[after]
         if _GROUP_RULE.match(words):
+            # A rule with a number or "..." begins the next exception; a bare one ends the group.
             is_inside = any(letter.isdigit() or letter == "." for letter in words)
             bodies.append([])
         else:

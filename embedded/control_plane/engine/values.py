@@ -108,6 +108,7 @@ def check_literals(value: Any, definition: ParameterDefinition, *, where: str) -
 
 def _is_same(value: Any, literal: Any) -> bool:
     value, literal = plain_of(value), plain_of(literal)
+    # In Python True == 1; in JSON they are two values.
     return isinstance(value, bool) is isinstance(literal, bool) and bool(value == literal)
 
 
@@ -118,6 +119,7 @@ def _kind_of(value: Any) -> str:
 
 _KINDS: dict[ParameterType, tuple[type, ...]] = {
     ParameterType.STRING: (str,),
+    # Before the numbers: in Python a bool is an int, and the first match names the kind.
     ParameterType.BOOLEAN: (bool,),
     ParameterType.NUMBER_INTEGER: (int, float),
     ParameterType.NUMBER_DOUBLE: (int, float),

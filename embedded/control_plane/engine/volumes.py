@@ -44,6 +44,7 @@ def remove_idle_volumes(volumes_dir: Path, *, unfinished: Collection[str], unuse
     """Remove volumes that no unfinished run has mounted and that were mounted last before then (s of the machine's
     clock); their names. A volume whose uses were never noted counts from now on."""
     removed = []
+    # A list, for the loop renames what the glob walks over.
     for folder in list(volumes_dir.glob("*")):
         if is_plain_name(folder.name) and _take_away(volumes_dir, folder, unfinished, unused_since):
             removed.append(folder.name)

@@ -79,6 +79,7 @@ class Walk:
             task = component.dag.tasks[part]
             component = self.spec.component_of(task)
             if task.is_loop:
+                # After a loop the path goes on with the number of the iteration, which names no task.
                 next(parts, None)
         assert task is not None, "a path has at least one part"
         return task

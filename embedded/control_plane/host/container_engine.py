@@ -43,6 +43,7 @@ def find_container_engine(
             continue
         code, said = ask((program, "info", "--format", "{{json .}}"))
         if code == 0:
+            # docker talks to a daemon that may be another user's, and which says itself whether it is rootless.
             return ContainerEngine(program, is_rootless=uid != 0 if name != "docker" else "name=rootless" in said)
         problems.append(f"{program} does not work: {_last_line(said)}")
     raise SettingsError(

@@ -108,6 +108,7 @@ def cpu_s_of_group(group: int) -> float:
 def family_of(pid: int, processes: Sequence[ProcessStat]) -> list[ProcessStat]:
     """The process `pid` and all below it, out of `processes`."""
     family = [stat for stat in processes if stat.pid == pid]
+    # It grows while it is walked, so grandchildren follow.
     for ancestor in family:
         family += (stat for stat in processes if stat.parent_pid == ancestor.pid)
     return family
@@ -142,6 +143,7 @@ def _wait_gone(pid: int, *, within_s: float) -> bool:
     """Whether nobody of the group is left in time. Zombies count as gone: their parent may be slow to reap them."""
     deadline = time.monotonic() + within_s
     while True:
+        # Not a child of ours, or its Popen has reaped it already.
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
         if all(stat.group != pid for stat in list_processes()):

@@ -114,6 +114,7 @@ def list_page(
         values=tuple(values),
         column=order.column,
         direction=order.direction,
+        # One more than is shown tells whether another page follows.
         limit=limit + 1,
     )
     beside: dict[str, Any] = {"total_size": total_size}
@@ -139,6 +140,7 @@ def _place_of(query: ListQuery) -> _Place | None:
         return None
     padded = query.page_token + "=" * (-len(query.page_token) % 4)
     try:
+        # urlsafe_b64decode would skip what is no base64, and take a damaged token for a good one.
         place = _Place.model_validate_json(base64.b64decode(padded, altchars=b"-_", validate=True))
     except ValueError:
         raise DataRejected(

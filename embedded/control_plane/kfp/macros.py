@@ -46,5 +46,6 @@ def expand_macros(value: Any, *, run_id: str, index: int, scheduled_at: datetime
 
 
 def _formatted(at: datetime, layout: str) -> str:
+    # A % of the text itself is no directive of strftime.
     pattern = _GO_LAYOUT.sub(lambda match: _STRFTIME[match[0]], layout.replace("%", "%%"))
     return at.astimezone(UTC).strftime(pattern)

@@ -17,6 +17,7 @@ def runs_router(store: Store, engine: Engine) -> APIRouter:
     @router.post("/runs")
     def create_run(body: JsonBody) -> Document:
         run = add_run(store, body)
+        # In the store before the engine knows: a run that a kill leaves in between begins at the next start.
         engine.submit(run["run_id"])
         return _shown_run(store, run)
 

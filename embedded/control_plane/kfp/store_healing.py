@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 _FIND_SUSPECTS = (
     "select seq, cast(body as blob) from documents "
+    # Half a surrogate pair is escaped as \ud800 to \udfff.
     "where instr(body, '\\ud') > 0 or instr(body, 'NaN') > 0 or instr(body, 'Infinity') > 0"
 )
 _NEVER = "1970-01-01T00:00:00.000000Z"

@@ -67,6 +67,7 @@ def prepare(connection: sqlite3.Connection) -> bool:
     try:
         is_old = found == 0 and _has_table(connection, "documents")
         if is_old:
+            # An index keeps its name when its table is renamed, and the new table needs that name.
             connection.execute("drop index if exists documents_by_time")
             connection.execute("alter table documents rename to documents_0")
         connection.execute(_DOCUMENTS)

@@ -55,10 +55,12 @@ class Sweep:
         folders = dict(self._folders_on_disk())
         runs = {run_id: self._run_of(run_id) for run_id in folders}
         sizes = {run_id: self._size_of(run_id, runs[run_id], paths) for run_id, paths in folders.items()}
+        # After the look at the disk: a run that was retried since then counts as unfinished.
         unfinished = frozenset(self._store.unfinished_runs())
         files = [self._files_of(run_id, runs[run_id], sizes[run_id]) for run_id in folders if run_id not in unfinished]
         used_bytes = sum(sizes.values())
         plan = plan_removals(files, unfinished=unfinished, used_bytes=used_bytes, retention=self._retention, now=now)
+        # The plan has the newest first: its end is what is oldest.
         done = [removal for removal in plan[-_MOST_AT_ONCE:] if self._remove(removal, folders[removal.run_id], now=now)]
         self._tell(done, used_bytes - sum(sizes[removal.run_id] for removal in done if removal.with_artifacts))
         return done

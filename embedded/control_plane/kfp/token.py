@@ -24,6 +24,7 @@ class KfpTokenOnly:
         if scope["type"] == "http" and scope["path"].startswith(KFP_PREFIX):
             headers = dict(scope["headers"])
             kind, _, given = headers.get(b"authorization", b"").partition(b" ")
+            # compare_digest takes the same time for any wrong token, so the time tells nothing of the right one.
             if kind.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._wanted):
                 message = _MESSAGE.format("another one" if given else "none")
                 answer = error_answer(401, _UNAUTHENTICATED, message)

@@ -34,6 +34,7 @@ class Survivors:
         """names: what the servers of each known revision call their model. Those that do not answer are not adopted:
         one that hangs, or had only begun to start, is replaced."""
         living = await asyncio.to_thread(self._register.list_living)
+        # trust_env=False: a proxy named in the environment must not get requests for loopback.
         async with httpx.AsyncClient(trust_env=False) as client:
             await asyncio.gather(*(self._try(server, names, client) for server in living))
 

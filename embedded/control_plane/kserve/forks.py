@@ -109,6 +109,7 @@ class ForkServer:
 
     def _start(self, address: str) -> None:
         """Its socket listens from the beginning: who asks meanwhile waits until it has imported."""
+        # The file outlives a listener that was killed, and bind refuses a name that is there.
         (self._folder / self._name).unlink(missing_ok=True)
         self._log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         command = [*self._command, OPTION]

@@ -77,6 +77,7 @@ class EnvoyGateway:
         if self._read(name) == document:
             return False
         self._xds_dir.mkdir(parents=True, exist_ok=True)
+        # Beside the watched folder, on its file system: half a file there would wake Envoy, and rename is atomic.
         with tempfile.NamedTemporaryFile("w", dir=self._xds_dir.parent, prefix=f".{name}.", delete=False) as file:
             json.dump(document, file)
         Path(file.name).rename(self._xds_dir / name)

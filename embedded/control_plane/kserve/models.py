@@ -95,6 +95,7 @@ class ModelCache:
             for file in files:
                 client.fget_object(bucket, prefix + file.path, str(content / file.path))
             if folder.is_dir() and not is_intact(folder, files):
+                # rename(2) replaces no folder with files in it. The damaged one goes with the temporary folder.
                 folder.rename(Path(temporary) / "damaged")
             try:
                 content.rename(folder)

@@ -187,6 +187,7 @@ class Reconciler:
             return
         if not plan.can_move:
             return
+        # Read again: while the gateway was awaited, its author may have changed or deleted it.
         fresh = self._store.fetch_service(service.namespace, service.name)
         if fresh is None or fresh.uid != service.uid:
             return

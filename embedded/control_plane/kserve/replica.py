@@ -186,6 +186,7 @@ class Replica:
     async def _watch(self, server: ModelServer) -> str:
         """Until it has ended (then empty), or hangs: the reason. One that says it is not ready is alive."""
         watch, loop = HangWatch(_HANGS), asyncio.get_running_loop()
+        # trust_env=False: a proxy named in the environment must not get requests for loopback.
         async with httpx.AsyncClient(trust_env=False) as client:
             while not await server.wait(_LOOK_EVERY_S):
                 asked_at = loop.time()

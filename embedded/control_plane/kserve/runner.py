@@ -41,7 +41,11 @@ class RevisionRunner:
                 record=found[number].record
                 if number in found
                 else ServerRecord(
-                    service_uid=service_uid, revision=revision, replica=number, port=0 if number else port
+                    # The store remembers the port of the first replica alone.
+                    service_uid=service_uid,
+                    revision=revision,
+                    replica=number,
+                    port=0 if number else port,
                 ),
                 template=template,
                 folder=self._folder,

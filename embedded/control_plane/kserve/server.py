@@ -95,6 +95,7 @@ class ModelServer:
         return "it ended" if code is None else exit_text(code)
 
     async def stop(self, *, grace_s: float) -> None:
+        # Shielded: when the replica that waits here is cancelled, its process is stopped all the same.
         await asyncio.shield(asyncio.to_thread(stop_group, self.pid, grace_s=grace_s))
         if await self.wait(1.0):
             await self.exit_code()

@@ -118,6 +118,7 @@ def _route(
 
 
 def _both(first: Condition, second: Condition) -> Condition:
+    # What failed counts before what is on its way.
     return next((each for status in ("False", "Unknown") for each in (first, second) if each.status == status), first)
 
 

@@ -80,6 +80,7 @@ class ServingStore:
 
     def list_revisions(self, service_uid: str) -> list[RevisionRow]:
         """Oldest first."""
+        # Names end in five digits, so they sort by age.
         rows = self._db.execute("SELECT * FROM revisions WHERE service_uid = ? ORDER BY name", (service_uid,))
         return [_revision_of(row) for row in rows]
 

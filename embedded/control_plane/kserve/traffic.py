@@ -91,6 +91,7 @@ class Traffic:
         wanted, name = routing.service, routing.service.name
         is_routed = self.applied.get(name) == wanted or await self._apply({**self.applied, name: wanted})
         fresh = self._store.core.fetch(HTTP_ROUTES, route["metadata"]["namespace"], route["metadata"]["name"])
+        # Changed while the gateway was awaited: this status is of the spec before.
         if fresh is None or fresh["metadata"] != route["metadata"]:
             return
         status = render_route_status(route, routing, is_routed=is_routed, now=rfc3339(datetime.now(UTC)))
@@ -134,6 +135,7 @@ class Traffic:
         """Every revision that has been ready, and those that have traffic while they are being started again."""
         current = {service.uid: service for service in self._store.list_services()}
         endpoints: dict[str, Endpoint] = {}
+        # Revisions of existing services last: of a service deleted and made anew, theirs takes the name.
         for (_, name), runner in sorted(self._runners.running.items(), key=lambda item: item[0][0] in current):
             is_routed = any(name in service.routed for service in self.applied.values())
             if runner.ports and (runner.has_been_ready or is_routed):

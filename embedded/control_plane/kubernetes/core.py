@@ -108,6 +108,7 @@ class CoreObjects:
 
     def _forget(self, uid: str, now: datetime) -> None:
         """Events that are too old, and those of this object that are too many."""
+        # Texts of RFC 3339 in whole seconds of UTC sort as times do.
         oldest = rfc3339(now - _EVENTS_KEPT_FOR)
         newest_first = sorted(self._about(uid), key=lambda event: event["lastTimestamp"], reverse=True)
         expired = [event for event in self.list_objects(EVENTS, None) if event["lastTimestamp"] < oldest]
@@ -179,6 +180,7 @@ def events_between(name: str, before: Mapping[str, Any], after: Mapping[str, Any
     failed, earlier = (_condition(status, "LatestDeploymentReady") for status in (after, before))
     is_told = (earlier.get("status"), earlier.get("message")) == ("False", failed.get("message"))
     if failed.get("status") == "False" and not is_told:
+        # Kubernetes takes 1,024 characters of an event's message.
         told.append(Told("Warning", "RevisionFailed", failed["message"][:1024]))
     if new.get("traffic") and new["traffic"] != old.get("traffic"):
         shares = ", ".join(f"{target['revisionName']} {target['percent']} %" for target in new["traffic"])

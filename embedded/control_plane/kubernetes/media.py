@@ -77,6 +77,7 @@ def number_of(request: Request, name: str) -> int | None:
     value = request.query_params.get(name, "")
     if not value:
         return None
+    # Eighteen digits fit into int64, whichever they are.
     if not (value.isascii() and value.isdecimal() and len(value) <= 18):
         raise bad_request(f"{name}={value} is not a whole number")
     return int(value)
@@ -92,6 +93,7 @@ def is_dry_run(request: Request) -> bool:
 def manager_of(request: Request) -> str:
     """Who changes fields: `fieldManager`, else the start of the User-Agent, as in Kubernetes."""
     agent = request.headers.get("user-agent", "").partition("/")[0]
+    # As an API server cuts it: a field manager's name has 128 characters at most.
     return request.query_params.get("fieldManager") or agent[:128] or "unknown"
 
 

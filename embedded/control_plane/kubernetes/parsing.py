@@ -37,6 +37,7 @@ def parse_body(body: bytes, *, is_yaml: bool) -> tuple[Any, list[str]]:
     _check(parsed)
     if not repeated:
         return parsed, []
+    # By identity: equal objects may stand in several places, and one that a repeated field lost has no place.
     paths = {id(found): path for found, path in _objects_of(parsed, "")}
     twice = {f"{paths[id(found)]}.{key}".lstrip(".") for found, key in repeated if id(found) in paths}
     return parsed, [f"duplicate field {quoted(path)}" for path in sorted(twice)]

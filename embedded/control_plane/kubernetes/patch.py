@@ -64,6 +64,7 @@ def _tokens(pointer: Any) -> list[str]:
         return []
     if not isinstance(pointer, str) or not pointer.startswith("/"):
         raise ValueError(f"path {pointer!r} does not start with /")
+    # ~1 first: the other way round "~01", which means "~1", would become "/".
     return [token.replace("~1", "/").replace("~0", "~") for token in pointer[1:].split("/")]
 
 

@@ -77,6 +77,7 @@ def structure_errors(value: Any, schema: Schema, path: str) -> list[FieldError]:
 
 
 def type_of(value: Any) -> str:
+    # `is`, for bool is a subclass of int.
     return next((name for kind, name in _TYPES.items() if type(value) is kind), "null")
 
 

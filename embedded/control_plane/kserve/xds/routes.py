@@ -12,6 +12,7 @@ FEEDBACK = "feedback"
 """The cluster of who takes true labels; the gateway's bootstrap holds it."""
 REVISION_HEADER = "x-ratchet-revision"
 _RETRY_ON = "connect-failure,refused-stream,reset,gateway-error"
+# Envoy's default, written out: it covers all tries of a request, at most 5 s each.
 _ROUTE_TIMEOUT = "15s"
 _REASON_CHARS_MAX, _NAMES_MAX = 1_000, 50
 """Envoy takes 4,096 bytes of a body that it answers itself."""
@@ -110,6 +111,7 @@ def _retry_policy() -> dict[str, Any]:
         "retry_on": _RETRY_ON,
         "num_retries": 3,
         "per_try_timeout": _PER_TRY_TIMEOUT,
+        # By default Envoy waits 25 to 250 ms; another process answers the retry, which is ready at once.
         "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
         "retry_priority": {
             "name": "envoy.retry_priorities.previous_priorities",
