@@ -24,6 +24,9 @@ from ratchet.core.labels.judged import ACCEPTED, REFUSED
 from ratchet.core.labels.label_values import whole_column
 from ratchet.core.labels.measured import IngestNotes, Measured
 from ratchet.core.labels.quality import QualityPolicy, decide_quality
+from ratchet.core.labels.reliability.page import render_reliability
+from ratchet.core.labels.reliability.report import Reliability, measure_reliability
+from ratchet.core.labels.reliability.voices import voices_of
 from ratchet.core.labels.schema import CategoryOutput
 from ratchet.core.labels.tables import incoming_schema
 from ratchet.core.ports import LabelStore
@@ -85,7 +88,7 @@ def validate_step(
         verdict = _repeat(version, manifest, stores.verdicts.fetch(version))
     log.info("%s is %s: %s", version, verdict.verdict, verdict.summary())
     _write(paths.verdict, verdict.model_dump_json(indent=2))
-    _write(paths.report, render_verdict(verdict, title=f"Labels of {version}"))
+    _write(paths.report, render_verdict(verdict, title=f"Labels of {version}", sections=_sections_of(verdict)))
     return verdict.verdict
 
 
@@ -114,9 +117,16 @@ def _judge(
             "orders": notes.orders,
             "rejected": {shard.key: shard.reason for shard in measured.rejected},
             "num_labels": measured.num_labels,
+            "agreement": measured.reliability.model_dump(mode="json") if measured.reliability else None,
             "policy_digest": digest_of(policy.model_dump(mode="json")),
         },
     )
+
+
+def _sections_of(verdict: Verdict) -> dict[str, str]:
+    """What the page shows as tables."""
+    agreement = verdict.inputs.get("agreement")
+    return {"agreement": render_reliability(Reliability.model_validate(agreement))} if agreement else {}
 
 
 def _repeat(version: str, manifest: Manifest, earlier: Verdict | None) -> Verdict:
@@ -172,6 +182,7 @@ def _measure(
             ),
             spec,
         ),
+        reliability=measure_reliability(voices_of(rows, known_N), spec.output, num_shared_min=policy.num_shared_min),
         noise=_of_labelers(neighbours.measure_noise(), spec),
         noise_skipped=skip_text(spec.examples),
         labels_by_class=_labels_by_class(spec, manifest),

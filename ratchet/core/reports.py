@@ -1,5 +1,6 @@
 """A verdict as a page for people: self-contained HTML, all text escaped. Pure."""
 
+from collections.abc import Mapping
 from html import escape
 
 from ratchet.core.verdict import Reason, Verdict
@@ -13,23 +14,27 @@ td.number { font-variant-numeric: tabular-nums; white-space: nowrap }
 """
 
 
-def render_verdict(verdict: Verdict, *, title: str, figure_svg: str = "") -> str:
+def render_verdict(verdict: Verdict, *, title: str, sections: Mapping[str, str] | None = None) -> str:
     """One HTML page: the verdict, every check with its number and its limit, what was judged.
 
-    figure_svg: a picture to show above the table; trusted markup, made by us.
+    sections: markup that is shown in the place of what was judged under that name; made by us, with text escaped.
     """
+    shown = sections or {}
     rows = "\n".join(_render_reason(reason) for reason in verdict.reasons)
     inputs = "\n".join(
-        f"<tr><td>{escape(str(name))}</td><td>{escape(str(value))}</td></tr>" for name, value in verdict.inputs.items()
+        f"<tr><td>{escape(str(name))}</td><td>{escape(str(value))}</td></tr>"
+        for name, value in verdict.inputs.items()
+        if name not in shown
     )
+    apart = "\n".join(shown.values())
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style></head><body>
 <h1>{escape(title)}</h1>
 <p>Verdict of {escape(verdict.kind)}: <span class="verdict">{escape(verdict.verdict)}</span></p>
 <p>{escape(verdict.summary())}</p>
-{figure_svg}
 <table><thead><tr><th></th><th>check</th><th>value</th><th>limit</th><th>in words</th></tr></thead>
 <tbody>{rows}</tbody></table>
+{apart}
 <h2>What was judged</h2>
 <table><tbody>{inputs}</tbody></table>
 </body></html>

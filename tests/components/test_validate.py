@@ -30,7 +30,25 @@ def test_careful_labelers_are_accepted_and_the_verdict_counts(room: Room) -> Non
         keys[-1],
     )
     assert Verdicts(room.objects, "ratchet").fetch(version) == verdict
-    assert "Labels of digits/v1" in Path(room.path("report.html")).read_text()
+    page = Path(room.path("report.html")).read_text()
+    assert "Labels of digits/v1" in page
+
+
+def test_agreement_beyond_chance_is_told_with_its_bounds_in_verdict_and_page(room: Room) -> None:
+    room.push(digit_labels(range(200)))
+    room.push(digit_labels(range(150, 350), labeler="bo", num_wrong=2))
+    verdict = room.validate(room.ingest()[0])
+    found = verdict.inputs["agreement"]
+    assert (found["num_examples"], found["num_labelers"]) == (50, 2)
+    alpha = found["krippendorff_alpha"]
+    assert 0 < alpha["low"] < alpha["value"] < alpha["high"] <= 1 and len(found["by_class"]) == 10
+    assert (
+        f"Krippendorff&#x27;s alpha (nominal) is {alpha['value']:.3f} (" in Path(room.path("report.html")).read_text()
+    )
+    room.push(digit_labels(range(400, 500)))
+    later = room.validate(room.ingest()[0])
+    [told] = [reason for reason in later.reasons if reason.check == "agreement beyond chance"]
+    assert told.value is None and "0 examples have two or more opinions" in told.text and "20 are needed" in told.text
 
 
 @pytest.mark.parametrize("overlap_is", ["in-the-parent", "in-the-batch"])

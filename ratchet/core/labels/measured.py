@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict, Field
 
 from ratchet.core.labels.excess import LabelerRecord
+from ratchet.core.labels.reliability.report import Reliability
 from ratchet.core.labels.shards import Place
 from wire.printable import printable
 
@@ -93,6 +94,8 @@ class Measured(BaseModel):
     noise: tuple[LabelerRecord, ...] = ()
     """By nearest neighbours; empty when there are too few labels to say."""
 
+    reliability: Reliability | None = None
+    """How far the labelers agree beyond chance; told, not judged."""
     noise_skipped: str = ""
     """Why neighbours are not asked in this task; "" where they are."""
     labels_by_class: Mapping[str, int] = {}

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ratchet.core.labels.excess import LabelerRecord
 from ratchet.core.labels.measured import REASON_CHARS_MAX, Count, Measured
+from ratchet.core.labels.reliability.page import reliability_text
 from ratchet.core.labels.shards import Place
 from ratchet.core.verdict import Reason
 from wire.printable import listed, printable
@@ -77,6 +78,7 @@ def decide_quality(measured: Measured, policy: QualityPolicy) -> QualityDecision
         *(_judge_count(count, policy.bad_row_ratio_max) for count in measured.row_counts),
         _judge_count(measured.duplicates, policy.duplicate_ratio_max),
         _judge_count(measured.leaks, policy.leaked_ratio_max),
+        *_tell_reliability(measured),
         *_judge_agreement(measured, policy),
         *_judge_noise(measured, policy),
         *_judge_coverage(measured, policy),
@@ -144,6 +146,15 @@ def _judge_count(count: Count, limit: float) -> Judged:
     if count.num_bad:
         text += f" ({_listed(count.shards)})"
     return _reason(count.check, count.bad_ratio, limit, text), count.places
+
+
+def _tell_reliability(measured: Measured) -> Iterable[Judged]:
+    """No limit holds for it: how far honest people agree depends on the task."""
+    if measured.reliability is not None:
+        alpha = measured.reliability.krippendorff_alpha
+        text = reliability_text(measured.reliability)
+        value = None if alpha is None else alpha.value
+        yield Reason(check="agreement beyond chance", value=value, limit=None, passed=True, text=text), ()
 
 
 def _judge_agreement(measured: Measured, policy: QualityPolicy) -> Iterable[Judged]:
