@@ -216,5 +216,4 @@ def _list_asides(counted: dict[str, Any]) -> Iterable[str]:
     if counted["num_shards_left"]:
         yield f"{counted['num_shards_left']:,} more shards wait; count again, or start a run, which takes them all"
     for key in counted["left_alone"]:
-        yield f"ignored, its key does not match the time at which it landed: {key}. Push it again under a "
-        "new key."
+        yield f"ignored, its key does not match the time at which it landed: {key}. Push it again under a new key."

@@ -18,8 +18,7 @@ from ratchet.core.rollout.decide import decide
 from ratchet.core.rollout.evidence import measure
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.progress import Look, begin, observe
-from ratchet.core.rollout.quality import NUM_SCORE_BINS
-from ratchet.core.rollout.window import ArmWindow, QualityWindow, Window
+from ratchet.core.rollout.window import NUM_SCORE_BINS, ArmWindow, QualityWindow, Window
 from ratchet.tasks.digits import Digits
 from ratchet.tasks.spec import TaskSpec
 

@@ -86,6 +86,7 @@ class GitRepo:
             if pushed is None:
                 return
             there = self.list_tags(tag).get(tag)
+            # Our own push was taken, and its answer lost.
             if there == commit:
                 return
             if there is not None:
@@ -166,6 +167,7 @@ class GitRepo:
         if done.returncode == 0:
             return None
         said = done.stderr.decode(errors="replace")
+        # What git says of a race: a ref that has moved, or one that another push has locked.
         if "rejected" not in said and "lock" not in said:
             raise self._error(said)
         return self._redacted(said)
@@ -237,5 +239,6 @@ def _git_env() -> dict[str, str]:
         "GIT_CONFIG_GLOBAL": "/dev/null",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
+        # Its messages are read here, in English.
         "LC_ALL": "C",
     }

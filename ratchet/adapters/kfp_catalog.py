@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ class KfpPipelineCatalog:
             page_size=limit or _PAGE,
             sort_by=_NEWEST_FIRST,
         )
-        return [_version_of(pipeline, each) for each, _ in zip(found, range(limit or 10_000), strict=False)]
+        return [_version_of(pipeline, each) for each in islice(found, limit)]
 
 
 def _version_of(pipeline: str, version: Any) -> PipelineVersion:

@@ -136,6 +136,7 @@ class KServeInferenceServices:
             _check_stored(created, predictor)
             self._told_mode(created)
         except SettingsError:
+            # What the server keeps otherwise must not stay: in another mode it would get all traffic.
             self.delete(name)
             raise
 
@@ -168,6 +169,7 @@ class KServeInferenceServices:
     def _patch(self, name: str, predictor: Mapping[str, Any], *, is_rehearsed: bool) -> None:
         """A merge patch: None takes a field away."""
         patch = {"spec": {"predictor": predictor}}
+        # Rehearsed first: a server that would drop a field shows it before anything has changed.
         for is_rehearsal in (True, False) if is_rehearsed else (False,):
             stored = self._api.request(
                 "PATCH", self._path(name), body=patch, content_type=MERGE_PATCH, is_rehearsal=is_rehearsal

@@ -226,6 +226,7 @@ def _bytes_max(schema: ExampleSchema) -> Mapping[str, int]:
     limits: dict[str, int] = {}
     for each in schema.inputs:
         if isinstance(each, TextInput):
+            # A character has up to 4 bytes in UTF-8.
             limits[f"inputs.{each.name}"] = 4 * each.chars_max
         elif isinstance(each, ImageInput):
             limits[f"inputs.{each.name}"] = limits[f"inputs.{each.name}.b64"] = FILE_BYTES_MAX

@@ -143,7 +143,9 @@ def parse_reading(vector: list[Any]) -> PrometheusReading:
         is_in_seconds = "_seconds_" in labels.get("__name__", "")
         status = next((labels[name] for name in _STATUS_LABELS if name in labels), "")
         series = PrometheusSeries(kind=_KINDS.get(status[:1], "answer"), labels=frozenset(labels.items()))
+        # 1.001 * 1000 is 1000.9999999999999: one bound must be one number in every series.
         reading.setdefault(series, {})[round(bound * 1000, 6) if is_in_seconds else bound] = value
+    # Without its +Inf bucket a histogram does not say how many there were.
     return {series: values for series, values in reading.items() if math.inf in values}
 
 

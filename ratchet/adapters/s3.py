@@ -171,6 +171,7 @@ class S3ObjectStore:
 
     def _for_each(self, names: list[str], act: Callable[[str], None]) -> None:
         with ThreadPoolExecutor(_NUM_THREADS) as threads:
+            # list(): what failed in a thread is raised only where its result is asked for.
             list(threads.map(act, names))
 
     def _check_size(self, uri: str, size_bytes: int, limit_bytes: int) -> None:

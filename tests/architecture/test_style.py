@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,36 @@ def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
+
+
+def test_no_sentence_is_cut_by_a_line_break():
+    """Two texts on two lines are one sentence between parentheses only; else the second is a statement, and lost."""
+    for path in MODULES:
+        for function in functions_of(path):
+            for text in _texts_without_use_in(function):
+                pytest.fail(f"{path}, line {text.lineno}: this text is used nowhere; put both lines in parentheses")
+
+
+def _texts_without_use_in(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.stmt]:
+    for block in (body for node in ast.walk(function) if isinstance(body := getattr(node, "body", None), list)):
+        for before, after in pairwise(block):
+            is_about_attribute = isinstance(_target_of(before), ast.Attribute) and not _is_joined(after)
+            if isinstance(after, ast.Expr) and _is_text(after.value) and not is_about_attribute:
+                yield after
+
+
+def _target_of(statement: ast.stmt) -> ast.expr | None:
+    if isinstance(statement, ast.AnnAssign):
+        return statement.target
+    return statement.targets[0] if isinstance(statement, ast.Assign) else None
+
+
+def _is_joined(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.JoinedStr)
+
+
+def _is_text(value: ast.expr) -> bool:
+    return isinstance(value, ast.JoinedStr) or (isinstance(value, ast.Constant) and isinstance(value.value, str))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -189,7 +189,7 @@ def test_a_rollout_ends_in_order_when_the_champion_cannot_be_started_again(world
     assert world.served_uri() == CHALLENGER.uri, "the revision that runs"
     report = look(world, guard_of(world), times=60)
     assert report.outcome == "mismatch"
-    assert "cannot be started again" in report.reason
+    assert "cannot be started again: files missing" in report.reason
     assert len(kinds(world)) == 3, "each look adds nothing to the ledger"
     world.file_troubles.clear()
     assert look(world, guard_of(world), times=30).outcome == "learning", "the files came back"

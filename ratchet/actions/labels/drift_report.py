@@ -43,6 +43,7 @@ def sample_of_table(table: pa.Table, *, num_features: int) -> Sample:
 
 def draw_rows(table: pa.Table) -> pa.Table:
     """The rows of that sample. Drawn from part after part with what was drawn before, they are those of the whole."""
+    # Reversed: of several rows with one id the first stays.
     first_row = {of: row for row, of in reversed(list(enumerate(table["id"].to_pylist())))}
     chosen = sorted(first_row, key=id_digest_of)[:DECISION_ROWS_MAX]
     return table.take(pa.array([first_row[of] for of in chosen], pa.int64()))
@@ -121,6 +122,7 @@ def _most_shifted(incoming: Sample, reference: Sample) -> list[int]:
         feature_shift(old_M, new_N)
         for old_M, new_N in zip(reference.features_NF.T, incoming.features_NF.T, strict=True)
     ]
+    # The inner sort picks what shifted most, the outer one puts that back into the order of the columns.
     return sorted(sorted(range(len(shifts)), key=lambda index: -shifts[index])[:REPORT_FEATURES_MAX])
 
 

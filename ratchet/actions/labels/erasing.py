@@ -107,6 +107,7 @@ def _erase_from_shards(
         found |= {key: each.num_rows for key, each in zip(some, left, strict=True) if each is not None}
         watch(Scanned("label shards", min(start + NUM_AT_ONCE, len(keys)), len(keys)))
     order = order.model_copy(update={"lines_by_shard": {**found, **order.lines_by_shard}})
+    # Noted before any line goes: a shard that is rewritten already tells no number any more.
     holders.erasures.note(task, order)
     for key in found:
         # Read again: a file larger than the others' sum need not stay in memory, and a shard may be gone since.
@@ -144,6 +145,7 @@ def _erase_from_versions(
                 "stale_files": tuple(sorted({*order.stale_files, *stale})),
             }
         )
+        # Noted before the push: afterwards no tag names the files that are to go.
         holders.erasures.note(task, order)
         blobs = [left.data for left in removed.values() if left.data]
         holders.datasets.replace_versions(list(changed.values()), blobs, message=f"{task}: an erasure\n")

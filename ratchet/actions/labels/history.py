@@ -64,6 +64,7 @@ def _rows_about(key: str, data: bytes, example_id: str, schema: ExampleSchema) -
     """A shard whose bytes do not hold the id is not parsed; pictures are never fetched."""
     if key.endswith(".parquet"):
         return _rows_of_table(key, data, example_id, schema)
+    # As writers of JSON put an id: its letters as they are, or all escaped; any mix of the two has a \u in it.
     texts = {json.dumps(example_id, ensure_ascii=escaped)[1:-1].encode() for escaped in (True, False)}
     if not any(text in data for text in texts) and b"\\u" not in data:
         return ()

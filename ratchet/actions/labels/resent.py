@@ -55,6 +55,7 @@ def mark_judged(
     keys = (judged.shards | judged.quarantined) - frozenset(verdict.inputs.get("reopened", ()))
     if not keys:
         return
+    # `after` leaves out the key that it names; without its last letter the key sorts before itself.
     before_first = min(keys)[:-1]
     shards = [shard for shard in labels.list_shards(task, after=before_first) if shard.key in keys]
     earlier = contents.mark(task, shards, version=version)

@@ -92,6 +92,7 @@ class TaskGuard:
 
     def _watch_rollout(self, open_uri: str, policies: GuardPolicies, champion: ModelRef) -> GuardReport:
         ports = self._ports.rollout
+        # Counts from the time of a rollout are no past of the champion.
         self._before = None
         running = [run.name for run in self._ports.pipelines().list_unfinished(self._task)]
         now_s = ports.clock.elapsed_s()
@@ -185,6 +186,7 @@ class TaskGuard:
     def _unfinished(self, entries: Sequence[LedgerEntry]) -> Intent | None:
         """A rollback that was decided on for the newest ledger entry; with a newer entry it is done."""
         seq = entries[-1].seq
+        # Asked once for each ledger entry, not at each look.
         if seq == self._done_seq:
             return None
         intent = self._ports.memory.fetch_intent(self._task, seq=seq)

@@ -170,6 +170,7 @@ def close_half_open(ports: ServingPorts, *, task: str, run_id: str, ready_s_max:
     champion, state = champion_of(entries), ports.services.fetch(task)
     if state is None or champion is None or is_rolled_out(state, champion.uri):
         return None
+    # Users first: whatever breaks off below, the canary has no traffic.
     close_canary(ports.services, ports.clock, task=task)
     sentence = f"closed the rollout of {state.storage_uri} that was left open; champion {champion.version} serves"
     is_told = entries[-1].kind in {"rolled_back", "withdrawn"} and entries[-1].model.uri == state.storage_uri
@@ -200,8 +201,7 @@ def serve_champion(ports: ServingPorts, *, task: str, champion: ModelRef, timeou
     trouble = trouble_of(ports.files, champion) if is_running else ""
     if trouble:
         close_canary(ports.services, ports.clock, task=task)
-        text = f"version {champion.version} serves from the revision that runs and cannot be started again: "
-        f"{trouble}"
+        text = f"version {champion.version} serves from the revision that runs and cannot be started again: {trouble}"
         log.error("%s: %s", task, text)
         return text
     serve(ports.services, ports.clock, task=task, uri=champion.uri, timeout_s=timeout_s)

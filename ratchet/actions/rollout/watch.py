@@ -148,6 +148,7 @@ class CanaryWatch:
             at_s=self._now_s(),
             window=window,
             is_canary_ready=is_newest_alive(self._state),
+            # Traffic that moved within the window belongs to no one share: both ends of it must have the wanted one.
             is_routed=pct_before == routed_pct == self._progress.weight_pct,
             quality=self._quality_errand.ask(wait_s=_SIDE_WAIT_S),
             orders=self._orders,

@@ -130,6 +130,7 @@ def _check_serving(rows: GateRows, policy: EvaluationPolicy) -> Reason:
     if isinstance(rows.output, NumberOutput):
         offline = outputs_of(rows.challenger)
         served = np.asarray(rows.served, dtype=np.float64)
+        # Next to an offline 0 no share of it is left to differ by.
         differs = np.abs(served - offline) > _SAME_SHARE * np.maximum(np.abs(offline), 1e-12)
     else:
         differs = np.array([label_text(label) for label in rows.served]) != np.array(rows.challenger.texts)

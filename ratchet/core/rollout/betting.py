@@ -54,6 +54,7 @@ def start_wealth(shares: Sequence[float], batch: tuple[int, ...] = ()) -> Number
 
 def log_sum(log_wealth: Numbers) -> Numbers:
     """The log of the whole wealth."""
+    # The largest is taken out first: exp of more than 709 overflows.
     top = log_wealth.max(axis=-1)
     return np.asarray(top + np.log(np.exp(log_wealth - top[..., None]).sum(axis=-1)))
 
@@ -63,7 +64,9 @@ def bet_on(log_wealth: Numbers, gains: Numbers, num_canary: Numbers, *, start: N
 
     gains: (*batch, num_bets), as `log_gain` says. start: the log wealth (num_bets + 1,) of the beginning.
     """
+    # expm1 and log1p keep the digits where few requests move next to nothing.
     moved = -np.expm1(-num_canary / _SPREAD_REQUESTS)[..., None]
+    # Without requests nothing moves, and the log of nothing is -inf, as it should be.
     with np.errstate(divide="ignore"):
         after = np.logaddexp(np.log1p(-moved) + log_wealth, np.log(moved) + log_sum(log_wealth)[..., None] + start)
     after[..., :-1] += gains

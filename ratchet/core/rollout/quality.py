@@ -13,9 +13,8 @@ from typing import Literal, NamedTuple
 
 from ratchet.core.labels.answers import is_right
 from ratchet.core.rollout.payloads import Feedback, LabelValue, Prediction
-from ratchet.core.rollout.window import QualityWindow
+from ratchet.core.rollout.window import NUM_SCORE_BINS, QualityWindow
 
-NUM_SCORE_BINS = 10
 NUM_REQUESTS_MAX = 20_000
 """About 10 MB. At 100 requests/s that is the last 200 s: mirrored pairs are seconds apart."""
 AGE_S_MAX = 900.0

@@ -7,9 +7,8 @@ from ratchet.core.rollout.betting import Bets, Counts, bet_on, log_gain, log_gai
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.core.rollout.sequential import beside, lower_bound, upper_bound
 from ratchet.core.rollout.wealth import BET_SHARES, DIGITS, Guess, as_batch, as_tuple, guess_of, wealth_of
-from ratchet.core.rollout.window import QualityWindow
+from ratchet.core.rollout.window import NUM_SCORE_BINS, QualityWindow
 
-NUM_SCORE_BINS = 10
 _START = tuple(start_wealth(BET_SHARES).tolist())
 _WRONG_GUESS = Guess(ratio=0.1, num=20.0, ratio_min=0.005)
 

@@ -100,6 +100,7 @@ def _render_moves(looks: Sequence[JudgedLook]) -> str:
 
 
 def _xs_of(looks: Sequence[JudgedLook]) -> list[float]:
+    # A rollout may have one look alone, at 0 s.
     end_s = max(looks[-1].look.at_s, 1e-9)
     return [_LEFT + look.look.at_s / end_s * (_WIDTH - _LEFT - _RIGHT) for look in looks]
 

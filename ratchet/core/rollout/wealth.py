@@ -74,6 +74,8 @@ BET_S = 5.0
 """Windows are put together until the canary has so many requests, or has any and so much time is over: single requests
 lose what the other arm's requests of the same moment say, which costs a fifth of the power."""
 
+_ROUNDING_S = 1e-9
+"""Differences of times that are equal on paper may fall short by so much."""
 DIGITS = 10
 """Of a log wealth after the point."""
 
@@ -191,12 +193,12 @@ def votes_after(log_votes: Numbers, block: Counts, *, tolerance: float) -> Numbe
 
 def has_vote(block: Counts, *, lasted_s: Numbers, burst_s: float) -> npt.NDArray[np.bool_]:
     """Whether a block is over: long enough for a burst, and enough requests of both arms to compare."""
-    return (lasted_s >= burst_s - 1e-9) & (np.minimum(block.canary, block.stable) >= VOTE_REQUESTS_MIN)
+    return (lasted_s >= burst_s - _ROUNDING_S) & (np.minimum(block.canary, block.stable) >= VOTE_REQUESTS_MIN)
 
 
 def has_bet(num_canary: Numbers, *, lasted_s: Numbers) -> npt.NDArray[np.bool_]:
     """Whether enough has come together to bet on."""
-    return (num_canary >= BET_REQUESTS) | ((num_canary > 0) & (lasted_s >= BET_S - 1e-9))
+    return (num_canary >= BET_REQUESTS) | ((num_canary > 0) & (lasted_s >= BET_S - _ROUNDING_S))
 
 
 def withdraw_limit(metric: str, policy: RolloutPolicy) -> float:

@@ -10,6 +10,9 @@ from ratchet.core.errors import PolicyError
 from ratchet.core.ports import RevisionCounts
 from ratchet.core.rollout.policy import RolloutPolicy
 
+NUM_SCORE_BINS = 10
+"""Of the top-class probability, 0.1 each: how often a revision was how sure."""
+
 
 class ArmWindow(BaseModel):
     """Requests of one revision in one window."""
