@@ -18,7 +18,7 @@ from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.agreement import measure_agreement
 from ratchet.core.labels.dataset import Manifest
-from ratchet.core.labels.digests import inputs_digests
+from ratchet.core.labels.digests import inputs_codes
 from ratchet.core.labels.excess import LabelerRecord
 from ratchet.core.labels.judged import ACCEPTED, REFUSED
 from ratchet.core.labels.label_values import whole_column
@@ -151,12 +151,12 @@ def _measure(
     notes: IngestNotes,
     manifest: Manifest,
 ) -> Measured:
-    from components.validate.expectations import check_rows, frame_of
+    from components.validate.expectations import check_rows
 
     places = Places.of(everything)
     released = places.released(notes)
-    rows = everything.filter(pa.array(places.kept(released)))
-    kept, inputs_N = Places.of(rows), inputs_digests(rows, spec.examples)
+    rows = everything.filter(pa.array(places.kept(released))) if released else everything
+    kept, inputs_N = Places.of(rows), inputs_codes(rows, spec.examples)
     known_N = _comparable(rows, spec)
     neighbours = Neighbours(spec, policy, rows, reference)
     num_new = num_new_of(everything)
@@ -168,7 +168,7 @@ def _measure(
         shards_by_labeler=places.shards_by_labeler,
         rejected=notes.rejected,
         released=released,
-        row_counts=(*check_rows(frame_of(rows, spec.examples), spec.examples), count_changed(rows, inputs_N, kept)),
+        row_counts=(*check_rows(rows, spec.examples), count_changed(rows, inputs_N, kept)),
         duplicates=duplicates,
         leaks=leaks,
         agreement=_of_labelers(

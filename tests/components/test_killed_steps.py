@@ -192,7 +192,7 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evidently and Great Expectations take seconds a call, and touch nothing that outlives the step."""
     page = CutPage("<p>figures</p>", {"0" * 64: "library"})
     monkeypatch.setattr("ratchet.actions.labels.drift_report.cut_evidently", lambda *_, **__: page)
-    monkeypatch.setattr("components.validate.expectations.check_rows", lambda frame, spec: ())
+    monkeypatch.setattr("components.validate.expectations.check_rows", lambda rows, schema: ())
 
 
 def waiting_labels(world: World) -> None:
