@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ratchet.core.labels.schema import ExampleSchema, InputSpec, OutputSpec, check_names
+from ratchet.core.models.learning_rate import Schedule
 from ratchet.core.models.metric_names import METRICS_OF, Metric
 from ratchet.tasks.kinds.options import INPUTS_OF, ONE_INPUT, OPTIONS_OF, TRAINING_OF
 
@@ -78,12 +79,36 @@ class TrainingSpec(BaseModel):
     """Global: shared by all workers."""
     learning_rate: float = Field(0.001, gt=0)
     weight_decay: float = Field(0.0, ge=0)
+    schedule: Schedule = "constant"
+    """cosine: the learning rate falls to nearly 0 over the training."""
+    warmup_share: float = Field(0.0, ge=0, le=0.5)
+    """Share of all steps over which the learning rate rises to its value."""
+    clip_norm: float | None = Field(None, gt=0)
+    """A gradient with a greater norm is scaled down to it. None: never."""
+    accumulate: int = Field(1, ge=1, le=1024)
+    """Parts that a worker takes its rows of a batch in, one after the other: memory of one, the same gradient."""
+    early_stop_epochs: int | None = Field(None, gt=0)
+    """The training ends after so many epochs in a row without a lower validation loss. None: after `num_epochs`."""
+    freeze: tuple[str, ...] = ()
+    """Parameters that stay as they start, by name, with * and ?: "encoder.*"."""
+    unfreeze_after: int | None = Field(None, gt=0)
+    """Epochs after which the frozen parameters are trained too. None: never."""
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    """The model is an exponential moving average of the weights after each step, as 0.999. None: the weights."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: products of matrices in bfloat16 (autocast); weights, loss and what is served stay in float32."""
     world_size: int = Field(2, ge=1)
     """Number of DDP workers."""
     num_threads: int = Field(1, ge=1)
     """Torch threads of each worker."""
     seed: int = 0
     timeout_s: float = Field(1800, gt=0)
+
+    @model_validator(mode="after")
+    def _check_freeze(self) -> Self:
+        if self.unfreeze_after is not None and not self.freeze:
+            raise ValueError("`unfreeze_after` without `freeze`; name the parameters to freeze, or leave it out")
+        return self
 
 
 class _OldForm(BaseModel):

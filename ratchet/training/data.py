@@ -5,6 +5,7 @@ Shape suffixes: B batch, K classes, N rows; `...` whatever the task's network ta
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -60,24 +61,31 @@ def labelled(inputs: pa.Table, labels: pa.ChunkedArray, spec: TaskSpec) -> pa.Ta
     return inputs.append_column(spec.output.name, labels)
 
 
-def batch_size_of(num_rows: int, *, batch_size: int, world_size: int) -> int:
-    """The global batch: as asked, or all rows when there are fewer; always a multiple of the world size.
+class StepBatch(NamedTuple):
+    """What one worker has of a step's batch."""
 
-    DDP averages gradients over workers, so workers must see equally many rows for the mean to be the batch's.
-    """
-    size = min(batch_size, num_rows) // world_size * world_size
-    if size == 0:
+    rows: torch.Tensor
+    """Indices of its own rows, (B,)."""
+    num_rows: int
+    """Of all workers together."""
+
+
+def num_batches_of(num_rows: int, *, batch_size: int, world_size: int) -> int:
+    """Steps of an epoch: as many as make batches nearest to the size asked for, each with a row for every worker."""
+    if num_rows < world_size:
         raise DataRejected(f"{num_rows} training rows are too few for {world_size} workers. Push more labels.")
-    return size
+    return max(1, min(round(num_rows / batch_size), num_rows // world_size))
 
 
 def batches_of(
     num_rows: int, *, epoch: int, seed: int, batch_size: int, rank: int, world_size: int
-) -> Iterator[torch.Tensor]:
-    """This worker's row indices, batch by batch. All workers draw one permutation; the incomplete rest waits for
-    another epoch's permutation."""
+) -> Iterator[StepBatch]:
+    """An epoch: every row once, in an order that (seed, epoch) decides alone, whatever the number of workers.
+
+    The rows are divided evenly: sizes of batches differ by one at most, so there is no small batch at the end, in which
+    a row would weigh more and batch normalization would have too little to measure.
+    """
     generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
     order_N = torch.randperm(num_rows, generator=generator)
-    size = batch_size_of(num_rows, batch_size=batch_size, world_size=world_size)
-    for start in range(0, num_rows - size + 1, size):
-        yield order_N[start : start + size][rank::world_size]
+    for batch in order_N.tensor_split(num_batches_of(num_rows, batch_size=batch_size, world_size=world_size)):
+        yield StepBatch(batch[rank::world_size], len(batch))

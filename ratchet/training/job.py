@@ -97,3 +97,7 @@ class EpochMetrics(BaseModel):
     val_loss: float | None
     val_accuracy: float | None
     """None where the validation split is empty."""
+    learning_rate: float | None = None
+    """Of the epoch's last step. None of trees, which have one rate."""
+    rows_per_s: float | None = None
+    """Training rows, of all workers together, over the epoch's steps."""

@@ -23,9 +23,15 @@ class LossStep(torch.nn.Module):
         self.mean_loss = torch.nn.Parameter(torch.zeros(()))
         self._task, self._spec = task, task.spec
 
-    def forward(self, inputs: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
-        logits_BK = check_logits(self.network(inputs), num_rows=len(labels_B), spec=self._spec)
-        loss = check_loss(self._task.loss(logits_BK, labels_B), spec=self._spec)
+    def forward(self, inputs: torch.Tensor, labels_B: torch.Tensor, weight: float = 1.0) -> torch.Tensor:
+        """The loss times weight, which makes the sum over a batch's parts, averaged over the workers, the batch's mean:
+        B * num_workers / num_rows of the batch."""
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self._spec.training.precision == "bf16"):
+            outputs = self.network(inputs)
+        # The loss of a user's class need not know of bfloat16, which has 8 bits for the sum over a batch.
+        outputs = outputs.float() if getattr(outputs, "dtype", None) == torch.bfloat16 else outputs
+        logits_BK = check_logits(outputs, num_rows=len(labels_B), spec=self._spec)
+        loss = check_loss(self._task.loss(logits_BK, labels_B), spec=self._spec) * weight
         return loss + self.mean_loss * loss.detach()
 
     def take_mean_loss(self) -> float:

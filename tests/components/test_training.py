@@ -9,11 +9,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from ratchet.adapters.torchrun import TorchrunTrainer
 from ratchet.core.errors import DataRejected, PolicyError, Unavailable
 from ratchet.tasks.identity import model_digest
-from ratchet.tasks.model_files import load_model
+from ratchet.tasks.model_files import load_model, load_weights
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.job import EpochMetrics, TrainingJob
 from tests.models import DIGITS, changed, digit_rows
@@ -73,8 +74,21 @@ def test_a_training_learns_the_digits(trained):
 
 
 def test_a_killed_worker_resumes_and_gives_the_same_bits_with_frozen_unused_and_normalized_layers(tmp_path):
-    """Dropout too, and a layer without optimizer state: all that a checkpoint does not see by itself."""
-    whole, killed = job_in(tmp_path / "whole", spec=spec_of("Odd")), job_in(tmp_path / "killed", spec=spec_of("Odd"))
+    """Dropout too, a layer without optimizer state, and one that is unfrozen where the worker dies: all that a
+    checkpoint does not see by itself."""
+    choices = {
+        "schedule": "cosine",
+        "warmup_share": 0.2,
+        "clip_norm": 1.0,
+        "accumulate": 2,
+        "freeze": ["head.*"],
+        "unfreeze_after": 2,
+        "ema_decay": 0.9,
+        "early_stop_epochs": 4,
+    }
+    odd = spec_of("Odd")
+    spec = changed(odd, {"training": {**odd.training.model_dump(), **choices}})
+    whole, killed = job_in(tmp_path / "whole", spec=spec), job_in(tmp_path / "killed", spec=spec)
     digest = run(whole)
     killer = threading.Thread(target=kill_a_worker_after_its_second_epoch, args=(killed,))
     killer.start()
@@ -111,6 +125,18 @@ def test_finetuning_starts_from_the_base_models_weights(trained, tmp_path):
     run(job)
     assert history_of(job)[0].train_loss < history_of(trained)[0].train_loss / 2
     assert load_model(job.model_path).digest != model_digest(trained.model_path)
+
+
+def test_one_worker_and_two_learn_the_same(trained, tmp_path):
+    """From the same rows in the same order. What differs is the order of a few sums, which the steps carry on."""
+    alone = changed(DIGITS, {"training": {**DIGITS.training.model_dump(), "world_size": 1}})
+    job = job_in(tmp_path / "alone", spec=alone)
+    run(job)
+    ours, theirs = load_weights(job.model_path), load_weights(trained.model_path)
+    assert all(torch.allclose(ours[name], theirs[name], atol=2e-3) for name in ours)
+    assert [each.train_loss for each in history_of(job)] == pytest.approx(
+        [each.train_loss for each in history_of(trained)], rel=1e-4
+    )
 
 
 def test_a_training_that_fails_says_why(tmp_path):

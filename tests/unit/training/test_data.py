@@ -1,12 +1,13 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ratchet.core.errors import DataRejected
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.data import batch_size_of, batches_of, labels_of, read_split
+from ratchet.training.data import batches_of, labels_of, num_batches_of, read_split
 from tests.models import DIGITS
 
 
@@ -16,34 +17,49 @@ def spec_of(output: dict[str, object]) -> TaskSpec:
 
 
 @pytest.mark.parametrize(
-    ("num_rows", "world_size", "size"),
+    ("num_rows", "world_size", "num"),
     [
-        pytest.param(1000, 2, 64, id="as-asked"),
-        pytest.param(64, 2, 64, id="exactly-one-batch"),
-        pytest.param(63, 2, 62, id="fewer-rows-than-a-batch"),
-        pytest.param(2, 2, 2, id="one-row-a-worker"),
-        pytest.param(100, 3, 63, id="not-divisible"),
+        pytest.param(1000, 2, 16, id="as-asked"),
+        pytest.param(64, 2, 1, id="exactly-one-batch"),
+        pytest.param(70, 2, 1, id="the-rest-joins-the-batch"),
+        pytest.param(100, 2, 2, id="two-smaller-ones"),
+        pytest.param(2, 2, 1, id="one-row-a-worker"),
+        pytest.param(700, 512, 1, id="a-batch-smaller-than-the-workers"),
     ],
 )
-def test_batch_size(num_rows, world_size, size):
-    assert batch_size_of(num_rows, batch_size=64, world_size=world_size) == size
+def test_the_number_of_batches(num_rows, world_size, num):
+    assert num_batches_of(num_rows, batch_size=64, world_size=world_size) == num
 
 
 def test_too_few_rows_for_the_workers_are_refused():
     with pytest.raises(DataRejected, match="1 training rows are too few for 2 workers"):
-        batch_size_of(1, batch_size=64, world_size=2)
+        num_batches_of(1, batch_size=64, world_size=2)
 
 
 @given(st.integers(4, 300), st.integers(1, 4), st.integers(0, 5))
-def test_workers_share_each_batch_equally_and_no_row_comes_twice(num_rows, world_size, epoch):
+def test_workers_share_each_batch_and_every_row_comes_once(num_rows, world_size, epoch):
     by_rank = [
         list(batches_of(num_rows, epoch=epoch, seed=1, batch_size=32, rank=rank, world_size=world_size))
         for rank in range(world_size)
     ]
-    assert len({len(batches) for batches in by_rank}) == 1
-    assert len({len(batch) for batches in by_rank for batch in batches}) == 1
-    seen = [int(row) for batches in by_rank for batch in batches for row in batch]
-    assert len(seen) == len(set(seen))
+    steps = list(zip(*by_rank, strict=True))
+    for parts in steps:
+        sizes = [len(part.rows) for part in parts]
+        assert max(sizes) - min(sizes) <= 1 and min(sizes) >= 1
+        assert {part.num_rows for part in parts} == {sum(sizes)}
+    assert sorted(int(row) for parts in steps for part in parts for row in part.rows) == list(range(num_rows))
+
+
+@given(st.integers(8, 300), st.integers(2, 8), st.integers(0, 5))
+def test_the_order_of_the_rows_is_the_same_for_any_number_of_workers(num_rows, world_size, epoch):
+    def order(num_workers):
+        parts = [
+            batches_of(num_rows, epoch=epoch, seed=1, batch_size=32, rank=rank, world_size=num_workers)
+            for rank in range(num_workers)
+        ]
+        return [torch.cat([part.rows for part in step]).sort().values.tolist() for step in zip(*parts, strict=True)]
+
+    assert order(world_size) == order(1)
 
 
 def test_an_empty_split_reads_as_no_rows(tmp_path):

@@ -1,0 +1,55 @@
+"""What all parts of one worker's training share."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from ratchet.tasks.bound import TorchTask
+from ratchet.tasks.spec import TrainingSpec
+from ratchet.training.data import StepBatch, batches_of, num_batches_of
+from ratchet.training.job import TrainingJob
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded inputs (N, ...) and their labels (`labels_of`)."""
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One worker of a training."""
+
+    job: TrainingJob
+    task: TorchTask
+    rows: Rows
+    val_rows: Rows
+    rank: int
+    world_size: int
+
+    @property
+    def training(self) -> TrainingSpec:
+        return self.job.spec.training
+
+    @property
+    def num_steps(self) -> int:
+        """Of an epoch."""
+        return num_batches_of(len(self.rows), batch_size=self.training.batch_size, world_size=self.world_size)
+
+    def batches(self, epoch: int) -> Iterator[StepBatch]:
+        """This worker's part of each."""
+        training = self.training
+        return batches_of(
+            len(self.rows),
+            epoch=epoch,
+            seed=training.seed,
+            batch_size=training.batch_size,
+            rank=self.rank,
+            world_size=self.world_size,
+        )

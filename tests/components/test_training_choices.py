@@ -1,0 +1,108 @@
+"""What a task file may choose under `training:`, each by what it does to the weights. One process, no torchrun."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from ratchet.core.errors import PolicyError
+from ratchet.tasks.model_files import load_weights
+from ratchet.training.job import EpochMetrics, TrainingJob
+from ratchet.training.loop import train
+from tests.components.test_training import history_of, job_in
+from tests.models import DIGITS, changed
+
+
+@pytest.fixture(autouse=True, scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    store = tmp_path_factory.mktemp("group") / "store"
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+    torch.set_num_threads(num_threads)
+
+
+def trained(folder: Path, base: Path | None = None, **training: Any) -> TrainingJob:
+    choices = {**DIGITS.training.model_dump(), "num_epochs": 3, **training}
+    job = job_in(folder, spec=changed(DIGITS, {"training": choices}), base=base)
+    train(job, rank=0, world_size=1)
+    return job
+
+
+def differing(one: TrainingJob, other: TrainingJob) -> list[str]:
+    """Names of the tensors that are not the same to the last bit."""
+    ours, theirs = load_weights(one.model_path), load_weights(other.model_path)
+    return [name for name in ours if not torch.equal(ours[name], theirs[name])]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> TrainingJob:
+    return trained(tmp_path_factory.mktemp("plain") / "job")
+
+
+def test_a_batch_in_parts_gives_the_same_gradient(plain, tmp_path):
+    parts = trained(tmp_path / "parts", accumulate=3)
+    assert [each.train_loss for each in history_of(parts)] == pytest.approx(
+        [each.train_loss for each in history_of(plain)], rel=1e-4
+    )
+    ours, theirs = load_weights(parts.model_path), load_weights(plain.model_path)
+    assert all(torch.allclose(ours[name], theirs[name], atol=2e-3) for name in ours)
+
+
+def test_a_cosine_falls_to_nearly_nothing(tmp_path):
+    rates = [
+        each.learning_rate or 0.0 for each in history_of(trained(tmp_path / "job", schedule="cosine", warmup_share=0.2))
+    ]
+    assert rates[0] > rates[1] > rates[2] and 0 < rates[2] < 0.02 * DIGITS.training.learning_rate
+
+
+def test_clipped_gradients_change_the_weights_and_loose_ones_do_not(plain, tmp_path):
+    assert differing(trained(tmp_path / "tight", clip_norm=0.01), plain)
+    assert not differing(trained(tmp_path / "loose", clip_norm=1e9), plain)
+
+
+def test_frozen_parameters_stay_until_they_are_unfrozen(plain, tmp_path):
+    frozen = trained(tmp_path / "frozen", base=plain.model_path, freeze=("0.*", "2.*"))
+    later = trained(tmp_path / "later", base=plain.model_path, freeze=("0.*", "2.*"), unfreeze_after=1)
+    heads = {"6.weight", "6.bias"}
+    assert set(differing(frozen, plain)) == heads
+    assert set(differing(later, plain)) == heads | {"0.weight", "0.bias", "2.weight", "2.bias"}
+
+
+@pytest.mark.parametrize(
+    ("freeze", "says"),
+    [
+        pytest.param(
+            ("encoder.*",), r"no parameter that is trained is named 'encoder\.\*'.* 0\.weight, 0\.bias", id="none"
+        ),
+        pytest.param(("*",), "names every parameter of the network", id="all"),
+    ],
+)
+def test_a_freeze_that_cannot_be_meant_is_refused(freeze, says, tmp_path):
+    with pytest.raises(PolicyError, match=says):
+        trained(tmp_path / "job", freeze=freeze)
+
+
+def test_the_average_lags_behind_the_weights_and_is_the_model(plain, tmp_path):
+    averaged = trained(tmp_path / "averaged", ema_decay=0.9)
+    assert [each.train_loss for each in history_of(averaged)] == [each.train_loss for each in history_of(plain)]
+    assert differing(averaged, plain)
+    assert (history_of(averaged)[-1].val_accuracy or 0) > 0.6
+
+
+def test_a_training_ends_when_the_validation_loss_has_not_fallen(tmp_path):
+    job = trained(tmp_path / "job", num_epochs=40, learning_rate=0.1, early_stop_epochs=2)
+    losses = [each.val_loss for each in history_of(job) if each.val_loss is not None]
+    assert len(losses) == losses.index(min(losses)) + 3 < 40
+
+
+def test_bfloat16_learns_and_leaves_32_bits(tmp_path):
+    job = trained(tmp_path / "job", precision="bf16")
+    assert {value.dtype for value in load_weights(job.model_path).values()} == {torch.float32}
+    last: EpochMetrics = history_of(job)[-1]
+    assert last.val_accuracy is not None and last.val_accuracy > 0.6
