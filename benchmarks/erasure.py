@@ -24,21 +24,28 @@ from embedded.object_store import NAME as OBJECT_STORE
 from embedded.stack import start_stack, stop_stack
 from embedded.state_folder import layout_of
 from ratchet.actions.labels.erasing import Holders, erase
+from ratchet.actions.labels.erasing_logs import Logs
 from ratchet.adapters.dvc import DvcDatasetStore
 from ratchet.adapters.s3 import S3ObjectStore
 from ratchet.adapters.s3_labels import S3LabelStore
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.labels.dataset import DataFile, DatasetShard, Manifest, md5_of, version_name
 from ratchet.core.labels.erasure import ErasureOrder
+from ratchet.core.labels.schema import CategoryOutput, ExampleSchema, NumberInput
 from ratchet.core.labels.shards import SPLITS, id_digest_of, split_of
 from ratchet.core.labels.tables import INDEX, parquet_of
 from ratchet.settings import Settings, parse_profile, settings_of
 from ratchet.stores.erasures import Erasures
+from ratchet.stores.request_logs import FeedbackFiles, PayloadFiles
 from ratchet.stores.run_journal import RunJournal
 from ratchet.stores.sketches import Sketches
 
 _TASK = "numbers"
 _NUM_COLUMNS = 20
+_SCHEMA = ExampleSchema(
+    inputs=tuple(NumberInput(name=f"x{column}") for column in range(_NUM_COLUMNS)),
+    output=CategoryOutput(classes=("a", "b")),
+)
 _GOAL_S = 10.0
 _SIZES = {True: (10, 2_000), False: (100, 10_000)}
 """Versions, and rows that each adds."""
@@ -138,6 +145,8 @@ def measure(state_dir: Path, repo: Path, *, num_versions: int, num_rows: int) ->
         Sketches(objects, bucket),
         RunJournal(objects, bucket),
         lambda *_: (),
+        _SCHEMA,
+        Logs(PayloadFiles(objects, bucket), FeedbackFiles(objects, bucket)),
     )
     order = ErasureOrder(ids=("row-1-7",), by="benchmark", reason="measured", at=datetime.now(UTC))
     began = time.monotonic()

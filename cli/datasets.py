@@ -15,8 +15,7 @@ from cli.output import JsonFlag, print_json, print_rows, stderr
 from ratchet.core.errors import DataRejected
 
 if TYPE_CHECKING:
-    from ratchet.actions.labels.erasing import Scanned, Watch
-    from ratchet.core.labels.erasure import ErasureRecord
+    from ratchet.core.labels.erasure import ErasureRecord, Scanned, Watch
 
 datasets = typer.Typer(help="Dataset versions: list and show them, erase examples.", no_args_is_help=True)
 _LISTED = ("version", "examples", "classes", "erased", "verdict", "parent")
@@ -99,9 +98,11 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Erase examples from label shards and from every dataset version. This cannot be undone.
+    """Erase examples from label shards, every dataset version, the payload log, feedback and the tables of past runs.
+    This cannot be undone.
 
-    Every version stays readable with git and dvc, without these rows. The record says when, by whom and how much, not
+    Every version stays readable with git and dvc, without these rows. Logged answers have no ids of examples: those to
+    exactly the same inputs are erased. The record says when, by whom and how much, not
     what, and names the models that learned from a version with them: retrain, and roll those back where you must.
 
     Examples:
@@ -115,7 +116,7 @@ def erase(
     from ratchet.core.labels.erasure import IDS_MAX, ErasureOrder
 
     if resume:
-        holders = wiring.erasure_holders()
+        holders = wiring.erasure_holders(task)
         with _progress(is_quiet=as_json) as watch:
             record = erasing.resume(holders, task, now=_now, watch=watch)
         if record is None:
@@ -129,7 +130,7 @@ def erase(
         if not yes:
             typer.confirm(f"Erase {len(listed)} examples of {task} for good?", abort=True, err=True)
         order = ErasureOrder(ids=listed, by=getpass.getuser(), reason=reason, at=_now())
-        holders = wiring.erasure_holders()
+        holders = wiring.erasure_holders(task)
         with _progress(is_quiet=as_json) as watch:
             record = erasing.erase(holders, task, order, now=_now, watch=watch)
     _print_record(record, task, as_json=as_json)
@@ -153,13 +154,14 @@ def erasures(task: TaskOption, as_json: JsonFlag = False) -> None:
             "by": record.by,
             "ids": record.num_ids,
             "rows": record.num_rows,
+            "answers": record.num_answers,
             "versions": len(record.versions),
             "models": ", ".join(record.models),
             "reason": record.reason,
         }
         for record in records
     ]
-    columns = ("at", "by", "ids", "rows", "versions", "models", "reason")
+    columns = ("at", "by", "ids", "rows", "answers", "versions", "models", "reason")
     print_rows(rows, columns=columns, as_json=False, empty=f"Nothing of {task} was erased.")
 
 
@@ -177,10 +179,14 @@ def _print_record(record: "ErasureRecord", task: str, *, as_json: bool) -> None:
         return
     stderr.print(
         f"{task}: {record.num_ids} ids erased: {record.num_lines} lines of label shards, {record.num_rows} rows in "
-        f"{len(record.versions)} dataset versions",
+        f"{len(record.versions)} dataset versions, {record.num_answers} logged answers, {record.num_feedback} items of "
+        "feedback",
         markup=False,
     )
-    if not record.num_lines and not record.num_rows:
+    stderr.print(f"Read: {', '.join(f'{num:,} {what}' for what, num in record.read.items())}", markup=False)
+    for name in record.unreadable:
+        stderr.print(f"Not searched, look at it yourself: {name}", markup=False)
+    if not record.num_lines and not record.num_rows and not record.num_answers:
         stderr.print("None of these ids was there.", markup=False)
     if record.models:
         stderr.print(f"Models that learned from them: {', '.join(record.models)}", markup=False)

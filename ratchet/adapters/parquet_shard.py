@@ -70,6 +70,11 @@ def read_parquet_fields(data: bytes) -> tuple[int, list[tuple[object, object]] |
     return num_rows, pairs
 
 
+def check_parquet(data: bytes, *, where: str) -> None:
+    """DataRejected when it is no Parquet file, or its footer goes beyond the limits."""
+    _check_size(_opened(data, where=where), where=where)
+
+
 def _checked_batches(data: bytes, schema: ExampleSchema, *, where: str) -> Iterator[pa.RecordBatch]:
     file = _opened(data, where=where)
     _check_columns(file, schema, where=where)

@@ -6,7 +6,7 @@ stay is a lifecycle rule of the bucket (docs/user-guide.md).
 
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
@@ -14,16 +14,12 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from ratchet.core.errors import NotFound
-from ratchet.core.ports import ObjectStore, StoredObject
+from ratchet.core.ports import ObjectStore
 from ratchet.core.rollout.payloads import FEEDBACK, PAYLOADS, Feedback, Prediction, first_record_key_at, record_key_of
 from ratchet.core.uris import s3_uri
-from ratchet.parallel import NUM_AT_ONCE
+from ratchet.parallel import NUM_AT_ONCE, in_parts
 
 Record = TypeVar("Record", bound=BaseModel)
-_NUM_AHEAD = 64
-_BYTES_AHEAD = 64 << 20
-"""Objects that are fetched at once: a server writes one a second, and a day holds 86,400. One is always fetched."""
-
 log = logging.getLogger(__name__)
 
 
@@ -71,20 +67,6 @@ class JsonLines(Generic[Record]):
         if broken:
             self.num_broken += len(broken)
             log.warning("%s: %d broken lines skipped, the first is line %d", uri, len(broken), broken[0])
-
-
-def in_parts(stored: Iterable[StoredObject]) -> Iterator[list[str]]:
-    """URIs in order, by as many as may be in memory together."""
-    part: list[str] = []
-    num_bytes = 0
-    for each in stored:
-        if part and (len(part) == _NUM_AHEAD or num_bytes + each.size_bytes > _BYTES_AHEAD):
-            yield part
-            part, num_bytes = [], 0
-        part.append(each.uri)
-        num_bytes += each.size_bytes
-    if part:
-        yield part
 
 
 def utc_now() -> datetime:

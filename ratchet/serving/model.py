@@ -19,8 +19,8 @@ from kserve.utils.utils import generate_uuid
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.answers import Answers
 from ratchet.core.labels.middling import middling_inputs
+from ratchet.core.rollout.logged_inputs import shortened
 from ratchet.serving.inputs import parse_instances
-from ratchet.serving.logged_inputs import shortened
 from ratchet.serving.open_inference import TypedInferRequest, parse_infer_request
 from ratchet.serving.payload_writer import Answered, PayloadWriter
 from ratchet.serving.ranges import find_outside

@@ -11,7 +11,7 @@ from ratchet.actions.labels.rows import fetch_split
 from ratchet.core.labels.erasure import ErasureOrder
 from ratchet.core.labels.shards import SPLITS
 from tests.components.data import NOON, QUALITY, SPEC, Room, digit_labels, digits
-from tests.components.test_erasing import holders_of, unwatched
+from tests.components.erasing_world import holders_of, unwatched
 
 REVIEWED = SPEC.model_copy(update={"reviewers": ("rita",)})
 

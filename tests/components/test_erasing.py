@@ -2,59 +2,40 @@
 
 import io
 import pickle
+import random
 from pathlib import Path
-from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ratchet.actions.labels.erasing import Holders, Scanned, erase, resume
+from ratchet.actions.labels.erasing import erase, resume
+from ratchet.actions.labels.erasing_logs import erase_from_run_tables
 from ratchet.adapters.clock import SystemClock
+from ratchet.adapters.run_tables import KfpRunTables
+from ratchet.adapters.s3_payloads import S3FeedbackStore, S3PayloadLog
 from ratchet.core.errors import Conflict
-from ratchet.core.labels.erasure import ErasureOrder, ErasureRecord
+from ratchet.core.labels.erasure import ErasureRecord
 from ratchet.core.labels.shards import render_labels
-from ratchet.stores.erasures import Erasures
-from ratchet.stores.run_journal import RunJournal
-from ratchet.stores.sketches import Sketches
-from tests.components.crash import Strike, Watched, killed_at
-from tests.components.data import NOON, Room, digit_labels
+from ratchet.core.labels.tables import parquet_of
+from ratchet.core.ports import RunArtifact
+from tests.components.crash import Strike, killed_at
+from tests.components.data import NOON, Room, digit_labels, digits
+from tests.components.erasing_world import (
+    GONE,
+    LONG_AGO,
+    ORDER,
+    PAST_RUN,
+    grown,
+    holders_of,
+    log_requests,
+    past_runs,
+    unwatched,
+)
 from tests.components.rollout_world import Objects
 from tests.components.test_notify import TRIGGER
 
-GONE = ("digit-7", "digit-211")
-ORDER = ErasureOrder(ids=GONE, by="maria", reason="request 114", at=NOON)
-NUM_POINTS_MAX = 40
-
-
-def unwatched(_: Scanned) -> None:
-    """No progress bar."""
-
-
-def holders_of(room: Room, strike: Strike | None = None) -> Holders:
-    ports: list[Any] = [room.labels, room.datasets, room.objects]
-    labels, datasets, objects = ports if strike is None else [Watched(port, strike) for port in ports]
-    erasures = Erasures(objects, "ratchet")
-    journal = RunJournal(objects, "ratchet")
-    return Holders(
-        labels,
-        datasets,
-        erasures,
-        Sketches(objects, "ratchet"),
-        journal,
-        lambda _, versions: sorted(f"model of {name}" for name in versions),
-    )
-
-
-def grown(folder: Path) -> Room:
-    """Three accepted versions, and labels that wait."""
-    room = Room(folder)
-    room.objects = Objects()
-    for number, rows in enumerate((range(200), range(200, 300), range(300, 350))):
-        room.push(digit_labels(list(rows), labeler=f"labeler-{number}"))
-        version, _ = room.ingest()
-        assert room.validate(version).verdict == "accepted"
-    room.push(digit_labels([7, 400], labeler="late"))
-    return room
+NUM_POINTS_MAX = 80
 
 
 def ids_of(room: Room, version: str) -> list[str]:
@@ -116,6 +97,29 @@ def test_what_was_derived_of_it_goes_too(room: Room) -> None:
     ]
 
 
+def test_logged_answers_about_it_and_what_was_said_of_them_go_and_others_stay(room: Room) -> None:
+    record = erased(room)
+    left = S3PayloadLog(room.objects, bucket="ratchet").list_predictions("digits", since=LONG_AGO)
+    assert {each.request_id: list(each.numbers) for each in left} == {"shared": [0, 2], "other": [0]}
+    facts = S3FeedbackStore(room.objects, bucket="ratchet").list_feedback("digits", since=LONG_AGO)
+    assert sorted((fact.request_id, fact.instance) for fact in facts) == [("other", 0), ("shared", 0), ("shared", 2)]
+    assert (record.num_answers, record.num_feedback, record.unreadable) == (2, 2, ())
+    assert (record.read["files of payloads"], record.read["files of feedback"]) == (3, 3)
+
+
+def test_the_tables_of_past_runs_lose_it_alone(room: Room) -> None:
+    def ids(name: str) -> list[str]:
+        data = room.objects.fetch(f"s3{PAST_RUN.removeprefix('minio')}/{name}")
+        return list(pq.read_table(io.BytesIO(data))["id"].to_pylist())
+
+    before = {name: ids(name) for name in ("incoming", "reference")}
+    assert any(set(GONE) & set(names) for names in before.values())
+    erased(room)
+    assert {name: ids(name) for name in before} == {
+        name: [each for each in names if each not in GONE] for name, names in before.items()
+    }
+
+
 def test_the_record_says_when_and_by_whom_and_not_what(room: Room) -> None:
     erased(room)
     (record,) = holders_of(room).erasures.list("digits")
@@ -169,6 +173,7 @@ def test_two_at_once_are_one_after_the_other(room: Room) -> None:
     assert resume(holders_of(room), "digits", now=lambda: NOON, watch=unwatched) is None
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_completes_at_the_next_call(world: bytes, tmp_path: Path) -> None:
     def deed(room: Room, strike: Strike) -> None:
         holders = holders_of(room, strike)
@@ -195,11 +200,17 @@ def test_killed_anywhere_it_completes_at_the_next_call(world: bytes, tmp_path: P
         assert left.datasets.fetch_manifests("digits") == whole.datasets.fetch_manifests("digits"), point
         assert left.labels.stored == whole.labels.stored, point
         assert left.datasets.names == whole.datasets.names, point
+        assert contents_of(left) == contents_of(whole), point
     raise AssertionError("more effects than expected")
 
 
+def contents_of(room: Room) -> dict[str, bytes]:
+    """Of the logs, and of what runs left behind."""
+    return {uri: room.objects.fetch(uri) for uri in room.objects.all_uris() if "/erasures/" not in uri}
+
+
 def replace_times(record: ErasureRecord) -> ErasureRecord:
-    return record.model_copy(update={"ended_at": NOON})
+    return record.model_copy(update={"ended_at": NOON, "read": {}})
 
 
 def test_a_broken_line_that_names_it_goes_too(room: Room) -> None:
@@ -221,3 +232,63 @@ def test_an_id_is_erased_however_json_writes_it(room: Room) -> None:
     key = room.labels.put_shard("digits", line + b'{"id": "other"}\n', num_labels=2)
     erased(room)
     assert room.labels.fetch_shard(key) == b'{"id": "other"}\n'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_erased_examples_stay_away_and_others_stay_however_pushes_runs_and_erasures_follow_each_other(
+    seed: int, tmp_path: Path
+) -> None:
+    draw = random.Random(seed)
+    room = Room(tmp_path)
+    room.objects = Objects()
+    there: set[int] = set()
+    gone: set[int] = set()
+    features_NF, _ = digits()
+    for number in range(5):
+        rows = list(range(100 + 40 * number, 140 + 40 * number))
+        room.push(digit_labels(rows, labeler=f"labeler-{number}"))
+        log_requests(room.objects, {f"r-{number}": rows[:4], f"again-{number}": sorted(there)[:2]})
+        if draw.random() < 0.5:
+            room.ingest()  # a run that died before `validate`
+        there |= set(rows)
+        chosen = set(draw.sample([*rows[:4], *sorted(there)], 2))
+        order = ORDER.model_copy(update={"ids": tuple(f"digit-{row}" for row in sorted(chosen))})
+        erase(holders_of(room), "digits", order, now=lambda: NOON, watch=unwatched)
+        there, gone = there - chosen, gone | chosen
+        version, _ = room.ingest()
+        assert room.validate(version).verdict == "accepted"
+        assert set(ids_of(room, version)) == {f"digit-{row}" for row in there}
+        assert not any(f'"digit-{row}"'.encode() in everything(room) for row in gone)
+        asked = S3PayloadLog(room.objects, bucket="ratchet").list_predictions("digits", since=LONG_AGO)
+        left = {features for each in asked for features in each.features}
+        assert not left & {tuple(features_NF[row]) for row in gone}
+
+
+def test_what_cannot_be_searched_is_named_and_stops_nothing(room: Room) -> None:
+    """A line of an id that is none, a Parquet file that is none, and one whose ids are numbers."""
+    room.labels.put_shard("digits", b'{"id": ["digit-7"]}\n{"id": {}}\n', num_labels=2)
+    broken = "digits/2026/01/02/01KDVVD5R00000000000000000.parquet"
+    room.labels.put_at(broken, b"PAR1 digit-7")
+    room.labels.put_at(broken.replace("5R0", "5R1"), parquet_of(pa.table({"id": [1, 2]})))
+    record = erased(room)
+    assert (record.unreadable, record.num_rows) == ((broken,), 2)
+
+
+def test_tables_in_the_state_folder_are_rewritten_whole_and_nothing_outside_of_it(tmp_path: Path) -> None:
+    pipelines, state_dir = past_runs(), tmp_path / "state"
+    state_dir.mkdir()
+    (run_id,) = pipelines.artifacts
+    inside, outside = state_dir / "incoming", tmp_path / "incoming"
+    for path in (inside, outside):
+        path.write_bytes(parquet_of(pa.table({"id": ["a", "b"]})))
+    pipelines.artifacts[run_id] = [
+        RunArtifact(task_id="ingest", output="incoming", name="x", uri=str(path)) for path in (inside, outside)
+    ]
+    tables = KfpRunTables(pipelines, Objects(), state_dir=state_dir)
+    assert erase_from_run_tables(tables, "digits", frozenset({"a"}), unwatched) == [str(outside)]
+    assert pq.read_table(inside)["id"].to_pylist() == ["b"]
+    assert pq.read_table(outside)["id"].to_pylist() == ["a", "b"]
+    assert list(state_dir.iterdir()) == [inside]
+    erase_from_run_tables(tables, "digits", frozenset({"b"}), unwatched)
+    assert not inside.exists()

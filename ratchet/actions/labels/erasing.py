@@ -1,21 +1,27 @@
 """Erase examples (the right to be forgotten): out of label shards, every dataset version, and what was logged.
 
 Order, and why: the order is written down, then waiting labels go (so that no run takes them in), then the versions are
-replaced in one push (their old files still there, so each tag pulls at any moment), then the old files go, then the
-record is written and the order forgotten. Each step finds nothing to do when it was done before.
+replaced in one push (their old files still there, so each tag pulls at any moment), then the old files go, then what
+was logged of requests and what past runs left behind, then the record is written and the order forgotten. Each step
+finds nothing to do when it was done before. By what the log knows the examples is noted before any row is rewritten.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
 
-from ratchet.core.errors import Conflict, NotFound
+from ratchet.actions.labels.erased_inputs import with_digests
+from ratchet.actions.labels.erasing_logs import Logs, erase_from_logs, erase_from_run_tables, find_in_logs
+from ratchet.actions.labels.images import NO_SOURCE, ImageSource
+from ratchet.adapters.parquet_shard import check_parquet
+from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.labels.dataset import DataFile, Manifest
 from ratchet.core.labels.erasure import (
     ErasureOrder,
     ErasureRecord,
     Removed,
+    Scanned,
+    Watch,
     counts_of,
     index_without,
     manifest_without,
@@ -23,7 +29,9 @@ from ratchet.core.labels.erasure import (
     shard_without,
     splits_of,
 )
+from ratchet.core.labels.schema import ExampleSchema
 from ratchet.core.ports import DatasetStore, LabelStore
+from ratchet.core.rollout.erased_lines import Erased
 from ratchet.parallel import NUM_AT_ONCE, map_parallel
 from ratchet.stores.erasures import Erasures
 from ratchet.stores.run_journal import RunJournal
@@ -42,17 +50,11 @@ class Holders:
     """A run that is under way reads the files of its version by their old names."""
     list_trained: Callable[[str, frozenset[str]], Sequence[str]]
     """(task, dataset versions) to the models that were trained on one of them."""
-
-
-class Scanned(NamedTuple):
-    """What is looked at, for a progress bar."""
-
-    what: str
-    num_done: int
-    num: int
-
-
-Watch = Callable[[Scanned], None]
+    schema: ExampleSchema
+    """Of the task: what the log knows an example by depends on it."""
+    logs: Logs
+    images: ImageSource = NO_SOURCE
+    """Where the pictures lie that label lines name."""
 
 
 def erase(
@@ -77,8 +79,16 @@ def resume(holders: Holders, task: str, *, now: Callable[[], datetime], watch: W
     if order is None:
         return None
     ids = frozenset(order.ids)
-    order = _erase_from_shards(holders, task, order, ids, watch)
-    order = _erase_from_versions(holders, task, order, ids, watch)
+    read: dict[str, int] = {}
+
+    def told(scanned: Scanned) -> None:
+        read[scanned.what] = scanned.num_done
+        watch(scanned)
+
+    order = _erase_from_shards(holders, task, order, ids, told)
+    order = _erase_from_versions(holders, task, order, ids, told)
+    order = _erase_from_logs(holders, task, order, ids, told)
+    left = erase_from_run_tables(holders.logs.tables, task, ids, told) if holders.logs.tables else ()
     record = ErasureRecord(
         seq=order.seq,
         num_ids=len(order.ids),
@@ -90,6 +100,10 @@ def resume(holders: Holders, task: str, *, now: Callable[[], datetime], watch: W
         ended_at=now(),
         versions=order.versions,
         models=tuple(holders.list_trained(task, frozenset(order.versions))),
+        num_answers=order.num_answers or 0,
+        num_feedback=order.num_feedback,
+        read=read,
+        unreadable=(*order.unreadable, *left),
     )
     holders.erasures.end(task, record)
     return record
@@ -100,14 +114,24 @@ def _erase_from_shards(
 ) -> ErasureOrder:
     """Waiting labels, and those that versions were made of: else a lost verdict would bring them back."""
     keys = [shard.key for shard in holders.labels.list_shards(task)]
-    found: dict[str, int] = {}
+    found: dict[str, Removed] = {}
+    unreadable = []
     for start in range(0, len(keys), NUM_AT_ONCE):
         some = keys[start : start + NUM_AT_ONCE]
-        left = map_parallel(lambda key: _shard_left(holders.labels, key, ids), some)
-        found |= {key: each.num_rows for key, each in zip(some, left, strict=True) if each is not None}
+        for key, each in zip(some, map_parallel(lambda key: _seen_in_shard(holders, key, ids), some), strict=True):
+            if isinstance(each, DataRejected):
+                unreadable.append(key)
+            elif each is not None:
+                found[key] = each
         watch(Scanned("label shards", min(start + NUM_AT_ONCE, len(keys)), len(keys)))
-    order = order.model_copy(update={"lines_by_shard": {**found, **order.lines_by_shard}})
-    # Noted before any line goes: a shard that is rewritten already tells no number any more.
+    order = order.model_copy(
+        update={
+            "lines_by_shard": {**{key: each.num_rows for key, each in found.items()}, **order.lines_by_shard},
+            "digests": _joined(order.digests, found.values()),
+            "unreadable": tuple(unreadable),
+        }
+    )
+    # Noted before any line goes: a shard that is rewritten already tells neither number nor inputs any more.
     holders.erasures.note(task, order)
     for key in found:
         # Read again: a file larger than the others' sum need not stay in memory, and a shard may be gone since.
@@ -117,18 +141,48 @@ def _erase_from_shards(
     return order
 
 
+def _seen_in_shard(holders: Holders, key: str, ids: frozenset[str]) -> Removed | DataRejected | None:
+    """What a shard holds of the examples, without the bytes that would be left of it."""
+    try:
+        removed = _shard_left(holders.labels, key, ids)
+    except DataRejected as error:
+        return error
+    return removed and with_digests(removed, holders.schema, holders.images)._replace(data=b"")
+
+
 def _shard_left(labels: LabelStore, key: str, ids: frozenset[str]) -> Removed | None:
     try:
-        return shard_without(key, labels.fetch_shard(key), ids)
+        data = labels.fetch_shard(key)
     except NotFound:
         return None
+    if key.endswith(".parquet"):
+        check_parquet(data, where=key)
+    return shard_without(key, data, ids)
+
+
+def _joined(digests: Sequence[int], removed: Iterable[Removed]) -> tuple[int, ...]:
+    return tuple(sorted({*digests, *(digest for each in removed for digest in each.digests)}))
+
+
+def _erase_from_logs(
+    holders: Holders, task: str, order: ErasureOrder, ids: frozenset[str], watch: Watch
+) -> ErasureOrder:
+    """Answers to the same inputs, and what was said of these answers."""
+    erased = Erased(ids, frozenset(order.digests))
+    found = find_in_logs(holders.logs, task, erased, holders.schema, watch)
+    if order.num_answers is None:
+        counts = {"num_answers": found.num_answers, "num_feedback": found.num_feedback}
+        order = order.model_copy(update=counts)
+        holders.erasures.note(task, order)
+    erase_from_logs(holders.logs, erased, found, holders.schema)
+    return order
 
 
 def _erase_from_versions(
     holders: Holders, task: str, order: ErasureOrder, ids: frozenset[str], watch: Watch
 ) -> ErasureOrder:
     before = {manifest.version: manifest for manifest in holders.datasets.fetch_manifests(task)}
-    removed = _files_left(holders.datasets, list(before.values()), ids, watch)
+    removed = _files_left(holders, list(before.values()), ids, watch)
     changed = {
         version: left
         for version, manifest in before.items()
@@ -143,6 +197,7 @@ def _erase_from_versions(
                 "versions": tuple(changed),
                 "num_rows": changed[newest].erased - before[newest].erased,
                 "stale_files": tuple(sorted({*order.stale_files, *stale})),
+                "digests": _joined(order.digests, removed.values()),
             }
         )
         # Noted before the push: afterwards no tag names the files that are to go.
@@ -161,7 +216,7 @@ def _files_of(datasets: DatasetStore, manifests: Iterable[Manifest]) -> set[str]
 
 
 def _files_left(
-    datasets: DatasetStore, manifests: Sequence[Manifest], ids: frozenset[str], watch: Watch
+    holders: Holders, manifests: Sequence[Manifest], ids: frozenset[str], watch: Watch
 ) -> dict[str, Removed]:
     """By md5, what is left of each file that holds one of the examples. Each file is read once, whoever names it."""
     splits = splits_of(ids)
@@ -174,12 +229,15 @@ def _files_left(
     removed: dict[str, Removed] = {}
     for start in range(0, len(listed), NUM_AT_ONCE):
         some = listed[start : start + NUM_AT_ONCE]
-        left = map_parallel(lambda file: _file_left(datasets, file, ids, index), some)
+        left = map_parallel(lambda file: _file_left(holders, file, ids, index), some)
         removed |= {file.md5: each for file, each in zip(some, left, strict=True) if each is not None}
         watch(Scanned("files of dataset versions", min(start + NUM_AT_ONCE, len(listed)), len(listed)))
     return removed
 
 
-def _file_left(datasets: DatasetStore, file: DataFile, ids: frozenset[str], index: frozenset[str]) -> Removed | None:
-    data = datasets.fetch_shard(file)
-    return index_without(data, ids) if file.md5 in index else rows_without(data, ids)
+def _file_left(holders: Holders, file: DataFile, ids: frozenset[str], index: frozenset[str]) -> Removed | None:
+    data = holders.datasets.fetch_shard(file)
+    if file.md5 in index:
+        return index_without(data, ids)
+    removed = rows_without(data, ids)
+    return removed and with_digests(removed, holders.schema, holders.images)

@@ -21,7 +21,7 @@ from ratchet.core.labels.schema import ExampleSchema
 from ratchet.core.labels.shards import SHARD_BYTES_MAX
 from ratchet.core.lines import read_objects, split_lines
 from ratchet.core.ports import PayloadLog
-from ratchet.core.rollout.payloads import TEXT_CHARS_LOGGED, Prediction
+from ratchet.core.rollout.payloads import TEXT_CHARS_LOGGED, Prediction, logged_id_of
 from wire.validation_text import found_text
 
 PAYLOADS = "payloads"
@@ -84,7 +84,8 @@ def read_payloads(log: PayloadLog, schema: ExampleSchema, *, task: str, since: d
             label: Any = request.labels[row]
             label = list(label) if isinstance(label, tuple) else label
             answer = ChampionAnswer(label, uncertainty, probability, request.model_digest)
-            found[f"{request.request_id}-{row}"] = Candidate(f"{request.request_id}-{row}", inputs, answer)
+            example_id = logged_id_of(request.request_id, request.numbers[row])
+            found[example_id] = Candidate(example_id, inputs, answer)
     return list(found.values())
 
 

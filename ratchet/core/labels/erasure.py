@@ -7,7 +7,7 @@ written anew under their old paths, the manifest counts what is gone (`Manifest.
 import io
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,9 +17,11 @@ import pyarrow.parquet as pq
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from ratchet.core.digest import digest_of_bytes
+from ratchet.core.errors import DataRejected
 from ratchet.core.labels.dataset import DataFile, DatasetShard, Manifest, md5_of
 from ratchet.core.labels.shards import ShardCounts, Split, id_digest_of, split_of
 from ratchet.core.labels.tables import parquet_of
+from wire.printable import printable
 
 IDS_MAX = 1_000
 """Of one order."""
@@ -44,6 +46,13 @@ class ErasureOrder(BaseModel):
     """Of the newest of these versions."""
     stale_files: tuple[str, ...] = ()
     """Stored files that no version names once the versions are replaced."""
+    digests: tuple[int, ...] = ()
+    """How the payload log knows the inputs of these examples. Noted before any row of them is rewritten."""
+    unreadable: tuple[str, ...] = ()
+    """Label shards that cannot be read, and so not be searched."""
+    num_answers: int | None = None
+    """In the payload log; None: not counted yet. Noted, as the next one, before any of them is rewritten."""
+    num_feedback: int = 0
 
 
 class ErasureRecord(BaseModel):
@@ -65,6 +74,25 @@ class ErasureRecord(BaseModel):
     """Dataset versions that held at least one of them."""
     models: tuple[str, ...] = ()
     """Models that were trained on one of these versions, by registry version or digest."""
+    num_answers: int = 0
+    """Taken out of the payload log: answers to the same inputs."""
+    num_feedback: int = 0
+    """True labels of these answers, taken out of feedback."""
+    read: Mapping[str, int] = {}
+    """Kind of file to how many of them were read by the call that completed it."""
+    unreadable: tuple[str, ...] = ()
+    """What could not be searched: a person has to look at it."""
+
+
+class Scanned(NamedTuple):
+    """What is looked at, for a progress bar."""
+
+    what: str
+    num_done: int
+    num: int
+
+
+Watch = Callable[[Scanned], None]
 
 
 class Removed(NamedTuple):
@@ -76,6 +104,12 @@ class Removed(NamedTuple):
     """That were taken out."""
     labels: tuple[Any, ...] = ()
     """Of those rows, as they were stored."""
+    lines: Sequence[Mapping[str, Any]] = ()
+    """The fields of those that came from a label shard."""
+    rows: pa.Table | None = None
+    """Those that came from a Parquet file."""
+    digests: frozenset[int] = frozenset()
+    """How the payload log knows these examples, once somebody has looked at `lines` or `rows`."""
 
 
 def splits_of(ids: Iterable[str]) -> frozenset[Split]:
@@ -84,8 +118,15 @@ def splits_of(ids: Iterable[str]) -> frozenset[Split]:
 
 
 def shard_without(key: str, data: bytes, ids: Collection[str]) -> Removed | None:
-    """A label shard without the lines or rows of these examples; None when it has none."""
-    return rows_without(data, ids) if key.endswith(".parquet") else lines_without(data, ids)
+    """A label shard without the lines or rows of these examples; None when it has none. DataRejected when it cannot be
+    read."""
+    if not key.endswith(".parquet"):
+        return lines_without(data, ids)
+    try:
+        removed = rows_without(data, ids)
+        return removed and removed._replace(lines=removed.rows.to_pylist() if removed.rows else ())
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataRejected(f"{key}: cannot be read ({printable(str(error))}).") from None
 
 
 def lines_without(data: bytes, ids: Collection[str]) -> Removed | None:
@@ -94,24 +135,28 @@ def lines_without(data: bytes, ids: Collection[str]) -> Removed | None:
     A line that is no JSON object goes too when it holds one of the ids as text: nobody can say whose it is.
     """
     texts = [json.dumps(each, ensure_ascii=escaped)[1:-1].encode() for each in ids for escaped in (True, False)]
-    kept, num_removed = [], 0
+    kept: list[bytes] = []
+    removed: list[Mapping[str, Any]] = []
     for line in data.split(b"\n"):
-        if _names_one(line, ids, texts):
-            num_removed += 1
-        else:
+        fields = _fields_of_one(line, ids, texts)
+        if fields is None:
             kept.append(line)
-    if not num_removed:
+        else:
+            removed.append(fields)
+    if not removed:
         return None
     left = b"\n".join(kept)
-    return Removed(left if left.strip() else b"", num_removed)
+    return Removed(left if left.strip() else b"", len(removed), lines=removed)
 
 
-def _names_one(line: bytes, ids: Collection[str], texts: Sequence[bytes]) -> bool:
+def _fields_of_one(line: bytes, ids: Collection[str], texts: Sequence[bytes]) -> Mapping[str, Any] | None:
+    """What a line says of one of these examples, nothing when it cannot be read; None when it is of none of them."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        return any(text in line for text in texts)
-    return isinstance(value, dict) and value.get("id") in ids
+        return {} if any(text in line for text in texts) else None
+    is_one = isinstance(value, dict) and isinstance(value.get("id"), str) and value["id"] in ids
+    return value if is_one else None
 
 
 def counts_of(key: str, data: bytes) -> ShardCounts:
@@ -126,15 +171,24 @@ def counts_of(key: str, data: bytes) -> ShardCounts:
 def rows_without(data: bytes, ids: Collection[str]) -> Removed | None:
     """A Parquet file with a column `id` without the rows of these examples; None when it has none."""
     file = pq.ParquetFile(io.BytesIO(data))
+    if "id" not in file.schema_arrow.names:
+        return None
     column = file.read(columns=["id"])["id"]
-    is_erased = pc.is_in(column, value_set=pa.array(sorted(ids), column.type))
+    if not _is_text(column.type):
+        return None
+    is_erased = pc.is_in(column.cast(pa.string()), value_set=pa.array(sorted(ids), pa.string()))
     num_removed = pc.sum(is_erased).as_py() or 0
     if not num_removed:
         return None
     table = file.read()
-    labels = table.filter(is_erased)["label"].to_pylist() if "label" in table.column_names else []
-    kept = table.filter(pc.invert(is_erased))
-    return Removed(parquet_of(kept) if kept.num_rows else b"", num_removed, tuple(labels))
+    taken, kept = table.filter(is_erased), table.filter(pc.invert(is_erased))
+    labels = taken["label"].to_pylist() if "label" in table.column_names else []
+    return Removed(parquet_of(kept) if kept.num_rows else b"", num_removed, tuple(labels), rows=taken)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(value) or pa.types.is_large_string(value))
 
 
 def index_without(data: bytes, ids: Collection[str]) -> Removed | None:

@@ -8,7 +8,7 @@ from ratchet.core.ports.labels import LabelStore
 from ratchet.core.ports.ledger import Ledger
 from ratchet.core.ports.objects import ObjectStore, StoredObject
 from ratchet.core.ports.payloads import FeedbackStore, PayloadLog
-from ratchet.core.ports.pipelines import Pipelines, RunArtifact, RunState, RunTask
+from ratchet.core.ports.pipelines import Pipelines, RunArtifact, RunState, RunTables, RunTask
 from ratchet.core.ports.probe import ModelProbe
 from ratchet.core.ports.registry import ModelVersion, Registry
 from ratchet.core.ports.services import InferenceServices, ServiceState
@@ -34,6 +34,7 @@ __all__ = [
     "RevisionCounts",
     "RunArtifact",
     "RunState",
+    "RunTables",
     "RunTask",
     "Schedule",
     "ServiceState",

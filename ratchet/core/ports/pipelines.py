@@ -93,3 +93,16 @@ class Pipelines(Protocol):
 
     def retry(self, run_id: str) -> None:
         """Run again what did not succeed of a failed run, and what waits for it; DataRejected when it did not fail."""
+
+
+class RunTables(Protocol):
+    """The tables of opinions that the runs of a task handed from step to step, and left behind (Parquet)."""
+
+    def list_tables(self, task: str) -> Sequence[str]:
+        """Their addresses, each once; NotFound where KFP does not list artifacts, as on a cluster."""
+
+    def fetch(self, uri: str) -> bytes:
+        """NotFound when it was removed since; DataRejected when it lies where this process may not write."""
+
+    def replace(self, uri: str, data: bytes) -> None:
+        """Put other bytes in its place; without bytes it goes."""

@@ -151,14 +151,15 @@ def join_feedback(
     """
     truth = newest_labels(feedback)
     asked = frozenset(request_id for request_id, _ in truth)
-    answers: dict[tuple[str, str], tuple[LabelValue, ...]] = {}
+    answers: dict[tuple[str, str], dict[int, LabelValue]] = {}
     for prediction in predictions:
         if prediction.request_id in asked:
-            answers[prediction.request_id, prediction.model_digest] = prediction.labels
+            numbered = dict(zip(prediction.numbers, prediction.labels, strict=True))
+            answers[prediction.request_id, prediction.model_digest] = numbered
     known: dict[str, list[bool]] = {}
     matched = set()
     for (request_id, digest), labels in answers.items():
-        for instance, label in enumerate(labels):
+        for instance, label in labels.items():
             if (place := (request_id, instance)) in truth:
                 matched.add(place)
                 right = is_right(label, truth[place], tolerance=tolerance)

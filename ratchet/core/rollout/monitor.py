@@ -63,7 +63,7 @@ def gather(
         if prediction.model_digest != model_digest:
             continue
         num_requests += 1
-        for instance, row in enumerate(_rows_of(prediction)):
+        for instance, row in zip(prediction.numbers, _rows_of(prediction), strict=True):
             place = (prediction.request_id, instance)
             if place in places:
                 continue

@@ -5,7 +5,7 @@ Feedback; keys sort by the time of the PUT, so what is new is listed in O(new).
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
 
@@ -39,6 +39,8 @@ class Prediction(BaseModel):
     """(B,), the answer to each instance."""
     probabilities: tuple[FiniteFloat, ...] = ()
     """(B,), 0..1, of that answer; empty of a number."""
+    instances: tuple[int, ...] = ()
+    """(B,): which instances of the request these are, where others of it were erased; empty: all, counted from 0."""
 
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
@@ -48,7 +50,14 @@ class Prediction(BaseModel):
             raise ValueError(f"{len(asked)} instances and {len(self.labels)} labels")
         if self.probabilities and len(self.probabilities) != len(self.labels):
             raise ValueError(f"{len(self.probabilities)} probabilities and {len(self.labels)} labels")
+        if self.instances and len(self.instances) != len(self.labels):
+            raise ValueError(f"{len(self.instances)} numbers of instances and {len(self.labels)} labels")
         return self
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """(B,): the place of each answer in the request, as feedback names it."""
+        return self.instances or range(len(self.labels))
 
 
 class Feedback(BaseModel):
@@ -66,6 +75,11 @@ class Feedback(BaseModel):
 
 PAYLOADS, FEEDBACK = "payloads", "feedback"
 """The folders of the two, in the bucket of Ratchet's own records."""
+
+
+def logged_id_of(request_id: str, instance: int) -> str:
+    """The id of an example that is labelled because it was asked (`ratchet labels queue payloads`)."""
+    return f"{request_id}-{instance}"
 
 
 def is_sampled(request_id: str, ratio: float) -> bool:

@@ -76,8 +76,8 @@ def join_answers(
     scores: dict[Arm, list[int]] = {"stable": [0] * NUM_SCORE_BINS, "canary": [0] * NUM_SCORE_BINS}
     for prediction in predictions:
         arm = _arm_of(join, prediction)
-        if arm is None or prediction.at <= join.began_at:
-            continue
+        if arm is None or prediction.at <= join.began_at or prediction.instances:
+            continue  # where instances were erased, places no longer say which answers belong together
         before = by_request.get(prediction.request_id, JoinedAnswers(at=prediction.at))
         asked = _hash_of(prediction)
         if getattr(before, arm) is not None or before.asked not in (None, asked):

@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from ratchet.adapters.s3_payloads import in_parts
 from ratchet.core.labels.answers import Answers, answers_of
 from ratchet.core.labels.schema import NumberOutput, VectorInput
 from ratchet.core.ports import StoredObject
+from ratchet.core.rollout.logged_inputs import shortened
 from ratchet.core.rollout.payloads import TEXT_CHARS_LOGGED, Prediction, is_sampled
+from ratchet.parallel import in_parts
 from ratchet.serving.__main__ import payload_writer_of
 from ratchet.serving.inputs import parse_instances
-from ratchet.serving.logged_inputs import shortened
 from ratchet.serving.payload_writer import OBJECT_ROWS_MAX, Answered, PayloadWriter, render_lines
 from ratchet.serving.request_images import RequestImages
 from tests.unit.serving.typed_model import ROW, TAGS, png, spec_of
