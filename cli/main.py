@@ -28,6 +28,7 @@ _MODULES = (
     "stack",
     "tasks",
     "labels",
+    "labelers",
     "datasets",
     "runs",
     "pipelines",

@@ -14,6 +14,7 @@ ANSWER_WITHIN_S = 0.6
 """Of a shell's patience with the Tab key; starting this program takes as long again."""
 _NUM_RUNS = 50
 _NUM_NAMED = 10
+_NUM_NEWEST_SHARDS = 16
 
 Names = Callable[[], Iterable[str]]
 
@@ -34,7 +35,7 @@ def known_text(names: Sequence[str]) -> str:
 
 
 def complete_task(incomplete: str) -> list[str]:
-    return _completed(_task_names, incomplete)
+    return _completed(task_names, incomplete)
 
 
 def complete_run(incomplete: str) -> list[str]:
@@ -55,6 +56,11 @@ def complete_pipeline(incomplete: str) -> list[str]:
     return _completed(lambda: _fields_of("pipelines", "pipelines", "display_name"), incomplete)
 
 
+def complete_labeler(incomplete: str) -> list[str]:
+    """Labelers of the newest label shards."""
+    return _completed(_labeler_names, incomplete)
+
+
 def _completed(list_names: Names, incomplete: str) -> list[str]:
     """What begins with `incomplete`, in the order listed; nothing when listing fails, or is not done in time."""
     found: list[str] = []
@@ -71,7 +77,8 @@ def _completed(list_names: Names, incomplete: str) -> list[str]:
     return [] if thread.is_alive() else found
 
 
-def _task_names() -> Iterable[str]:
+def task_names() -> Iterable[str]:
+    """Of the task files, whether they can be read or not."""
     from ratchet.settings import load_settings
 
     return sorted(path.stem for path in (load_settings().configs_dir / "tasks").glob("*.yaml"))
@@ -96,6 +103,18 @@ def _model_names() -> list[str]:
     for version in versions.get("model_versions") or []:
         names.append(f"{version['name']}/{version['version']}")
     return sorted(names)
+
+
+def _labeler_names() -> list[str]:
+    from ratchet import wiring
+
+    found: set[str] = set()
+    for task in task_names():
+        store = wiring.label_store()
+        newest = store.list_shards(task)[-_NUM_NEWEST_SHARDS:]
+        for shard in store.count_shards(newest).shards:
+            found.update(shard.num_by_labeler or ())
+    return sorted(found)
 
 
 def _fields_of(route: str, key: str, field: str) -> list[str]:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.labels.quarantine import list_quarantine
-from ratchet.actions.labels.reading import iter_opinions, read_shard
+from ratchet.actions.labels.reading import iter_opinions, read_opinions
 from ratchet.actions.labels.stores import LabelStores
 from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.labels.schema import ExampleSchema
@@ -80,7 +80,7 @@ def _rows_about(key: str, data: bytes, example_id: str, schema: ExampleSchema) -
 
 def _rows_of_table(key: str, data: bytes, example_id: str, schema: ExampleSchema) -> Sequence[dict[str, Any]]:
     try:
-        table = read_shard(key, data, schema=schema.without_limits)
+        table = read_opinions(key, data, schema=schema.without_limits)
     except DataRejected:
         return ()
     found = table.filter(pc.equal(table["id"], pa.scalar(example_id)))

@@ -1,7 +1,7 @@
 """Which examples have labels, and whose opinions are tied: what a queue leaves out, and what it asks for again."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,7 +48,7 @@ def list_labelled(stores: LabelStores, schema: ExampleSchema, *, task: str) -> L
         for file in stores.datasets.fetch_manifest(accepted.version).index:
             digests.append(table_of(stores.datasets.fetch_shard(file), where=file.path)["id_digest"].to_numpy())
     accepted_N = np.concatenate(digests)
-    shards, num_left = _newest(stores.labels.list_shards(task))
+    shards, num_left = newest_shards(stores.labels.list_shards(task))
     opinions: dict[str, dict[str, tuple[str, Any]]] = defaultdict(dict)
     inputs: dict[str, Mapping[str, Any]] = {}
     for shard in shards:
@@ -63,7 +63,7 @@ def list_labelled(stores: LabelStores, schema: ExampleSchema, *, task: str) -> L
     return LabelledExamples(np.union1d(accepted_N, read_N), tuple(sorted(tied, key=lambda each: each.id)), num_left)
 
 
-def _newest(shards: Any) -> tuple[list[LabelShard], int]:
+def newest_shards(shards: Sequence[LabelShard]) -> tuple[list[LabelShard], int]:
     """Within `READ_BYTES_MAX`, oldest of them first; and how many are left."""
     taken: list[LabelShard] = []
     size = 0

@@ -40,7 +40,7 @@ class Ordered(NamedTuple):
 
 def list_quarantine(stores: LabelStores, *, task: str) -> tuple[QuarantinedLabels, ...]:
     """Every place that ever was in quarantine, by key: costs a request a version."""
-    return _listed(_fetch_verdicts(stores, task=task), stores.orders.list(task))
+    return quarantine_of(fetch_verdicts(stores, task=task), stores.orders.list(task))
 
 
 def order_about(
@@ -58,11 +58,11 @@ def order_about(
 
     Again and again the same is one order: a place that is in that state already is left out.
     """
-    verdicts = _fetch_verdicts(stores, task=task)
+    verdicts = fetch_verdicts(stores, task=task)
     refusals: list[Refusal] = []
 
     def make(seq: int, orders: Sequence[Order]) -> Order | None:
-        chosen = choose(_listed(verdicts, orders))
+        chosen = choose(quarantine_of(verdicts, orders))
         told = [(each, check_kind(each.record, kind, is_readable=each.is_readable)) for each in chosen]
         refusals[:] = [Refusal(each.record.place, why) for each, why in told if why]
         places = tuple(each.record.place for each, why in told if not why)
@@ -89,8 +89,8 @@ def choose_by_key(
     return chosen
 
 
-def _listed(verdicts: Sequence[tuple[str, Verdict]], orders: Sequence[Order]) -> tuple[QuarantinedLabels, ...]:
-    """verdicts: oldest first."""
+def quarantine_of(verdicts: Sequence[tuple[str, Verdict]], orders: Sequence[Order]) -> tuple[QuarantinedLabels, ...]:
+    """Every place that ever was in quarantine, by key. verdicts: oldest first."""
     by_version = dict(verdicts)
     records = records_of([judged_of(verdict).judgement_of(version) for version, verdict in verdicts], orders)
     return tuple(QuarantinedLabels(record, *_why(record, by_version[record.version])) for record in records)
@@ -102,7 +102,8 @@ def _why(record: Record, verdict: Verdict) -> tuple[str, bool]:
     return str(reasons.get(key) or unreadable.get(key) or verdict.summary()), key not in unreadable
 
 
-def _fetch_verdicts(stores: LabelStores, *, task: str) -> list[tuple[str, Verdict]]:
+def fetch_verdicts(stores: LabelStores, *, task: str) -> list[tuple[str, Verdict]]:
+    """What `validate` said of each version, oldest first: a request a version."""
     versions = stores.datasets.list_versions(task)
     found = map_parallel(stores.verdicts.fetch, versions)
     return [(version, verdict) for version, verdict in zip(versions, found, strict=True) if verdict is not None]

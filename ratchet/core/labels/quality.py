@@ -159,23 +159,21 @@ def _tell_reliability(measured: Measured) -> Iterable[Judged]:
 
 def _judge_agreement(measured: Measured, policy: QualityPolicy) -> Iterable[Judged]:
     for record in measured.agreement:
-        text = (
-            f"labeler {record.labeler!r} disagrees with the others on {record.ratio:.1%} of {record.num_judged} shared "
-            f"examples; {record.expected_ratio:.1%} is expected there"
-        )
-        unjudged = (
-            f"labeler {record.labeler!r} shares {record.num_judged} comparable examples with others, "
-            f"too few to judge; {policy.num_shared_min} are needed"
-        )
-        reason = _judge_labeler(
-            f"{AGREEMENT}{record.labeler}",
-            record,
-            policy.disagreement_excess_max,
-            text=text,
-            unjudged=unjudged,
-            passes_unjudged=not policy.overlap_required,
-        )
-        yield reason, _places_of(measured, record.labeler)
+        yield judge_agreement(record, policy), _places_of(measured, record.labeler)
+
+
+def judge_agreement(record: LabelerRecord, policy: QualityPolicy) -> Reason:
+    """Does this labeler differ from the others more than they differ among themselves?"""
+    return _judge_labeler(
+        f"{AGREEMENT}{record.labeler}",
+        record,
+        policy.disagreement_excess_max,
+        text=f"labeler {record.labeler!r} disagrees with the others on {record.ratio:.1%} of {record.num_judged} "
+        f"shared examples; {record.expected_ratio:.1%} is expected there",
+        unjudged=f"labeler {record.labeler!r} shares {record.num_judged} comparable examples with others, "
+        f"too few to judge; {policy.num_shared_min} are needed",
+        passes_unjudged=not policy.overlap_required,
+    )
 
 
 def _judge_noise(measured: Measured, policy: QualityPolicy) -> Iterable[Judged]:
