@@ -11,7 +11,7 @@ from ratchet.processes import die_with_parent, stop
 from ratchet.settings import child_env
 from ratchet.training.failure import raise_failure
 
-_MAX_RESTARTS = 2
+MAX_RESTARTS = 2
 """A worker that is killed a third time would be killed again: memory is short, as a rule."""
 _LINE_CHARS_MAX = 300
 _BANNER = 'Traceback (most recent call last):\n  File "<frozen runpy>"'
@@ -29,7 +29,7 @@ class TorchrunTrainer:
     ) -> None:
         command = [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world_size}"),
-            *(f"--max-restarts={_MAX_RESTARTS}", "-m", module, str(spec_path)),
+            *(f"--max-restarts={MAX_RESTARTS}", "-m", module, str(spec_path)),
         ]
         # Without the first variable a restarted generation meets the dead one's addresses in the shared store and
         # hangs (pytorch#135712). The second keeps torchrun from warning that it sets it to 1 itself.
@@ -49,7 +49,7 @@ class TorchrunTrainer:
             raise Unavailable(f"the training did not end in {timeout_s:g} s. The last line of its log: {last}")
         if exit_code != 0:
             why = describe_workers(log_path.read_text(errors="replace"))
-            raise Unavailable(f"torchrun ended with exit code {exit_code} after {_MAX_RESTARTS} restarts: {why}")
+            raise Unavailable(f"torchrun ended with exit code {exit_code} after {MAX_RESTARTS} restarts: {why}")
 
 
 def describe_workers(log: str) -> str:

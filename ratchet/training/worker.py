@@ -1,4 +1,5 @@
-"""One DDP worker around `loop.train`: `torchrun --nproc-per-node=W … -m ratchet.training.worker JOB`."""
+"""One DDP worker around `loop.train`: `torchrun --nproc-per-node=W … -m ratchet.training.worker JOB`; without torchrun
+where it is the only one."""
 
 import argparse
 import logging
@@ -17,12 +18,12 @@ from ratchet.training.loop import train
 def main() -> None:
     die_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    parser = argparse.ArgumentParser(description="One DDP worker of a training job; start it with torchrun.")
+    parser = argparse.ArgumentParser(description="One DDP worker of a training job; start several with torchrun.")
     parser.add_argument("job", type=Path, help="the training job, a JSON file")
     job = TrainingJob.model_validate_json(parser.parse_args().job.read_bytes())
     torch.set_num_threads(job.spec.training.num_threads)
     torch.use_deterministic_algorithms(True)
-    dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+    _meet_the_others()
     try:
         train(job, rank=dist.get_rank(), world_size=dist.get_world_size())
         dist.barrier()
@@ -31,6 +32,13 @@ def main() -> None:
             raise
     finally:
         dist.destroy_process_group()
+
+
+def _meet_the_others() -> None:
+    if dist.is_torchelastic_launched():
+        dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+    else:
+        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,11 @@ def learner(task: str) -> "Learner":
     from ratchet.adapters.torchrun import TorchrunTrainer
     from ratchet.training.learners import TorchLearner, TreesLearner
 
-    of_trees = tasks.task_spec(task).model.learner == "trees"
-    return TreesLearner(ChildProcessTrainer()) if of_trees else TorchLearner(TorchrunTrainer())
+    spec = tasks.task_spec(task)
+    if spec.model.learner == "trees":
+        return TreesLearner(ChildProcessTrainer())
+    # torchrun has torch loaded once more, for nothing where there is one worker: 3 s.
+    return TorchLearner(ChildProcessTrainer() if spec.training.world_size == 1 else TorchrunTrainer())
 
 
 @lru_cache

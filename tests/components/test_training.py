@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from ratchet.adapters.child_process import ChildProcessTrainer
 from ratchet.adapters.torchrun import TorchrunTrainer
 from ratchet.core.errors import DataRejected, PolicyError, Unavailable
+from ratchet.core.ports import Trainer
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import load_model, load_weights
 from ratchet.tasks.spec import TaskSpec
@@ -43,9 +45,9 @@ def spec_of(name: str) -> TaskSpec:
     return changed(DIGITS, {"implementation": f"tests.training_tasks:{name}"})
 
 
-def run(job: TrainingJob) -> str:
+def run(job: TrainingJob, trainer: Trainer | None = None) -> str:
     folder = job.model_path.parent
-    TorchrunTrainer().run(
+    (trainer or TorchrunTrainer()).run(
         module="ratchet.training.worker",
         spec_path=folder / "job.json",
         world_size=job.spec.training.world_size,
@@ -100,6 +102,17 @@ def test_a_killed_worker_resumes_and_gives_the_same_bits_with_frozen_unused_and_
     assert log.count("epoch 1/4") == 1
 
 
+def test_one_worker_gives_the_same_bits_with_and_without_torchrun_though_it_is_killed(tmp_path):
+    alone = DIGITS.model_copy(update={"training": DIGITS.training.model_copy(update={"world_size": 1})})
+    whole, killed = job_in(tmp_path / "whole", spec=alone), job_in(tmp_path / "killed", spec=alone)
+    digest = run(whole)
+    killer = threading.Thread(target=kill_a_worker_after_its_second_epoch, args=(killed,))
+    killer.start()
+    assert run(killed, ChildProcessTrainer()) == digest
+    killer.join()
+    assert (tmp_path / "killed" / "log.txt").read_text().count("epoch 1/") == 1
+
+
 def kill_a_worker_after_its_second_epoch(job: TrainingJob) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -139,9 +152,10 @@ def test_one_worker_and_two_learn_the_same(trained, tmp_path):
     )
 
 
-def test_a_training_that_fails_says_why(tmp_path):
-    with pytest.raises(Unavailable, match=r"No module named ratchet\.training\.no_such_worker"):
-        TorchrunTrainer().run(
+@pytest.mark.parametrize("trainer", [TorchrunTrainer(), ChildProcessTrainer()], ids=["torchrun", "one-process"])
+def test_a_training_that_fails_says_why(tmp_path, trainer):
+    with pytest.raises(Unavailable, match=r"after 2 restarts.*No module named ratchet\.training\.no_such_worker"):
+        trainer.run(
             module="ratchet.training.no_such_worker",
             spec_path=tmp_path / "job.json",
             world_size=1,

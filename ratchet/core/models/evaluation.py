@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from ratchet.core.errors import DataRejected
 from ratchet.core.models.comparison import check_by_scores
@@ -111,7 +111,7 @@ def paired_difference(
     only_champion = float((champion_right_N & ~challenger_right_N).sum())
     total = num_rows + 2
     gain, loss = (only_challenger + 0.5) / total, (only_champion + 0.5) / total
-    half_width = norm.ppf(confidence) * np.sqrt(max(gain + loss - (gain - loss) ** 2, 0) / total)
+    half_width = ndtri(confidence) * np.sqrt(max(gain + loss - (gain - loss) ** 2, 0) / total)
     return PairedDifference(
         difference=(only_challenger - only_champion) / num_rows,
         lower=float(max(gain - loss - half_width, -1)),

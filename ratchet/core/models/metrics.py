@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
 
 from ratchet.core.labels.answers import TAG_PROBABILITY_MIN
 from ratchet.core.models.metric_names import METRICS_OF as METRICS
+from ratchet.core.ranks import ranks_of
 
 LOWER_IS_BETTER = frozenset({"log_loss", "rmse", "mae"})
 """Of these a difference is a share of the champion's value: they are not bounded, or have the unit of the label."""
@@ -196,10 +197,10 @@ def _auc_of(targets: np.ndarray, scores_NK: np.ndarray) -> tuple[float, np.ndarr
 def _auc_of_one(is_positive_N: np.ndarray, scores_N: np.ndarray) -> tuple[float, np.ndarray]:
     num, num_positive = len(scores_N), int(is_positive_N.sum())
     num_negative = num - num_positive
-    rank_N = rankdata(scores_N)
+    rank_N = ranks_of(scores_N)
     above_N = np.empty(num)
-    above_N[is_positive_N] = (rank_N[is_positive_N] - rankdata(scores_N[is_positive_N])) / num_negative
-    above_N[~is_positive_N] = 1 - (rank_N[~is_positive_N] - rankdata(scores_N[~is_positive_N])) / num_positive
+    above_N[is_positive_N] = (rank_N[is_positive_N] - ranks_of(scores_N[is_positive_N])) / num_negative
+    above_N[~is_positive_N] = 1 - (rank_N[~is_positive_N] - ranks_of(scores_N[~is_positive_N])) / num_positive
     area = float(above_N[is_positive_N].mean())
     return area, (above_N - area) * np.where(is_positive_N, num / num_positive, num / num_negative)
 
@@ -210,6 +211,6 @@ def _compare_areas(
     (one, of_one), (other, of_other) = _auc_of(targets, challenger), _auc_of(targets, champion)
     if not np.isfinite(one - other):
         return None
-    half_width = float(norm.ppf(confidence)) * float((of_one - of_other).std()) / len(targets) ** 0.5
+    half_width = float(ndtri(confidence)) * float((of_one - of_other).std()) / len(targets) ** 0.5
     gain = one - other
     return MetricDifference(one, other, gain, max(gain - half_width, -1.0), min(gain + half_width, 1.0), False)

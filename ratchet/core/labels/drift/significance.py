@@ -9,9 +9,9 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import chdtrc, chdtri, chndtr, kolmogorov, ndtr, ndtri
-from scipy.stats import hypergeom, rankdata
+
+from ratchet.core.ranks import ranks_of
 
 P_VALUE_MIN = 1e-300
 """No p-value is 0: what is computed in floats says no more."""
@@ -152,6 +152,8 @@ def p_of_shares(some_old: int, num_old: int, some_new: int, num_new: int) -> flo
 
 
 def _hypergeometric_tail(seen: int, num: int, some: int, drawn: int, *, is_upper: bool) -> float:
+    from scipy.stats import hypergeom  # 1 s, and only small tables need it
+
     tail = hypergeom.sf(seen - 1, num, some, drawn) if is_upper else hypergeom.cdf(seen, num, some, drawn)
     return max(float(tail), P_VALUE_MIN)
 
@@ -210,7 +212,7 @@ def _mann_whitney(old: np.ndarray, new: np.ndarray) -> tuple[float, float]:
     """(area, p), one-sided: that new scores are higher. Normal approximation with the correction for ties."""
     num_old, num_new = len(old), len(new)
     both = np.concatenate([old, new])
-    ranks = rankdata(both)
+    ranks = ranks_of(both)
     area = (ranks[num_old:].sum() - num_new * (num_new + 1) / 2) / (num_old * num_new)
     _, ties = np.unique(both, return_counts=True)
     num = num_old + num_new
@@ -252,5 +254,7 @@ def _normal_quantile(p_value: float) -> float:
 
 def _noncentrality(freedom: int, p_value: float, power: float) -> float:
     """Of the chi-square distribution that exceeds this p-value's limit with this power."""
+    from scipy.optimize import brentq  # 0.3 s
+
     limit = float(chdtri(freedom, p_value))
     return float(brentq(lambda shift: chndtr(limit, freedom, shift) - (1 - power), 0, 10 * limit + 100))
