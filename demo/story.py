@@ -29,6 +29,8 @@ _TRIGGERED_S_MAX = 30.0
 _STEP_S_MAX = 300.0
 """For one step of a run: how long a whole run takes is the machine's affair."""
 _LOOK_S = 0.4
+_WEIGH_S = 2.0
+"""Between two looks at the memory: each reads /proc of every process of the machine."""
 _BAD_ANSWERS_MAX = 30
 """Of users, though most often none: copies of their requests show what the bad model does before it gets any."""
 
@@ -58,7 +60,7 @@ class Story:
     durations_s: dict[str, float] = field(default_factory=dict)
     weights_seen: list[int] = field(default_factory=list)
     resident_mib_max: int = 0
-    """Of the whole stack, looked at twice a second while runs run."""
+    """Of the whole stack, looked at every two seconds while runs run."""
     last_run_id: str = ""
 
     def check(self, passed: bool, text: str) -> None:
@@ -192,7 +194,7 @@ def push(story: Story, lines: Sequence[str], *, by: str) -> None:
 
 def watch_next_run(story: Story) -> RunView:
     """Wait until the sensor has started a new run and that run has ended; show it meanwhile."""
-    moved_at, progress = time.monotonic(), None
+    moved_at, weighed_at, progress = time.monotonic(), -_WEIGH_S, None
     runs = Runs(story.settings)
     with story.screen.watching(), weights_watched(story.task, story.weights_seen):
         while True:
@@ -200,7 +202,9 @@ def watch_next_run(story: Story) -> RunView:
             if run is not None and run.run_id == story.last_run_id:
                 run = None
             story.traffic.read_new()
-            story.resident_mib_max = max(story.resident_mib_max, measure_resident_mib())
+            if time.monotonic() >= weighed_at + _WEIGH_S:
+                story.resident_mib_max = max(story.resident_mib_max, measure_resident_mib())
+                weighed_at = time.monotonic()
             story.screen.show(run, story.traffic.render_recent())
             if run is not None and run.is_finished:
                 break

@@ -10,4 +10,4 @@ __all__ = ["Size", "TwoRounds", "load"]
 def load(task: str, *, size: Size) -> TwoRounds:
     """The task of this name with its data, fetched when it is not in the cache."""
     rounds: TwoRounds = importlib.import_module(f"demo.rounds.{task.replace('-', '_')}").load(size)
-    return rounds
+    return rounds.with_common(size)

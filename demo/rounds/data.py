@@ -1,7 +1,7 @@
 """What a task of two rounds brings along: its files, its labels, and rows that no model is trained on."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -14,6 +14,19 @@ Size = Literal["quick", "whole"]
 Answer = Mapping[str, Any]
 """One prediction of the gateway: `label`, and `probability` where there is one."""
 _SEED = 13
+ONE_MACHINE: Mapping[str, Mapping[str, Any]] = {"rollout": {"latency_limit_ms": 200}}
+"""One small machine answers, trains and asks, all at once: an answer within this time is not slow."""
+QUICK: Mapping[str, Mapping[str, Any]] = {
+    "rollout": {
+        **ONE_MACHINE["rollout"],
+        "weight_pct_steps": [25, 50, 100],
+        "dark_requests": 100,
+        "error_margin": 0.05,
+        "slow_margin": 0.1,
+        "min_requests": 30,
+    }
+}
+"""Wider margins, which a few hundred requests can prove; a service of one's own wants the defaults."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +69,7 @@ class TwoRounds:
     task: Mapping[str, Any]
     """The task file."""
     policies: Mapping[str, Mapping[str, Any]]
-    """Policy name to what differs from the defaults."""
+    """Policy name to what differs from the defaults, beside what differs for all tasks (`with_common`)."""
     first: Sequence[Row]
     second: Sequence[Row]
     held_out: Sequence[Row]
@@ -69,6 +82,20 @@ class TwoRounds:
     """Before the first label: puts files where the labels' URIs point to."""
     beside: Sequence[tuple[str, Callable[[], float]]] = field(default_factory=tuple)
     """Other learners on the same rows, for comparison: (what, its number on `held_out`)."""
+
+    def with_common(self, size: Size) -> "TwoRounds":
+        """With the policies that all tasks have at this size, and, for a quick look, one worker for each training."""
+        common = QUICK if size == "quick" else ONE_MACHINE
+        names = {**common, **self.policies}
+        policies = {name: {**common.get(name, {}), **self.policies.get(name, {})} for name in names}
+        if size == "whole":
+            return replace(self, policies=policies)
+        task, second = _with_one_worker(self.task), self.second_task
+        return replace(self, policies=policies, task=task, second_task=second and _with_one_worker(second))
+
+
+def _with_one_worker(task: Mapping[str, Any]) -> dict[str, Any]:
+    return {**task, "training": {**task.get("training", {}), "world_size": 1}}
 
 
 def shuffled(rows: Iterable[Row]) -> list[Row]:

@@ -46,7 +46,7 @@ def load(size: Size) -> TwoRounds:
         title=f"IMDb's films with at least {VOTES_MIN:,} votes, from R's ggplot2movies",
         task=task,
         second_task={**task, "model": {"kind": "tabular"}},
-        policies={"rollout": {"latency_limit_ms": 200}},  # a network may answer later than trees, though not that late
+        policies={},
         first=first,
         second=second,
         held_out=held_out,

@@ -69,13 +69,19 @@ def _second_round(story: Story, rounds: TwoRounds) -> None:
     for signal in wiring.signals().fetch(rounds.name):
         if signal.kind == "drift":
             story.screen.say(f"  drift: {'seen' if signal.is_bad else 'none'}: {signal.text}")
+    if 0 in story.weights_seen:  # before that: of the champion
+        weights = story.weights_seen[story.weights_seen.index(0) :]
+        story.screen.say(f"  traffic of the new model, as routed: {' → '.join(f'{weight} %' for weight in weights)}")
     entries = wiring.ledger().list_entries(rounds.name)
     for entry in entries[len(before) :]:
-        story.screen.say(f"  ledger: {entry.kind.replace('_', ' ')}: version {entry.model.version}: {entry.reason}")
+        # Each number that allowed a promotion is a page; what stopped a canary is a line.
+        why = f"`ratchet models history {rounds.name}` shows why" if entry.kind == "promoted" else entry.reason
+        story.screen.say(f"  ledger: {entry.kind.replace('_', ' ')}: version {entry.model.version}: {why}")
     if len(entries) == len(before):
         story.screen.say("  ledger: unchanged: the gate let no challenger pass; `ratchet runs list` shows its reasons")
     _measure(story, rounds, "after")
     _tell_figures(story, rounds)
+    story.traffic.read_new()
     failed = story.traffic.failures()
     story.check(not failed, f"users: {len(failed)} of {len(story.traffic.answers)} requests failed")
 

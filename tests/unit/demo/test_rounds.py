@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from demo import rounds
 from demo.rounds import packages
 from demo.rounds.data import Row, accuracy, f1_of, rmse, roc_auc_of, shuffled
 from demo.rounds.packages import Package, fetch_package
 from ratchet.core.errors import DataRejected, NotFound, Unavailable
+from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.tasks.kinds.options import TRAINING_OF
+from ratchet.tasks.spec import TaskSpec
 
 CONTENT = b"an archive"
 PACKAGE = Package("npm", "@scope/data", "1.0", hashlib.sha256(CONTENT).hexdigest())
@@ -74,3 +78,15 @@ def test_measures_of_answers() -> None:
 def test_rows_are_in_one_order_for_all_times() -> None:
     rows = [Row(str(number), {}, "a") for number in range(9)]
     assert [row.id for row in shuffled(rows)] == [row.id for row in shuffled(rows)] != [row.id for row in rows]
+
+
+def test_a_quick_look_asks_less_of_its_canary_and_trains_as_the_kind_does_with_one_worker() -> None:
+    """`digits-png` needs no package."""
+    quick, whole = (rounds.load("digits-png", size=size) for size in ("quick", "whole"))
+    asked, default = RolloutPolicy.model_validate(quick.policies["rollout"]), RolloutPolicy()
+    assert (asked.dark_requests, asked.latency_limit_ms) == (100, 200.0) and default.dark_requests == 500
+    assert RolloutPolicy.model_validate(whole.policies["rollout"]).dark_requests == 500
+    assert asked.on_disagreement == "ignore", "the task's own changes stay"
+    training = TaskSpec.model_validate(quick.task).training
+    assert (training.world_size, training.num_epochs) == (1, TRAINING_OF["image"]["num_epochs"])
+    assert "training" not in whole.task
