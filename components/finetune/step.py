@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from components.finetune.checkpoints import kept_checkpoints
 from ratchet import __version__
 from ratchet.actions.labels.rows import describe_left_out, fetch_split
 from ratchet.core.digest import digest_of
@@ -72,6 +73,8 @@ def finetune_step(
             learner=learner,
             model_path=model_path,
             log_path=log_path,
+            finished=finished,
+            inputs=inputs,
         )
         finished.put_model(STEP, inputs, trained, path=model_path, digest=trained.digest)
     else:
@@ -116,6 +119,8 @@ def _train(
     learner: Learner,
     model_path: Path,
     log_path: Path,
+    finished: FinishedSteps,
+    inputs: Mapping[str, str],
 ) -> Trained:
     with tempfile.TemporaryDirectory() as scratch_name:
         scratch = Path(scratch_name)
@@ -142,7 +147,9 @@ def _train(
         log.info("training on %d rows of %s from %s", rows.num_rows, manifest.version, job.base_name)
         if left_out:
             log.warning("%s", left_out)
-        _run_job(job, learner, scratch / "job.json", log_path)
+        finished.fetch_checkpoint(inputs, job.checkpoint_dir)
+        with kept_checkpoints(finished, inputs, job.checkpoint_dir):
+            _run_job(job, learner, scratch / "job.json", log_path)
         shutil.rmtree(model_path, ignore_errors=True)  # of an attempt that was cut off: its code would stay beside
         shutil.copytree(job.model_path, model_path)
         start = StartRecord.model_validate_json(job.start_path.read_bytes())

@@ -1,12 +1,13 @@
 """What the steps of a task's newest training have finished, kept for the run that repeats it.
 
-`s3://ratchet/finished/<task>/<step>.json` holds the newest result of a step with the inputs that it came from, and
-`s3://ratchet/finished/<task>/model/<digest>/` the trained model. Files first, then the result that names them: a kill
-in between leaves files that the next result removes. A run takes a result over when it came from the same inputs and
-from the run itself or from one that did not end well; whatever differs is said, and the step does its work anew. All of
-it goes when a run of the task ends well.
+`s3://ratchet/finished/<task>/<step>.json` holds the newest result of a step with the inputs that it came from,
+`…/model/<digest>/` the trained model, and `…/checkpoint/<digest>/` the newest checkpoint of a training under way. Files
+first, then the result that names them: a kill in between leaves files that the next result removes. A run takes a
+result over when it came from the same inputs and from the run itself or from one that did not end well; whatever
+differs is said, and the step does its work anew. All of it goes when a run of the task ends well.
 """
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Mapping
@@ -27,6 +28,8 @@ from wire.printable import printable
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result", bound=BaseModel)
+CHECKPOINT = "checkpoint"
+"""Step, as far as results go: how far a training came."""
 
 
 class Finished(BaseModel):
@@ -42,6 +45,15 @@ class Finished(BaseModel):
     """Of the result."""
 
 
+class KeptFiles(BaseModel):
+    """A folder whose files are kept under their digest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    sha256_by_name: Mapping[str, str]
+
+
 class FinishedWork(Store):
     """What the newest trainings of all tasks have finished."""
 
@@ -55,7 +67,8 @@ class FinishedWork(Store):
 
     def forget(self, task: str) -> None:
         """Remove all that is kept of a task's steps: the next run does everything anew. Results go before models."""
-        for uri in sorted(self.objects.list_uris(self.folder_of(task)), key=lambda uri: "/model/" in uri):
+        folder = self.folder_of(task)
+        for uri in sorted(self.objects.list_uris(folder), key=lambda uri: "/" in uri.removeprefix(folder)):
             self.objects.delete(uri)
 
 
@@ -97,20 +110,58 @@ class FinishedSteps(Store):
 
         As for `put`, a failure costs a repetition only.
         """
-        root = self._models()
         try:
-            self.objects.put_directory(path, f"{root}{digest}")
-            self.put(step, inputs, result)
-            for uri in [uri for uri in self.objects.list_uris(root) if not uri.startswith(f"{root}{digest}/")]:
-                self.objects.delete(uri)
+            self._put_files("model", step, inputs, result, path=path, digest=digest)
+            self.drop_checkpoint()
         except RatchetError as error:
             log.warning("the model %s is not kept for a repetition: %s", digest[:12], error)
+
+    def put_checkpoint(self, inputs: Mapping[str, str], *, path: Path) -> None:
+        """Keep a training's checkpoint, of which path is the folder, in the place of the one before. Raises."""
+        digests = _digests_of(path)
+        kept = KeptFiles(name=path.name, sha256_by_name=digests)
+        self._put_files("checkpoint", CHECKPOINT, inputs, kept, path=path, digest=digest_of(digests))
+
+    def fetch_checkpoint(self, inputs: Mapping[str, str], checkpoint_dir: Path) -> None:
+        """Put the checkpoint of a training with these inputs among its checkpoints. Nothing when there is none, or when
+        its inputs or its files are others: the reason goes on record."""
+        found = self.find(CHECKPOINT, inputs, KeptFiles)
+        if found is None:
+            return
+        of_run, kept = found
+        path = checkpoint_dir / kept.name
+        try:
+            if Path(kept.name).name != kept.name:
+                raise DataRejected(f"{kept.name!r} is no name of a checkpoint")
+            self.objects.fetch_directory(f"{self._files('checkpoint')}{digest_of(dict(kept.sha256_by_name))}", path)
+            if _digests_of(path) != kept.sha256_by_name:
+                raise DataRejected("its files were changed after they were written")
+        except (RatchetError, OSError) as error:
+            shutil.rmtree(path, ignore_errors=True)
+            self.note_anew(CHECKPOINT, printable(str(error)))
+            return
+        self.note_taken(CHECKPOINT, of_run, kept.name)
+
+    def drop_checkpoint(self) -> None:
+        """The training is over. The result goes before the files that it names."""
+        self.objects.delete(self._uri_of(CHECKPOINT))
+        for uri in list(self.objects.list_uris(self._files("checkpoint"))):
+            self.objects.delete(uri)
+
+    def _put_files(
+        self, folder: str, step: str, inputs: Mapping[str, str], result: BaseModel, *, path: Path, digest: str
+    ) -> None:
+        root = self._files(folder)
+        self.objects.put_directory(path, f"{root}{digest}")
+        self.put(step, inputs, result)
+        for uri in [uri for uri in self.objects.list_uris(root) if not uri.startswith(f"{root}{digest}/")]:
+            self.objects.delete(uri)
 
     def fetch_model(self, path: Path, *, digest: str) -> bool:
         """Put the model of a result into `path`; False, with the reason on record, unless it is that model."""
         shutil.rmtree(path, ignore_errors=True)
         try:
-            self.objects.fetch_directory(f"{self._models()}{digest}", path)
+            self.objects.fetch_directory(f"{self._files('model')}{digest}", path)
             read_model(path, expected_digest=digest)
         except (RatchetError, OSError, ValueError) as error:
             shutil.rmtree(path, ignore_errors=True)
@@ -151,8 +202,17 @@ class FinishedSteps(Store):
     def _uri_of(self, step: str) -> str:
         return self._uri(self.task, f"{step}.json")
 
-    def _models(self) -> str:
-        return self._uri(self.task, "model", "")
+    def _files(self, folder: str) -> str:
+        return self._uri(self.task, folder, "")
+
+
+def _digests_of(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file, by name."""
+    digests = {}
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def _difference(before: Mapping[str, str], now: Mapping[str, str]) -> str:

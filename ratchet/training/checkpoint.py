@@ -1,18 +1,23 @@
-"""Where a training was when it died. One folder an epoch; `.metadata` is written last and makes it valid."""
+"""Where a training was when it died: a folder an epoch, `epoch-0003`, which has its name when it is whole.
 
+Tensors are safetensors and all else is JSON: a checkpoint may come back from a bucket, and nothing of a pickle is ever
+loaded from there. The workers' states are equal, so worker 0 writes for all.
+"""
+
+import shutil
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from pydantic import BaseModel, ConfigDict, FiniteFloat
+from safetensors.torch import load_file, save_file
 
 Weights = dict[str, torch.Tensor]
-_ROOT = "training"
-_OPTIMIZER_STATE = f"{_ROOT}.optimizer.state."
-"""dcp names what it stores by its path in the state: this, the number of a parameter, the name of a tensor."""
+TENSORS, STATE, HISTORY = "tensors.safetensors", "state.json", "history.jsonl"
+_NUM_KEPT = 2
+"""The newest, and the one before for a reader who has just found it."""
 
 
 @dataclass
@@ -27,58 +32,107 @@ class TrainingState:
     best_val_loss: float = float("inf")
     num_epochs_since_best: int = 0
 
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "best_weights": self.best_weights,
-            "average": self.average or {},
-            "best_val_loss": torch.tensor(self.best_val_loss, dtype=torch.float64),
-            "num_epochs_since_best": torch.tensor(self.num_epochs_since_best),
-        }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.best_weights = state["best_weights"]
-        self.average = state["average"] or None
-        self.best_val_loss = float(state["best_val_loss"])
-        self.num_epochs_since_best = int(state["num_epochs_since_best"])
+class _Numbers(BaseModel):
+    """state.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    best_val_loss: FiniteFloat | None
+    """None: nothing was measured."""
+    num_epochs_since_best: int
+    groups: list[dict[str, Any]]
+    """Of the optimizer: its numbers, and which parameters it moves."""
+    values: dict[str, dict[str, float | int | bool | None]]
+    """What an optimizer keeps for a parameter beside tensors."""
 
 
-def save_checkpoint(state: TrainingState, checkpoint_dir: Path, *, epoch: int) -> None:
-    """Called by all workers together, after `epoch` epochs are done."""
-    dcp.save({_ROOT: state.state_dict()}, checkpoint_id=str(_folder_of(checkpoint_dir, epoch)))
+def save_checkpoint(state: TrainingState, checkpoint_dir: Path, *, epoch: int, history_path: Path) -> None:
+    """Called by worker 0, after `epoch` epochs are done. history_path: goes with it."""
+    optimizer = state.optimizer.state_dict()
+    tensors = {
+        **_named("network", state.network.state_dict()),
+        **_named("best", state.best_weights),
+        **_named("average", state.average or {}),
+    }
+    values: dict[str, dict[str, Any]] = defaultdict(dict)
+    for number, kept in optimizer["state"].items():
+        for name, value in kept.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"optimizer/{number}/{name}"] = _alone(value)
+            else:
+                values[str(number)][name] = value
+    is_measured = state.best_val_loss != float("inf")
+    numbers = _Numbers(
+        best_val_loss=state.best_val_loss if is_measured else None,
+        num_epochs_since_best=state.num_epochs_since_best,
+        groups=optimizer["param_groups"],
+        values=values,
+    )
+    target = _folder_of(checkpoint_dir, epoch)
+    unfinished = target.with_suffix(".part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    save_file(tensors, unfinished / TENSORS)
+    (unfinished / STATE).write_text(numbers.model_dump_json())
+    shutil.copyfile(history_path, unfinished / HISTORY)
+    shutil.rmtree(target, ignore_errors=True)  # of an attempt that was not told of it
+    unfinished.rename(target)
+    for old in _checkpoints_in(checkpoint_dir)[:-_NUM_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
-def num_epochs_done(checkpoint_dir: Path) -> int:
-    """Of the newest valid checkpoint; 0 when there is none."""
-    done = sorted(path.parent for path in checkpoint_dir.glob("epoch-*/.metadata"))
-    return int(done[-1].name.removeprefix("epoch-")) if done else 0
+def newest_checkpoint(checkpoint_dir: Path) -> tuple[int, Path] | None:
+    """Epochs that were done, and its folder."""
+    found = _checkpoints_in(checkpoint_dir)
+    return (int(found[-1].name.removeprefix("epoch-")), found[-1]) if found else None
 
 
-def restore_checkpoint(state: TrainingState, checkpoint_dir: Path, *, epoch: int) -> None:
-    """Load the checkpoint after `epoch` epochs. state: with the optimizer's groups that it had then."""
-    folder = _folder_of(checkpoint_dir, epoch)
-    values = state.state_dict()
-    values["optimizer"]["state"] = _room_for_optimizer_state(folder)
-    dcp.load({_ROOT: values}, checkpoint_id=str(folder))
-    state.load_state_dict(values)
+def restore_checkpoint(state: TrainingState, folder: Path) -> None:
+    """Go on from there. state: with the optimizer's groups that it had then."""
+    numbers = _Numbers.model_validate_json((folder / STATE).read_bytes())
+    tensors: dict[str, Weights] = defaultdict(dict)
+    kept: dict[int, dict[str, Any]] = defaultdict(dict)
+    for place, tensor in load_file(folder / TENSORS).items():
+        part, _, name = place.partition("/")
+        if part == "optimizer":
+            number, _, name = name.partition("/")
+            kept[int(number)][name] = tensor
+        else:
+            tensors[part][name] = tensor
+    for number, values in numbers.values.items():
+        kept[int(number)].update(values)
+    state.network.load_state_dict(tensors["network"])
+    state.optimizer.load_state_dict({"state": dict(kept), "param_groups": _as_before(numbers.groups, state.optimizer)})
+    state.best_weights = tensors["best"]
+    state.average = tensors["average"] if state.average is not None else None
+    state.best_val_loss = float("inf") if numbers.best_val_loss is None else numbers.best_val_loss
+    state.num_epochs_since_best = numbers.num_epochs_since_best
+
+
+def _as_before(groups: list[dict[str, Any]], optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """JSON makes lists of tuples, such as Adam's betas."""
+    present = optimizer.state_dict()["param_groups"]
+    return [
+        {name: tuple(value) if isinstance(now.get(name), tuple) else value for name, value in group.items()}
+        for group, now in zip(groups, present, strict=True)
+    ]
+
+
+def _named(part: str, weights: Weights) -> Weights:
+    return {f"{part}/{name}": _alone(tensor) for name, tensor in weights.items()}
+
+
+def _alone(tensor: torch.Tensor) -> torch.Tensor:
+    """In memory of its own: safetensors refuses tied tensors and views."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _folder_of(checkpoint_dir: Path, epoch: int) -> Path:
     return checkpoint_dir / f"epoch-{epoch:04d}"
 
 
-def _room_for_optimizer_state(checkpoint: Path) -> dict[int, dict[str, torch.Tensor]]:
-    """Empty tensors like those that the checkpoint holds, since dcp loads into tensors that are there.
-
-    A parameter has none until its first gradient: frozen ones and those that the loss does not use never do.
-    """
-    stored = dcp.FileSystemReader(str(checkpoint)).read_metadata().state_dict_metadata
-    room: dict[int, dict[str, torch.Tensor]] = defaultdict(dict)
-    for path, kind in stored.items():
-        if path.startswith(_OPTIMIZER_STATE) and isinstance(kind, TensorStorageMetadata):
-            number, _, name = path.removeprefix(_OPTIMIZER_STATE).partition(".")
-            room[int(number)][name] = torch.empty(kind.size, dtype=kind.properties.dtype)
-    return dict(room)
+def _checkpoints_in(checkpoint_dir: Path) -> list[Path]:
+    """The oldest first."""
+    found = [path for path in checkpoint_dir.glob("epoch-*") if path.suffix != ".part"]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("epoch-")))

@@ -2,7 +2,9 @@
 
 import logging
 import random
+import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +17,7 @@ from ratchet.tasks.code_collect import TaskCode, collect_task_code
 from ratchet.tasks.loading import load_task_from
 from ratchet.tasks.model_files import save_model
 from ratchet.training.averaging import clone, copy_buffers, move_average, weights_of
-from ratchet.training.checkpoint import TrainingState, num_epochs_done, restore_checkpoint, save_checkpoint
+from ratchet.training.checkpoint import HISTORY, TrainingState, newest_checkpoint, restore_checkpoint, save_checkpoint
 from ratchet.training.checks import check_answers, check_network, check_weights
 from ratchet.training.data import StepBatch, load_tensors
 from ratchet.training.fitting import fit_together
@@ -58,12 +60,13 @@ def _train_epochs(network: torch.nn.Module, run: Run) -> TrainingState:
     optimizer = torch.optim.AdamW(trained, lr=training.learning_rate, weight_decay=training.weight_decay)
     state = TrainingState(network, optimizer, best_weights=weights_of(network))
     state.average = weights_of(network) if training.ema_decay is not None else None
-    first = num_epochs_done(checkpoint_dir)
+    found = newest_checkpoint(checkpoint_dir)
+    first = found[0] if found is not None else 0
     # A checkpoint holds the optimizer's groups of its epoch: those of the frozen parameters came with their first one.
     if training.unfreeze_after is not None and first > training.unfreeze_after:
         _unfreeze(frozen, optimizer)
-    if first:
-        restore_checkpoint(state, checkpoint_dir, epoch=first)
+    if found is not None:
+        _go_on_from(found[1], state, run)
     model = distribute(network, run)
     for epoch in range(first, training.num_epochs):
         if training.early_stop_epochs is not None and state.num_epochs_since_best >= training.early_stop_epochs:
@@ -73,8 +76,17 @@ def _train_epochs(network: torch.nn.Module, run: Run) -> TrainingState:
             _unfreeze(frozen, optimizer)
             model = distribute(network, run)
         _train_epoch(epoch, model, state, run)
-        save_checkpoint(state, checkpoint_dir, epoch=epoch + 1)
+        if run.rank == 0:
+            save_checkpoint(state, checkpoint_dir, epoch=epoch + 1, history_path=run.job.history_path)
     return state
+
+
+def _go_on_from(folder: Path, state: TrainingState, run: Run) -> None:
+    restore_checkpoint(state, folder)
+    if run.rank == 0:
+        # A line may be there of an epoch that was recorded and then lost; it comes again.
+        shutil.copyfile(folder / HISTORY, run.job.history_path)
+        log.info("going on after epoch %d", int(folder.name.removeprefix("epoch-")))
 
 
 def _unfreeze(frozen: tuple[torch.nn.Parameter, ...], optimizer: torch.optim.Optimizer) -> None:
@@ -179,7 +191,7 @@ def _keep_best(state: TrainingState, val_loss: float | None) -> None:
 
 
 def _record(metrics: EpochMetrics, job: TrainingJob) -> None:
-    """Before the checkpoint: a worker that dies between the two does the epoch again, and no line is missing."""
+    """Before the checkpoint, which takes the line along."""
     with job.history_path.open("a") as file:
         file.write(metrics.model_dump_json() + "\n")
     validation = "no validation rows"

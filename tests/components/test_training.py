@@ -116,7 +116,7 @@ def test_one_worker_gives_the_same_bits_with_and_without_torchrun_though_it_is_k
 def kill_a_worker_after_its_second_epoch(job: TrainingJob) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if (job.checkpoint_dir / "epoch-0002" / ".metadata").exists():
+        if (job.checkpoint_dir / "epoch-0002").exists():
             os.kill(worker_pid_of(job), signal.SIGKILL)
             return
         time.sleep(0.005)
