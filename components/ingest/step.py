@@ -5,6 +5,7 @@ from the shards themselves would read all features.
 """
 
 import logging
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.ingest.batch import Batch, empty_batch, read_batch
-from components.ingest.files import index_files, index_table, overlay_files, shard_files
+from components.ingest.batch import Batch, empty_batch, read_batch, write_incoming
+from components.ingest.files import VersionFiles, index_files, index_table, overlay_files, shard_files
 from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.labels.rows import fetch_overlays, rows_of
 from ratchet.actions.labels.stores import LabelStores
@@ -62,18 +63,20 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: LabelStores, paths: Pat
     reference = _fetch_reference(spec, parent, overlays, stores.datasets)
     for key in pending.from_future:
         log.warning("label shard %s is left alone: its key is not that of the time at which it landed", key)
-    if pending.shards:
-        manifest, batch = _make_version(spec, pending, parent, overlays, stores)
-    elif parent is not None:
-        manifest, batch = parent, empty_batch(spec)
-    else:
-        raise DataRejected(
-            f"There are no labels of {spec.name!r}. `ratchet labels push FILE --task {spec.name}` adds some."
-        )
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        if pending.shards:
+            manifest, batch = _make_version(spec, pending, parent, overlays, stores, scratch)
+        elif parent is not None:
+            manifest, batch = parent, empty_batch(spec, scratch=scratch)
+        else:
+            raise DataRejected(
+                f"There are no labels of {spec.name!r}. `ratchet labels push FILE --task {spec.name}` adds some."
+            )
+        write_incoming(batch, spec.examples, Path(paths.incoming))
     num_new = manifest.num_labels - (parent.num_labels if parent else 0)
     num_bad = len(batch.rejected)
     log.info("run %s: %s holds %d new examples, %d shards cannot be read", run_key, manifest.version, num_new, num_bad)
-    _write(paths.incoming, parquet_of(batch.incoming, compression="lz4"))
     _write(paths.reference, parquet_of(reference, compression="lz4"))
     _write(paths.manifest, manifest.model_dump_json(indent=1).encode())
     _write(paths.rejected, _notes_of(pending, batch.rejected).model_dump_json().encode())
@@ -81,16 +84,21 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: LabelStores, paths: Pat
 
 
 def _make_version(
-    spec: TaskSpec, pending: Backlog, parent: Manifest | None, overlays: Sequence[pa.Table], stores: LabelStores
+    spec: TaskSpec,
+    pending: Backlog,
+    parent: Manifest | None,
+    overlays: Sequence[pa.Table],
+    stores: LabelStores,
+    scratch: Path,
 ) -> tuple[Manifest, Batch]:
     indexes = [_read_table(file, stores.datasets) for file in (parent.index if parent else ())]
-    batch = read_batch(spec, pending, stores, indexes)
+    batch = read_batch(spec, pending, stores, indexes, scratch=scratch)
     settled = _new_examples(batch, spec)
     number = max(map(version_number, stores.datasets.list_versions(spec.name)), default=0) + 1
-    files: dict[str, bytes] = {}
+    files = VersionFiles(scratch)
     ids = batch.ids[settled.rows]
-    index = index_table(ids, batch.inputs[settled.rows], settled.labels, spec.output)
-    put_right = corrections_of(batch.incoming, spec.output, reviewers=spec.reviewers)
+    index = index_table(ids, batch.digests[settled.rows], settled.labels, spec.output)
+    put_right = corrections_of(batch.opinions, spec.output, reviewers=spec.reviewers)
     manifest = Manifest(
         version=version_name(spec.name, number),
         parent=parent.version if parent else None,
@@ -99,12 +107,12 @@ def _make_version(
         watermark=pending.last_key,
         shards=(
             *(parent.shards if parent else ()),
-            *shard_files(_rows_of(batch, settled, spec), ids, number, files),
+            *shard_files(_said_of(batch, settled), settled.rows, ids, batch.inputs, spec.examples, number, files),
         ),
         index=index_files(
             pa.concat_tables([index, _corrected_index(batch, put_right, spec)]), number, parent, indexes, files
         ),
-        overlays=overlay_files(overlay_of(batch.incoming, put_right, spec.examples), number, parent, overlays, files),
+        overlays=overlay_files(overlay_of(batch.opinions, put_right, spec.examples), number, parent, overlays, files),
         erased=parent.erased if parent else 0,
     )
     if len(put_right.rows):
@@ -131,17 +139,16 @@ def _new_examples(batch: Batch, spec: TaskSpec) -> Settled:
     Ties are not learned. An id that the parent holds is not added again, with whatever label: what is said of it later
     is a correction (`corrections_of`), or evidence about who says it.
     """
-    said = batch.incoming.select(["id", "label", "labeler", "labeled_at", "shard"])
-    unknown = np.flatnonzero(pc.is_null(batch.incoming["known_label"]).to_numpy(zero_copy_only=False))
+    said = batch.opinions.select(["id", "label", "labeler", "labeled_at", "shard"])
+    unknown = np.flatnonzero(pc.is_null(batch.opinions["known_label"]).to_numpy(zero_copy_only=False))
     settled = settle_labels(said.take(pa.array(unknown)), spec.output)
     return Settled(unknown[settled.rows], settled.labels)
 
 
-def _rows_of(batch: Batch, settled: Settled, spec: TaskSpec) -> pa.Table:
-    """The settled examples as rows of a dataset shard."""
-    kind = spec.examples.rows_schema
-    rows = batch.incoming.select(kind.names).take(pa.array(settled.rows))
-    return rows.set_column(kind.get_field_index("label"), kind.field("label"), settled.labels)
+def _said_of(batch: Batch, settled: Settled) -> pa.Table:
+    """The settled examples as rows of a dataset shard, without their inputs."""
+    said = batch.opinions.select(["id", "label", "labeler", "labeled_at"]).take(pa.array(settled.rows))
+    return said.set_column(1, said.schema.field("label"), settled.labels)
 
 
 def _corrected_index(batch: Batch, put_right: Corrections, spec: TaskSpec) -> pa.Table:
@@ -157,7 +164,7 @@ def _counted(
     counts = Counter(parent.num_labels_by_class if parent else {})
     counts.update(counts_by_class(settled.labels, spec.output))
     counts.update(counts_by_class(put_right.labels, spec.output))
-    counts.subtract(counts_by_class(batch.incoming["known_label"].take(pa.array(put_right.rows)), spec.output))
+    counts.subtract(counts_by_class(batch.opinions["known_label"].take(pa.array(put_right.rows)), spec.output))
     return {name: number for name, number in sorted(counts.items()) if number > 0}
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple
 
 from ratchet.adapters.git import GitRepo
@@ -148,8 +149,11 @@ class DvcDatasetStore:
             list(threads.map(lambda name: self._objects.delete(self._blob_uri(name)), names))
 
     def _put_blobs(self, blobs: Iterable[bytes]) -> None:
+        """A few at a time: they may be read from disk as they are asked for."""
+        waiting = iter(blobs)
         with ThreadPoolExecutor(_NUM_THREADS) as threads:
-            list(threads.map(lambda data: self._objects.put(self._blob_uri(md5_of(data)), data), blobs))
+            while some := list(islice(waiting, _NUM_THREADS)):
+                list(threads.map(lambda data: self._objects.put(self._blob_uri(md5_of(data)), data), some))
 
     def _put_listing(self, manifest: Manifest) -> dict[str, bytes]:
         """Store the listing of a version's files; gives the files of git that point to it."""
