@@ -39,6 +39,7 @@ def _distributions_of(extra: str) -> Iterator[str]:
         named = _EXTRA.search(line)
         if named is None or named["extra"] != extra:
             continue
+        # An extra that takes another one in names Ratchet itself: ratchet[train].
         own = _OWN.match(line)
         if own:
             for other in own["extras"].split(","):

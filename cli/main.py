@@ -64,6 +64,7 @@ def main() -> None:
     """Entry point: an expected error is one line on stderr and its exit code; Ctrl-C is 130, a gone reader 141."""
     print_anything()
     with streams_that_fail_in_words() as printed:
+        # What a command says of its own failure comes before what could not be printed.
         code = _exit_code_of(app) or _exit_code_of(printed.finish)
     sys.exit(code)
 
@@ -72,6 +73,7 @@ def _exit_code_of(deed: Callable[[], object]) -> int:
     try:
         deed()
     except SystemExit as end:
+        # As Python itself ends: no code is 0, a text is 1.
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except RatchetError as error:
         print_error(str(error))

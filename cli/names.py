@@ -71,6 +71,7 @@ def _completed(list_names: Names, incomplete: str) -> list[str]:
         except Exception:  # a shell that waits for the Tab key is no place for an error
             return
 
+    # A daemon: a server that hangs would keep the program, and so the shell, waiting for its thread.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(ANSWER_WITHIN_S)

@@ -43,6 +43,7 @@ def parse_examples(lines: Iterable[bytes], *, where: str) -> Iterator[Example]:
             if isinstance(number, bool) or not isinstance(number, int | float):
                 found = found_text(number)
                 raise DataRejected(f"{place}: `features[{index}]` must be a number, found {found}. {NEXT_STEP}")
+        # JSON in ASCII: its characters are its bytes.
         numbers = json.dumps(features)[1:-1]
         if len(numbers) > BYTES_MAX:
             raise DataRejected(
@@ -55,8 +56,10 @@ def parse_examples(lines: Iterable[bytes], *, where: str) -> Iterator[Example]:
 def read_csv(lines: Iterable[bytes], *, where: str) -> Iterator[Example]:
     """The header names the inputs, and `id` where there is one; every value is text, an empty one is missing."""
     try:
+        # Excel begins a CSV in UTF-8 with a byte-order mark.
         reader = csv_reader(b"".join(lines).decode("utf-8-sig"))
         header: list[str] = next(reader, [])
+        # csv reads an empty line as a row without cells.
         for cells in filter(None, reader):
             place = f"{where}, line {reader.line_num}"
             if len(cells) != len(header):
@@ -92,6 +95,7 @@ def batches_of(examples: Iterable[Example]) -> Iterator[list[Example]]:
             yield batch
             batch, size = [], 0
         batch.append(example)
+        # With the comma and the blank, or the brackets, around it.
         size += len(example.text) + 2
     if batch:
         yield batch

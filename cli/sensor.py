@@ -195,6 +195,7 @@ def _list_ticks(task: str, *, limit: int) -> list[dict[str, Any]]:
         if why_not:
             raise
         stored = []
+    # The running sensor's comes last: its entry may have grown by equal ticks since it was written.
     by_id = {row["id"]: row for row in (*stored, *recent)}
     return [by_id[each] for each in sorted(by_id, reverse=True)[:limit]]
 
@@ -203,6 +204,7 @@ def _follow(task: str, rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> N
     """One line an entry, when it begins."""
     shown: set[str] = set()
     while True:
+        # Ids are ULIDs: in their order is in the order of time.
         for row in sorted((row for row in rows if row["id"] not in shown), key=lambda row: row["id"]):
             shown.add(row["id"])
             typer.echo(json.dumps(row) if as_json else _log_line(row))

@@ -63,9 +63,11 @@ def _list_new_lines(paths: Mapping[str, Path], offsets: dict[str, int]) -> Itera
             continue
         if path.stat().st_size < offsets[name]:
             offsets[name] = 0
+        # In bytes: an offset into text could lie within a character.
         with path.open("rb") as file:
             file.seek(offsets[name])
             text = file.read()
+        # The last line may be half written.
         whole = text[: text.rfind(b"\n") + 1]
         offsets[name] += len(whole)
         yield from ((name, line) for line in whole.decode(errors="replace").splitlines())

@@ -69,6 +69,7 @@ class Printed:
 def streams_that_fail_in_words() -> Iterator[Printed]:
     """In the block, what cannot be printed ends the command by an exit code (stdout), or is dropped (stderr)."""
     before = sys.stdout, sys.stderr
+    # closefd: the descriptor belongs to the stream that comes back at the end.
     output = _Output(before[0].fileno(), "w", closefd=False) if _is_file(before[0]) else None
     progress = _Progress(before[1].fileno(), "w", closefd=False) if _is_file(before[1]) else None
     sys.stdout, sys.stderr = _over(before[0], output), _over(before[1], progress)
@@ -76,6 +77,7 @@ def streams_that_fail_in_words() -> Iterator[Printed]:
         yield Printed(output)
     finally:
         if output is not None:
+            # What is left in the buffer would fail once more in the flush below.
             output.is_over = True
         sys.stdout.flush()
         sys.stderr.flush()

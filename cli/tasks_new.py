@@ -75,6 +75,7 @@ def render_task(proposal: "Proposal", *, source: str) -> str:
 
 
 def _flow(value: Mapping[str, Any]) -> str:
+    # YAML folds at 80 columns; here an entry and its comment are one line.
     return str(
         yaml.safe_dump(dict(value), default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=True)
     ).strip()

@@ -48,6 +48,7 @@ def publish(catalog: PipelineCatalog, path: Path) -> Published:
     try:
         uploaded = catalog.upload(pipeline, path, version_name=free_name_of(digest, versions))
     except Conflict:
+        # Another publisher was first: just as good when it brought these bytes.
         newest = catalog.list_versions(pipeline)[0]
         if not _is_same(catalog, newest, digest=digest, path=path):
             raise

@@ -80,6 +80,7 @@ def _check_newest(run: RunState) -> str | None:
         newest = wiring.run_journal().fetch_newest(task)
         if newest is not None and newest.run_id == run.run_id:
             return task
+        # A name ends in 12 digits of its run key: without them the runs of the task `a-b` would be the task `a`'s.
         names = "|".join(re.escape(run_name_of(task, "", pipeline=each)) for each in (RETRAIN, ROLLOUT))
         if newest is not None and re.fullmatch(f"({names})[0-9a-f]{{12}}", run.name):
             raise Conflict(
@@ -102,6 +103,7 @@ def _reclaim(pipelines: Pipelines, run: RunState, *, task: str) -> None:
     try:
         reclaim(wiring.run_journal(), task=task, run_id=run.run_id, clock=clock)
     except Conflict:
+        # Somebody claimed it since (the sensor, or this command once more): as good when it is for this run.
         if not is_run_of_newest_claim(wiring.run_journal(), task=task, run_id=run.run_id):
             raise
 

@@ -45,6 +45,7 @@ def follow_logs(pipelines: Pipelines, run_id: str, *, task: str | None, timeout_
         run = pipelines.fetch_run(run_id)
         _print_news(pipelines, run, task=task, shown=shown)
         if run.is_finished:
+            # NotFound for a name that no task of the whole run has: tasks appear one by one.
             if task is not None:
                 chosen_tasks(pipelines, run, task)
             return
@@ -61,6 +62,7 @@ def _print_news(pipelines: Pipelines, run: RunState, *, task: str | None, shown:
             text = pipelines.fetch_log(run.run_id, each)
         except NotFound:
             continue
+        # The last line may be half written while its task runs.
         whole = text if run.is_finished else text[: text.rfind("\n") + 1]
         for line in news_in(whole, seen=shown.get(each.task_id, "")).splitlines():
             typer.echo(line if task else f"{each.name} | {line}")

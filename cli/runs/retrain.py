@@ -51,6 +51,7 @@ def retrain(
     from cli.tasks import require_sound
     from ratchet import wiring
 
+    # Before the code is tried, which takes seconds: the run in flight when the command began is what counts.
     in_flight = name_in_flight(task) if wait else ""
     if check:
         require_sound(wiring.task_checks().check([wiring.task_spec(task)]))

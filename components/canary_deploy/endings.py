@@ -39,6 +39,7 @@ def promote_model(rollout: Rollout, compared_with: Sequence[LedgerEntry], outcom
     ports, task, model, run_id = rollout.ports, rollout.task, rollout.model, rollout.run_id
     try:
         now = ports.ledger.list_entries(task)
+        # Before users are moved; the ledger asks once more when it takes the entry.
         check_comparable(now, task=task, model=model, expected=compared_with, run_id=run_id)
         roll_out(ports.services, ports.clock, task=task, uri=model.uri)
         text = "; ".join(reason.text for reason in outcome.reasons)

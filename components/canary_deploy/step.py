@@ -80,6 +80,7 @@ def canary_deploy_step(
     judged_by = recorded.begin.policy if recorded else policy
     verdict = render_verdict(outcome, task=task, model=model, run_id=run_id, policy=judged_by)
     if recorded is not None:
+        # Before the files: an attempt after a kill finds this verdict and writes it once more.
         ports.records.put_verdict(verdict, recorded.begin)
     title = f"Rollout of {task} version {model.version}"
     write_verdict(verdict, outcome.history, title=title, verdict_path=verdict_path, report_path=report_path)
@@ -178,6 +179,7 @@ def _install_first(rollout: Rollout, entries: Sequence[LedgerEntry]) -> RolloutE
         wait_ready(ports.services, ports.clock, task=task, newer_than=before, timeout_s=rollout.policy.ready_s_max)
     except Unavailable as error:
         if state is None or not state.stable_revision:
+            # No revision has ever served, so there is none to go back to.
             ports.services.delete(task)
         reason = unready_reason(error, limit_s=rollout.policy.ready_s_max)
         record_end(rollout, kind="withdrawn", reason=reason.text)

@@ -28,6 +28,7 @@ from ratchet.training.checks import check_metrics
 from ratchet.training.data import labels_of, read_split
 
 log = logging.getLogger(__name__)
+# A class may add up the same numbers in another order than the gate.
 _SAME_WITHIN = 1e-9
 STEP = "evaluate"
 
@@ -148,6 +149,7 @@ def _training_mean(spec: TaskSpec, manifest: Manifest, datasets: DatasetStore, p
         return None
     fetch_split(datasets, manifest, "train", path, spec=spec)
     labels = pq.read_table(path, columns=["label"])["label"]
+    # The 24 bits of a float32 are too few for the sum of many labels.
     return float(labels_of(labels, spec).mean(dtype=np.float64)) if len(labels) else None
 
 

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 _WELL = frozenset({"SUCCEEDED", "COMPLETE", "CACHED"})
 """KFP's documentation says SUCCEEDED; its backend hands the exit handler the metadata store's COMPLETE."""
+# KFP's API writes one L, the documentation of `PipelineTaskFinalStatus` two.
 _CANCELED = frozenset({"CANCELED", "CANCELLED"})
 
 

@@ -84,11 +84,13 @@ def _be_server(
         sys.argv = [sys.argv[0], *request["argv"]]
         code = run(request["argv"])
     except SystemExit as error:
+        # As Python itself ends: no code is 0, a text is 1.
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:
         traceback.print_exc()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
+    # The file begins with the server's record in the control plane's register.
     os.lseek(held, 0, os.SEEK_END)
     os.write(held, f"\nexit {code}".encode())
     return code

@@ -90,6 +90,7 @@ class PayloadWriter:
         self._num_in_put = 0
         """Answers that the thread is putting away at this moment."""
         self._lock = threading.Lock()
+        # Long enough ago that the first loss is told at once.
         self._warned_at_s = -_WARN_EVERY_S
         self._loop = Loop("payloads", self._flush, pause_s=flush_s, late_s_max=standstill_s, at_stop=self._flush)
         STANDS_STILL.set_function(lambda: float(bool(self.heartbeat.problem)))

@@ -16,6 +16,7 @@ from wire.validation_text import found_text
 
 PIXEL_BYTES_MAX = 256 << 20
 """Of all pictures of one request, as the model takes them."""
+# base64 writes 4 characters for each 3 bytes, the last ones filled up.
 _B64_CHARS_MAX = FILE_BYTES_MAX // 3 * 4 + 4
 _MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 """How a PNG, a JPEG and a WebP begin; no base64 text and no URI does."""

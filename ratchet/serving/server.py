@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 DIGEST_HEADER = b"x-ratchet-model"
 REQUEST_ID_HEADER = b"x-request-id"
 _REQUEST_ID_BYTES_MAX = 256
+# The control plane gives a model server 12 s from SIGTERM to SIGKILL (embedded/control_plane/kserve/replica.py).
 _GRACE_S = 10
 _LIMITS = RequestLimits(connections_max=4096, body_bytes_max=64 * 1024 * 1024)
 """Envoy opens a connection for each request under way, 4,096 at most; through it a body has 4 MiB."""

@@ -113,6 +113,7 @@ class RolloutRecords(Store):
                 ) from None
         else:
             recorded = Recorded(begin=begin)
+        # Behind begin.json: it never names a record that is not there.
         self.objects.put(self._uri(begin.task, "current.json"), json.dumps({"run_id": begin.run_id}).encode())
         return recorded
 

@@ -204,6 +204,7 @@ class RunJournal(Store):
         """
         root = self._uri(task, "")
         parts: dict[int, set[str]] = {}
+        # `~` sorts behind every part of the claim before, which is a word in small letters.
         for uri in self.objects.list_uris(root, start_after=f"{self._folder(task, max(from_seq - 1, 0))}/~"):
             seq, _, part = uri.removeprefix(root).removesuffix(".json").partition("/")
             if seq.isdecimal():

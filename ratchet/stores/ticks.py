@@ -51,6 +51,7 @@ class TickArchive(Store):
 
     def _list_kept(self, task: str) -> list[str]:
         folder = self._uri(task, "")
+        # Ten zero bytes: the first id of that millisecond.
         oldest = ulid_of(self.now() - KEPT_FOR, bytes(10))
         return list(self.objects.list_uris(folder, start_after=f"{folder}{oldest}"))
 

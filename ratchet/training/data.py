@@ -77,6 +77,11 @@ def num_batches_of(num_rows: int, *, batch_size: int, world_size: int) -> int:
     return max(1, min(round(num_rows / batch_size), num_rows // world_size))
 
 
+def seed_of_epoch(seed: int, *, epoch: int) -> int:
+    """No two epochs share one, and no two seeds either: a training has fewer than 100,003 epochs."""
+    return seed * 100_003 + epoch
+
+
 def batches_of(
     num_rows: int, *, epoch: int, seed: int, batch_size: int, rank: int, world_size: int
 ) -> Iterator[StepBatch]:
@@ -85,7 +90,7 @@ def batches_of(
     The rows are divided evenly: sizes of batches differ by one at most, so there is no small batch at the end, in which
     a row would weigh more and batch normalization would have too little to measure.
     """
-    generator = torch.Generator().manual_seed(seed * 100_003 + epoch)
+    generator = torch.Generator().manual_seed(seed_of_epoch(seed, epoch=epoch))
     order_N = torch.randperm(num_rows, generator=generator)
     for batch in order_N.tensor_split(num_batches_of(num_rows, batch_size=batch_size, world_size=world_size)):
         yield StepBatch(batch[rank::world_size], len(batch))

@@ -79,6 +79,7 @@ def _write_once(path: Path, text: str) -> None:
     half = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     half.write_text(text)
     try:
+        # link(2) fails where the name is taken; a rename would replace the first worker's text.
         os.link(half, path)
     except FileExistsError:
         pass

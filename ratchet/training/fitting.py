@@ -48,6 +48,7 @@ def _share(state: State | None, spec: TaskSpec) -> State:
     dist.broadcast(size, 0)
     content = torch.zeros(int(size), dtype=torch.uint8)
     if state is not None:
+        # A copy: bytes are read-only memory, which torch does not know (it warns of it).
         content = torch.from_numpy(np.frombuffer(data, dtype=np.uint8).copy())
     dist.broadcast(content, 0)
     return dict(json.loads(content.numpy().tobytes()))

@@ -19,7 +19,7 @@ from ratchet.tasks.model_files import save_model
 from ratchet.training.averaging import clone, copy_buffers, move_average, weights_of
 from ratchet.training.checkpoint import HISTORY, TrainingState, newest_checkpoint, restore_checkpoint, save_checkpoint
 from ratchet.training.checks import check_answers, check_network, check_weights
-from ratchet.training.data import StepBatch, load_tensors
+from ratchet.training.data import StepBatch, load_tensors, seed_of_epoch
 from ratchet.training.fitting import fit_together
 from ratchet.training.job import EpochMetrics, TrainingJob
 from ratchet.training.measuring import measure
@@ -40,6 +40,7 @@ def train(job: TrainingJob, *, rank: int, world_size: int) -> None:
     code = _collect_code(job)
     torch.manual_seed(training.seed)
     task = fit_together(TorchTask(spec, load_task_from(spec, code)), job, rank=rank)
+    # Seeded again: what `fit` draws must not move the network's start.
     torch.manual_seed(training.seed)
     network = check_network(task.build_model(), spec=spec)
     rows, val_rows = (Rows(*load_tensors(path, task)) for path in (job.train_path, job.val_path))
@@ -137,10 +138,12 @@ def _train_epoch(epoch: int, model: torch.nn.Module, state: TrainingState, run: 
 
 def _seed_epoch(seed: int, *, epoch: int, rank: int) -> None:
     """What draws at random in a task (dropout, augmentation) draws the same in a training that was resumed."""
-    of_epoch = (seed * 100_003 + epoch) * 1_009 + rank
-    torch.manual_seed(of_epoch % 2**63)
-    np.random.seed(of_epoch % 2**32)
-    random.seed(of_epoch)
+    # Each worker its own, of fewer than 1,009.
+    of_worker = seed_of_epoch(seed, epoch=epoch) * 1_009 + rank
+    # torch takes 64 bits, NumPy's old generator 32; Python's own takes any number.
+    torch.manual_seed(of_worker % 2**63)
+    np.random.seed(of_worker % 2**32)
+    random.seed(of_worker)
 
 
 def _take_step(place: int, batch: StepBatch, model: torch.nn.Module, state: TrainingState, run: Run) -> float:

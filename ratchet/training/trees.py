@@ -174,6 +174,7 @@ def parameters_of(spec: TaskSpec, options: Any) -> dict[str, Any]:
         "min_data_in_leaf": options.min_rows,
         "seed": spec.training.seed,
         "deterministic": True,
+        # LightGBM asks for one of force_row_wise and force_col_wise beside `deterministic`.
         "force_row_wise": True,
         "num_threads": spec.training.num_threads,
         "verbosity": -1,

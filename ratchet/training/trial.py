@@ -13,6 +13,7 @@ def try_batch(task: TorchTask, network: torch.nn.Module, inputs: torch.Tensor, l
 
     Runs on a twin, so that the network's buffers stay as they are. inputs, labels: one batch, (B, ...) and (B,).
     """
+    # The training draws the same random numbers as if nothing had been tried.
     with torch.random.fork_rng(devices=()):
         twin = check_network(task.build_model(), spec=task.spec)
         twin.load_state_dict(network.state_dict())

@@ -88,6 +88,7 @@ def _majority(codes: Codes, rows_n: np.ndarray, labels_n: np.ndarray) -> np.ndar
 def _votes(ids_n: np.ndarray, labels_n: np.ndarray) -> np.ndarray:
     """How many voices each voice's label has on its example, its own counted."""
     width = int(labels_n.max(initial=0)) + 1
+    # One whole number for each pair of example and label.
     _, which_n, counts = np.unique(ids_n * width + labels_n, return_inverse=True, return_counts=True)
     return np.asarray(counts[which_n])
 
@@ -100,6 +101,7 @@ def _median(codes: Codes, rows_n: np.ndarray, values_n: np.ndarray) -> tuple[np.
     starts = np.searchsorted(ids_n[order], codes.ids[first])
     num = np.searchsorted(ids_n[order], codes.ids[first], side="right") - starts
     low, high = values_n[order][starts + (num - 1) // 2], values_n[order][starts + num // 2]
+    # Halves first: the sum of two floats may be no float.
     return first, np.where(low == high, low, low / 2 + high / 2)
 
 
@@ -169,6 +171,7 @@ def _differing(
     others_n = (np.bincount(all_ids, minlength=num_groups)[ids_n] - 1).astype(np.float64)
     pairs_n = (np.bincount(all_ids, weights=against, minlength=num_groups) / 2)[ids_n]
     against_n = against[: len(ids_n)]
+    # An example with one voice alone divides by 0; it becomes NaN below.
     with np.errstate(divide="ignore", invalid="ignore"):
         differs_n = against_n / others_n
         expected_n = (pairs_n - against_n) / (others_n * (others_n - 1) / 2)

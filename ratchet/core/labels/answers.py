@@ -93,6 +93,7 @@ def _named(index_N: np.ndarray, classes: Sequence[str]) -> pa.StringArray:
 
 
 def _tags_of(scores_BK: np.ndarray, classes: Sequence[str]) -> pa.ListArray:
+    # `nonzero` goes row by row, so the tags of a row lie together.
     rows, columns = np.nonzero(scores_BK >= TAG_PROBABILITY_MIN)
     offsets = np.searchsorted(rows, np.arange(len(scores_BK) + 1)).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), _named(columns, classes))

@@ -55,6 +55,7 @@ def _newest(said: pa.Table, ids_n: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Of each example the row that was labelled last; of two at one time that of the later shard."""
     at = whole_column(said["labeled_at"]).cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
     order = rows[np.lexsort((codes_of(said["shard"])[rows], at[rows], ids_n[rows]))]
+    # Cut, for without any row one True would be left.
     is_last = np.append(ids_n[order][1:] != ids_n[order][:-1], True)[: len(order)]
     return order[is_last]
 

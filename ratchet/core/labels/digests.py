@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from ratchet.core.labels.label_values import whole_column
 from ratchet.core.labels.schema import ExampleSchema, inputs_table
-from ratchet.core.labels.shards import SPLITS
+from ratchet.core.labels.shards import SPLITS, TRAIN_BELOW, VAL_BELOW
 
 _CHUNK_ROWS = 16_384
 """That are Python bytes at a time."""
@@ -31,7 +31,7 @@ def id_digests(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
 def split_codes(id_digests_N: np.ndarray) -> np.ndarray:
     """(N,) int64 places in `SPLITS`: `shards.split_at` of each."""
     buckets_N = id_digests_N % np.uint64(100)
-    return np.asarray((buckets_N >= 70).astype(np.int64) + (buckets_N >= 80))
+    return np.asarray((buckets_N >= TRAIN_BELOW).astype(np.int64) + (buckets_N >= VAL_BELOW))
 
 
 def splits_of(id_digests_N: np.ndarray) -> pa.Array:
@@ -110,6 +110,7 @@ def _words_of(column: pa.Array) -> np.ndarray:
     """(N,) uint64 that stand for the values: the bits of a number, else a digest."""
     kind = column.type
     if pa.types.is_floating(kind):
+        # -0.0 + 0.0 is 0.0: equal numbers must have equal bits.
         return np.asarray(column.fill_null(0.0).to_numpy(zero_copy_only=False) + 0.0).view(np.uint64).copy()
     if pa.types.is_boolean(kind) or pa.types.is_timestamp(kind):
         whole = column.cast(pa.int64()) if pa.types.is_timestamp(kind) else column.cast(pa.int8()).cast(pa.int64())

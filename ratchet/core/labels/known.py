@@ -36,6 +36,7 @@ class KnownExamples(NamedTuple):
         labels_N = pa.concat_arrays([pa.array([], pa.string()), *(whole_column(index["label"]) for index in found)])
         order_N = np.argsort(ids_N, kind="stable")
         # An id that was corrected is there again, later: the last counts.
+        # Cut, for without any row one True would be left.
         is_last_N = np.append(ids_N[order_N][1:] != ids_N[order_N][:-1], True)[: len(order_N)]
         order_N = order_N[is_last_N]
         return cls(ids_N[order_N], inputs_N[order_N], labels_N.take(pa.array(order_N)))
@@ -45,6 +46,7 @@ class KnownExamples(NamedTuple):
         if not len(self.ids_N):
             return pa.nulls(len(ids_B), pa.string())
         places_B = np.searchsorted(self.ids_N, ids_B, side="right") - 1
+        # -1 stands before the first; as an index it would be the last.
         is_known_B = (places_B >= 0) & (self.ids_N[np.maximum(places_B, 0)] == ids_B)
         return self.labels_N.take(pa.array(places_B, mask=~is_known_B))
 

@@ -123,6 +123,7 @@ def farthest_first(points_BD: np.ndarray, num: int) -> np.ndarray:
     norms_B = np.einsum("bd,bd->b", points_BD, points_BD)
     taken[0] = int(np.argmin(_distances(points_BD, norms_B, points_BD.mean(axis=0))))
     nearest_B = _distances(points_BD, norms_B, points_BD[taken[0]])
+    # Squared distances are never below 0, so one that is taken is never the farthest again.
     nearest_B[taken[0]] = -1.0
     for place in range(1, num):
         taken[place] = int(np.argmax(nearest_B))

@@ -15,6 +15,8 @@ Place = tuple[str, str]
 """(key of a label shard, labeler): what is put into quarantine. A file of ten labelers is ten places."""
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+TRAIN_BELOW, VAL_BELOW = 70, 80
+"""Per cent of all examples by their digests; the rest is test. Other numbers would put known rows into other splits."""
 SHARD_BYTES_MAX = 256 << 20
 """A shard is read whole. 256 MiB are about half a million examples of 64 features."""
 NUM_LABELS, NUM_BY_CLASS, NUM_BY_LABELER = "num-labels", "num-by-class", "num-by-labeler"
@@ -148,9 +150,9 @@ def split_of(example_id: str) -> Split:
 def split_at(id_digest: int) -> Split:
     """`split_of`, of an id of which only the digest is known."""
     bucket = id_digest % 100
-    if bucket < 70:
+    if bucket < TRAIN_BELOW:
         return "train"
-    return "val" if bucket < 80 else "test"
+    return "val" if bucket < VAL_BELOW else "test"
 
 
 def ulid_of(at: datetime, entropy: bytes) -> str:

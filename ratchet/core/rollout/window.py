@@ -169,6 +169,7 @@ def quantile_of(num_by_latency_ms: Mapping[float, int], quantile: float) -> floa
     """
     finite = _finite_bounds(num_by_latency_ms)
     needed = quantile * max(num_by_latency_ms.values())
+    # No log scale begins at 0, as the first bucket does: half of its bound stands for it.
     lower_ms, num_lower = finite[0] / 2, 0
     for bound in finite:
         number = num_by_latency_ms[bound]
@@ -185,6 +186,7 @@ def _nearest_bound(num_by_latency_ms: Mapping[float, int], latency_ms: float, *,
     With buckets as far apart as 100 and 250 ms, the next bound above could be 2.5 times too high to see any harm.
     """
     finite = _finite_bounds(num_by_latency_ms)
+    # A bound of 0 has no logarithm.
     allowed = [bound for bound in finite if bound >= max(floor_ms, 1e-9)] or [finite[-1]]
     return min(allowed, key=lambda bound: (abs(math.log(bound / latency_ms)) if latency_ms > 0 else bound, bound))
 

@@ -27,6 +27,7 @@ class WeighedCondition:
 def check_due(situation: Situation, at: datetime) -> Check:
     """Whether a run is worth its money."""
     found = check_condition(situation.conditions, situation, at)
+    # Brackets around the whole tell nothing.
     said = found.text[1:-1] if found.text.startswith("(") else found.text
     text = f"{situation.description}, {said}"
     if situation.is_owed:
@@ -145,4 +146,5 @@ def ages_of(condition: Condition) -> Iterator[float]:
 def _is_old_alone(situation: Situation, at: datetime) -> bool:
     conditions = situation.conditions
     has_age = situation.policy.max_age_s is not None
+    # Of the plain fields: `_plain_conditions` puts what is not old first.
     return has_age and not check_condition(conditions.children[0], situation, at).passed

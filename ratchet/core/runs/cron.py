@@ -38,6 +38,7 @@ def next_slot(cron: str, after: datetime, *, began_at: datetime | None = None) -
     if began_at is None:
         return None
     every = timedelta(seconds=parsed.every_s)
+    # The first slot is one interval after it was made, also for whoever asks about an earlier time.
     return began_at + max((after - began_at) // every + 1, 1) * every
 
 

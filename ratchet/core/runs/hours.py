@@ -80,6 +80,7 @@ class Opening(BaseModel):
         begins_today = WEEKDAYS[wall.weekday()] in self.days
         if self.opens < self.closes:
             return begins_today and self.opens <= minute < self.closes
+        # On a Monday -1 is the last of the names, Sunday.
         began_yesterday = WEEKDAYS[wall.weekday() - 1] in self.days
         return (begins_today and minute >= self.opens) or (began_yesterday and minute < self.closes)
 
@@ -124,6 +125,7 @@ def day_of(at: datetime, *, time_zone: str) -> tuple[datetime, datetime]:
     day = at.astimezone(zone).date()
     while at < _midnight(day, zone):
         day -= _DAY
+    # The wall may show yesterday's date again: until 2011 St. John's put its clock back at 00:01.
     while at >= _midnight(day + _DAY, zone):
         day += _DAY
     return _midnight(day, zone), _midnight(day + _DAY, zone)
@@ -131,6 +133,7 @@ def day_of(at: datetime, *, time_zone: str) -> tuple[datetime, datetime]:
 
 def render_moment(at: datetime, *, time_zone: str = "UTC") -> str:
     """`2026-11-22 03:00 UTC`, or local time first where the zone is another. Rounded up to the second."""
+    # Up: a moment that is told too early would find its gate still shut.
     at = (at + timedelta(microseconds=999_999)).replace(microsecond=0) if at.microsecond else at
     utc = f"{_day_and_time(at.astimezone(UTC))} UTC"
     if time_zone == "UTC":
@@ -144,10 +147,13 @@ def _moments(hours: Hours, from_: datetime, zone: ZoneInfo) -> Iterator[datetime
     if jump := _clock_change(from_, until, zone):
         yield jump
     first = from_.astimezone(zone).date() - _DAY
+    # Samoa left out a whole day (2011-12-30): the next date may be the one after the next.
     for num_days in range(4):
         day = first + num_days * _DAY
         for window in hours.open:
+            # Python adds to an aware time on its wall, also where the clock jumps in between.
             wall = datetime(day.year, day.month, day.day, tzinfo=zone) + window.opens * _MINUTE
+            # Both moments of an hour that the clock repeats.
             for fold in (0, 1):
                 moment = wall.replace(fold=fold).astimezone(UTC)
                 if from_ <= moment <= until:

@@ -55,6 +55,7 @@ def _check_cause(situation: Situation) -> Check:
     failed = situation.failed
     if failed is None or failed.end is None or failed.end.is_retryable:
         return Check(code="needs_change", passed=True, text="no failure that a retry would repeat")
+    # A digest that is unknown on either side proves no change.
     is_edited = "" not in (situation.code.digest, failed.end.code_digest)
     is_edited = is_edited and situation.code.digest != failed.end.code_digest
     newest = max(situation.backlog.shard_keys, default="")

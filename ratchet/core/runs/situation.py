@@ -92,7 +92,9 @@ def waiting_of(backlog: Backlog, last: LastRun | None) -> Waiting:
     return Waiting(
         num_labels=max(backlog.num_labels - seen.num_labels, 0),
         num_by_class={
-            name: max(number - seen.num_by_class.get(name, 0), 0) for name, number in backlog.num_by_class.items()
+            # A look that is still behind that run (`_is_behind`) has counted fewer.
+            name: max(number - seen.num_by_class.get(name, 0), 0)
+            for name, number in backlog.num_by_class.items()
         },
         oldest_at=_oldest_after(backlog, seen.newest_shard),
     )

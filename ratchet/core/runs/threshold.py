@@ -50,6 +50,7 @@ def threshold_factor(signals: Sequence[Signal], *, policy: TriggerPolicy, at: da
 
 def scaled(threshold: int, factor: float) -> int:
     """Rounded up to whole labels, at least 1."""
+    # 200 x 1.1 is 220.00000000000003 in binary fractions, and would be 221.
     return max(math.ceil(round(threshold * factor, 6)), 1)
 
 

@@ -14,6 +14,7 @@ def distances(old: NumberSketch, new: NumberSketch) -> tuple[float, float, np.nd
         for points, weights in ((old_values, old_weights), (new_values, new_weights))
     )
     gaps = np.abs(below_old - below_new)
+    # Between values near the largest float the distance is infinite, and infinite times 0 is NaN.
     with np.errstate(over="ignore", invalid="ignore"):
         moved = float(np.sum(gaps[:-1] * np.diff(values)))
     pooled = (below_old * old.num_rows + below_new * new.num_rows) / (old.num_rows + new.num_rows)

@@ -59,7 +59,9 @@ def _of_texts(values: pa.Array) -> np.ndarray:
 
 def _grams(letters: np.ndarray, row: np.ndarray, num_rows: int) -> np.ndarray:
     """Root shares, so that frequent groups do not drown the others."""
+    # The first and the third letter are of one text.
     whole = row[2:] == row[:-2]
+    # Knuth's multiplier, 2**32 by the golden ratio; the upper 6 of 32 bits name one of 64 groups.
     hashed = (letters[:-2] * 961 + letters[1:-1] * 31 + letters[2:]) * np.uint32(2_654_435_761)
     place = row[:-2][whole] * _TEXT_BUCKETS + (hashed >> 26).astype(np.int64)[whole]
     counts = np.bincount(place, minlength=num_rows * _TEXT_BUCKETS).reshape(num_rows, _TEXT_BUCKETS)
@@ -90,6 +92,7 @@ def _of_vectors(values: pa.Array, size: int) -> np.ndarray:
     if size <= NARROW_MAX:
         return numbers.astype(np.float32)
     directions = np.random.default_rng(size).standard_normal((size, NARROW_MAX - 1)) / np.sqrt(size)
+    # Of numbers near the largest float the sums are infinite; `nan_to_num` makes them the largest float.
     with np.errstate(over="ignore", invalid="ignore"):
         found = np.column_stack([np.linalg.norm(numbers, axis=1), numbers @ directions])
     return np.nan_to_num(found).astype(np.float32)

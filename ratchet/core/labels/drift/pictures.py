@@ -41,6 +41,7 @@ def picture_of_levels(names: Sequence[str], old: np.ndarray, new: np.ndarray) ->
     shown = [index for index in range(len(names)) if old[index] or new[index]][:NAMES_SHOWN_MAX]
     rest = [1 - float(side[shown].sum()) for side in (old, new)]
     told = [(names[index], float(old[index]), float(new[index])) for index in shown]
+    # Shares that add up to 1 leave rounding behind.
     if max(rest) > 1e-9:
         told.append((OTHERS, rest[0], rest[1]))
     names_shown, old_shown, new_shown = ([row[place] for row in told] for place in range(3))
