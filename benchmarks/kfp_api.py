@@ -85,6 +85,7 @@ def requests_of(run_ids: list[str], *, num_requests: int) -> dict[str, Iterator[
     numbers = range(num_requests)
     return {
         "list": (f"/runs?page_size=50&sort_by={quote(orders[n % 4])}" for n in numbers),
+        # 997 is a prime: no run is asked for again before all others were.
         "get": (f"/runs/{run_ids[n * 997 % len(run_ids)]}" for n in numbers),
         "filter": (f"/runs?page_size=50&filter={filters[n % 3]}" for n in numbers),
     }

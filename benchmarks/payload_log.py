@@ -31,6 +31,8 @@ from ratchet.tasks.spec import TaskSpec
 _PROJECT_DIR = Path(__file__).parents[1]
 _NUM_REQUESTS = {True: 500, False: 4_000}
 _BODY = json.dumps({"instances": [[float(number % 17) for number in range(64)]]})
+_NUM_WARM_UP = 50
+"""First requests, which load code and open connections; not measured."""
 _GOAL_MS = 0.3
 _READY_WITHIN_S = 60
 
@@ -94,10 +96,10 @@ def measure(folder: Path, *, num_requests: int) -> list[dict[str, Any]]:
                 name: servers.enter_context(model_server(folder, name, variables))
                 for name, variables in (("off", {}), ("on", env), ("store_gone", gone))
             }
-            for number in range(num_requests + 50):
+            for number in range(num_requests + _NUM_WARM_UP):
                 for name, connection in by_name.items():
                     one_ms = ask(connection)
-                    if number >= 50:
+                    if number >= _NUM_WARM_UP:
                         took_ms[name].append(one_ms)
             by_name["on"].request("GET", "/metrics")
             metrics = by_name["on"].getresponse().read().decode()

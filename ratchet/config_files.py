@@ -163,6 +163,7 @@ class _PlainLoader(yaml.SafeLoader):
         mapping = super().construct_mapping(node, deep=deep)
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            # A bool is an int in Python.
             if not isinstance(key, str) and (isinstance(key, bool) or not isinstance(key, int)):
                 raise _error_at(key_node.start_mark, f"YAML reads the key {key_node.value} as {key}; put it in quotes")
         is_mixed = len({type(key) for key in mapping}) > 1

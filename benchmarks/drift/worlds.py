@@ -67,6 +67,7 @@ def _daily_p_values(num_worlds: int, random: np.random.Generator) -> np.ndarray:
     old = random.multinomial(2_000, shares, size=(num_worlds, 1, _COLUMNS)).astype(float)
     new = random.multinomial(500, shares, size=(num_worlds, 365, _COLUMNS)).astype(float)
     both = old + new
+    # 2,000 of the 2,500 rows are known ones: 0.8.
     squares = np.square(old - both * 0.8) / (both * 0.8) + np.square(new - both * 0.2) / (both * 0.2)
     return np.asarray(chdtrc(_LEVELS - 1, squares.sum(axis=-1)))
 

@@ -87,6 +87,7 @@ class Traffic:
         live = rng.binomial(total, share)
         canary = np.where(mirrored, total, live)
         stable = total - live
+        # A look that ends with a minute is of that minute.
         minute = np.minimum((at_s - 1e-6) // BURST_S, self._shared.shape[1] - 1).astype(int)
         ratio = world.error_ratio * (1 + 0.8 * wave) * self._shared[rows, minute]
         canary_ratio = np.minimum(ratio * self._factors["canary"][rows, minute] + world.more_errors, 1.0)

@@ -225,6 +225,7 @@ def _prepare(settings: Settings, filled: Filled, *, num_versions: int, folder: P
         objects.delete(s3_uri(settings.labels_bucket, shard.key))
     for number in range(_NUM_NEW):
         counts = ShardCounts(num_by_class={"7": 1}, num_by_labeler={"ada": 1})
+        # A number of its own in each: equal shards count once.
         labels.put_shard(filled.task, b'{"number": %50d}\n' % number, num_labels=1, counts=counts)
     return partial(Stores, settings, task=filled.task, repo=repo)
 

@@ -17,6 +17,7 @@ from ratchet.core.labels.shards import shard_key_of
 
 _BODY = b"{}" + b" " * 60 + b"\n"
 _LOADED_WITHIN_S = 1800
+# The upper bit is Go's os.ModeDir, bit 31.
 _DIRECTORY_MODE = 0o20000000770
 _FILE_MODE = 0o660
 
@@ -76,10 +77,12 @@ def _full_entry(path: str, *, is_directory: bool) -> bytes:
 
 
 def _number(field: int, value: int) -> bytes:
+    # Wire type 0: a number.
     return bytes([field << 3]) + _varint(value)
 
 
 def _text(field: int, value: bytes) -> bytes:
+    # Wire type 2: a length, and so many bytes.
     return bytes([field << 3 | 2]) + _varint(len(value)) + value
 
 

@@ -101,6 +101,7 @@ class TreesTask:
 
 def outputs_in_parts(bound: BoundModel, loaded: Any, inputs: pa.Table) -> np.ndarray:
     """`outputs` of any number of rows, some at a time."""
+    # No row is one empty part: `concatenate` takes no empty list.
     starts = range(0, max(inputs.num_rows, 1), _ROWS_AT_ONCE)
     return np.concatenate([bound.outputs(loaded, inputs.slice(start, _ROWS_AT_ONCE)) for start in starts])
 

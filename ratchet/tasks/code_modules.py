@@ -88,6 +88,7 @@ class ModelModules:
         package = str((globals or {}).get("__package__") or "")
         logical = self._logical(resolve_name("." * level + name, package) if level else name)
         if logical == "importlib" or (logical.startswith("importlib.") and not fromlist):
+            # `import importlib.util` must load it; the model gets a view whose `import_module` knows its modules.
             builtins.__import__(logical, globals, locals, fromlist, 0)
             return self._importlib
         if self.has(logical):
@@ -98,6 +99,7 @@ class ModelModules:
             self.outside(logical)
             if fromlist:
                 return builtins.__import__(logical, globals, locals, fromlist, 0)
+        # As Python has it: without names to import the first part of the name is bound.
         top = logical.partition(".")[0]
         return self.import_module(top) if self.has(top) else sys.modules[top]
 

@@ -55,6 +55,7 @@ def record_of(
     num = len(contradicted_N)
     ratio, expected = float(contradicted_N.mean()), float(expected_N.mean())
     if shares_M is None:
+        # 0.5: the squares of one hit and one miss, each half a label from their mean.
         spread = float(((contradicted_N - expected_N - (ratio - expected)) ** 2).sum() + 0.5) / (num + 2)
         variance = spread / num
     else:

@@ -68,12 +68,14 @@ def _hashed(words: Sequence[Sequence[str]], dims: int) -> np.ndarray:
     counts_BD = np.zeros((len(words), dims), dtype=np.float32)
     for row, found in enumerate(words):
         for word in found:
+            # Python's own hash of a text is another one in each process.
             counts_BD[row, zlib.crc32(word.encode(errors="replace")) % dims] += 1.0
     return counts_BD / np.maximum(np.linalg.norm(counts_BD, axis=1, keepdims=True), 1.0)
 
 
 def _vectors(values: Sequence[Any], size: int) -> np.ndarray:
     dims = min(size, VECTOR_DIMS_MAX)
+    # Seeded by the size: the same signs at each call.
     signs = np.random.default_rng(size).choice(np.array([-1.0, 1.0], dtype=np.float32), size)
     starts = np.linspace(0, size, dims, endpoint=False).astype(np.int64)
     points_BD = np.full((len(values), dims), np.nan, dtype=np.float32)

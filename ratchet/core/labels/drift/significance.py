@@ -41,8 +41,10 @@ def p_of_distance(distance: float, *, num_old: int, num_new: int, pooled_G: np.n
     if num_old + num_new <= _EXACT_ROWS_MAX:
         return max(_exact_p(distance, num_old, num_new, pooled_G), _EXACT_P_MIN)
     wide = distance * np.sqrt(effective_rows(num_old, num_new))
+    # Beyond 3 the chance is below 3e-8, and that without ties is the safe side.
     if len(pooled_G) > _TIED_PLACES_MAX or wide > 3:
         return max(float(kolmogorov(wide)), P_VALUE_MIN)
+    # The last place is 1 but for rounding, where the bridge ends at 0.
     return _bridge_p(wide, pooled_G[pooled_G < 1 - 1e-9])
 
 
@@ -52,10 +54,12 @@ def _exact_p(distance: float, num_old: int, num_new: int, pooled_G: np.ndarray) 
     Source: Nikiforov, "Exact Smirnov two-sample tests for arbitrary distributions" (1994).
     """
     num = num_old + num_new
+    # Shares times rows are whole numbers but for rounding.
     ends = set(np.rint(pooled_G * num).astype(int).tolist())
     old = np.arange(num_old + 1)
     chances = np.zeros(num_old + 1)
     chances[0] = 1.0
+    # Distances are whole multiples of 1 / (n m): compared as such, none is lost to rounding.
     limit = round(distance * num_old * num_new)
     for seen in range(num):
         left = num - seen
@@ -184,6 +188,7 @@ def judge_by_classifier(old_SD: np.ndarray, new_SD: np.ndarray) -> tuple[float, 
         scores = [direction(side[held_out::2]) for side in (old_SD, new_SD)]
         results.append(_mann_whitney(*scores))
     areas, p_values = zip(*results, strict=True)
+    # Either half may cause half of the false alarms (Bonferroni).
     return float(np.mean(areas)), min(1.0, 2 * min(p_values))
 
 
@@ -194,9 +199,11 @@ def _other_half(side: np.ndarray, held_out: int) -> np.ndarray:
 def _direction(old: np.ndarray, new: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """A score that is higher for rows like the new ones."""
     both = np.concatenate([old, new]).astype(np.float64)
+    # A column that is constant has no width to divide by.
     middle, width = both.mean(axis=0), both.std(axis=0) + 1e-9
 
     def widened(rows: np.ndarray) -> np.ndarray:
+        # An outlier counts as 5 deviations: its square must not outweigh all others.
         scaled = np.clip((rows - middle) / width, -5, 5)
         return np.concatenate([scaled, np.square(scaled) - 1], axis=1)
 
@@ -219,6 +226,7 @@ def _mann_whitney(old: np.ndarray, new: np.ndarray) -> tuple[float, float]:
     variance = (num + 1 - (ties**3 - ties).sum() / (num * (num - 1))) / (12 * num_old * num_new)
     if variance <= 0:
         return 0.5, 1.0
+    # One half of a step: the area moves in steps of 1 / (n m), the normal distribution in none.
     z = (area - 0.5 - 0.5 / (num_old * num_new)) / np.sqrt(variance)
     return float(area), max(float(ndtr(-z)), P_VALUE_MIN)
 

@@ -63,6 +63,7 @@ class NumberSketch:
         share = other.num_rows / num if num else 0.0
         # Halves first: the distance of two floats may be no float.
         apart = 2 * (other.mean / 2 - self.mean / 2)
+        # Of numbers near the largest float the squares are infinite.
         with np.errstate(over="ignore", invalid="ignore"):
             squares = self.squares + other.squares + float(np.square(np.float64(apart))) * self.num_rows * share
         height = max(len(self.levels), len(other.levels))
@@ -88,6 +89,7 @@ def number_sketch_of(values: np.ndarray) -> NumberSketch:
     kept = np.sort(values[finite] if num_missing else values)
     if not len(kept):
         return NumberSketch(num_missing=num_missing)
+    # Of numbers near the largest float the squares are infinite.
     with np.errstate(over="ignore", invalid="ignore"):
         mean = float(kept.mean())
         squares = float(np.square(kept - mean).sum())
@@ -95,6 +97,7 @@ def number_sketch_of(values: np.ndarray) -> NumberSketch:
     stride = 1 << height
     num_whole = len(kept) // stride * stride
     levels = [np.empty(0)] * (height + 1)
+    # The middle of each stride; a copy, for a view would keep all rows in memory.
     levels[height] = kept[stride // 2 : num_whole : stride].copy()
     levels[0] = np.concatenate([levels[0], kept[num_whole:]])
     return NumberSketch(
@@ -175,7 +178,10 @@ def level_sketch_of(values: pa.Array | pa.ChunkedArray) -> LevelSketch:
     kept, num_other, dropped = counts, 0, 0
     if len(counts) > LEVELS_MAX:
         order = pc.select_k_unstable(
-            pa.table({"n": counts, "name": names}), LEVELS_MAX + 1, [("n", "descending"), ("name", "ascending")]
+            # Equal counts go by name, so that the same rows give the same sketch.
+            pa.table({"n": counts, "name": names}),
+            LEVELS_MAX + 1,
+            [("n", "descending"), ("name", "ascending")],
         )
         dropped = counts[order[LEVELS_MAX].as_py()].as_py()
         names, kept = names.take(order[:LEVELS_MAX]), counts.take(order[:LEVELS_MAX])
