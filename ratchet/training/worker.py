@@ -36,6 +36,7 @@ def main() -> None:
 
 def _meet_the_others() -> None:
     if dist.is_torchelastic_launched():
+        # By default gloo waits 30 minutes for a worker that died.
         dist.init_process_group("gloo", timeout=timedelta(seconds=60))
     else:
         dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)

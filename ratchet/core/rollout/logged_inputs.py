@@ -96,6 +96,7 @@ def _value_of(value: object, declared: InputSpec, kind: pa.DataType) -> pa.Array
 
 def _array_of(values: Sequence[object], declared: InputSpec, kind: pa.DataType) -> pa.Array:
     if pa.types.is_timestamp(kind):
+        # The payload log is JSON, which has no times: they are texts.
         return pa.array(values, pa.string()).cast(kind)
     if isinstance(declared, CategoryInput):
         return pa.array([None if value is None else str(value) for value in values], kind)

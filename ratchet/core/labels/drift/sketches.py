@@ -177,11 +177,9 @@ def level_sketch_of(values: pa.Array | pa.ChunkedArray) -> LevelSketch:
     names, counts = found.field("values"), found.field("counts")
     kept, num_other, dropped = counts, 0, 0
     if len(counts) > LEVELS_MAX:
+        # Equal counts go by name, so that the same rows give the same sketch.
         order = pc.select_k_unstable(
-            # Equal counts go by name, so that the same rows give the same sketch.
-            pa.table({"n": counts, "name": names}),
-            LEVELS_MAX + 1,
-            [("n", "descending"), ("name", "ascending")],
+            pa.table({"n": counts, "name": names}), LEVELS_MAX + 1, [("n", "descending"), ("name", "ascending")]
         )
         dropped = counts[order[LEVELS_MAX].as_py()].as_py()
         names, kept = names.take(order[:LEVELS_MAX]), counts.take(order[:LEVELS_MAX])
