@@ -24,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
 
 Chosen = Literal["mails", "ratings", "flights", "digits-png"]
 _RATE_PER_S = 80.0
-_TASK_RATE_PER_S = 40.0
+_TASK_RATE_PER_S = 25.0
 """A mail costs a model server ten times what a row of 64 numbers costs."""
 
 
@@ -37,7 +37,7 @@ def demo(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="With TASK: fewer labels, and a shorter canary.")] = False,
     rate: Annotated[
-        float | None, typer.Option("--rate", min=1, max=1000, help="User requests per second; 80, and 40 with TASK.")
+        float | None, typer.Option("--rate", min=1, max=1000, help="User requests per second; 80, and 25 with TASK.")
     ] = None,
     stop: Annotated[bool, typer.Option("--stop/--keep", help="Stop the stack at the end.")] = False,
     as_json: JsonFlag = False,

@@ -21,6 +21,8 @@ EMPTY_SHEET_SHARE = 0.2
 """Of the requests that are scans of an empty sheet."""
 _TIMEOUT_S = 10.0
 _CONNECTIONS_MAX = 64
+_BEHIND_S_MAX = 0.5
+"""Of this process: what a busy machine kept it from sending is not sent late, all at once, which no users do."""
 
 
 async def send_steadily(
@@ -38,9 +40,14 @@ async def send_steadily(
             task = asyncio.create_task(_send_one(client, url, _pick(scans, instances, random), out))
             under_way.add(task)
             task.add_done_callback(under_way.discard)
-            next_at += 1 / rate_per_s
+            next_at = next_send_at(next_at, rate_per_s=rate_per_s, now=time.monotonic())
             await asyncio.sleep(max(0.0, next_at - time.monotonic()))
         await asyncio.gather(*under_way)
+
+
+def next_send_at(planned_at: float, *, rate_per_s: float, now: float) -> float:
+    """When the request after the one that was planned then leaves, in seconds."""
+    return max(planned_at + 1 / rate_per_s, now - _BEHIND_S_MAX)
 
 
 def _pick(scans: Scans | None, instances: Sequence[Any], random: np.random.Generator) -> Any:

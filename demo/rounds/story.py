@@ -14,8 +14,8 @@ from ratchet import wiring
 from ratchet.core.errors import Unavailable
 from ratchet.core.models.ledger import champion_of
 
-_BATCH = 200
-"""Instances a request; a request with all of them would hold the model's only thread too long."""
+_BATCH = 50
+"""Instances a request. 200 mails hold the model's only thread for over a second, the limit of a health check."""
 _ASK_S = 60.0
 
 

@@ -8,6 +8,7 @@ from demo import story
 from demo.data import careful_labels, careless_labels, load_scans
 from demo.observe import TrafficLog
 from demo.tasks import ContrastDigits
+from demo.traffic import next_send_at
 from ratchet.core.labels.parsing import parse_labels
 from ratchet.core.labels.shards import split_of
 from tests.models import DIGITS
@@ -59,6 +60,18 @@ def test_the_acts_share_no_scan_but_those_that_carl_labels_again():
 )
 def test_steps_are_told_only_when_all_were_seen_in_order(seen, is_told):
     assert story.is_subsequence([10, 50, 100], seen) is is_told
+
+
+@pytest.mark.parametrize(
+    ("now", "next_at"),
+    [
+        pytest.param(9.0, 10.1, id="in-time"),
+        pytest.param(10.4, 10.1, id="a-little-late-catches-up"),
+        pytest.param(40.0, 39.5, id="held-up-for-long-drops-what-it-missed"),
+    ],
+)
+def test_users_who_were_held_up_do_not_send_all_at_once(now, next_at):
+    assert next_send_at(10.0, rate_per_s=10, now=now) == pytest.approx(next_at)
 
 
 def test_the_traffic_log_is_read_on_without_half_lines(tmp_path):
