@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cli.extras import check_installed
+from cli.limits import check_finite
 from cli.output import JsonFlag, print_json, stderr, stdout
 from ratchet.settings import Settings
 
@@ -37,7 +38,10 @@ def demo(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="With TASK: fewer labels, and a shorter canary.")] = False,
     rate: Annotated[
-        float | None, typer.Option("--rate", min=1, max=1000, help="User requests per second; 80, and 25 with TASK.")
+        float | None,
+        typer.Option(
+            "--rate", min=1, max=1000, callback=check_finite, help="User requests per second; 80, and 25 with TASK."
+        ),
     ] = None,
     stop: Annotated[bool, typer.Option("--stop/--keep", help="Stop the stack at the end.")] = False,
     as_json: JsonFlag = False,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.limits import HOURS_MAX, check_finite
 from cli.names import TaskOption
 from cli.output import JsonFlag, print_json, print_rows, stderr, stdout
 
@@ -51,7 +52,9 @@ def push(
 
 def show(
     task: TaskOption,
-    hours: Annotated[float, typer.Option(min=0.01, help="Hours to look back.")] = 24.0,
+    hours: Annotated[
+        float, typer.Option(min=0.01, max=HOURS_MAX, callback=check_finite, help="Hours to look back.")
+    ] = 24.0,
     as_json: JsonFlag = False,
 ) -> None:
     """Show the accuracy of each model, with a 95 % interval, on the logged requests that have feedback.

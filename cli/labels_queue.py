@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.limits import HOURS_MAX, check_finite
 from cli.names import TaskOption
 from cli.output import JsonFlag, print_json, stderr, stdout
 from ratchet.core.errors import DataRejected
@@ -31,7 +32,9 @@ def queue(
     strategy: Annotated[str, typer.Option(help="auto, margin, disagreement, coverage or random.")] = "auto",
     format_name: Annotated[str, typer.Option("--format", help="jsonl, label-studio, doccano or csv.")] = "jsonl",
     out: Annotated[Path | None, typer.Option(help="File to write. Default: standard output.")] = None,
-    hours: Annotated[float, typer.Option(min=0.01, help="Of `payloads`: hours to look back.")] = 24.0,
+    hours: Annotated[
+        float, typer.Option(min=0.01, max=HOURS_MAX, callback=check_finite, help="Of `payloads`: hours to look back.")
+    ] = 24.0,
     seed: Annotated[int, typer.Option(help="Another seed draws another random share.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:

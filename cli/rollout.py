@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import typer
 
+from cli.limits import TIMEOUT_S_MAX, check_finite
 from cli.names import TaskOption
 from cli.output import WAIT_HELP, JsonFlag, print_json, stderr, stdout
 from ratchet.core.models.ledger import LedgerEntry, champion_of
@@ -66,7 +67,10 @@ def start(
     task: TaskOption,
     version: Annotated[str, typer.Option("--version", help="Version in the registry, or a model's digest.")],
     wait: Annotated[bool, typer.Option("--wait", help=WAIT_HELP)] = False,
-    timeout_s: Annotated[float, typer.Option(min=1, help="Seconds to wait for the end of the run.")] = 3600.0,
+    timeout_s: Annotated[
+        float,
+        typer.Option(min=1, max=TIMEOUT_S_MAX, callback=check_finite, help="Seconds to wait for the end of the run."),
+    ] = 3600.0,
     as_json: JsonFlag = False,
 ) -> None:
     """Start a run that rolls out a registered model, through the same canary as a new model.
@@ -162,7 +166,9 @@ def approve(
 def abort(
     task: TaskOption,
     reason: ReasonOption = "started on the command line",
-    within_s: Annotated[float, typer.Option(min=0, help="Seconds to wait for the controller.")] = _ABORT_WITHIN_S,
+    within_s: Annotated[
+        float, typer.Option(min=0, max=TIMEOUT_S_MAX, callback=check_finite, help="Seconds to wait for the controller.")
+    ] = _ABORT_WITHIN_S,
     as_json: JsonFlag = False,
 ) -> None:
     """Take all traffic from the canary and end its rollout. The model is not refused and may be tried again.

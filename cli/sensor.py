@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
+from cli.limits import TIMEOUT_S_MAX, check_finite
 from cli.names import OnlyTaskOption, TaskOption
 from cli.output import JsonFlag, print_json, print_rows, stderr, stdout
 from cli.sensor_view import TICK_COLUMNS, status_text, tick_row
@@ -84,7 +85,9 @@ def ticks(
 @sensor.command()
 def tick(
     task: TaskOption,
-    timeout_s: Annotated[float, typer.Option(min=0.1, help="How long to wait for the answer.")] = 30.0,
+    timeout_s: Annotated[
+        float, typer.Option(min=0.1, max=TIMEOUT_S_MAX, callback=check_finite, help="How long to wait for the answer.")
+    ] = 30.0,
     as_json: JsonFlag = False,
 ) -> None:
     """Make the sensor look at a task now, and show its decision.

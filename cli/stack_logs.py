@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cli.limits import LINES_MAX
 from cli.output import JsonFlag, print_json
 from cli.state_folder import own_layout
 from ratchet.core.errors import DataRejected, NotFound
@@ -18,7 +19,9 @@ _FOLLOW_EVERY_S = 0.3
 def logs(
     service: Annotated[str, typer.Argument(help="One server; default: all.")] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Continue until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Lines of each log to begin with.")] = 20,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, max=LINES_MAX, help="Lines of each log to begin with.")
+    ] = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """Print the logs of the servers. Example: `ratchet logs control_plane --follow`"""

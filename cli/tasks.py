@@ -7,6 +7,7 @@ import typer
 from rich.text import Text
 
 from cli import tasks_new
+from cli.limits import TIMEOUT_S_MAX, check_finite
 from cli.names import check_task, complete_task
 from cli.output import JsonFlag, print_json, print_rows, stderr
 from ratchet.core.errors import NotFound, PolicyError, RatchetError
@@ -43,7 +44,12 @@ def list_(as_json: JsonFlag = False) -> None:
 @tasks.command()
 def check(
     task: TaskArgument = None,
-    timeout_s: Annotated[float, typer.Option(min=1, help="Seconds for one task, torch's import included.")] = 60.0,
+    timeout_s: Annotated[
+        float,
+        typer.Option(
+            min=1, max=TIMEOUT_S_MAX, callback=check_finite, help="Seconds for one task, torch's import included."
+        ),
+    ] = 60.0,
     as_json: JsonFlag = False,
 ) -> None:
     """Try a task's code: load it, build the network, train one batch of made-up rows, save and load the model.

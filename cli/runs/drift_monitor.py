@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cli.limits import TIMEOUT_S_MAX, check_finite
 from cli.names import TaskOption
 from cli.output import JsonFlag, print_json, stdout
 
@@ -19,7 +20,10 @@ def add_to(group: typer.Typer) -> None:
 def drift_monitor(
     task: TaskOption,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end of the run; exit 1 when it failed.")] = False,
-    timeout_s: Annotated[float, typer.Option(min=1, help="Seconds to wait for the end of the run.")] = 3600.0,
+    timeout_s: Annotated[
+        float,
+        typer.Option(min=1, max=TIMEOUT_S_MAX, callback=check_finite, help="Seconds to wait for the end of the run."),
+    ] = 3600.0,
     as_json: JsonFlag = False,
 ) -> None:
     """Compare production with the champion's training data now. Several such runs at once do no harm.

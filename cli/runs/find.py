@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from cli.limits import TIMEOUT_S_MAX, check_finite
 from cli.names import complete_run, known_text
 from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.ports import Pipelines, RunState
@@ -11,7 +12,9 @@ from ratchet.core.ports import Pipelines, RunState
 RunArgument = Annotated[
     str, typer.Argument(help="Display name, run id, its first characters, or latest.", autocompletion=complete_run)
 ]
-TimeoutOption = Annotated[float, typer.Option(min=1, help="Seconds to wait for the end of the run.")]
+TimeoutOption = Annotated[
+    float, typer.Option(min=1, max=TIMEOUT_S_MAX, callback=check_finite, help="Seconds to wait for the end of the run.")
+]
 _LONGEST_SEARCH = 1000
 _SHORTEST_PREFIX = 4
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cli.limits import LIMIT_MAX
 from cli.names import OnlyTaskOption
 from cli.output import JsonFlag, print_json, print_rows, stdout
 from cli.runs.find import RunArgument, TimeoutOption, find_run
@@ -25,7 +26,7 @@ def add_to(group: typer.Typer) -> None:
 
 def list_(
     task: OnlyTaskOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=LIMIT_MAX, help="How many, newest first.")] = 20,
     as_json: JsonFlag = False,
 ) -> None:
     """Show runs with their outcomes, newest first.

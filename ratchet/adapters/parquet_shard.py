@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ratchet.adapters.parquet_footer import Footer, contradiction_in, read_footer
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.images import FILE_BYTES_MAX
 from ratchet.core.labels.input_values import listed_names
@@ -56,8 +57,9 @@ def read_parquet_fields(data: bytes) -> tuple[int, list[tuple[object, object]] |
     DataRejected when it is no Parquet file or claims more than a shard may hold.
     """
     file = _opened(data, where="the shard")
-    _check_size(file, where="the shard")
-    num_rows: int = file.metadata.num_rows
+    footer = _footer_of(data, where="the shard")
+    _check_size(file, footer, where="the shard")
+    num_rows = footer.num_rows
     if not {"label", "labeler"} <= set(file.schema_arrow.names):
         return num_rows, None
     pairs: list[tuple[object, object]] = []
@@ -72,13 +74,13 @@ def read_parquet_fields(data: bytes) -> tuple[int, list[tuple[object, object]] |
 
 def check_parquet(data: bytes, *, where: str) -> None:
     """DataRejected when it is no Parquet file, or its footer goes beyond the limits."""
-    _check_size(_opened(data, where=where), where=where)
+    _check_size(_opened(data, where=where), _footer_of(data, where=where), where=where)
 
 
 def _checked_batches(data: bytes, schema: ExampleSchema, *, where: str) -> Iterator[pa.RecordBatch]:
     file = _opened(data, where=where)
     _check_columns(file, schema, where=where)
-    _check_size(file, where=where)
+    _check_size(file, _footer_of(data, where=where), where=where)
     limits = _bytes_max(schema)
     num_numbers = num_bytes = 0
     for batch in _batches(file, where=where):
@@ -101,6 +103,13 @@ def _opened(data: bytes, *, where: str) -> pq.ParquetFile:
         return pq.ParquetFile(io.BytesIO(data), read_dictionary=texts)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataRejected(f"{where}: not a Parquet file ({printable(str(error))}). {_NEXT_STEP}") from None
+
+
+def _footer_of(data: bytes, *, where: str) -> Footer:
+    try:
+        return read_footer(data)
+    except ValueError as error:
+        raise DataRejected(f"{where}: not a Parquet file ({error}). {_NEXT_STEP}") from None
 
 
 def _check_columns(file: pq.ParquetFile, schema: ExampleSchema, *, where: str) -> None:
@@ -166,27 +175,23 @@ def _check_one_value(kind: pa.DataType, name: str, *, where: str) -> None:
         raise DataRejected(f"{where}: column `{name}` must be one value a row, found {kind!s:.60}. {_NEXT_STEP}")
 
 
-def _check_size(file: pq.ParquetFile, *, where: str) -> None:
+def _check_size(file: pq.ParquetFile, footer: Footer, *, where: str) -> None:
     """By the footer, before anything is read. Encodings may pack further, so values are counted, not their bytes."""
-    footer = file.metadata
-    groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
-    columns = [group.column(index) for group in groups for index in range(group.num_columns)]
+    by_column = zip(*([chunk.num_values for chunk in group.chunks] for group in footer.groups), strict=False)
     sizes = {
         "rows": (footer.num_rows, ROWS_MAX),
-        "values in one column": (_largest_column(groups), VALUES_MAX),
-        "bytes uncompressed": (sum(column.total_uncompressed_size for column in columns), 2 * SHARD_BYTES_MAX),
+        "values in one column": (max(map(sum, by_column), default=0), VALUES_MAX),
+        "bytes uncompressed": (
+            sum(chunk.size_bytes for group in footer.groups for chunk in group.chunks),
+            2 * SHARD_BYTES_MAX,
+        ),
     }
     for what, (found, limit) in sizes.items():
         if not 0 <= found <= limit:
             raise DataRejected(f"{where}: {found:,} {what}; the limit is {limit:,}. Push it in parts.")
-
-
-def _largest_column(groups: list[Any]) -> int:
-    num_columns = max((group.num_columns for group in groups), default=0)
-    return max(
-        (sum(group.column(index).num_values for group in groups) for index in range(num_columns)),
-        default=0,
-    )
+    leaves = [file.schema.column(place) for place in range(len(file.schema.names))]
+    if told := contradiction_in(footer, [(leaf.path, not leaf.max_repetition_level) for leaf in leaves]):
+        raise DataRejected(f"{where}: {told}. {_NEXT_STEP}")
 
 
 def _batches(file: pq.ParquetFile, *, where: str, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from ratchet.core.fresh_copy import FreshCopy
 from ratchet.core.labels.schema import ExampleSchema, InputSpec, OutputSpec, check_names
 from ratchet.core.models.learning_rate import Schedule
 from ratchet.core.models.metric_names import METRICS_OF, Metric
@@ -74,35 +75,36 @@ class TrainingSpec(BaseModel):
 
     start: Literal["champion", "scratch"] = "champion"
     """champion: from those of the champion's weights that fit (ratchet/training/takeover.py). scratch: from none."""
-    num_epochs: int = Field(10, gt=0)
-    batch_size: int = Field(64, gt=0)
+    num_epochs: int = Field(10, gt=0, le=100_000)
+    batch_size: int = Field(64, gt=0, le=1_000_000)
     """Global: shared by all workers."""
-    learning_rate: float = Field(0.001, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
+    learning_rate: float = Field(0.001, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
     schedule: Schedule = "constant"
     """cosine: the learning rate falls to nearly 0 over the training."""
     warmup_share: float = Field(0.0, ge=0, le=0.5)
     """Share of all steps over which the learning rate rises to its value."""
-    clip_norm: float | None = Field(None, gt=0)
+    clip_norm: float | None = Field(None, gt=0, allow_inf_nan=False)
     """A gradient with a greater norm is scaled down to it. None: never."""
     accumulate: int = Field(1, ge=1, le=1024)
     """Parts that a worker takes its rows of a batch in, one after the other: memory of one, the same gradient."""
-    early_stop_epochs: int | None = Field(None, gt=0)
+    early_stop_epochs: int | None = Field(None, gt=0, le=100_000)
     """The training ends after so many epochs in a row without a lower validation loss. None: after `num_epochs`."""
     freeze: tuple[str, ...] = ()
     """Parameters that stay as they start, by name, with * and ?: "encoder.*"."""
-    unfreeze_after: int | None = Field(None, gt=0)
+    unfreeze_after: int | None = Field(None, gt=0, le=100_000)
     """Epochs after which the frozen parameters are trained too. None: never."""
     ema_decay: float | None = Field(None, gt=0, lt=1)
     """The model is an exponential moving average of the weights after each step, as 0.999. None: the weights."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: products of matrices in bfloat16 (autocast); weights, loss and what is served stay in float32."""
-    world_size: int = Field(2, ge=1)
+    world_size: int = Field(2, ge=1, le=4_096)
     """Number of DDP workers."""
-    num_threads: int = Field(1, ge=1)
+    num_threads: int = Field(1, ge=1, le=4_096)
     """Torch threads of each worker."""
-    seed: int = 0
-    timeout_s: float = Field(1800, gt=0)
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    """What every library takes; LightGBM has 32 bits with a sign."""
+    timeout_s: float = Field(1800, gt=0, le=2_592_000)
 
     @model_validator(mode="after")
     def _check_freeze(self) -> Self:
@@ -148,7 +150,7 @@ def _error_at(place: tuple[str, ...], text: str, found: Any) -> ValidationError:
     return ValidationError.from_exception_data("TaskSpec", [details])
 
 
-class TaskSpec(BaseModel):
+class TaskSpec(FreshCopy):
     """A task file.
 
     One that was written before inputs had types names `implementation`, `classes` and `features` in the place of

@@ -1,8 +1,9 @@
 """Hostile label shards, JSONL and Parquet: what is wrong with one puts it aside, with a reason that can be shown."""
 
+import base64
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -17,14 +18,35 @@ from ratchet.core.errors import DataRejected
 from ratchet.core.labels.digests import inputs_digests
 from ratchet.core.labels.measured import RejectedShard
 from ratchet.core.labels.rendering import render_opinion
+from ratchet.core.labels.schema import arrow_type_of, inputs_table
 from ratchet.core.labels.shards import features_digest_of, split_of
 from tests.components.data import NOON, SPEC, Room, digit_labels
 from tests.fakes.object_store import FakeObjectStore
 from tests.fuzz.hostile import hostile_text, hostile_value, json_bytes, mangled, mutated
 from tests.fuzz.running import fuzz
+from tests.unit.serving.typed_model import ROW, png, spec_of
 
 SCHEMA = SPEC.examples.without_limits
 GOOD = [json.loads(label.model_dump_json(exclude_none=True)) for label in digit_labels(range(3))]
+TYPED = spec_of().examples.without_limits
+"""A task with every type of input."""
+PICTURES = (
+    {"b64": base64.b64encode(png()).decode()},
+    {"b64": "AAAA"},
+    "s3://b/k",
+    "file:///etc/passwd",
+    "http://[::1]/",
+)
+TYPED_GOOD: list[dict[str, Any]] = [
+    {
+        "id": f"a{number}",
+        "inputs": {**ROW, "remark": "caf\u00e9", "delay": 1.5, "photo": PICTURES[0], "track": [1, 2]},
+        "label": "yes",
+        "labeler": "ada",
+        "labeled_at": "2026-01-01T00:00:00Z",
+    }
+    for number in range(3)
+]
 FIELDS = ("id", "label", "labeler", "features", "labeled_at", "uri")
 REASON_CHARS_MAX = 4_000
 LINE_ENDS = (b"\n", b"\r\n", b"\r", b"\n\n", b"\x0b", b"\x0c", b"\x1e", b"\x85", b"\xe2\x80\xa8", b"")
@@ -143,6 +165,70 @@ def parquet(rng: Random) -> Shard:
     if rng.random() < 0.3:
         data = data[: rng.randrange(len(data))] if rng.random() < 0.4 else mangled(rng, data, num_changes=3)
     return Shard("parquet", data)
+
+
+def typed_jsonl(rng: Random) -> Shard:
+    """Lines of a task with every type of input."""
+    rows = [mutated(rng, row, num_changes=rng.randrange(3)) for row in TYPED_GOOD[: rng.randrange(1, 4)]]
+    for row in rows:
+        inputs = row.get("inputs") if isinstance(row, dict) else None
+        if isinstance(inputs, dict) and rng.random() < 0.7:
+            inputs[rng.choice([each.name for each in TYPED.inputs])] = rng.choice((hostile_value(rng), *PICTURES))
+    data = b"".join(json_bytes(row) + rng.choice(LINE_ENDS[:4]) for row in rows)
+    return Shard("jsonl", mangled(rng, data, num_changes=2) if rng.random() < 0.2 else data)
+
+
+def typed_parquet(rng: Random) -> Shard:
+    """The same as a struct of inputs, some of its fields of other types."""
+    num = rng.choice((1, 3, 200))
+    inputs = dict(typed_inputs(num))
+    for _ in range(rng.randrange(4)):
+        inputs[rng.choice((*inputs, hostile_text(rng).encode(errors="replace").decode()))] = rng.choice(COLUMNS)(
+            rng, num
+        )
+    columns = {name: column for name, column in good_columns(num).items() if name != "features"}
+    buffer = io.BytesIO()
+    try:
+        struct = pa.StructArray.from_arrays(list(inputs.values()), names=list(inputs))
+        table = pa.table({**columns, "label": pa.array(["yes"] * num), "inputs": struct})
+        pq.write_table(table, buffer, row_group_size=rng.choice((1, 100)), store_schema=rng.random() < 0.8)
+    except (pa.ArrowException, ValueError, OverflowError):
+        return Shard("parquet", b"PAR1" + bytes(20) + b"PAR1")
+    data = buffer.getvalue()
+    return Shard("parquet", mangled(rng, data, num_changes=3) if rng.random() < 0.3 else data)
+
+
+def typed_inputs(num: int) -> Iterator[tuple[str, pa.Array]]:
+    for each in TYPED.inputs:
+        value = TYPED_GOOD[0]["inputs"].get(each.name)
+        if each.type == "datetime":
+            yield each.name, pa.array([NOON] * num, pa.timestamp("us", tz="UTC"))
+        elif each.type != "image":
+            yield each.name, pa.array([value] * num, arrow_type_of(each))
+
+
+def check_typed(made: Shard) -> None:
+    """As `check_reader`, for every type of input."""
+    key = f"flights/2026/01/01/01KDWPVNG00000000000000000.{made.name}"
+    count_shard(key, made.data)
+    try:
+        rows = read_shard(key, made.data, schema=TYPED)
+    except DataRejected as error:
+        reason = RejectedShard.of(key, error).reason
+        assert 0 < len(reason) <= REASON_CHARS_MAX and reason.isprintable()
+        return
+    rows.validate(full=True)
+    assert rows.schema.equals(TYPED.rows_schema) and rows.num_rows
+    assert len(inputs_digests(rows, TYPED)) == rows.num_rows
+    for each in TYPED.inputs:
+        missing = inputs_table(rows, TYPED)[each.name].null_count
+        assert each.optional or not missing, each.name
+    for row in rows.to_pylist():
+        render_opinion(row, TYPED)
+
+
+def test_no_typed_shard_stops_the_reader_of_ingest() -> None:
+    fuzz(lambda rng: (typed_jsonl if rng.random() < 0.6 else typed_parquet)(rng), check_typed, num_inputs=1_000)
 
 
 def shard(rng: Random) -> Shard:

@@ -17,11 +17,22 @@ FILE_BYTES_MAX = 32 << 20
 PIXELS_MAX = 40_000_000
 """Of one picture as it was sent: 160 MB while it is decoded. The cameras of telephones have 12 to 50 million."""
 _MODES = {1: "L", 3: "RGB"}
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF 2.32, tag Orientation; 1, and any other value, is upright."""
 
 
 def decode_image(data: bytes, declared: ImageInput) -> bytes:
-    """Its pixels, `declared.height` x `declared.width` x `declared.channels` bytes, row by row: scaled to that size
-    whatever its own proportions are, transparency left out, of several frames the first.
+    """Its pixels, `declared.height` x `declared.width` x `declared.channels` bytes, row by row: turned as EXIF says,
+    scaled to that size whatever its own proportions are, transparency left out, of several frames the first.
 
     ValueError says why it is no picture, or that it is over a limit.
     """
@@ -32,7 +43,7 @@ def decode_image(data: bytes, declared: ImageInput) -> bytes:
             width, height = image.size
             if width * height > PIXELS_MAX:
                 raise _OverLimit(f"its header has {width:,} x {height:,} pixels; the limit is {PIXELS_MAX:,}")
-            return _scaled(image, declared).tobytes()
+            return _scaled(_upright(image), declared).tobytes()
     except _OverLimit as error:
         raise ValueError(str(error)) from None
     except Image.DecompressionBombError:
@@ -53,6 +64,15 @@ def encode_png(pixels: bytes, declared: ImageInput) -> bytes:
 
 class _OverLimit(Exception):
     pass
+
+
+def _upright(image: Any) -> Any:
+    """As people see it: a telephone stores what its sensor saw, and which way is up beside it."""
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+    except Exception:  # of a picture whose EXIF is damaged people see the pixels as they are stored
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def _scaled(image: Any, declared: ImageInput) -> Any:

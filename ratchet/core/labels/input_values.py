@@ -78,7 +78,8 @@ def label_value(value: Any, schema: ExampleSchema) -> Any:
             raise WrongValue(f"`label` must be a list of texts, found {found_text(value)}")
         for place, tag in enumerate(value):
             _one_of(_text(tag, f"label[{place}]", "a text: the name of a tag"), output.classes, f"label[{place}]")
-        return [tag for tag in output.classes if tag in value]
+        given = frozenset(value)
+        return [tag for tag in output.classes if tag in given]
     return _one_of(_text(value, "label", "a text: the name of a class, in quotes"), output.classes, "label")
 
 

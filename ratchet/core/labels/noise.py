@@ -127,11 +127,10 @@ class _Judged(NamedTuple):
 
 def _contradicted(labels_N: np.ndarray, near_NK: np.ndarray, num_against: int) -> np.ndarray:
     """Which labels (bool, (N,)) have `num_against` neighbours that agree on one other label."""
-    num_classes = int(max(labels_N.max(initial=0), near_NK.max(initial=0))) + 1
-    votes_NC = np.zeros((len(labels_N), num_classes), dtype=np.int32)
-    np.add.at(votes_NC, (np.arange(len(labels_N))[:, None], near_NK), 1)
-    votes_NC[np.arange(len(labels_N)), labels_N] = 0
-    return np.asarray(votes_NC.max(axis=1) >= num_against)
+    # By pairs of neighbours, not by class: a task may have a hundred thousand of them.
+    votes_NK = (near_NK[:, :, None] == near_NK[:, None, :]).sum(axis=2)
+    votes_NK[near_NK == labels_N[:, None]] = 0
+    return np.asarray(votes_NK.max(axis=1, initial=0) >= num_against)
 
 
 def _nearest(

@@ -5,12 +5,15 @@ An Arrow table of examples has the columns of `rows_schema`: `id`, `inputs` (a s
 `label`, `labeler`, `labeled_at`. A missing optional input is null.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Literal, Self, get_args
 
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, field_validator, model_validator
+
+from ratchet.core.fresh_copy import FreshCopy
 
 InputType = Literal["number", "category", "boolean", "datetime", "text", "image", "vector"]
 INPUT_TYPES: tuple[InputType, ...] = get_args(InputType)
@@ -163,7 +166,7 @@ class NumberOutput(_Limits, _Declared):
 OutputSpec = Annotated[CategoryOutput | NumberOutput | TagsOutput, Field(discriminator="type")]
 
 
-class ExampleSchema(BaseModel):
+class ExampleSchema(FreshCopy):
     """The inputs of an example, and what is to be said of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -247,7 +250,7 @@ def arrow_type_of(declared: InputSpec) -> pa.DataType:
 
 def check_names(names: Sequence[str], *, what: str) -> tuple[str, ...]:
     """That each name stands for one thing alone; ValueError lists those that do not."""
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    twice = sorted(name for name, number in Counter(names).items() if number > 1)
     if twice or "" in names:
         found = [f"twice: {', '.join(twice[:8])}"] if twice else []
         found += ["empty"] if "" in names else []

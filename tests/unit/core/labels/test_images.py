@@ -15,6 +15,16 @@ from ratchet.core.labels.schema import ImageInput
 
 GREY = ImageInput(name="photo", width=4, height=3, channels=1)
 COLOUR = ImageInput(name="photo", width=4, height=3, channels=3)
+_AS_SENSED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""What the sensor does to the picture, by the orientation that says so."""
 
 
 def file_of(image: Image.Image, kind: str) -> bytes:
@@ -73,3 +83,27 @@ def test_what_is_no_picture_or_too_large_is_refused_in_words(data: bytes, told: 
     with pytest.raises(ValueError) as refused:
         decode_image(data, COLOUR)
     assert told in str(refused.value) and len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_picture_is_upright_as_people_see_it(kind: str, orientation: int) -> None:
+    """Half of it is bright: the left half as people see it, whichever way the sensor was held."""
+    upright = Image.new("L", (40, 40), 0)
+    upright.paste(255, (0, 0, 20, 40))
+    stored = upright if orientation == 1 else upright.transpose(_AS_SENSED[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    stored.save(file, kind, exif=exif.tobytes(), quality=95)
+    pixels = np.frombuffer(decode_image(file.getvalue(), GREY), dtype=np.uint8).reshape(3, 4)
+    assert (pixels[:, 0] > 240).all() and (pixels[:, 3] < 15).all()
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"]
+)
+def test_a_picture_with_damaged_exif_is_taken_as_it_is_stored(exif: bytes) -> None:
+    file = io.BytesIO()
+    Image.new("L", (4, 3), 200).save(file, "JPEG", exif=exif)
+    assert set(decode_image(file.getvalue(), GREY)) == {200}
