@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ratchet.core.errors import DataRejected, NotFound
+from ratchet.core.labels.formats.archive import ZIP, annotations_in
 from ratchet.core.labels.formats.items import ImportOptions, LeftOut, ToolOpinion, UnreadableFile, wrong
 from ratchet.core.labels.formats.registry import READERS, guess_format
 from ratchet.core.labels.imported import ImportCounts
@@ -35,15 +36,21 @@ class ImportedLabels(NamedTuple):
 
 
 def read_tool_file(path: Path) -> ToolFile:
-    """A person's file, whole; DataRejected when it is larger than a shard may be."""
+    """A person's file, whole, or the file of annotations in a ZIP archive. DataRejected: it is larger than a shard."""
     try:
         about = path.stat()
         if about.st_size > SHARD_BYTES_MAX:
             limit = f"the limit is {SHARD_BYTES_MAX:,}. Export it in parts."
             raise DataRejected(f"{path}: {about.st_size:,} bytes; {limit}")
-        return ToolFile(path.read_bytes(), str(path), datetime.fromtimestamp(int(about.st_mtime), UTC))
+        data, where = path.read_bytes(), str(path)
+        if data.startswith(ZIP):
+            name, data = annotations_in(data)
+            where = f"{path}, {printable(name, chars_max=80)}"
+        return ToolFile(data, where, datetime.fromtimestamp(int(about.st_mtime), UTC))
     except FileNotFoundError:
         raise NotFound(f"{path} does not exist. Name a file that a labelling tool exported.") from None
+    except UnreadableFile as error:
+        raise DataRejected(f"{path}: {error}.") from None
     except OSError as error:
         raise DataRejected(f"{path}: {error.strerror}. Name a readable file.") from None
 
@@ -54,10 +61,7 @@ def format_of(file: ToolFile, *, given: str) -> str:
         if given not in READERS:
             raise DataRejected(f"There is no format {printable(given, chars_max=40)!r}; known: {_FORMATS}.")
         return given
-    try:
-        found = guess_format(file.where, file.data)
-    except UnreadableFile as error:
-        raise DataRejected(f"{file.where}: {error}.") from None
+    found = guess_format(file.where, file.data)
     if found is None:
         raise DataRejected(
             f"{file.where}: the format cannot be told from the file. Add `--format` with one of {_FORMATS}."

@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,18 @@ def test_what_is_right_lands_and_the_rest_has_a_reason(export: Path, stores: Any
     assert reason.startswith("`label` must be one of") and "found 'eleven'" in reason
     lines = [json.loads(line) for line in stores.labels.fetch_shard(told["key"]).splitlines()]
     assert [(line["id"], line["label"]) for line in lines] == [("label-studio-1", "7"), ("label-studio-2", "8")]
+
+
+def test_an_archive_is_imported_as_the_file_in_it(export: Path, stores: Any) -> None:
+    archive = export.with_suffix(".zip")
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(export, "project/export.json")
+        file.writestr("project/images/1.png", b"x")
+    told = json.loads(invoke(archive, "--json").stdout)
+    assert (told["format"], told["num_labels"]) == ("label-studio", 2)
+    archive.write_bytes(archive.read_bytes()[:-40])
+    error = invoke(archive).exception
+    assert isinstance(error, DataRejected) and "export.zip: the ZIP archive cannot be read" in str(error)
 
 
 def test_a_dry_run_shows_all_of_it_and_pushes_nothing(export: Path, stores: Any) -> None:

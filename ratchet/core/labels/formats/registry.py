@@ -31,16 +31,11 @@ _COCO: Mapping[str, frozenset[str]] = {
 }
 """The lists of a COCO file, and fields of what is in them."""
 _PARTS_LOOKED_AT = 100
-_ZIP, _PARQUET = b"PK\x03\x04", b"PAR1"
+_PARQUET = b"PAR1"
 
 
 def guess_format(name: str, data: bytes) -> str | None:
-    """By the end of the name and the first item; None where several formats look like that.
-
-    UnreadableFile for an archive, which has to be unpacked first.
-    """
-    if data.startswith(_ZIP):
-        raise UnreadableFile("a ZIP archive. Unpack it and import the file in it (of CVAT: annotations.xml)")
+    """By the end of the name and the first item; None where several formats look like that."""
     if data.startswith(_PARQUET):
         return "parquet"
     if name.lower().endswith((".csv", ".tsv")):

@@ -107,8 +107,3 @@ def test_any_damaged_file_is_lines_or_reasons(name, sample, start, end, junk):
 )
 def test_the_format_is_told_from_the_file_where_it_is_clear(name, data, found):
     assert guess_format(name, data.encode()) == found
-
-
-def test_an_archive_has_to_be_unpacked():
-    with pytest.raises(UnreadableFile, match=r"annotations\.xml"):
-        guess_format("x.zip", b"PK\x03\x04...")
