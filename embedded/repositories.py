@@ -7,8 +7,8 @@ from embedded.layout import make_private_dir
 from ratchet.core.errors import Unavailable
 from ratchet.settings import child_env
 
-GIT_OLDEST = (2, 28)
-"""`git init --initial-branch` came with it."""
+GIT_OLDEST = (2, 32)
+"""GIT_CONFIG_GLOBAL, which keeps a user's own settings out of the dataset repository, came with it."""
 INSTALL_GIT = f"Install git {'.'.join(map(str, GIT_OLDEST))} or later"
 _GIT_WITHIN_S = 30
 

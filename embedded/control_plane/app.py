@@ -122,5 +122,7 @@ def _engine_id(config: ControlPlaneConfig) -> str:
     path = config.data_dir / "engine_id"
     if not path.exists():
         config.data_dir.mkdir(parents=True, exist_ok=True)
-        path.write_text(uuid.uuid4().hex)
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text(uuid.uuid4().hex)
+        unfinished.replace(path)  # a kill in the middle of a write would leave an empty name, which all folders share
     return path.read_text().strip()

@@ -183,7 +183,7 @@ class GitRepo:
         try:
             return subprocess.run(command, input=stdin, capture_output=True, env=_git_env(), timeout=_TIMEOUT_S)
         except FileNotFoundError:
-            raise SettingsError("git is not on the PATH. Install git 2.31 or newer.") from None
+            raise SettingsError("git is not on the PATH. Install git 2.32 or newer.") from None
         except subprocess.TimeoutExpired:
             raise Unavailable(
                 f"{self._shown}: git {arguments[0]} took over {_TIMEOUT_S:g} s. Check that it is reachable."

@@ -113,7 +113,7 @@ def _train_epoch(epoch: int, model: torch.nn.Module, state: TrainingState, run: 
     state.network.train()
     began = time.monotonic()
     losses = [
-        _take_step(epoch * run.num_steps + step, batch, model, state, run)
+        take_step(epoch * run.num_steps + step, batch, model, state, run)
         for step, batch in enumerate(run.batches(epoch))
     ]
     rows_per_s = len(run.rows) / (time.monotonic() - began)
@@ -146,7 +146,7 @@ def _seed_epoch(seed: int, *, epoch: int, rank: int) -> None:
     random.seed(of_worker)
 
 
-def _take_step(place: int, batch: StepBatch, model: torch.nn.Module, state: TrainingState, run: Run) -> float:
+def take_step(place: int, batch: StepBatch, model: torch.nn.Module, state: TrainingState, run: Run) -> float:
     """One batch, in parts, and one step of the optimizer; gives the loss of all workers. place: of the step, from 0."""
     training, loss_step = run.training, loss_step_of(model)
     state.optimizer.zero_grad()
@@ -157,7 +157,7 @@ def _take_step(place: int, batch: StepBatch, model: torch.nn.Module, state: Trai
             model(run.rows.inputs[part], run.rows.labels[part], weight).backward()
     mean_loss = loss_step.take_mean_loss()
     epoch, step = divmod(place, run.num_steps)
-    check_mean_loss(mean_loss, run.rows.inputs[batch.rows], epoch=epoch + 1, step=step + 1, spec=run.job.spec)
+    check_mean_loss(mean_loss, run.rows.inputs, batch.rows, epoch=epoch + 1, step=step + 1, spec=run.job.spec)
     if training.clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), training.clip_norm)
     share = rate_share(

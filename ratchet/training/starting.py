@@ -74,7 +74,7 @@ def distribute(network: torch.nn.Module, run: Run) -> torch.nn.Module:
     unused = unused_by_any(unused_here, network) if run.world_size > 1 else unused_here
     if unused and run.rank == 0:
         log.warning("the loss does not use %s in the first batch: they stay as they start", _listed(unused))
-    step = LossStep(network, run.task)
+    step = LossStep(network, run.task, is_shared=run.world_size > 1)
     if run.world_size == 1:
         return step
     return DistributedDataParallel(step, find_unused_parameters=bool(unused))
