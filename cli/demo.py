@@ -74,12 +74,15 @@ def demo(
     settings = stage.start_stack(configs)
     ready_s = time.monotonic() - started
     with ExitStack() as stack:
+        if stop:
+            stack.callback(stage.stop_stack)  # after an error too
         screen = Screen(stderr if as_json else stdout)
         rate_per_s = rate or (_TASK_RATE_PER_S if chosen else _RATE_PER_S)
         story = _tell(chosen, settings, configs, screen=screen, rate_per_s=rate_per_s, stack=stack)
+        told_s = time.monotonic() - started
     summary = {
         "went_as_told": story.went_as_told,
-        "duration_s": round(time.monotonic() - started, 1),
+        "duration_s": round(told_s, 1),
         "stack_ready_s": round(ready_s, 1),
         **_measured(story),
     }
@@ -87,8 +90,6 @@ def demo(
         print_json(summary)
     else:
         _print_summary(summary, task=story.task, is_kept=not stop)
-    if stop:
-        stage.stop_stack()
     sys.exit(0 if story.went_as_told else 1)
 
 
