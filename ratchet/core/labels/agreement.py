@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from ratchet.core.labels.excess import LabelerRecord, each_confidence, not_judged, record_of
 from ratchet.core.labels.label_values import codes_of, whole_column
+from ratchet.core.labels.pairs import Pairs
 from ratchet.core.labels.schema import NumberOutput, OutputSpec
 
 
@@ -125,29 +126,34 @@ def measure_agreement(
     known_N: (N,) the label that the parent version knows of the example, or null. It is one voice, and so is each other
     labeler. With two or more of them on an example, what a labeler differs from them by is compared with what they
     differ by among themselves: the example is as hard for all. Against the known label alone it is compared with
-    `noise_N` ((N,), 0..1, NaN: nothing known): how often accepted labels around the example differ. Two labelers alone
-    who differ do not tell who is wrong. The confidence holds for all labelers together. Labels of numbers agree within
-    the output's tolerance; without one nobody is judged.
+    `noise_N` ((N,), 0..1, NaN: nothing known): how often accepted labels around the example differ. A labeler with too
+    few of these is compared with several partners, where pairs of labelers share examples (`pairs`): two alone who
+    differ do not tell who is wrong. The confidence holds for all labelers together. Labels of numbers agree within the
+    output's tolerance; without one nobody is judged.
     """
     names = sorted(pc.unique(said["labeler"]).to_pylist())
     each = each_confidence(confidence, len(names))
     rows = latest_opinions(said)
     voices = said.select(["id", "label", "labeler"]).take(pa.array(rows))
     known = known_N.take(pa.array(rows))
+    ids_n = codes_of(voices["id"])
     differs_n, expected_n = _differing(
-        codes_of(voices["id"]), whole_column(voices["label"]), known, output, None if noise_N is None else noise_N[rows]
+        ids_n, whole_column(voices["label"]), known, output, None if noise_N is None else noise_N[rows]
     )
     labelers_n = codes_of(voices["labeler"])
     is_judged_n = ~np.isnan(expected_n)
+    is_pair_n = (np.bincount(ids_n, minlength=1)[ids_n] == 2) & known.is_null().to_numpy(zero_copy_only=False)
+    is_pair_n &= ~np.isnan(differs_n)
+    pairs = Pairs(ids_n[is_pair_n], labelers_n[is_pair_n], differs_n[is_pair_n], num_labelers=len(names))
     found = []
     for number, name in enumerate(names):
         own = is_judged_n & (labelers_n == number)
         num = int(own.sum())
-        found.append(
-            record_of(name, differs_n[own], expected_n[own], confidence=each, compared_with="others")
-            if num >= num_judged_min
-            else not_judged(name, num)
-        )
+        if num >= num_judged_min:
+            found.append(record_of(name, differs_n[own], expected_n[own], confidence=each, compared_with="others"))
+            continue
+        paired = pairs.record_of(number, name, num_judged_min=num_judged_min, confidence=each)
+        found.append(paired or not_judged(name, num))
     return tuple(found)
 
 
@@ -167,7 +173,7 @@ def _differing(
     all_labels = pa.concat_arrays([labels_n, known_n.take(pa.array(known_g))])
     against = _num_against(all_ids, all_labels, output)
     if against is None:
-        return np.zeros(len(ids_n)), np.full(len(ids_n), np.nan)
+        return np.full(len(ids_n), np.nan), np.full(len(ids_n), np.nan)
     others_n = (np.bincount(all_ids, minlength=num_groups)[ids_n] - 1).astype(np.float64)
     pairs_n = (np.bincount(all_ids, weights=against, minlength=num_groups) / 2)[ids_n]
     against_n = against[: len(ids_n)]

@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from scipy.special import ndtri
 
-Yardstick = Literal["others", "accepted", "nothing"]
+Yardstick = Literal["others", "accepted", "partners", "nothing"]
+"""partners: of examples with two voices each, how often the second ones differ from third labelers elsewhere."""
 
 
 class LabelerRecord(BaseModel):

@@ -37,6 +37,10 @@ class QualityPolicy(BaseModel):
     disagreement_excess_max: float = Field(0.05, ge=0, lt=1)
     """By how much a labeler may differ more from the others than they differ among themselves on the same examples
     (shares, 0..1). Honest raters of a five-step scale, who agree on 40 % only, stay below 0.03."""
+    paired_excess_max: float | None = Field(0.1, ge=0, lt=1)
+    """The same for a labeler whose examples have one other opinion each: by how much more this labeler may differ from
+    these partners than they differ from third labelers, on other examples (shares, 0..1). Wider, because one labeler's
+    examples may be harder than another's. None: such a labeler is not judged."""
     num_shared_min: int = Field(20, ge=2)
     """Comparable labels from which on a labeler is judged, by either check: of 10, even 3 may be bad luck."""
     overlap_required: bool = False
@@ -164,16 +168,24 @@ def _judge_agreement(measured: Measured, policy: QualityPolicy) -> Iterable[Judg
 
 def judge_agreement(record: LabelerRecord, policy: QualityPolicy) -> Reason:
     """Does this labeler differ from the others more than they differ among themselves?"""
-    return _judge_labeler(
-        f"{AGREEMENT}{record.labeler}",
-        record,
-        policy.disagreement_excess_max,
-        text=f"labeler {record.labeler!r} disagrees with the others on {record.ratio:.1%} of {record.num_judged} "
-        f"shared examples; {record.expected_ratio:.1%} is expected there",
-        unjudged=f"labeler {record.labeler!r} shares {record.num_judged} comparable examples with others, "
-        f"too few to judge; {policy.num_shared_min} are needed",
-        passes_unjudged=not policy.overlap_required,
+    check, passes_unjudged = f"{AGREEMENT}{record.labeler}", not policy.overlap_required
+    text = f"labeler {record.labeler!r} disagrees with the others on {record.ratio:.1%} of {record.num_judged} "
+    limit: float | None = policy.disagreement_excess_max
+    if record.compared_with == "partners":
+        limit = policy.paired_excess_max
+        text += (
+            f"examples with two opinions each; these others disagree with third labelers on {record.expected_ratio:.1%}"
+        )
+    else:
+        text += f"shared examples; {record.expected_ratio:.1%} is expected there"
+    if limit is None:
+        told = f"labeler {record.labeler!r} shares examples with one other labeler at a time, and is not judged by them"
+        return Reason(check=check, value=None, limit=None, passed=passes_unjudged, text=told)
+    unjudged = (
+        f"labeler {record.labeler!r} shares {record.num_judged} comparable examples with others, "
+        f"too few to judge; {policy.num_shared_min} are needed"
     )
+    return _judge_labeler(check, record, limit, text=text, unjudged=unjudged, passes_unjudged=passes_unjudged)
 
 
 def _judge_noise(measured: Measured, policy: QualityPolicy) -> Iterable[Judged]:
