@@ -77,6 +77,7 @@ def run_ours(folder: Path, *, steps: str) -> dict[str, float]:
     from components.validate.step import Stores, validate_step
     from ratchet.core.labels.quality import QualityPolicy
     from ratchet.stores.contents import Contents
+    from ratchet.stores.findings import Findings
     from ratchet.stores.signals import Signals
     from ratchet.stores.verdicts import Verdicts
     from ratchet.tasks.spec import TaskSpec
@@ -95,7 +96,9 @@ def run_ours(folder: Path, *, steps: str) -> dict[str, float]:
     if steps == "validate":
         import great_expectations  # noqa: F401 - its import, 4 s, is not measured, nor is the peer's
 
-        kept = Stores(labels, Verdicts(objects, "ratchet"), Contents(objects, "ratchet"), Signals(objects, "ratchet"))
+        bucket = "ratchet"
+        found_in = Contents(objects, bucket), Signals(objects, bucket), Findings(objects, bucket)
+        kept = Stores(labels, Verdicts(objects, bucket), *found_in)
         began = time.perf_counter()
         verdict = validate_step(spec, version=version, policy=QualityPolicy(), stores=kept, paths=ValidatePaths(*names))
         assert verdict == "accepted", Path(names[5]).read_text()

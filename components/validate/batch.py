@@ -45,6 +45,10 @@ class Places(NamedTuple):
         """Those that a person released."""
         return tuple(sorted(place for place in self.known if notes.is_released(*place)))
 
+    def of_rows(self, rows_n: np.ndarray) -> "Places":
+        """Of some of the rows."""
+        return Places(self.known, self.codes[rows_n])
+
     def kept(self, places: Iterable[Place]) -> np.ndarray:
         """(N,) which rows are in none of these places."""
         out = set(places)

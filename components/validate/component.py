@@ -29,7 +29,9 @@ def validate(
             wiring.task_spec(task),
             version=version,
             policy=wiring.policy(task, "quality", QualityPolicy),
-            stores=Stores(wiring.label_store(), wiring.verdicts(), wiring.contents(), wiring.signals()),
+            stores=Stores(
+                wiring.label_store(), wiring.verdicts(), wiring.contents(), wiring.signals(), wiring.findings()
+            ),
             paths=Paths(incoming.path, reference.path, manifest.path, rejected.path, report.path, verdict.path),
         )
         told.verdict(verdict.path)

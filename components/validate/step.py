@@ -11,7 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.validate.batch import Places, count_changed, num_new_of
+from components.validate.near import find_near
 from components.validate.neighbours import Neighbours, skip_text
+from components.validate.remarkable import find_label_errors, find_outliers
 from components.validate.twins import count_twins
 from ratchet.actions.labels.resent import mark_judged
 from ratchet.core.digest import digest_of
@@ -20,6 +22,7 @@ from ratchet.core.labels.agreement import measure_agreement
 from ratchet.core.labels.dataset import Manifest
 from ratchet.core.labels.digests import inputs_codes
 from ratchet.core.labels.excess import LabelerRecord
+from ratchet.core.labels.findings import VersionFindings, render_findings
 from ratchet.core.labels.judged import ACCEPTED, REFUSED
 from ratchet.core.labels.label_values import whole_column
 from ratchet.core.labels.measured import IngestNotes, Measured
@@ -34,6 +37,7 @@ from ratchet.core.reports import render_verdict
 from ratchet.core.runs.findings import label_quality_signal_of
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.stores.contents import Contents
+from ratchet.stores.findings import Findings
 from ratchet.stores.signals import Signals
 from ratchet.stores.verdicts import Verdicts
 from ratchet.tasks.spec import TaskSpec
@@ -48,6 +52,7 @@ class Stores(NamedTuple):
     verdicts: Verdicts
     contents: Contents
     signals: Signals
+    findings: Findings
 
 
 class Paths(NamedTuple):
@@ -81,14 +86,17 @@ def validate_step(
         measured = _measure(spec, policy, rows, reference, notes, manifest)
         verdict = _judge(spec, version, policy, measured, manifest, notes)
         mark_judged(stores.labels, stores.contents, stores.verdicts, verdict, task=spec.name, version=version)
+        stores.findings.put(VersionFindings(version=version, found=measured.findings))
         stores.verdicts.put(verdict, version=version)
         if (signal := label_quality_signal_of(verdict, at=datetime.now(UTC))) is not None:
             stores.signals.put(spec.name, signal)
     else:
-        verdict = _repeat(version, manifest, stores.verdicts.fetch(version))
+        measured, verdict = None, _repeat(version, manifest, stores.verdicts.fetch(version))
     log.info("%s is %s: %s", version, verdict.verdict, verdict.summary())
     _write(paths.verdict, verdict.model_dump_json(indent=2))
-    _write(paths.report, render_verdict(verdict, title=f"Labels of {version}", sections=_sections_of(verdict)))
+    _write(
+        paths.report, render_verdict(verdict, title=f"Labels of {version}", sections=_sections_of(verdict, measured))
+    )
     return verdict.verdict
 
 
@@ -123,10 +131,11 @@ def _judge(
     )
 
 
-def _sections_of(verdict: Verdict) -> dict[str, str]:
+def _sections_of(verdict: Verdict, measured: Measured | None) -> dict[str, str]:
     """What the page shows as tables."""
     agreement = verdict.inputs.get("agreement")
-    return {"agreement": render_reliability(Reliability.model_validate(agreement))} if agreement else {}
+    sections = {"agreement": render_reliability(Reliability.model_validate(agreement))} if agreement else {}
+    return sections | {"findings": render_findings(measured.findings) if measured else ""}
 
 
 def _repeat(version: str, manifest: Manifest, earlier: Verdict | None) -> Verdict:
@@ -181,6 +190,11 @@ def _measure(
                 noise_N=neighbours.noise_around(known_N),
             ),
             spec,
+        ),
+        findings=(
+            *find_near(rows, reference, kept, spec.examples, policy),
+            find_outliers(rows, reference, kept, spec),
+            find_label_errors(rows, reference, kept, spec),
         ),
         reliability=measure_reliability(voices_of(rows, known_N), spec.output, num_shared_min=policy.num_shared_min),
         noise=_of_labelers(neighbours.measure_noise(), spec),

@@ -13,9 +13,9 @@ from ratchet.core.labels.measured import Count
 from ratchet.core.labels.schema import ExampleSchema, inputs_table
 from ratchet.core.labels.shards import SPLITS
 
-_ROWS_MAX = 5_000
+CHANCE_ROWS_MAX = 5_000
 """Rows from which the chance is estimated: 0.1 s for 100 columns, 2.4 s for 3,072."""
-_TRAIN = SPLITS.index("train")
+TRAIN = SPLITS.index("train")
 _SPLITS = pa.array(SPLITS, pa.string())
 
 
@@ -33,25 +33,16 @@ def count_twins(
     known_E = codes_in(rows["known_twin_split"], _SPLITS)[first_E]
     met_ES[np.flatnonzero(known_E >= 0), known_E[known_E >= 0]] = True
     is_repeated_E = met_ES[np.arange(len(first_E)), split_E]
-    crosses_SS = (np.arange(len(SPLITS)) == _TRAIN)[:, None] != (np.arange(len(SPLITS)) == _TRAIN)[None, :]
+    crosses_SS = (np.arange(len(SPLITS)) == TRAIN)[:, None] != (np.arange(len(SPLITS)) == TRAIN)[None, :]
     is_leaked_E = (met_ES & crosses_SS[split_E]).any(axis=1)
     by_split = np.bincount(split_E, minlength=len(SPLITS))
     is_any = bool(is_repeated_E.any() or is_leaked_E.any())
-    num_met = (
-        _num_met_by_chance(rows.take(pa.array(first_E[:_ROWS_MAX])), schema, len(first_E), num_known) if is_any else 0
-    )
-    found = Places(places.known, places.codes[first_E])
+    some = rows.take(pa.array(first_E[:CHANCE_ROWS_MAX])) if is_any else rows.slice(0, 0)
+    same, crossing = met_by_chance(_as_numbers(some, schema), by_split, num_known=num_known)
+    found = places.of_rows(first_E)
     return (
-        _count(
-            "duplicates", "repeat the features of another id", is_repeated_E, found, num_met * _same_share(by_split)
-        ),
-        _count(
-            "leakage",
-            "are in train and in val or test, under two ids",
-            is_leaked_E,
-            found,
-            num_met * _crossing_share(by_split),
-        ),
+        count_twins_of("duplicates", "repeat the features of another id", is_repeated_E, found, same),
+        count_twins_of("leakage", "are in train and in val or test, under two ids", is_leaked_E, found, crossing),
     )
 
 
@@ -68,7 +59,8 @@ def _met_before(inputs_E: np.ndarray, split_E: np.ndarray) -> np.ndarray:
     return met_ES
 
 
-def _count(check: str, rule: str, is_bad_E: np.ndarray, places: Places, num_expected: float) -> Count:
+def count_twins_of(check: str, rule: str, is_bad_E: np.ndarray, places: Places, num_expected: float) -> Count:
+    """num_expected: how many chance makes."""
     num_bad, num_rows = int(is_bad_E.sum()), len(is_bad_E)
     return Count(
         check=check,
@@ -80,9 +72,12 @@ def _count(check: str, rule: str, is_bad_E: np.ndarray, places: Places, num_expe
     )
 
 
-def _num_met_by_chance(examples: pa.Table, schema: ExampleSchema, num: int, num_known: int) -> float:
-    """Pairs with equal inputs that chance makes: of the batch's examples with each other, and with the parent's."""
-    return agreement_by_chance(_as_numbers(examples, schema)) * (num * (num - 1) / 2 + num * num_known)
+def met_by_chance(values_EF: np.ndarray, by_split: np.ndarray, *, num_known: int) -> tuple[float, float]:
+    """How many pairs chance makes, in one split and across train and the others: of the batch's examples with each
+    other, and with those known. values_EF: of some of them. by_split: how many there are in each split."""
+    num = int(by_split.sum())
+    num_met = agreement_by_chance(values_EF) * (num * (num - 1) / 2 + num * num_known)
+    return num_met * _same_share(by_split), num_met * _crossing_share(by_split)
 
 
 def _same_share(by_split: np.ndarray) -> float:
@@ -91,7 +86,7 @@ def _same_share(by_split: np.ndarray) -> float:
 
 
 def _crossing_share(by_split: np.ndarray) -> float:
-    train = by_split[_TRAIN] / max(1, by_split.sum())  # a batch may be left without a row
+    train = by_split[TRAIN] / max(1, by_split.sum())  # a batch may be left without a row
     return float(2 * train * (1 - train))
 
 

@@ -9,6 +9,7 @@ Layout = Literal[
     "drift",
     "erasures",
     "feedback",
+    "findings",
     "finished",
     "guard",
     "ledger",

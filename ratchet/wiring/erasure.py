@@ -35,6 +35,7 @@ def erasure_holders(task: str) -> "Holders":
         datasets=labels.dataset_store(),
         erasures=erasures(),
         sketches=labels.sketches(),
+        findings=labels.findings(),
         journal=runs.run_journal(),
         list_trained=trained,
         schema=tasks.task_spec(task).examples,

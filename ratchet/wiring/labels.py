@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ratchet.actions.labels.stores import LabelStores
     from ratchet.stores.contents import Contents
     from ratchet.stores.drift_records import DriftRecords
+    from ratchet.stores.findings import Findings
     from ratchet.stores.page_libraries import PageLibraries
     from ratchet.stores.signals import Signals
     from ratchet.stores.sketches import Sketches
@@ -70,6 +71,12 @@ def drift_records() -> "DriftRecords":
     from ratchet.stores.drift_records import DriftRecords
 
     return DriftRecords(connections.object_store(), connections.settings().ratchet_bucket)
+
+
+def findings() -> "Findings":
+    from ratchet.stores.findings import Findings
+
+    return Findings(connections.object_store(), connections.settings().ratchet_bucket)
 
 
 def sketches() -> "Sketches":

@@ -19,6 +19,7 @@ from ratchet.core.labels.quality import QualityPolicy
 from ratchet.core.labels.shards import Label, render_labels
 from ratchet.core.verdict import Verdict
 from ratchet.stores.contents import Contents
+from ratchet.stores.findings import Findings
 from ratchet.stores.finished import FinishedSteps
 from ratchet.stores.signals import Signals
 from ratchet.stores.verdicts import Verdicts
@@ -61,7 +62,11 @@ def finished_steps(objects: FakeObjectStore | None = None, run_id: str = "run-1"
 
 def validate_stores(labels: Any, objects: Any) -> ValidateStores:
     return ValidateStores(
-        labels, Verdicts(objects, "ratchet"), Contents(objects, "ratchet"), Signals(objects, "ratchet")
+        labels,
+        Verdicts(objects, "ratchet"),
+        Contents(objects, "ratchet"),
+        Signals(objects, "ratchet"),
+        Findings(objects, "ratchet"),
     )
 
 

@@ -91,9 +91,12 @@ def test_what_was_derived_of_it_goes_too(room: Room) -> None:
     uri = "s3://ratchet/sketches/digits/v3-0123456789ab.parquet"
     room.objects.put(uri, b"derived of rows")
     room.objects.put("s3://ratchet/sketches/other/v3-0123456789ab.parquet", b"of others")
+    room.objects.put("s3://ratchet/findings/other/v3.json", b"of others")
+    assert "s3://ratchet/findings/digits/v3.json" in room.objects.all_uris()
     erased(room)
-    assert [name for name in room.objects.all_uris() if "/sketches/" in name] == [
-        "s3://ratchet/sketches/other/v3-0123456789ab.parquet"
+    assert [name for name in room.objects.all_uris() if "/sketches/" in name or "/findings/" in name] == [
+        "s3://ratchet/findings/other/v3.json",
+        "s3://ratchet/sketches/other/v3-0123456789ab.parquet",
     ]
 
 

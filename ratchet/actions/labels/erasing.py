@@ -34,6 +34,7 @@ from ratchet.core.ports import DatasetStore, LabelStore
 from ratchet.core.rollout.erased_lines import Erased
 from ratchet.parallel import NUM_AT_ONCE, map_parallel
 from ratchet.stores.erasures import Erasures
+from ratchet.stores.findings import Findings
 from ratchet.stores.run_journal import RunJournal
 from ratchet.stores.sketches import Sketches
 
@@ -46,6 +47,7 @@ class Holders:
     datasets: DatasetStore
     erasures: Erasures
     sketches: Sketches
+    findings: Findings
     journal: RunJournal
     """A run that is under way reads the files of its version by their old names."""
     list_trained: Callable[[str, frozenset[str]], Sequence[str]]
@@ -204,6 +206,7 @@ def _erase_from_versions(
         holders.erasures.note(task, order)
         blobs = [left.data for left in removed.values() if left.data]
         holders.datasets.replace_versions(list(changed.values()), blobs, message=f"{task}: an erasure\n")
+    holders.findings.forget(task)  # a version that was refused holds nothing, and has findings
     if order.versions:
         holders.sketches.forget(task)
     # Not before the push: until then the tags name these files.

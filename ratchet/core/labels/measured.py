@@ -73,6 +73,41 @@ class Count(BaseModel):
         return num_unexplained / self.num_rows if self.num_rows else 0.0
 
 
+FOUND_ROWS_MAX = 100
+"""Examples that are named, of each finding."""
+
+
+class FoundRow(BaseModel):
+    """One example, and what is remarkable about it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    labeler: str
+    shard: str
+    text: str
+    given: str | None = None
+    suggested: str | None = None
+    """Of a label that is likely wrong: the label as it was given, and the one that is more likely."""
+
+
+class RowFinding(BaseModel):
+    """One kind of remarkable examples."""
+
+    model_config = ConfigDict(frozen=True)
+
+    count: Count
+    rows: tuple[FoundRow, ...] = Field((), max_length=FOUND_ROWS_MAX)
+    """The first ones."""
+    skipped: str = ""
+    """Why it was not looked for; "" where it was."""
+
+
+def not_looked(check: str, rule: str, why: str) -> RowFinding:
+    """A finding that says why there is none."""
+    return RowFinding(count=Count(check=check, rule=rule, num_bad=0, num_rows=0), skipped=why)
+
+
 class Measured(BaseModel):
     """Everything that was measured of one batch."""
 
@@ -94,6 +129,8 @@ class Measured(BaseModel):
     noise: tuple[LabelerRecord, ...] = ()
     """By nearest neighbours; empty when there are too few labels to say."""
 
+    findings: tuple[RowFinding, ...] = ()
+    """What is remarkable about single examples."""
     reliability: Reliability | None = None
     """How far the labelers agree beyond chance; told, not judged."""
     noise_skipped: str = ""

@@ -32,6 +32,19 @@ class QualityPolicy(BaseModel):
     leaked_ratio_max: float = Field(0.01, ge=0, le=1)
     """Share of examples with exactly the features of another id across train and val or test, beyond what chance
     explains: they flatter the gate."""
+    near_text_similarity_min: float = Field(0.75, gt=0.5, le=1)
+    """Share of common shingles (Jaccard, 0..1) from which on two texts are nearly the same. One other word of twenty
+    leaves 0.8; of two mails of one newsletter half is the same, or less."""
+    near_duplicate_ratio_max: float | None = Field(0.25, ge=0, le=1)
+    """Share of new examples that are nearly those of another id in the same split. None: told, never refused. Real mail
+    has 8 %."""
+    near_leaked_ratio_max: float | None = Field(0.1, ge=0, le=1)
+    """The same across train and val or test; real mail has 4 %."""
+    outlier_ratio_max: float | None = Field(None, ge=0, le=1)
+    """Share of rows with a value far from all others. None: told, never refused: a rare value may be a true one."""
+    label_error_ratio_max: float | None = Field(None, ge=0, le=1)
+    """Share of labels that are likely wrong by confident learning. None: told, never refused: a plain classifier takes
+    a hard example for a wrong one too."""
     confidence: float = Field(0.99, gt=0.5, lt=1)
     """That no labeler is named by chance, over all labelers of a batch together, one check at a time."""
     disagreement_excess_max: float = Field(0.05, ge=0, lt=1)
@@ -82,6 +95,7 @@ def decide_quality(measured: Measured, policy: QualityPolicy) -> QualityDecision
         *(_judge_count(count, policy.bad_row_ratio_max) for count in measured.row_counts),
         _judge_count(measured.duplicates, policy.duplicate_ratio_max),
         _judge_count(measured.leaks, policy.leaked_ratio_max),
+        *_judge_findings(measured, policy),
         *_tell_reliability(measured),
         *_judge_agreement(measured, policy),
         *_judge_noise(measured, policy),
@@ -143,7 +157,22 @@ def _judge_rejected(measured: Measured, policy: QualityPolicy) -> Judged:
     return _reason("shards", ratio, policy.rejected_shard_ratio_max, text), ()
 
 
-def _judge_count(count: Count, limit: float) -> Judged:
+def _judge_findings(measured: Measured, policy: QualityPolicy) -> Iterable[Judged]:
+    """Without a limit of the policy they are told, and blame nobody."""
+    limits = {
+        "near duplicates": policy.near_duplicate_ratio_max,
+        "near leakage": policy.near_leaked_ratio_max,
+        "outliers": policy.outlier_ratio_max,
+        "likely label errors": policy.label_error_ratio_max,
+    }
+    for finding in measured.findings:
+        if finding.skipped:
+            yield Reason(check=finding.count.check, value=None, limit=None, passed=True, text=finding.skipped), ()
+        else:
+            yield _judge_count(finding.count, limits.get(finding.count.check))
+
+
+def _judge_count(count: Count, limit: float | None) -> Judged:
     text = f"{count.num_bad} of {count.num_rows} {count.rule}"
     if count.num_expected >= 1:
         text += f"; chance explains {count.num_expected:.0f} of them in a table like this"
@@ -247,8 +276,8 @@ def _places_of(measured: Measured, labeler: str) -> tuple[Place, ...]:
     return tuple((shard, labeler) for shard in measured.shards_by_labeler.get(labeler, ()))
 
 
-def _reason(check: str, value: float, limit: float, text: str) -> Reason:
-    return Reason(check=check, value=round(value, 6), limit=limit, passed=value <= limit, text=text)
+def _reason(check: str, value: float, limit: float | None, text: str) -> Reason:
+    return Reason(check=check, value=round(value, 6), limit=limit, passed=limit is None or value <= limit, text=text)
 
 
 def _listed(shards: Sequence[str]) -> str:
