@@ -14,11 +14,15 @@ _OWN = re.compile(r"^ratchet\[(?P<extras>[\w,-]+)\]")
 
 def check_installed(extra: str, *, who: str) -> None:
     """SettingsError when a distribution of this extra is not installed. who: the command, as it is typed."""
-    missing = sorted(name for name in set(_distributions_of(extra)) if not _is_installed(name))
-    if missing:
+    if missing := _missing_of(extra):
         raise SettingsError(
             f"`{who}` needs the extra `{extra}` of Ratchet; not installed: {', '.join(missing)}. {install_step(extra)}"
         )
+
+
+def is_installed(extra: str) -> bool:
+    """Whether all distributions of this extra are installed."""
+    return not _missing_of(extra)
 
 
 def is_own_module(name: str | None) -> bool:
@@ -32,6 +36,10 @@ def missing_module_text(error: ModuleNotFoundError) -> str:
 
 def install_step(extra: str) -> str:
     return f"Install it: pip install 'ratchet[{extra}]' (in a checkout: make setup)."
+
+
+def _missing_of(extra: str) -> list[str]:
+    return sorted(name for name in set(_distributions_of(extra)) if not _is_installed(name))
 
 
 def _distributions_of(extra: str) -> Iterator[str]:

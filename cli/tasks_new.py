@@ -9,6 +9,7 @@ import typer
 import yaml
 from pydantic import ValidationError
 
+from cli.extras import is_installed
 from cli.output import JsonFlag, print_json, stderr, stdout
 from ratchet.core.errors import Conflict, DataRejected
 
@@ -46,7 +47,8 @@ def new(
     from ratchet.tasks.spec import TaskSpec
     from wire.validation_text import validation_text
 
-    proposal = propose_task(name, _rows_of(from_file), where=str(from_file))
+    has_text_encoder = is_installed("text")
+    proposal = propose_task(name, _rows_of(from_file), where=str(from_file), has_text_encoder=has_text_encoder)
     try:
         TaskSpec.model_validate(proposal.task)
     except ValidationError as error:

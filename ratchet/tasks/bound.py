@@ -66,6 +66,12 @@ class TorchTask:
         """A fresh network; not checked."""
         return self.implementation.build_model() if self.is_old else self.implementation.build_model(self.state or {})
 
+    def load_pretrained(self, network: torch.nn.Module) -> None:
+        """Give a fresh network what its class takes from elsewhere, before a training; most classes take nothing."""
+        load = getattr(self.implementation, "load_pretrained", None)
+        if load is not None:
+            load(network, self.state or {})
+
     def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> Any:
         """Not checked."""
         return self.implementation.loss(outputs, labels)

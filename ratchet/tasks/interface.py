@@ -27,6 +27,13 @@ class OwnModel(Protocol):
                                       `before`: so that places in a vocabulary keep their meaning
         decode(outputs) -> ndarray    probabilities (B, K), or numbers (B,); without it softmax for a category, sigmoid
                                       for tags, and the output itself for a number
+        load_pretrained(network, state)
+                                      puts weights from elsewhere into what `build_model` gave: called when a training
+                                      begins, never when a model is loaded, so that a model needs no such file
+
+    Its network may have `frozen_part`: a submodule that takes the network's input and has no parameter to train, and
+    whose output `forward` takes as well in the place of that input; or None. A training then runs it once instead of in
+    each epoch, in evaluation mode.
 
     rows: a table with a column for each input, by name (`core.labels.schema`); missing values are null. In `fit` and
     `refit` there is one more with the label, by the name of the output. state: what `fit` gave, {} without `fit`.

@@ -12,7 +12,7 @@ from ratchet.core.fresh_copy import FreshCopy
 from ratchet.core.labels.schema import ExampleSchema, InputSpec, OutputSpec, check_names
 from ratchet.core.models.learning_rate import Schedule
 from ratchet.core.models.metric_names import METRICS_OF, Metric
-from ratchet.tasks.kinds.options import INPUTS_OF, ONE_INPUT, OPTIONS_OF, TRAINING_OF
+from ratchet.tasks.kinds.options import INPUTS_OF, ONE_INPUT, class_of, options_of, training_of
 
 Kind = Literal["tabular", "trees", "text", "image", "vector"]
 """Ready-made kinds of models; any other is a class of the user's own, `module:Class`."""
@@ -49,8 +49,8 @@ class ModelSpec(BaseModel):
     @model_validator(mode="after")
     def _check_options(self) -> Self:
         """A class of one's own reads whatever it likes. pydantic takes over the places in a ValidationError."""
-        if self.kind in OPTIONS_OF:
-            OPTIONS_OF[self.kind].model_validate(self.options)
+        if (expected := options_of(self.kind, self.options)) is not None:
+            expected.model_validate(self.options)
         return self
 
     @property
@@ -184,11 +184,13 @@ class TaskSpec(FreshCopy):
     def _fill_training(cls, value: Any) -> Any:
         """What `training` leaves out is the kind's."""
         model = value.get("model") if isinstance(value, Mapping) else None
-        kind = model.get("kind") if isinstance(model, Mapping) else getattr(model, "kind", None)
+        options = model.model_dump() if isinstance(model, ModelSpec) else model
         given = value.get("training", {}) if isinstance(value, Mapping) else None
-        if not isinstance(kind, str) or kind not in TRAINING_OF or not isinstance(given, Mapping):
+        if not isinstance(options, Mapping) or not isinstance(given, Mapping):
             return value
-        return {**value, "training": {**TRAINING_OF[kind], **given}}
+        kind = options.get("kind")
+        defaults = training_of(kind, options) if isinstance(kind, str) else {}
+        return {**value, "training": {**defaults, **given}} if defaults else value
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
@@ -246,5 +248,5 @@ class TaskSpec(FreshCopy):
     @property
     def implementation(self) -> str:
         """`module:Class` of its model."""
-        kind = self.model.kind
-        return kind if self.model.is_own else f"ratchet.tasks.kinds.{kind}:{kind.capitalize()}"
+        model = self.model
+        return model.kind if model.is_own else class_of(model.kind, model.options)

@@ -21,6 +21,7 @@ from ratchet.training.checkpoint import HISTORY, TrainingState, newest_checkpoin
 from ratchet.training.checks import check_answers, check_network, check_weights
 from ratchet.training.data import StepBatch, load_tensors, seed_of_epoch
 from ratchet.training.fitting import fit_together
+from ratchet.training.frozen import run_frozen_part
 from ratchet.training.job import EpochMetrics, TrainingJob
 from ratchet.training.measuring import measure
 from ratchet.training.running import Rows, Run
@@ -43,14 +44,20 @@ def train(job: TrainingJob, *, rank: int, world_size: int) -> None:
     # Seeded again: what `fit` draws must not move the network's start.
     torch.manual_seed(training.seed)
     network = check_network(task.build_model(), spec=spec)
+    task.load_pretrained(network)
     rows, val_rows = (Rows(*load_tensors(path, task)) for path in (job.train_path, job.val_path))
-    run = Run(job, task, rows, val_rows, rank, world_size)
     start = start_from_base(network, task, rows, job)
+    rows, val_rows = (_past_frozen(network, each, rank=rank, world_size=world_size) for each in (rows, val_rows))
+    run = Run(job, task, rows, val_rows, rank, world_size)
     if rank == 0:
         log.info("start: %s", start.text(names_max=_NAMES_LOGGED_MAX))
         job.start_path.write_text(start.model_dump_json())
     state = _train_epochs(network, run)
     _finish(state, run, code=code)
+
+
+def _past_frozen(network: torch.nn.Module, rows: Rows, *, rank: int, world_size: int) -> Rows:
+    return Rows(run_frozen_part(network, rows.inputs, rank=rank, world_size=world_size), rows.labels)
 
 
 def _train_epochs(network: torch.nn.Module, run: Run) -> TrainingState:

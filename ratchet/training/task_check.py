@@ -104,6 +104,7 @@ def encode(trial: Trial) -> str:
 def build(trial: Trial) -> str:
     torch.manual_seed(trial.spec.training.seed)
     trial.network = check_network(trial.loaded.build_model(), spec=trial.spec)
+    trial.loaded.load_pretrained(trial.network)
     return f"{sum(value.numel() for value in trial.network.parameters()):,} parameters"
 
 

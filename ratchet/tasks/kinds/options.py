@@ -1,7 +1,7 @@
 """What a task file may say under `model:`, by kind, and what holds when it says nothing. Loads no torch."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
@@ -45,12 +45,37 @@ class TabularOptions(_NgramOptions):
     """Rows that a value needs to be told apart. 2: single ones teach what an unknown value means."""
 
 
+Encoder = Literal["hashed", "minilm"]
+
+
 class TextOptions(_NgramOptions):
     """Hashed words, pairs of words and pieces of words; their mean embedding goes through hidden layers."""
 
+    encoder: Encoder = "hashed"
+    """hashed: learned from the task's rows alone. minilm: a pretrained encoder; its options are `SentenceOptions`."""
     hidden: Hidden = (64,)
     ngrams_max: int = Field(1024, ge=8, le=2**14)
     chars_max: int = Field(8_000, ge=16, le=1_000_000)
+
+
+class SentenceOptions(_NetworkOptions):
+    """all-MiniLM-L6-v2 (six layers, 22.7 million parameters, English), and hidden layers on its vector of a text."""
+
+    encoder: Encoder
+    train: Literal["head", "full", "top-1", "top-2", "top-3", "top-4", "top-5", "top-6"] = "head"
+    """What the training changes. head: the layers after the encoder, which then reads each row once. full: all. top-2:
+    the last two layers of the encoder too."""
+    hidden: Hidden = ()
+    tokens_max: int = Field(128, ge=16, le=512)
+    """Tokens of a row that are read: pieces of words. Time and memory grow with it."""
+    chars_max: int = Field(4_000, ge=16, le=1_000_000)
+
+    @property
+    def num_trained_layers(self) -> int | None:
+        """Of the encoder, counted from its end. None: all of it is trained."""
+        if self.train == "full":
+            return None
+        return 0 if self.train == "head" else int(self.train.removeprefix("top-"))
 
 
 class ImageOptions(_NetworkOptions):
@@ -101,4 +126,28 @@ TRAINING_OF: Mapping[str, Mapping[str, object]] = {
     "image": {"num_epochs": 15, "batch_size": 64, "learning_rate": 0.002},
     "trees": {"start": "scratch", "world_size": 1},
 }
-"""What `training` says where the task file does not."""
+_TRAINING_OF_ENCODER = {"num_epochs": 3, "batch_size": 32, "learning_rate": 0.0001}
+_TRAINING_ON_ENCODER = {"num_epochs": 20, "batch_size": 32, "learning_rate": 0.001, "weight_decay": 0.01}
+
+
+def _has_encoder(kind: str, options: Mapping[str, Any]) -> bool:
+    return kind == "text" and options.get("encoder") == "minilm"
+
+
+def options_of(kind: str, options: Mapping[str, Any]) -> type[_Options] | None:
+    """What checks the options of a model; None of a kind that is not ready-made."""
+    return SentenceOptions if _has_encoder(kind, options) else OPTIONS_OF.get(kind)
+
+
+def training_of(kind: str, options: Mapping[str, Any]) -> Mapping[str, object]:
+    """What `training` says where the task file does not."""
+    if not _has_encoder(kind, options):
+        return TRAINING_OF.get(kind, {})
+    return _TRAINING_ON_ENCODER if options.get("train", "head") == "head" else _TRAINING_OF_ENCODER
+
+
+def class_of(kind: str, options: Mapping[str, Any]) -> str:
+    """`module:Class` of a ready-made kind."""
+    if _has_encoder(kind, options):
+        return "ratchet.tasks.kinds.sentences:Sentences"
+    return f"ratchet.tasks.kinds.{kind}:{kind.capitalize()}"

@@ -123,7 +123,7 @@ def test_a_text_has_the_same_buckets_whatever_stands_beside_it(texts):
 
 def test_a_kind_is_carried_whole_and_leans_on_nothing_of_ratchet():
     """So that an upgrade changes no model that was trained before."""
-    for kind in ("tabular", "trees", "text", "image", "vector"):
+    for kind in ("tabular", "trees", "text", "sentences", "image", "vector"):
         code = collect_code(f"ratchet.tasks.kinds.{kind}:{kind.capitalize()}")
         assert f"ratchet/tasks/kinds/{kind}.py" in code.files
         assert all(name.startswith("ratchet/tasks/kinds/") for name in code.files)

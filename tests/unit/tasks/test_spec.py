@@ -16,6 +16,7 @@ FLIGHTS: dict[str, Any] = {
     "output": {"name": "late", "type": "category", "classes": ["no", "yes"]},
     "model": {"kind": "tabular", "hidden": [64]},
 }
+MAILS = "name: mails\ninputs: [{name: body, type: text}]\noutput: {type: category, classes: [ham, spam]}\n"
 
 
 def load(tmp_path: Path, text: str) -> TaskSpec:
@@ -76,6 +77,12 @@ def test_a_task_with_typed_inputs_has_no_features():
             "line 2: `inputs[0].mn` is not a known field",
         ),
         (
+            f"{MAILS}model: {{kind: text, encoder: bert}}",
+            "line 4: `model.encoder` must be one of 'hashed', 'minilm', found 'bert'",
+        ),
+        (f"{MAILS}model: {{kind: text, train: full}}", "line 4: `model.train` is not a known field"),
+        (f"{MAILS}model: {{kind: text, encoder: minilm, buckets: 9}}", "line 4: `model.buckets` is not a known field"),
+        (
             "name: a\ninputs: [{name: a, type: number}]\nfeatures: 3\noutput: {type: number}\nmodel: {kind: trees}",
             "line 3: `features` is not a known field",
         ),
@@ -85,6 +92,19 @@ def test_a_mistake_is_told_in_the_words_of_the_file(tmp_path: Path, text: str, e
     with pytest.raises(PolicyError) as caught:
         load(tmp_path, text)
     assert expected in str(caught.value)
+
+
+def test_the_encoder_of_texts_is_the_hashed_one_unless_the_file_names_another(tmp_path: Path):
+    """Whatever is installed: a task file means the same model everywhere."""
+    hashed, head, full = (
+        load(tmp_path, f"{MAILS}model: {{kind: text{more}}}\n")
+        for more in ("", ", encoder: minilm", ", encoder: minilm, train: full")
+    )
+    assert hashed.implementation == "ratchet.tasks.kinds.text:Text"
+    assert head.implementation == full.implementation == "ratchet.tasks.kinds.sentences:Sentences"
+    rates = [each.training.learning_rate for each in (hashed, head, full)]
+    assert sorted(rates, reverse=True) == rates
+    assert TaskSpec.model_validate(full.model_dump(mode="json")) == full
 
 
 def test_a_kind_that_is_neither_ready_made_nor_a_class_is_refused(tmp_path: Path):

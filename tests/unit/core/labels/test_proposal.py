@@ -106,3 +106,13 @@ def test_whatever_the_lines_hold_it_is_a_proposal_or_a_refusal(inputs: list[dict
     except DataRejected:
         return
     assert set(proposal.assumptions) == {*(each["name"] for each in proposal.task["inputs"]), "output", "model"}
+
+
+def test_a_text_encoder_that_is_installed_is_mentioned_and_changes_no_task() -> None:
+    mails = rows([f"a mail {n}" for n in range(9)])
+    without, with_encoder = (propose_task("t", mails, where="f", has_text_encoder=has) for has in (False, True))
+    assert with_encoder.task == without.task
+    assert "encoder: minilm" in with_encoder.assumptions["model"]
+    assert "encoder" not in without.assumptions["model"]
+    numbers = propose_task("t", rows([1, 2]), where="f", has_text_encoder=True)
+    assert "encoder" not in numbers.assumptions["model"]
