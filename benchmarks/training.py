@@ -28,7 +28,7 @@ from ratchet.training.averaging import weights_of
 from ratchet.training.checkpoint import TrainingState, save_checkpoint
 from ratchet.training.data import batches_of, load_tensors
 from ratchet.training.job import TrainingJob
-from ratchet.training.loop import take_step
+from ratchet.training.loop import make_optimizer, take_step
 from ratchet.training.running import Rows, Run
 from ratchet.training.starting import distribute
 
@@ -84,7 +84,7 @@ def write_rows(work: Work, path: Path) -> None:
 
 class Ours:
     def __init__(self, run: Run, network: torch.nn.Module) -> None:
-        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+        optimizer = make_optimizer(network.parameters(), run.training)
         self.run, self.state = run, TrainingState(network, optimizer, weights_of(network))
         self.model = distribute(network, run)
 

@@ -4,6 +4,7 @@ import logging
 import random
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ratchet.tasks.bound import TorchTask
 from ratchet.tasks.code_collect import TaskCode, collect_task_code
 from ratchet.tasks.loading import load_task_from
 from ratchet.tasks.model_files import save_model
+from ratchet.tasks.spec import TrainingSpec
 from ratchet.training.averaging import clone, copy_buffers, move_average, weights_of
 from ratchet.training.checkpoint import HISTORY, TrainingState, newest_checkpoint, restore_checkpoint, save_checkpoint
 from ratchet.training.checks import check_answers, check_network, check_weights
@@ -65,7 +67,7 @@ def _train_epochs(network: torch.nn.Module, run: Run) -> TrainingState:
     training, checkpoint_dir = run.training, run.job.checkpoint_dir
     frozen = freeze(network, run.job.spec)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=training.learning_rate, weight_decay=training.weight_decay)
+    optimizer = make_optimizer(trained, training)
     state = TrainingState(network, optimizer, best_weights=weights_of(network))
     state.average = weights_of(network) if training.ema_decay is not None else None
     found = newest_checkpoint(checkpoint_dir)
@@ -95,6 +97,11 @@ def _go_on_from(folder: Path, state: TrainingState, run: Run) -> None:
         # A line may be there of an epoch that was recorded and then lost; it comes again.
         shutil.copyfile(folder / HISTORY, run.job.history_path)
         log.info("going on after epoch %d", int(folder.name.removeprefix("epoch-")))
+
+
+def make_optimizer(trained: Iterable[torch.nn.Parameter], training: TrainingSpec) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter, 2019), all parameters in one pass over memory."""
+    return torch.optim.AdamW(trained, lr=training.learning_rate, weight_decay=training.weight_decay, fused=True)
 
 
 def _unfreeze(frozen: tuple[torch.nn.Parameter, ...], optimizer: torch.optim.Optimizer) -> None:
