@@ -7,7 +7,9 @@ from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.ports import ObjectStore, Pipelines
 
 _OUTPUTS = ("incoming", "reference")
-"""Of `ingest`: no other artifact has examples in it."""
+"""Of `ingest`: no other artifact has rows of examples in it."""
+_PAGES = ("report",)
+"""Of `validate`, and of steps whose pages name no example."""
 _RUNS_MAX = 10_000
 _S3 = ("s3://", "minio://")
 
@@ -21,9 +23,15 @@ class KfpRunTables:
         self._state_dir = state_dir
 
     def list_tables(self, task: str) -> Sequence[str]:
+        return self._uris_of(task, _OUTPUTS)
+
+    def list_pages(self, task: str) -> Sequence[str]:
+        return self._uris_of(task, _PAGES)
+
+    def _uris_of(self, task: str, outputs: Sequence[str]) -> Sequence[str]:
         runs = self._pipelines.list_runs(experiment=task, limit=_RUNS_MAX)
         found = (each for run in runs for each in self._pipelines.list_artifacts(run.run_id))
-        return sorted({each.uri for each in found if each.output in _OUTPUTS})
+        return sorted({each.uri for each in found if each.output in outputs})
 
     def fetch(self, uri: str) -> bytes:
         if uri.startswith(_S3):

@@ -3,6 +3,7 @@
 import io
 import pickle
 import random
+from html import escape
 from pathlib import Path
 
 import pyarrow as pa
@@ -278,6 +279,23 @@ def test_what_cannot_be_searched_is_named_and_stops_nothing(room: Room) -> None:
     assert (record.unreadable, record.num_rows) == ((broken,), 2)
 
 
+@pytest.mark.parametrize("example", ["a", "x-1", "<b>&", "m.1"])
+def test_a_page_that_names_an_erased_example_goes_and_others_stay(example: str, tmp_path: Path) -> None:
+    pipelines = past_runs()
+    (run_id,) = pipelines.artifacts
+    pages = {name: tmp_path / name for name in ("of-it", "of-others")}
+    pages["of-it"].write_text(f"<td>{escape(example)}</td>")
+    pages["of-others"].write_text(f"<td>{escape(example)}-2</td><td>pre-{escape(example)}</td>")
+    pipelines.artifacts[run_id] = [
+        RunArtifact(task_id="validate", output="report", name=name, uri=str(path)) for name, path in pages.items()
+    ]
+    tables = KfpRunTables(pipelines, Objects(), state_dir=tmp_path)
+    before = pages["of-others"].read_text()
+    assert erase_from_run_tables(tables, "digits", frozenset({example, "other"}), unwatched) == ()
+    assert "was erased" in pages["of-it"].read_text() and "<td>" not in pages["of-it"].read_text()
+    assert pages["of-others"].read_text() == before
+
+
 def test_tables_in_the_state_folder_are_rewritten_whole_and_nothing_outside_of_it(tmp_path: Path) -> None:
     pipelines, state_dir = past_runs(), tmp_path / "state"
     state_dir.mkdir()
@@ -289,7 +307,7 @@ def test_tables_in_the_state_folder_are_rewritten_whole_and_nothing_outside_of_i
         RunArtifact(task_id="ingest", output="incoming", name="x", uri=str(path)) for path in (inside, outside)
     ]
     tables = KfpRunTables(pipelines, Objects(), state_dir=state_dir)
-    assert erase_from_run_tables(tables, "digits", frozenset({"a"}), unwatched) == [str(outside)]
+    assert erase_from_run_tables(tables, "digits", frozenset({"a"}), unwatched) == (str(outside),)
     assert pq.read_table(inside)["id"].to_pylist() == ["b"]
     assert pq.read_table(outside)["id"].to_pylist() == ["a", "b"]
     assert list(state_dir.iterdir()) == [inside]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ratchet.core.errors import DataRejected, NotFound
-from ratchet.core.labels.erasure import Scanned, Watch, rows_without
+from ratchet.core.labels.erasure import Scanned, Watch, page_without, rows_without
 from ratchet.core.labels.schema import ExampleSchema
 from ratchet.core.ports import RunTables
 from ratchet.core.rollout.erased_lines import Cut, Erased, Place, answers_without, feedback_without
@@ -63,22 +63,37 @@ def erase_from_logs(logs: Logs, erased: Erased, found: FoundInLogs, schema: Exam
 
 
 def erase_from_run_tables(tables: RunTables, task: str, ids: frozenset[str], watch: Watch) -> Sequence[str]:
-    """Rewrite those that hold one of the examples; the names of what could not be searched."""
+    """Rewrite those that hold one of the examples, and the pages that name one; what could not be searched, by name."""
     try:
-        uris = tables.list_tables(task)
+        uris, pages = tables.list_tables(task), tables.list_pages(task)
     except NotFound:
         return (_NO_LIST,)
+    return (
+        *_rewrite(tables, uris, lambda data: _table_without(data, ids), "tables of past runs", watch),
+        *_rewrite(tables, pages, lambda data: page_without(data, ids), "pages of past runs", watch),
+    )
+
+
+def _table_without(data: bytes, ids: frozenset[str]) -> bytes | None:
+    removed = rows_without(data, ids)
+    return None if removed is None else removed.data
+
+
+def _rewrite(
+    tables: RunTables, uris: Sequence[str], left: Callable[[bytes], bytes | None], what: str, watch: Watch
+) -> Sequence[str]:
+    """Put what is left in the place of each file that holds something; gives those that could not be searched."""
     unreadable = []
     for number, uri in enumerate(uris, 1):
         try:
-            removed = rows_without(tables.fetch(uri), ids)
-            if removed is not None:
-                tables.replace(uri, removed.data)
+            data = left(tables.fetch(uri))
+            if data is not None:
+                tables.replace(uri, data)
         except NotFound:
             pass  # its time was over
         except (DataRejected, OSError, ValueError):
             unreadable.append(uri)
-        watch(Scanned("tables of past runs", number, len(uris)))
+        watch(Scanned(what, number, len(uris)))
     return unreadable
 
 

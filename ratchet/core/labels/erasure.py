@@ -6,8 +6,10 @@ written anew under their old paths, the manifest counts what is gone (`Manifest.
 
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +21,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.dataset import DataFile, DatasetShard, Manifest, md5_of
+from ratchet.core.labels.findings import PAGE_ID_CHARS_MAX
 from ratchet.core.labels.shards import ShardCounts, Split, id_digest_of, split_of
 from ratchet.core.labels.tables import parquet_of
 from wire.printable import printable
@@ -189,6 +192,17 @@ def rows_without(data: bytes, ids: Collection[str]) -> Removed | None:
 def _is_text(kind: pa.DataType) -> bool:
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(value) or pa.types.is_large_string(value))
+
+
+def page_without(data: bytes, ids: Collection[str]) -> bytes | None:
+    """In the place of a page for people that names one of these examples; None for one that names none.
+
+    The page goes as a whole: what it says of an example is in sentences and pictures, not in rows.
+    """
+    shown = "|".join(re.escape(escape(printable(each, chars_max=PAGE_ID_CHARS_MAX))) for each in ids)
+    if not re.search(rf"(?<![\w-])(?:{shown})(?![\w-])", data.decode(errors="replace")):
+        return None
+    return b"<!doctype html><title>Erased</title><p>This page named an example that was erased since, and is gone.</p>"
 
 
 def index_without(data: bytes, ids: Collection[str]) -> Removed | None:

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from ratchet.core.labels.measured import RowFinding
 from wire.printable import printable
 
-_ID_CHARS_MAX = 256
+PAGE_ID_CHARS_MAX = 256
+"""Of an id, as a page shows it; `erasure.page_without` looks for it."""
 
 
 class VersionFindings(BaseModel):
@@ -43,4 +44,4 @@ def _rendered(finding: RowFinding) -> str:
 
 
 def _shown(text: str) -> str:
-    return escape(printable(text, chars_max=_ID_CHARS_MAX))
+    return escape(printable(text, chars_max=PAGE_ID_CHARS_MAX))

@@ -96,10 +96,14 @@ class Pipelines(Protocol):
 
 
 class RunTables(Protocol):
-    """The tables of opinions that the runs of a task handed from step to step, and left behind (Parquet)."""
+    """What the runs of a task left behind of examples: the tables of opinions that went from step to step (Parquet),
+    and the pages of `validate`, which name some (HTML)."""
 
     def list_tables(self, task: str) -> Sequence[str]:
         """Their addresses, each once; NotFound where KFP does not list artifacts, as on a cluster."""
+
+    def list_pages(self, task: str) -> Sequence[str]:
+        """As `list_tables`."""
 
     def fetch(self, uri: str) -> bytes:
         """NotFound when it was removed since; DataRejected when it lies where this process may not write."""
