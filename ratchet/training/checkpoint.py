@@ -51,9 +51,10 @@ def save_checkpoint(state: TrainingState, checkpoint_dir: Path, *, epoch: int, h
     """Called by worker 0, after `epoch` epochs are done. history_path: goes with it."""
     optimizer = state.optimizer.state_dict()
     tensors = {
-        **_named("network", state.network.state_dict()),
-        **_named("best", state.best_weights),
-        **_named("average", state.average or {}),
+        **{f"network/{name}": _alone(tensor) for name, tensor in state.network.state_dict().items()},
+        # These two are copies already.
+        **{f"best/{name}": tensor.contiguous() for name, tensor in state.best_weights.items()},
+        **{f"average/{name}": tensor.contiguous() for name, tensor in (state.average or {}).items()},
     }
     values: dict[str, dict[str, Any]] = defaultdict(dict)
     for number, kept in optimizer["state"].items():
@@ -85,7 +86,7 @@ def save_checkpoint(state: TrainingState, checkpoint_dir: Path, *, epoch: int, h
 def newest_checkpoint(checkpoint_dir: Path) -> tuple[int, Path] | None:
     """Epochs that were done, and its folder."""
     found = _checkpoints_in(checkpoint_dir)
-    return (int(found[-1].name.removeprefix("epoch-")), found[-1]) if found else None
+    return (_epoch_of(found[-1]), found[-1]) if found else None
 
 
 def restore_checkpoint(state: TrainingState, folder: Path) -> None:
@@ -119,10 +120,6 @@ def _as_before(groups: list[dict[str, Any]], optimizer: torch.optim.Optimizer) -
     ]
 
 
-def _named(part: str, weights: Weights) -> Weights:
-    return {f"{part}/{name}": _alone(tensor) for name, tensor in weights.items()}
-
-
 def _alone(tensor: torch.Tensor) -> torch.Tensor:
     """In memory of its own: safetensors refuses tied tensors and views."""
     return tensor.detach().clone(memory_format=torch.contiguous_format)
@@ -135,4 +132,8 @@ def _folder_of(checkpoint_dir: Path, epoch: int) -> Path:
 def _checkpoints_in(checkpoint_dir: Path) -> list[Path]:
     """The oldest first."""
     found = [path for path in checkpoint_dir.glob("epoch-*") if path.suffix != ".part"]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("epoch-")))
+    return sorted(found, key=_epoch_of)
+
+
+def _epoch_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("epoch-"))

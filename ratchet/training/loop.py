@@ -76,7 +76,7 @@ def _train_epochs(network: torch.nn.Module, run: Run) -> TrainingState:
     if training.unfreeze_after is not None and first > training.unfreeze_after:
         _unfreeze(frozen, optimizer)
     if found is not None:
-        _go_on_from(found[1], state, run)
+        _go_on_from(*found, state, run)
     model = distribute(network, run)
     for epoch in range(first, training.num_epochs):
         if training.early_stop_epochs is not None and state.num_epochs_since_best >= training.early_stop_epochs:
@@ -91,12 +91,12 @@ def _train_epochs(network: torch.nn.Module, run: Run) -> TrainingState:
     return state
 
 
-def _go_on_from(folder: Path, state: TrainingState, run: Run) -> None:
+def _go_on_from(epoch: int, folder: Path, state: TrainingState, run: Run) -> None:
     restore_checkpoint(state, folder)
     if run.rank == 0:
         # A line may be there of an epoch that was recorded and then lost; it comes again.
         shutil.copyfile(folder / HISTORY, run.job.history_path)
-        log.info("going on after epoch %d", int(folder.name.removeprefix("epoch-")))
+        log.info("going on after epoch %d", epoch)
 
 
 def make_optimizer(trained: Iterable[torch.nn.Parameter], training: TrainingSpec) -> torch.optim.Optimizer:

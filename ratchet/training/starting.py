@@ -66,8 +66,8 @@ def distribute(network: torch.nn.Module, run: Run) -> torch.nn.Module:
     """The network with its loss (`LossStep`); among several workers wrapped, so that their gradients are averaged.
 
     DDP waits for the gradient of each parameter unless it is told that some have none, and then it walks the graph at
-    every step; so one batch forward and back finds out which is the case. One worker alone is not wrapped: that costs
-    2 to 14 % of a step and averages nothing.
+    every step; so one batch forward and back finds out which is the case. One worker alone is not wrapped: that
+    costs time and averages nothing.
     """
     first = next(run.batches(epoch=0)).rows
     unused_here = try_batch(run.task, network, run.rows.inputs[first], run.rows.labels[first])
