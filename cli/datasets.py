@@ -166,8 +166,10 @@ def erasures(task: TaskOption, as_json: JsonFlag = False) -> None:
 
 
 def _ids_of(ids: list[str] | None, path: Path | None) -> tuple[str, ...]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path else []
-    found = tuple(dict.fromkeys((*(ids or ()), *(line.strip() for line in lines if line.strip()))))
+    from ratchet.core.labels.erasure import parse_ids
+
+    listed = parse_ids(path.read_bytes(), where=str(path)) if path else []
+    found = tuple(dict.fromkeys((*(ids or ()), *listed)))
     if not found:
         raise typer.BadParameter("name at least one id, or a file of them with --from")
     return found

@@ -5,6 +5,7 @@ with everything down or empty behind it: what a command does with its arguments 
 """
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -84,7 +85,17 @@ def check_ends_in_words(line: Line) -> None:
     assert "Traceback" not in result.output
 
 
-@pytest.mark.usefixtures("world")
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C at the first wait: what a command follows (a run that nobody finishes here) may last an hour."""
+
+    def interrupt(_duration_s: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupt)
+
+
+@pytest.mark.usefixtures("world", "impatient")
 def test_no_command_line_ends_in_a_traceback(places: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     fuzz(lambda rng: line_of(rng, places), check_ends_in_words, num_inputs=250)

@@ -24,10 +24,25 @@ from ratchet.core.labels.dataset import DataFile, DatasetShard, Manifest, md5_of
 from ratchet.core.labels.findings import PAGE_ID_CHARS_MAX
 from ratchet.core.labels.shards import ShardCounts, Split, id_digest_of, split_of
 from ratchet.core.labels.tables import parquet_of
-from wire.printable import printable
+from ratchet.core.lines import split_lines
+from wire.printable import excerpt_of, printable
+from wire.strict_json import BYTE_ORDER_MARK
 
 IDS_MAX = 1_000
 """Of one order."""
+
+
+def parse_ids(data: bytes, *, where: str) -> list[str]:
+    """The ids of a file with one a line, blank lines left out; DataRejected names the first line that is not UTF-8."""
+    ids = []
+    for number, line in enumerate(split_lines(data.removeprefix(BYTE_ORDER_MARK)), 1):
+        try:
+            ids.append(line.decode().strip())
+        except UnicodeDecodeError:
+            raise DataRejected(
+                f"{where}, line {number}: not UTF-8: {excerpt_of(line)}. Write one id a line, as UTF-8."
+            ) from None
+    return [each for each in ids if each]
 
 
 class ErasureOrder(BaseModel):
