@@ -1,6 +1,5 @@
 """`ratchet datasets …`: the versions of a task's dataset, and what must be forgotten."""
 
-import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from rich.progress import Progress as Bar
 
 from cli.names import TaskOption
 from cli.output import JsonFlag, print_json, print_rows, stderr
+from cli.person import user_name
 from ratchet.core.errors import DataRejected
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def erase(
             raise typer.BadParameter(f"{len(listed)} ids; the limit is {IDS_MAX} at once")
         if not yes:
             typer.confirm(f"Erase {len(listed)} examples of {task} for good?", abort=True, err=True)
-        order = ErasureOrder(ids=listed, by=getpass.getuser(), reason=reason, at=_now())
+        order = ErasureOrder(ids=listed, by=user_name(), reason=reason, at=_now())
         holders = wiring.erasure_holders(task)
         with _progress(is_quiet=as_json) as watch:
             record = erasing.erase(holders, task, order, now=_now, watch=watch)

@@ -1,6 +1,5 @@
 """`ratchet labels quarantine`: what is in quarantine and why; have it judged again, release it, discard it."""
 
-import getpass
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -9,6 +8,7 @@ import typer
 
 from cli.names import TaskOption
 from cli.output import JsonFlag, print_json, print_rows, stderr, stdout
+from cli.person import user_name
 from ratchet.core.errors import DataRejected
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _give(kind: "OrderKind", task: str, choice: Choice, *, reason: str, is_dry: 
         kind=kind,
         task=task,
         reason=reason,
-        by=_user(),
+        by=user_name(),
         at=datetime.now(UTC),
         is_dry=is_dry,
     )
@@ -257,10 +257,3 @@ _NEXT = {
 
 def _named(key: str, labeler: str) -> str:
     return f"labels of {labeler!r} in {key}" if labeler else key
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without a passwd entry
-        return ""

@@ -1,6 +1,5 @@
 """Commands that watch a rollout, steer it, and undo one."""
 
-import getpass
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ import typer
 from cli.limits import TIMEOUT_S_MAX, check_finite
 from cli.names import TaskOption
 from cli.output import WAIT_HELP, JsonFlag, print_json, stderr, stdout
+from cli.person import user_name
 from ratchet.core.models.ledger import LedgerEntry, champion_of
 from ratchet.core.rollout.policy import RolloutPolicy
 
@@ -180,7 +180,9 @@ def abort(
 
     ports = wiring.rollout_ports()
     policy = wiring.policy(task, "rollout", RolloutPolicy)
-    how = abort_rollout(ports, task=task, reason=reason, by=_user(), within_s=within_s, ready_s_max=policy.ready_s_max)
+    how = abort_rollout(
+        ports, task=task, reason=reason, by=user_name(), within_s=within_s, ready_s_max=policy.ready_s_max
+    )
     if as_json:
         print_json({"task": task, "order": "abort", "reason": reason, "told": how})
     else:
@@ -191,7 +193,7 @@ def _order(task: str, kind: Any, *, reason: str, as_json: bool, up_to_pct: int |
     from ratchet import wiring
     from ratchet.actions.rollout.steering import give_order
 
-    order = give_order(wiring.rollout_ports(), task=task, kind=kind, reason=reason, by=_user(), up_to_pct=up_to_pct)
+    order = give_order(wiring.rollout_ports(), task=task, kind=kind, reason=reason, by=user_name(), up_to_pct=up_to_pct)
     if as_json:
         print_json({"task": task, **order.model_dump(mode="json")})
         return
@@ -209,13 +211,6 @@ def _watch(reader: Any, status: dict[str, Any]) -> None:
             time.sleep(_REFRESH_S)
             status = reader.fetch()
             live.update(render_status(status), refresh=True)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without a passwd entry
-        return ""
 
 
 def _plan_of(ports: "RolloutPorts", open_uri: str, entries: Sequence[LedgerEntry], *, task: str) -> str:

@@ -34,10 +34,9 @@ def logs(
     width = max((len(name) for name in paths), default=0)
     offsets = {}
     for name, path in paths.items():
-        with path.open(errors="replace") as file:
-            for line in deque(file, maxlen=lines):
-                _print_log_line(name, line, width=width, is_only=bool(service))
-            offsets[name] = file.tell()
+        begun, offsets[name] = _last_lines(path, lines, is_followed=follow)
+        for line in begun:
+            _print_log_line(name, line, width=width, is_only=bool(service))
     while follow:
         for name, line in _list_new_lines(paths, offsets):
             _print_log_line(name, line, width=width, is_only=bool(service))
@@ -45,8 +44,19 @@ def logs(
 
 
 def _last_rows(name: str, path: Path, num_lines: int) -> list[dict[str, str]]:
-    with path.open(errors="replace") as file:
-        return [{"service": name, "line": line.rstrip("\n")} for line in deque(file, maxlen=num_lines)]
+    lines, _ = _last_lines(path, num_lines, is_followed=False)
+    return [{"service": name, "line": line.rstrip("\n")} for line in lines]
+
+
+def _last_lines(path: Path, num_lines: int, *, is_followed: bool) -> tuple[list[str], int]:
+    """The last lines of a log, and the byte to follow it from: a line that is half written waits for its rest."""
+    with path.open("rb") as file:
+        lines = deque(file, maxlen=num_lines + 1)
+        offset = file.tell()
+    if is_followed and lines and not lines[-1].endswith(b"\n"):
+        offset -= len(lines.pop())
+    shown = [line.decode(errors="replace") for line in lines]
+    return shown[max(len(shown) - num_lines, 0) :], offset
 
 
 def _log_paths(service: str) -> dict[str, Path]:

@@ -10,7 +10,6 @@ from cli.runs.find import RunArgument, TimeoutOption, find_run
 from ratchet.core.errors import Conflict
 from ratchet.core.ports import Pipelines, RunState
 
-_GOOD = ("SUCCEEDED", "SKIPPED")
 _RUNNING_WITHIN_S = 10.0
 _RETRY_POLL_S = 0.1
 
@@ -54,7 +53,7 @@ def retry(
 
     pipelines = wiring.pipelines()
     found = find_run(pipelines, run)
-    if not found.is_finished or found.state in _GOOD:
+    if not found.is_finished or found.is_green:
         raise Conflict(f"Run {found.name} is {found.state}; only a run that failed or was terminated can be retried.")
     task = _check_newest(found)
     pipelines.retry(found.run_id)

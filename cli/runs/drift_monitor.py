@@ -9,8 +9,6 @@ from cli.limits import TIMEOUT_S_MAX, check_finite
 from cli.names import TaskOption
 from cli.output import JsonFlag, print_json, stdout
 
-_GOOD = ("SUCCEEDED", "SKIPPED")
-
 
 def add_to(group: typer.Typer) -> None:
     """Add the commands of this module to `ratchet run`."""
@@ -36,12 +34,12 @@ def drift_monitor(
     pipelines, name = wiring.pipelines(), f"drift-monitor-{task}-{secrets.token_hex(6)}"
     run_id = pipelines.submit("drift-monitor", run_name=name, experiment=task, parameters={"task": task})
     started = {"name": name, "run_id": run_id, "state": "PENDING", "error": ""}
-    if wait:
-        ended = watch(pipelines, run_id, timeout_s=timeout_s)
+    ended = watch(pipelines, run_id, timeout_s=timeout_s) if wait else None
+    if ended is not None:
         started |= {"state": ended.state, "error": ended.error}
     if as_json:
         print_json(started)
     else:
         stdout.print(f"{name}  {started['state']}  {run_id}", markup=False)
-    if wait and started["state"] not in _GOOD:
+    if ended is not None and not ended.is_green:
         raise typer.Exit(1)

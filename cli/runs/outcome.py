@@ -14,7 +14,6 @@ from ratchet.stores.run_outcomes import RunOutcomes
 
 NOT_PROMOTED_CODE = exit_codes.NOT_PROMOTED
 """Exit code of a run that is green and left the champion as it was."""
-_GOOD = ("SUCCEEDED", "SKIPPED")
 _WORDS_OF_STATE = {"FAILED": "failed", "CANCELED": "canceled", "CANCELING": "canceling", "PENDING": "waiting"}
 _STYLE_OF = {"promoted": "green", "failed": "bold red", "canceled": "yellow"}
 
@@ -48,7 +47,7 @@ def words_of(run: RunState, outcome: Outcome | None) -> str:
 
 def exit_code_of(run: RunState, outcome: Outcome | None) -> int:
     """0: a model was promoted, or the run had nothing to promote. 1: failed. 9: a gate or the rollout said no."""
-    if run.state not in _GOOD:
+    if not run.is_green:
         return 1
     return NOT_PROMOTED_CODE if outcome is not None and outcome.name in NOT_PROMOTED else 0
 

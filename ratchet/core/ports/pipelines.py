@@ -24,6 +24,11 @@ class RunState(BaseModel):
     def is_finished(self) -> bool:
         return self.state in {"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"}
 
+    @property
+    def is_green(self) -> bool:
+        """Whether it ended without a failure."""
+        return self.state in {"SUCCEEDED", "SKIPPED"}
+
 
 class RunTask(BaseModel):
     """One task of a run; a group (condition, loop, exit handler) is a task that others have as their parent."""
