@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ratchet.core.labels.schema import ExampleSchema
-from ratchet.tasks.spec import FeatureSpec, TaskSpec, TrainingSpec
+from ratchet.tasks.spec import FeatureSpec, TaskSpec
+from ratchet.tasks.training_spec import TrainingSpec
 
 DIGITS = TaskSpec.model_validate(
     {

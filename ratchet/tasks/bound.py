@@ -5,7 +5,7 @@ A class together with what was learned for it (`state`). Shape suffixes: B rows,
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +37,8 @@ class TorchTask:
     implementation: Any
     state: State | None = None
     """None: it learns none."""
+    weighting: Mapping[str, Any] = field(default_factory=dict)
+    """What its loss takes by name, as far as the task file asks for it: `class_weights`, `label_smoothing`."""
 
     @property
     def is_old(self) -> bool:
@@ -74,7 +76,7 @@ class TorchTask:
 
     def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> Any:
         """Not checked."""
-        return self.implementation.loss(outputs, labels)
+        return self.implementation.loss(outputs, labels, **self.weighting)
 
     def decode(self, outputs: torch.Tensor) -> np.ndarray:
         """Probabilities (B, K) float64, or numbers (B,)."""

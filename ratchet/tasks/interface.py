@@ -31,6 +31,9 @@ class OwnModel(Protocol):
                                       puts weights from elsewhere into what `build_model` gave: called when a training
                                       begins, never when a model is loaded, so that a model needs no such file
 
+    Its `loss` may have parameters `class_weights` ((K,) float32, or None) and `label_smoothing` (0..1): what the task
+    file says under `training`. Each row's loss is multiplied by its class's weight, whatever else is in the batch.
+
     Its network may have `frozen_part`: a submodule that takes the network's input and has no parameter to train, and
     whose output `forward` takes as well in the place of that input; or None. A training then runs it once instead of in
     each epoch, in evaluation mode.

@@ -10,9 +10,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ratchet.core.fresh_copy import FreshCopy
 from ratchet.core.labels.schema import ExampleSchema, InputSpec, OutputSpec, check_names
-from ratchet.core.models.learning_rate import Schedule
 from ratchet.core.models.metric_names import METRICS_OF, Metric
 from ratchet.tasks.kinds.options import INPUTS_OF, ONE_INPUT, class_of, options_of, training_of
+from ratchet.tasks.training_spec import TrainingSpec
 
 Kind = Literal["tabular", "trees", "text", "image", "vector"]
 """Ready-made kinds of models; any other is a class of the user's own, `module:Class`."""
@@ -66,51 +66,6 @@ class ModelSpec(BaseModel):
     def learner(self) -> Learner:
         """What turns rows into it."""
         return "trees" if self.kind == "trees" else "torch"
-
-
-class TrainingSpec(BaseModel):
-    """How a challenger is trained. World size and threads are part of the identity: they change the last bits."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    start: Literal["champion", "scratch"] = "champion"
-    """champion: from those of the champion's weights that fit (ratchet/training/takeover.py). scratch: from none."""
-    num_epochs: int = Field(10, gt=0, le=100_000)
-    batch_size: int = Field(64, gt=0, le=1_000_000)
-    """Global: shared by all workers."""
-    learning_rate: float = Field(0.001, gt=0, allow_inf_nan=False)
-    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
-    schedule: Schedule = "constant"
-    """cosine: the learning rate falls to nearly 0 over the training."""
-    warmup_share: float = Field(0.0, ge=0, le=0.5)
-    """Share of all steps over which the learning rate rises to its value."""
-    clip_norm: float | None = Field(None, gt=0, allow_inf_nan=False)
-    """A gradient with a greater norm is scaled down to it. None: never."""
-    accumulate: int = Field(1, ge=1, le=1024)
-    """Parts that a worker takes its rows of a batch in, one after the other: memory of one, the same gradient."""
-    early_stop_epochs: int | None = Field(None, gt=0, le=100_000)
-    """The training ends after so many epochs in a row without a lower validation loss. None: after `num_epochs`."""
-    freeze: tuple[str, ...] = ()
-    """Parameters that stay as they start, by name, with * and ?: "encoder.*"."""
-    unfreeze_after: int | None = Field(None, gt=0, le=100_000)
-    """Epochs after which the frozen parameters are trained too. None: never."""
-    ema_decay: float | None = Field(None, gt=0, lt=1)
-    """The model is an exponential moving average of the weights after each step, as 0.999. None: the weights."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: products of matrices in bfloat16 (autocast); weights, loss and what is served stay in float32."""
-    world_size: int = Field(2, ge=1, le=4_096)
-    """Number of DDP workers."""
-    num_threads: int = Field(1, ge=1, le=4_096)
-    """Torch threads of each worker."""
-    seed: int = Field(0, ge=0, le=2**31 - 1)
-    """What every library takes; LightGBM has 32 bits with a sign."""
-    timeout_s: float = Field(1800, gt=0, le=2_592_000)
-
-    @model_validator(mode="after")
-    def _check_freeze(self) -> Self:
-        if self.unfreeze_after is not None and not self.freeze:
-            raise ValueError("`unfreeze_after` without `freeze`; name the parameters to freeze, or leave it out")
-        return self
 
 
 class _OldForm(BaseModel):
@@ -205,6 +160,7 @@ class TaskSpec(FreshCopy):
                 f"{', '.join(allowed)}"
             )
         self._check_kind_takes_inputs()
+        self._check_weighting()
         return self
 
     def _check_kind_takes_inputs(self) -> None:
@@ -220,6 +176,21 @@ class TaskSpec(FreshCopy):
             fitting = [name for name in others if len(self.inputs) == 1 or name not in ONE_INPUT]
             instead = f"kind {' or '.join(fitting)}" if fitting else "a class of your own, `module:Class`"
             raise _error_at(("model", "kind"), f"kind {kind} takes {what}; found {found}. Use {instead}", kind)
+
+    def _check_weighting(self) -> None:
+        """What `training` says of classes is for an output that has one class a row."""
+        training, place = self.training, ("training", "class_weights")
+        for name in training.weighting:
+            if self.output.type != "category":
+                text = f"`{name}` is for an output of type category; this one is of type {self.output.type}"
+                raise _error_at(("training", name), text, getattr(training, name))
+        if isinstance(training.class_weights, dict) and (unknown := training.class_weights.keys() - set(self.classes)):
+            shown = ", ".join(map(repr, sorted(unknown)[:5]))
+            text = f"{shown}: no class of the output, which has {', '.join(self.classes[:20])}"
+            raise _error_at(place, text, training.class_weights)
+        if self.model.learner == "trees" and training.label_smoothing:
+            text = "trees have no label smoothing; use `class_weights` alone, or another kind"
+            raise _error_at(("training", "label_smoothing"), text, training.label_smoothing)
 
     @cached_property
     def examples(self) -> ExampleSchema:

@@ -17,7 +17,7 @@ from ratchet.tasks.bound import TorchTask
 from ratchet.tasks.code_collect import TaskCode, collect_task_code
 from ratchet.tasks.loading import load_task_from
 from ratchet.tasks.model_files import save_model
-from ratchet.tasks.spec import TrainingSpec
+from ratchet.tasks.training_spec import TrainingSpec
 from ratchet.training.averaging import clone, copy_buffers, move_average, weights_of
 from ratchet.training.checkpoint import HISTORY, TrainingState, newest_checkpoint, restore_checkpoint, save_checkpoint
 from ratchet.training.checks import check_answers, check_network, check_weights
@@ -29,6 +29,7 @@ from ratchet.training.measuring import measure
 from ratchet.training.running import Rows, Run
 from ratchet.training.starting import apart, distribute, freeze, loss_step_of, start_from_base
 from ratchet.training.step import check_mean_loss
+from ratchet.training.weighting import check_loss_takes_weighting, weigh
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +43,15 @@ def train(job: TrainingJob, *, rank: int, world_size: int) -> None:
     spec, training = job.spec, job.spec.training
     code = _collect_code(job)
     torch.manual_seed(training.seed)
-    task = fit_together(TorchTask(spec, load_task_from(spec, code)), job, rank=rank)
+    implementation = load_task_from(spec, code)
+    check_loss_takes_weighting(implementation, spec)
+    task = fit_together(TorchTask(spec, implementation), job, rank=rank)
     # Seeded again: what `fit` draws must not move the network's start.
     torch.manual_seed(training.seed)
     network = check_network(task.build_model(), spec=spec)
     task.load_pretrained(network)
     rows, val_rows = (Rows(*load_tensors(path, task)) for path in (job.train_path, job.val_path))
+    task = weigh(task, rows.labels, rank=rank)
     start = start_from_base(network, task, rows, job)
     rows, val_rows = (_past_frozen(network, each, rank=rank, world_size=world_size) for each in (rows, val_rows))
     run = Run(job, task, rows, val_rows, rank, world_size)

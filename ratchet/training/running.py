@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from ratchet.tasks.bound import TorchTask
-from ratchet.tasks.spec import TrainingSpec
+from ratchet.tasks.training_spec import TrainingSpec
 from ratchet.training.data import StepBatch, batches_of, num_batches_of
 from ratchet.training.job import TrainingJob
 

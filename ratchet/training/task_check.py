@@ -31,6 +31,7 @@ from ratchet.training.data import labelled, labels_of
 from ratchet.training.made_up import made_up_rows
 from ratchet.training.trees import LabelledRows, grow
 from ratchet.training.trial import without_gradient
+from ratchet.training.weighting import check_loss_takes_weighting, weigh
 
 _NUM_ROWS_MIN, _NUM_ROWS_MAX = 4, 64
 _DIFFERENCE_MAX = 1e-6
@@ -83,7 +84,9 @@ def trial_of(spec: TaskSpec) -> Trial:
 
 def load(trial: Trial) -> str:
     trial.code = collect_task_code(trial.spec)
-    trial.task = TorchTask(trial.spec, load_task_from(trial.spec, trial.code))
+    implementation = load_task_from(trial.spec, trial.code)
+    check_loss_takes_weighting(implementation, trial.spec)
+    trial.task = weigh(TorchTask(trial.spec, implementation), trial.targets)
     return trial.spec.implementation
 
 

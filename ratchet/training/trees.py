@@ -32,6 +32,7 @@ from ratchet.training.data import labelled, labels_of, read_split
 from ratchet.training.failure import record_failure
 from ratchet.training.job import EpochMetrics, StartRecord, TrainingJob
 from ratchet.training.takeover import why_no_weights
+from ratchet.training.weighting import log_weights, weights_by_class
 
 if TYPE_CHECKING:
     import lightgbm
@@ -107,18 +108,25 @@ def grow(
     if val_rows is not None and len(val_rows) < _VAL_ROWS_MIN:
         val_rows = None
 
-    def columns_of(labels: np.ndarray) -> np.ndarray:
-        return labels if spec.output.type == "tags" else labels[:, None]
+    by_class_K = weights_by_class(rows.labels, spec)
+    if by_class_K is not None:
+        log_weights(by_class_K, spec)
 
-    encoded, wanted = kind.encode(rows.inputs, state), columns_of(rows.labels)
-    val_encoded = None if val_rows is None else kind.encode(val_rows.inputs, state)
-    val_wanted = None if val_rows is None else columns_of(val_rows.labels)
+    def sets_of(labelled_rows: LabelledRows) -> list[dict[str, Any]]:
+        """What `lightgbm.Dataset` takes, for each booster."""
+        encoded, labels = kind.encode(labelled_rows.inputs, state), labelled_rows.labels
+        weights = None if by_class_K is None else by_class_K[labels]
+        columns = labels.T if spec.output.type == "tags" else [labels]
+        return [{"data": encoded, "label": np.ascontiguousarray(each), "weight": weights} for each in columns]
+
+    train_sets = sets_of(rows)
+    val_sets = [None] * len(train_sets) if val_rows is None else sets_of(val_rows)
     boosters, histories = [], []
-    for column in range(wanted.shape[1]):
+    for column, (train_set, val_set) in enumerate(zip(train_sets, val_sets, strict=True)):
         booster, losses = _grow_one(
             kind,
-            (encoded, np.ascontiguousarray(wanted[:, column])),
-            None if val_wanted is None else (val_encoded, np.ascontiguousarray(val_wanted[:, column])),
+            train_set,
+            val_set,
             base=base[column] if base else None,
             num_trees=num_trees or kind.options.num_trees,
         )
@@ -133,16 +141,16 @@ def grow(
 
 
 def _grow_one(
-    kind: Any, rows: tuple[Any, Any], val_rows: tuple[Any, Any] | None, *, base: Any, num_trees: int
+    kind: Any, rows: dict[str, Any], val_rows: dict[str, Any] | None, *, base: Any, num_trees: int
 ) -> tuple["lightgbm.Booster", dict[str, list[float]]]:
     import lightgbm
 
     columns = list(range(kind.num_categories))
     parameters = parameters_of(kind.spec, kind.options)
-    train_set = lightgbm.Dataset(*rows, categorical_feature=columns, params=parameters, free_raw_data=False)
+    train_set = lightgbm.Dataset(**rows, categorical_feature=columns, params=parameters, free_raw_data=False)
     sets, names = [train_set], ["train"]
     if val_rows is not None:
-        sets.append(lightgbm.Dataset(*val_rows, categorical_feature=columns, reference=train_set, params=parameters))
+        sets.append(lightgbm.Dataset(**val_rows, categorical_feature=columns, reference=train_set, params=parameters))
         names.append("val")
     losses: dict[str, dict[str, list[float]]] = {}
     callbacks = [lightgbm.record_evaluation(losses)]

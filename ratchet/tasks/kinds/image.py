@@ -55,8 +55,8 @@ class Image:
             dropout=options.dropout,
         )
 
-    def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return self.target.loss(outputs, labels)
+    def loss(self, outputs: torch.Tensor, labels: torch.Tensor, **weighting: Any) -> torch.Tensor:
+        return self.target.loss(outputs, labels, **weighting)
 
     def decode(self, outputs: torch.Tensor) -> np.ndarray:
         return self.target.decode(outputs)

@@ -46,10 +46,24 @@ class Target:
         """Go by what was learned."""
         self._mean, self._scale = state.get("mean", 0.0), state.get("scale", 1.0)
 
-    def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """labels: class indices (B,), numbers (B,), or a 1 for each tag, (B, K)."""
+    def loss(
+        self,
+        outputs: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        class_weights: torch.Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> torch.Tensor:
+        """labels: class indices (B,), numbers (B,), or a 1 for each tag, (B, K). The rest is for a category.
+
+        class_weights: (K,) float32. A row counts as much in whichever batch it comes: its loss is multiplied, and no
+        batch is divided by the sum of its weights.
+        """
+        if self._type == "category" and class_weights is not None:
+            losses_B = nn.functional.cross_entropy(outputs, labels, label_smoothing=label_smoothing, reduction="none")
+            return (losses_B * class_weights[labels]).mean()
         if self._type == "category":
-            return nn.functional.cross_entropy(outputs, labels)
+            return nn.functional.cross_entropy(outputs, labels, label_smoothing=label_smoothing)
         if self._type == "tags":
             return nn.functional.binary_cross_entropy_with_logits(outputs, labels)
         wanted = ((labels.double() - self._mean) / self._scale).to(outputs.dtype)

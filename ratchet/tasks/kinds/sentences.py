@@ -53,8 +53,8 @@ class Sentences:
         """Before a training: what was learned elsewhere."""
         network.encoder.load_state_dict(self.pretrained.weights())
 
-    def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return self.target.loss(outputs, labels)
+    def loss(self, outputs: torch.Tensor, labels: torch.Tensor, **weighting: Any) -> torch.Tensor:
+        return self.target.loss(outputs, labels, **weighting)
 
     def decode(self, outputs: torch.Tensor) -> np.ndarray:
         return self.target.decode(outputs)

@@ -72,8 +72,8 @@ class Tabular:
             dropout=options.dropout,
         )
 
-    def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return self.target.loss(outputs, labels)
+    def loss(self, outputs: torch.Tensor, labels: torch.Tensor, **weighting: Any) -> torch.Tensor:
+        return self.target.loss(outputs, labels, **weighting)
 
     def decode(self, outputs: torch.Tensor) -> np.ndarray:
         return self.target.decode(outputs)

@@ -1,0 +1,70 @@
+"""`training:` of a task file. Pure data: importing this loads no torch."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ratchet.core.models.class_weights import ClassWeights
+from ratchet.core.models.learning_rate import Schedule
+
+
+def left_out(default: Any, **limits: Any) -> Any:
+    """A field that is not written where it has its default: a task file that says nothing of it keeps the digest that
+    it had before there was such a field, and so do its models and checkpoints."""
+    return Field(default, exclude_if=lambda value: value == default, **limits)
+
+
+class TrainingSpec(BaseModel):
+    """How a challenger is trained. World size and threads are part of the identity: they change the last bits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start: Literal["champion", "scratch"] = "champion"
+    """champion: from those of the champion's weights that fit (ratchet/training/takeover.py). scratch: from none."""
+    num_epochs: int = Field(10, gt=0, le=100_000)
+    batch_size: int = Field(64, gt=0, le=1_000_000)
+    """Global: shared by all workers."""
+    learning_rate: float = Field(0.001, gt=0, allow_inf_nan=False)
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False)
+    schedule: Schedule = "constant"
+    """cosine: the learning rate falls to nearly 0 over the training."""
+    warmup_share: float = Field(0.0, ge=0, le=0.5)
+    """Share of all steps over which the learning rate rises to its value."""
+    clip_norm: float | None = Field(None, gt=0, allow_inf_nan=False)
+    """A gradient with a greater norm is scaled down to it. None: never."""
+    class_weights: ClassWeights = left_out("none")
+    """How much a row of each class counts in the loss, where classes are rare. balanced: each class as much as any
+    other. {class: weight}: those that are not named count 1. Divided by their mean over the training rows."""
+    label_smoothing: float = left_out(0.0, ge=0, lt=1)
+    """Share of a label's probability that the loss spreads over all classes (Szegedy et al., 2016)."""
+    accumulate: int = Field(1, ge=1, le=1024)
+    """Parts that a worker takes its rows of a batch in, one after the other: memory of one, the same gradient."""
+    early_stop_epochs: int | None = Field(None, gt=0, le=100_000)
+    """The training ends after so many epochs in a row without a lower validation loss. None: after `num_epochs`."""
+    freeze: tuple[str, ...] = ()
+    """Parameters that stay as they start, by name, with * and ?: "encoder.*"."""
+    unfreeze_after: int | None = Field(None, gt=0, le=100_000)
+    """Epochs after which the frozen parameters are trained too. None: never."""
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    """The model is an exponential moving average of the weights after each step, as 0.999. None: the weights."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: products of matrices in bfloat16 (autocast); weights, loss and what is served stay in float32."""
+    world_size: int = Field(2, ge=1, le=4_096)
+    """Number of DDP workers."""
+    num_threads: int = Field(1, ge=1, le=4_096)
+    """Torch threads of each worker."""
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    """What every library takes; LightGBM has 32 bits with a sign."""
+    timeout_s: float = Field(1800, gt=0, le=2_592_000)
+
+    @property
+    def weighting(self) -> tuple[str, ...]:
+        """Fields that the loss has to know of, as far as they ask for something."""
+        asked = {"class_weights": self.class_weights != "none", "label_smoothing": self.label_smoothing > 0}
+        return tuple(name for name, is_asked in asked.items() if is_asked)
+
+    @model_validator(mode="after")
+    def _check_freeze(self) -> Self:
+        if self.unfreeze_after is not None and not self.freeze:
+            raise ValueError("`unfreeze_after` without `freeze`; name the parameters to freeze, or leave it out")
+        return self

@@ -1,0 +1,59 @@
+"""`training:` of a task file: what is refused by name, and what an older file keeps."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from ratchet.core.digest import digest_of
+from ratchet.tasks.spec import TaskSpec
+from tests.models import DIGITS
+
+CATEGORY = {"name": "late", "type": "category", "classes": ["no", "yes"]}
+NUMBER = {"name": "minutes", "type": "number"}
+TAGS = {"name": "about", "type": "tags", "classes": ["no", "yes"]}
+
+
+def task_of(output: dict[str, Any], *, kind: str = "tabular", **training: Any) -> TaskSpec:
+    return TaskSpec.model_validate(
+        {
+            "name": "flights",
+            "inputs": [{"name": "distance", "type": "number"}],
+            "output": output,
+            "model": {"kind": kind},
+            "training": training,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("output", "kind", "training", "says"),
+    [
+        pytest.param(NUMBER, "tabular", {"class_weights": "balanced"}, "class_weights.*is of type number", id="number"),
+        pytest.param(TAGS, "trees", {"class_weights": {"yes": 2}}, "class_weights.*is of type tags", id="tags"),
+        pytest.param(TAGS, "text", {"label_smoothing": 0.1}, "label_smoothing.*is of type tags", id="smooth-tags"),
+        pytest.param(CATEGORY, "trees", {"label_smoothing": 0.1}, "trees have no label smoothing", id="smooth-trees"),
+        pytest.param(CATEGORY, "tabular", {"class_weights": {"maybe": 2}}, "'maybe': no class .* no, yes", id="class"),
+        pytest.param(CATEGORY, "tabular", {"class_weights": {"yes": 0}}, "greater than 0", id="no-weight"),
+        pytest.param(CATEGORY, "tabular", {"class_weights": "even"}, "'none' or 'balanced'", id="word"),
+        pytest.param(CATEGORY, "tabular", {"label_smoothing": 1}, "less than 1", id="all-smooth"),
+    ],
+)
+def test_what_a_loss_cannot_go_by_is_refused_by_name(output, kind, training, says):
+    inputs = {"inputs": [{"name": "distance", "type": "text"}]} if kind == "text" else {}
+    with pytest.raises(ValidationError, match=says):
+        TaskSpec.model_validate(
+            {**task_of(output).model_dump(), "model": {"kind": kind}, "training": training, **inputs}
+        )
+
+
+def test_a_choice_that_is_made_is_written_and_one_that_is_not_is_left_out():
+    chosen = task_of(CATEGORY, class_weights={"yes": 3}, label_smoothing=0.1)
+    assert TaskSpec.model_validate_json(chosen.model_dump_json()) == chosen
+    assert not {"class_weights", "label_smoothing"} & task_of(CATEGORY).training.model_dump().keys()
+
+
+def test_a_task_file_that_says_nothing_new_keeps_its_digest():
+    """It is in the digest of each model and of each checkpoint."""
+    before = "63c0f1f514da830a1172f9a6254db228e5dcc9450967a7961825bbf3ecff2ce7"
+    assert digest_of(DIGITS.model_dump(mode="json")) == before
