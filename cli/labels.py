@@ -54,34 +54,36 @@ def push(
 
     Nothing is pushed, and the exit code is 11, when the labels would not count: the same lines were pushed before and
     wait, were taken in or are in quarantine, or every id has a label already. `--anyway` pushes second opinions about
-    known ids: two who agree put a label right, one counts for or against the labeler. Reviewers need no `--anyway`.
+    known ids: two who agree put a label right, one counts for or against the labeler. A line with `"corrects": true`
+    puts a label right alone, and so does a reviewer; files with such lines need no `--anyway`.
 
     Example: ratchet labels push today.jsonl --task digits --labeler ada
     """
     from ratchet import wiring
-    from ratchet.actions.labels.pushing import forecast, read_file
+    from ratchet.actions.labels.pushing import forecast, is_review, read_file
     from ratchet.core.errors import NothingNew
 
-    stores = wiring.label_stores()
+    stores, spec = wiring.label_stores(), wiring.task_spec(task)
     read = read_file(
         file,
-        schema=wiring.task_spec(task).examples,
+        schema=spec.examples,
         defaults={"labeler": labeler} if labeler else {},
         images=stores.images,
         watch=_with_progress,
     )
     told = forecast(read.data, read.ids, stores=stores, task=task)
-    is_review = bool(set(read.counts.num_by_labeler or ()) & set(wiring.task_spec(task).reviewers))
-    if not told.lands(anyway=anyway or is_review):
+    puts_right = is_review(read.counts.num_by_labeler or (), spec.reviewers, num_corrections=read.num_corrections)
+    if not told.lands(anyway=anyway or puts_right):
         raise NothingNew(f"{file}: nothing is pushed, {told.text}.{told.hint}")
     key = ""
     if not dry_run:
         key = wiring.label_store().put_shard(task, read.data, num_labels=read.num_labels, counts=read.counts)
     if as_json:
-        print_json({"task": task, "key": key or None, "num_labels": read.num_labels, "num_known_ids": told.num_known})
+        counts = {"num_labels": read.num_labels, "num_known_ids": told.num_known}
+        print_json({"task": task, "key": key or None, **counts, "num_corrections": read.num_corrections})
         return
     done = f"pushed as {key}" if key else "can be pushed (dry run)"
-    then = "which reviewers put right" if is_review else "which stays unless two others outvote it"
+    then = "which these put right" if puts_right else "which stays unless two others outvote it"
     known = f"; {told.num_known} of their ids have a label already, {then}" if told.num_known else ""
     stdout.print(f"{read.num_labels} labels of {task} {done}{known}", markup=False)
 
@@ -128,8 +130,9 @@ def history(
             watch=lambda done, total: bar_.update(shown, completed=done, total=total),
         )
     rows = [{**said._asdict(), "labeled_at": said.labeled_at.isoformat()} for said in found]
-    columns = ("labeled_at", "labeler", "label", "state", "shard")
-    print_rows(rows, columns=columns, as_json=as_json, empty=f"No label shard of {task} names {example_id}.")
+    columns = ("labeled_at", "labeler", "label", "corrects", "state", "shard")
+    shown_rows = rows if as_json else [{**row, "corrects": "yes" if row["corrects"] else ""} for row in rows]
+    print_rows(shown_rows, columns=columns, as_json=as_json, empty=f"No label shard of {task} names {example_id}.")
 
 
 def render_count(pending: "Backlog", *, task: str, threshold: int | None, now: datetime) -> dict[str, Any]:

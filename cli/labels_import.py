@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ratchet.core.labels.formats.items import ImportOptions
     from ratchet.core.labels.schema import ExampleSchema
 
-_FIELDS = ("id", "label", "labeler", "labeled_at")
+_FIELDS = ("id", "label", "labeler", "labeled_at", "corrects")
 _REASONS_MAX = 5
 """Of each kind of item that is left out, on a terminal; `--json` has ten."""
 
@@ -42,7 +42,9 @@ def import_file(
     labeler: Annotated[str, typer.Option(help="Labeler of the labels whose annotator the file does not name.")] = "",
     columns: Annotated[
         list[str] | None,
-        typer.Option("--map", help="FIELD=TARGET: a field of the file is an input, id, label, labeler or labeled_at."),
+        typer.Option(
+            "--map", help="FIELD=TARGET: an input, id, label, labeler, labeled_at or corrects has this field."
+        ),
     ] = None,
     images: Annotated[str, typer.Option(help="s3://BUCKET/FOLDER/ with the pictures that the file names.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be pushed, and push nothing.")] = False,
@@ -60,7 +62,7 @@ def import_file(
     """
     from ratchet import wiring
     from ratchet.actions.labels.importing import format_of, import_labels, read_tool_file
-    from ratchet.actions.labels.pushing import forecast
+    from ratchet.actions.labels.pushing import forecast, is_review
     from ratchet.core.errors import NothingNew
 
     spec = wiring.task_spec(task)
@@ -69,16 +71,18 @@ def import_file(
     options = options_of(found, spec.examples, labeler=labeler, columns=columns or (), images=images)
     imported = import_labels(found, spec, options, format=chosen)
     told = forecast(imported.data, imported.ids, stores=wiring.label_stores(), task=task)
-    lands = told.lands(anyway=anyway)
+    counts = imported.counts
+    puts_right = is_review(counts.num_by_labeler, spec.reviewers, num_corrections=counts.num_corrections)
+    lands = told.lands(anyway=anyway or puts_right)
     key = ""
     if lands and not dry_run:
-        num = imported.counts.num_labels
+        num = counts.num_labels
         key = wiring.label_store().put_shard(task, imported.data, num_labels=num, counts=imported.shard)
     told_all = _render(imported, told, task=task, file=str(file), format_name=chosen, key=key)
     if as_json:
         print_json(told_all)
     else:
-        _print(told_all, told, was_guessed=not format_name, key=key)
+        _print(told_all, told, was_guessed=not format_name, key=key, lands=lands)
     if not lands and not dry_run:
         raise NothingNew(f"{file}: nothing is pushed, {told.text}.{told.hint}")
 
@@ -123,18 +127,21 @@ def _render(
         "num_by_class": dict(sorted(counts.num_by_class.items())),
         "num_by_labeler": dict(sorted(counts.num_by_labeler.items())),
         "num_known_ids": told.num_known,
+        "num_corrections": counts.num_corrections,
         "fate": told.fate,
         "examples": counts.examples,
         "left_out": counts.left_out_rows(),
     }
 
 
-def _print(told: Mapping[str, Any], forecast: "Forecast", *, was_guessed: bool, key: str) -> None:
+def _print(told: Mapping[str, Any], forecast: "Forecast", *, was_guessed: bool, key: str, lands: bool) -> None:
     guessed = " (told from the file)" if was_guessed else ""
     stdout.print(f"{told['file']}: {told['format']}{guessed}", markup=False)
     num_left_out = sum(row["num"] for row in told["left_out"])
-    done = f"pushed as {key}" if key else "can be pushed (dry run)" if forecast.counts else forecast.text
+    done = f"pushed as {key}" if key else "can be pushed (dry run)" if lands else forecast.text
     known = f"; {forecast.num_known} of their ids have a label already" if forecast.num_known and key else ""
+    if told["num_corrections"]:
+        known += f"; {told['num_corrections']:,} correct another label"
     stdout.print(
         f"{told['num_labels']:,} labels of {told['task']}: {done}{known}; {num_left_out:,} left out", markup=False
     )

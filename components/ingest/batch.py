@@ -114,7 +114,7 @@ def _batch_of(
 
 
 def _said_schema(schema: ExampleSchema) -> pa.Schema:
-    fields = [field for field in schema.rows_schema if field.name != "inputs"]
+    fields = [field for field in schema.opinions_schema if field.name != "inputs"]
     return pa.schema([*fields, pa.field("shard", pa.string())])
 
 

@@ -21,9 +21,16 @@ from ratchet.actions.labels.datasets import list_pending
 from ratchet.actions.labels.rows import fetch_overlays, rows_of
 from ratchet.actions.labels.stores import LabelStores
 from ratchet.core.errors import DataRejected
-from ratchet.core.labels.agreement import Settled, settle_labels
+from ratchet.core.labels.agreement import Settled
 from ratchet.core.labels.backlog import Backlog
-from ratchet.core.labels.corrections import Corrections, corrected, corrections_of, joined_overlays, overlay_of
+from ratchet.core.labels.corrections import (
+    Corrections,
+    corrected,
+    corrections_of,
+    joined_overlays,
+    overlay_of,
+    settle_new,
+)
 from ratchet.core.labels.dataset import DataFile, Manifest, version_name, version_number
 from ratchet.core.labels.label_values import counts_by_class
 from ratchet.core.labels.measured import IngestNotes, RejectedShard
@@ -98,7 +105,8 @@ def _make_version(
     files = VersionFiles(scratch)
     ids = batch.ids[settled.rows]
     index = index_table(ids, batch.digests[settled.rows], settled.labels, spec.output)
-    put_right = corrections_of(batch.opinions, spec.output, reviewers=spec.reviewers)
+    standing = joined_overlays(overlays[::-1])
+    put_right = corrections_of(batch.opinions, spec.output, reviewers=spec.reviewers, overlay=standing)
     manifest = Manifest(
         version=version_name(spec.name, number),
         parent=parent.version if parent else None,
@@ -134,14 +142,14 @@ def _newest_unjudged(task: str, stores: LabelStores) -> Manifest | None:
 
 
 def _new_examples(batch: Batch, spec: TaskSpec) -> Settled:
-    """One label of each new id, in the order of ids: the majority's, or the median of numbers.
+    """One label of each new id, in the order of ids (`settle_new`).
 
-    Ties are not learned. An id that the parent holds is not added again, with whatever label: what is said of it later
-    is a correction (`corrections_of`), or evidence about who says it.
+    An id that the parent holds is not added again, with whatever label: what is said of it later is a correction
+    (`corrections_of`), or evidence about who says it.
     """
-    said = batch.opinions.select(["id", "label", "labeler", "labeled_at", "shard"])
+    said = batch.opinions.select(["id", "label", "labeler", "labeled_at", "shard", "corrects"])
     unknown = np.flatnonzero(pc.is_null(batch.opinions["known_label"]).to_numpy(zero_copy_only=False))
-    settled = settle_labels(said.take(pa.array(unknown)), spec.output)
+    settled = settle_new(said.take(pa.array(unknown)), spec.output, reviewers=spec.reviewers)
     return Settled(unknown[settled.rows], settled.labels)
 
 

@@ -114,7 +114,7 @@ def _footer_of(data: bytes, *, where: str) -> Footer:
 
 def _check_columns(file: pq.ParquetFile, schema: ExampleSchema, *, where: str) -> None:
     short = schema.short_input
-    fields = ("id", "label", "labeler", *(("uri", "features") if short else ()), "inputs", "labeled_at")
+    fields = ("id", "label", "labeler", *(("uri", "features") if short else ()), "inputs", "labeled_at", "corrects")
     for name in file.schema_arrow.names:
         if name not in fields:
             raise DataRejected(
@@ -252,6 +252,8 @@ def _check_texts(batch: pa.RecordBatch, limits: Mapping[str, int], *, where: str
         is_coded = pa.types.is_dictionary(column.type)
         texts = column.dictionary if is_coded else column
         kind = texts.type
+        if pa.types.is_null(kind):  # written by tools for a column without a value; it has no length
+            continue
         if not (_is_text(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)) or not len(texts):
             continue
         lengths = pc.binary_length(texts)

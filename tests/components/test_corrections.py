@@ -1,4 +1,5 @@
-"""An accepted label is put right: by a reviewer or by two others, without moving the example or accusing anybody."""
+"""An accepted label is put right: by a reviewer, by a correction that says so, or by two others; without moving the
+example or accusing anybody."""
 
 import io
 from pathlib import Path
@@ -7,11 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from ratchet.actions.labels.erasing import erase
+from ratchet.actions.labels.history import opinions_about
 from ratchet.actions.labels.rows import fetch_split
 from ratchet.core.labels.erasure import ErasureOrder
-from ratchet.core.labels.shards import SPLITS
+from ratchet.core.labels.shards import SPLITS, Label, render_labels
 from tests.components.data import NOON, QUALITY, SPEC, Room, digit_labels, digits
 from tests.components.erasing_world import holders_of, unwatched
+from tests.stores import label_stores
 
 REVIEWED = SPEC.model_copy(update={"reviewers": ("rita",)})
 
@@ -44,6 +47,11 @@ def true_label(example: str) -> str:
     return str(digits()[1][int(example.removeprefix("digit-"))])
 
 
+def corrections(rows: list[int], *, labeler: str, minutes: int = 60, num_wrong: int = 0) -> list[Label]:
+    said = digit_labels(rows, labeler=labeler, minutes=minutes, num_wrong=num_wrong)
+    return [label.model_copy(update={"corrects": True}) for label in said]
+
+
 def wrong_ids() -> list[int]:
     return [start + number for start in (0, 100, 200) for number in range(10)]
 
@@ -60,6 +68,50 @@ def test_a_reviewer_who_corrects_thirty_labels_is_believed_and_not_named(room: R
     assert {name for name in after if after[name] != before[name]} == {f"digit-{row}" for row in wrong_ids()}
     assert all(label == true_label(name) for name, label in after.items())
     assert labels_of(room, "digits/v1") == before, "what was published stays as it was"
+
+
+def test_a_correction_that_says_so_is_believed_whoever_sends_it_and_kept_as_one(room: Room) -> None:
+    before = labels_of(room, "digits/v1")
+    key = room.push(corrections([0, 1], labeler="mallory"))
+    version, num_new = room.ingest(REVIEWED)
+    assert num_new == 0
+    after = labels_of(room, version)
+    assert {name for name in after if after[name] != before[name]} == {"digit-0", "digit-1"}
+    assert room.validate(version, spec=REVIEWED).verdict == "accepted"
+    stores = label_stores(room.labels, room.datasets, room.objects)
+    told = opinions_about(stores, REVIEWED.examples, "digit-0", task="digits", watch=lambda *_: None)
+    assert [(each.labeler, each.corrects) for each in told] == [("ann", False), ("mallory", True)]
+    assert told[1].shard == key
+
+
+def test_a_correction_that_arrives_with_what_it_corrects_stands_and_one_of_nothing_is_a_label(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    room.push(digit_labels([0, 1, 2], labeler="ann", num_wrong=2))
+    room.push(corrections([0, 50], labeler="ben"))
+    version, num_new = room.ingest(REVIEWED)
+    assert num_new == 4
+    found = labels_of(room, version)
+    assert [found[f"digit-{row}"] == true_label(f"digit-{row}") for row in (0, 1, 2, 50)] == [True, False, True, True]
+
+
+def test_an_older_correction_that_arrives_later_changes_nothing(room: Room) -> None:
+    room.push(corrections([0], labeler="ben", minutes=60))
+    version, _ = room.ingest(REVIEWED)
+    assert room.validate(version, spec=REVIEWED).verdict == "accepted"
+    room.push(corrections([0], labeler="cy", minutes=59, num_wrong=1))
+    version, _ = room.ingest(REVIEWED)
+    assert labels_of(room, version)["digit-0"] == true_label("digit-0")
+
+
+def test_a_shard_whose_correction_is_no_boolean_is_set_aside_with_field_and_next_step(room: Room) -> None:
+    line = render_labels(corrections([0], labeler="ben")).replace(b'"corrects":true', b'"corrects":"yes"')
+    room.labels.put_shard("digits", line, num_labels=1)
+    room.push(corrections([1], labeler="ben"))
+    version, _ = room.ingest(REVIEWED)
+    verdict = room.validate(version, spec=REVIEWED)
+    ((_, reason),) = verdict.inputs["rejected"].items()
+    assert "line 1: `corrects` must be true or false, found 'yes'. Correct it and push the file again" in reason
+    assert labels_of(room, version)["digit-1"] == true_label("digit-1"), "those beside it are taken in"
 
 
 def test_the_same_from_a_stranger_is_evidence_against_that_labeler(room: Room) -> None:

@@ -28,6 +28,7 @@ from tests.unit.serving.typed_model import ROW, png, spec_of
 
 SCHEMA = SPEC.examples.without_limits
 GOOD = [json.loads(label.model_dump_json(exclude_none=True)) for label in digit_labels(range(3))]
+GOOD[0]["corrects"] = True
 TYPED = spec_of().examples.without_limits
 """A task with every type of input."""
 PICTURES = (
@@ -44,10 +45,11 @@ TYPED_GOOD: list[dict[str, Any]] = [
         "label": "yes",
         "labeler": "ada",
         "labeled_at": "2026-01-01T00:00:00Z",
+        "corrects": number == 1,
     }
     for number in range(3)
 ]
-FIELDS = ("id", "label", "labeler", "features", "labeled_at", "uri")
+FIELDS = ("id", "label", "labeler", "features", "labeled_at", "uri", "corrects")
 REASON_CHARS_MAX = 4_000
 LINE_ENDS = (b"\n", b"\r\n", b"\r", b"\n\n", b"\x0b", b"\x0c", b"\x1e", b"\x85", b"\xe2\x80\xa8", b"")
 RAW_LINES = (
@@ -218,7 +220,7 @@ def check_typed(made: Shard) -> None:
         assert 0 < len(reason) <= REASON_CHARS_MAX and reason.isprintable()
         return
     rows.validate(full=True)
-    assert rows.schema.equals(TYPED.rows_schema) and rows.num_rows
+    assert rows.schema.equals(TYPED.opinions_schema) and rows.num_rows
     assert len(inputs_digests(rows, TYPED)) == rows.num_rows
     for each in TYPED.inputs:
         missing = inputs_table(rows, TYPED)[each.name].null_count

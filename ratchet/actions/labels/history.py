@@ -26,6 +26,8 @@ class SaidOpinion(NamedTuple):
     labeled_at: Any
     shard: str
     state: State
+    corrects: bool = False
+    """Whether it said that it puts another opinion right."""
 
 
 def opinions_about(
@@ -48,7 +50,7 @@ def opinions_about(
                 state: State = "waits" if key in waiting else "taken in"
                 if {(key, ""), (key, row["labeler"])} & held:
                     state = "in quarantine"
-                found.append(SaidOpinion(row["label"], row["labeler"], row["labeled_at"], key, state))
+                found.append(SaidOpinion(row["label"], row["labeler"], row["labeled_at"], key, state, row["corrects"]))
         watch(min(start + NUM_AT_ONCE, len(keys)), len(keys))
     return sorted(found, key=lambda said: (said.labeled_at, said.shard))
 
@@ -84,5 +86,5 @@ def _rows_of_table(key: str, data: bytes, example_id: str, schema: ExampleSchema
     except DataRejected:
         return ()
     found = table.filter(pc.equal(table["id"], pa.scalar(example_id)))
-    rows: list[dict[str, Any]] = found.select(["label", "labeler", "labeled_at"]).to_pylist()
+    rows: list[dict[str, Any]] = found.select(["label", "labeler", "labeled_at", "corrects"]).to_pylist()
     return rows

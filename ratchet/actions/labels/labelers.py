@@ -11,7 +11,7 @@ from ratchet.actions.labels.judged_shards import find_judged
 from ratchet.actions.labels.labelled import newest_shards
 from ratchet.actions.labels.memory import TaskMemory
 from ratchet.actions.labels.quarantine import fetch_verdicts, quarantine_of
-from ratchet.actions.labels.reading import OPINION_COLUMNS, read_opinions
+from ratchet.actions.labels.reading import opinion_columns, read_opinions
 from ratchet.actions.labels.rows import fetch_overlays
 from ratchet.actions.labels.stores import LabelStores
 from ratchet.core.errors import DataRejected, NotFound
@@ -34,7 +34,7 @@ class StoredOpinions(NamedTuple):
     """What was read of the label shards of a task, the newest ones, and what was not."""
 
     said: pa.Table
-    """id, label, labeler, labeled_at, shard."""
+    """id, label, labeler, labeled_at, corrects, shard."""
     num_shards: int
     num_bytes: int
     num_shards_left: int
@@ -84,7 +84,7 @@ def unknown_labeler(name: str, found: list[Labelers]) -> NotFound:
 
 def read_stored_opinions(stores: LabelStores, schema: ExampleSchema, *, task: str, watch: Watch) -> StoredOpinions:
     """The newest label shards, some at a time; one that cannot be read holds no opinion."""
-    kind = pa.schema([*(schema.rows_schema.field(name) for name in OPINION_COLUMNS), pa.field("shard", pa.string())])
+    kind = opinion_columns(schema).append(pa.field("shard", pa.string()))
     shards, num_left = newest_shards(stores.labels.list_shards(task))
     tables: list[pa.Table] = []
     num_read = num_bytes = num_opinions = num_unreadable = 0

@@ -54,6 +54,8 @@ class ReadFile(NamedTuple):
     """As it is stored: one JSON object a line, whatever the file was."""
     ids: Collection[str]
     counts: ShardCounts
+    num_corrections: int = 0
+    """Lines that say that they correct another opinion."""
 
     @property
     def num_labels(self) -> int:
@@ -61,6 +63,11 @@ class ReadFile(NamedTuple):
 
 
 Opinions = Iterator[tuple[str, Row]]
+
+
+def is_review(labelers: Iterable[str], reviewers: Collection[str], *, num_corrections: int) -> bool:
+    """Whether a file is meant for known ids: a reviewer is among its labelers, or a line says that it corrects."""
+    return bool(num_corrections or set(labelers) & set(reviewers))
 
 
 def read_file(
@@ -78,15 +85,16 @@ def read_file(
     lines: list[bytes] = []
     ids: set[str] = set()
     pairs: list[tuple[object, object]] = []
-    num_bytes = 0
+    num_bytes = num_corrections = 0
     for _, row, _ in read_images(watch(opinions, data.count(b"\n") + 1), schema, images):
         lines.append(render_opinion(row, schema))
         ids.add(row["id"])
         pairs.append((row["label"], row["labeler"]))
         num_bytes += len(lines[-1])
+        num_corrections += row["corrects"]
         if num_bytes > SHARD_BYTES_MAX:
             raise DataRejected(f"{path}: as JSON lines over the limit of {SHARD_BYTES_MAX:,} bytes. Push it in parts.")
-    return ReadFile(b"".join(lines), ids, count_label_fields(pairs))
+    return ReadFile(b"".join(lines), ids, count_label_fields(pairs), num_corrections)
 
 
 def forecast(

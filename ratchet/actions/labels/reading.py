@@ -1,4 +1,4 @@
-"""From files and shards of labels to tables of opinions that the task can learn from (`ExampleSchema.rows_schema`)."""
+"""From files and shards of labels to tables of opinions (`ExampleSchema.opinions_schema`)."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -16,7 +16,7 @@ from ratchet.core.labels.shards import SHARD_BYTES_MAX
 from ratchet.core.lines import split_lines
 from wire.printable import printable
 
-OPINION_COLUMNS = ["id", "label", "labeler", "labeled_at"]
+OPINION_COLUMNS = ["id", "label", "labeler", "labeled_at", "corrects"]
 _CHUNK_ROWS = 4_096
 """Rows that are Python objects at a time, where a file has to be read line by line."""
 
@@ -61,17 +61,22 @@ def _table_of(opinions: Iterable[tuple[str, Row]], schema: ExampleSchema, images
     waiting = read_images(opinions, schema, images)
     tables = []
     while some := [{**row, "inputs": inputs} for _, row, inputs in islice(waiting, _CHUNK_ROWS)]:
-        tables.append(pa.Table.from_pylist(some, schema=schema.rows_schema))
+        tables.append(pa.Table.from_pylist(some, schema=schema.opinions_schema))
     return pa.concat_tables(tables)
 
 
 def read_opinions(key: str, data: bytes, *, schema: ExampleSchema) -> pa.Table:
-    """id, label, labeler and labeled_at of every opinion of a stored shard; pictures are never fetched. DataRejected as
+    """`OPINION_COLUMNS` of every opinion of a stored shard; pictures are never fetched. DataRejected as
     of `read_shard`."""
     if not any(schema.of_type("image")):
         return read_shard(key, data, schema=schema).select(OPINION_COLUMNS)
     rows = [{name: row[name] for name in OPINION_COLUMNS} for _, row in iter_opinions(data, key, schema=schema)]
-    return pa.Table.from_pylist(rows, schema=pa.schema([schema.rows_schema.field(name) for name in OPINION_COLUMNS]))
+    return pa.Table.from_pylist(rows, schema=opinion_columns(schema))
+
+
+def opinion_columns(schema: ExampleSchema) -> pa.Schema:
+    """`OPINION_COLUMNS` with their types."""
+    return pa.schema([schema.opinions_schema.field(name) for name in OPINION_COLUMNS])
 
 
 def read_label_file(path: Path) -> bytes:

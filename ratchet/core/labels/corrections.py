@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratchet.core.labels.agreement import latest_opinions
+from ratchet.core.labels.agreement import Settled, latest_opinions, settle_labels
 from ratchet.core.labels.label_values import codes_of, whole_column
 from ratchet.core.labels.schema import ExampleSchema, NumberOutput, OutputSpec
 
@@ -27,28 +27,64 @@ class Corrections(NamedTuple):
     labels: pa.Array
 
 
-def corrections_of(incoming: pa.Table, output: OutputSpec, *, reviewers: Collection[str]) -> Corrections:
+def corrections_of(
+    incoming: pa.Table, output: OutputSpec, *, reviewers: Collection[str], overlay: pa.Table | None = None
+) -> Corrections:
     """The opinions of a batch that put known labels right, in the order of ids. Rows are those of `incoming`.
 
-    A reviewer's newest word on an example stands. Without one, the label that at least two labelers say and that has
-    more voices than every other, the known label being one voice; numbers are corrected by reviewers alone.
+    The newest word of a reviewer, or of an opinion that says it corrects, stands. Without one, the label that at least
+    two labelers say and that has more voices than every other, the known label being one voice; numbers are corrected
+    by single words alone. What was said before the correction that stands already (`overlay`: id, labeled_at) changes
+    nothing, however late it arrives.
     """
-    known = np.flatnonzero(pc.is_valid(incoming["known_label"]).to_numpy(zero_copy_only=False))
-    opinions = incoming.select(["id", "label", "labeler", "labeled_at", "shard", "known_label"])
-    rows = known[latest_opinions(opinions.take(pa.array(known)))]
+    rows = np.flatnonzero(pc.is_valid(incoming["known_label"]).to_numpy(zero_copy_only=False))
+    opinions = incoming.select(["id", "label", "labeler", "labeled_at", "shard", "known_label", "corrects"])
+    rows = rows[~_is_outdated(opinions.take(pa.array(rows)), overlay)]
     said = opinions.take(pa.array(rows))
-    is_reviewers_n = pc.is_in(said["labeler"], value_set=pa.array(sorted(reviewers), pa.string()))
-    is_reviewers_n = is_reviewers_n.to_numpy(zero_copy_only=False)
     ids_n = codes_of(said["id"])
-    chosen = _newest(said, ids_n, np.flatnonzero(is_reviewers_n))
+    chosen = _newest(said, ids_n, np.flatnonzero(_is_word(said, reviewers)))
     if not isinstance(output, NumberOutput):
-        others_n = np.flatnonzero(~np.isin(ids_n, ids_n[is_reviewers_n]))
+        latest_n = latest_opinions(said)
+        others_n = latest_n[~np.isin(ids_n[latest_n], ids_n[chosen])]
         chosen = np.concatenate([chosen, _outvoting(said, ids_n, others_n)])
     chosen = chosen[np.argsort(ids_n[chosen], kind="stable")]
     picked = said.take(pa.array(chosen))
     codes = codes_of(pa.concat_arrays([whole_column(picked["label"]), whole_column(picked["known_label"])]))
     differs = codes[: len(chosen)] != codes[len(chosen) :]
     return Corrections(rows[chosen[differs]], whole_column(picked["label"]).filter(pa.array(differs)))
+
+
+def _is_word(said: pa.Table, reviewers: Collection[str]) -> np.ndarray:
+    """(N,) which opinions put a label right alone: those of reviewers, and those that say that they correct."""
+    is_reviewers = pc.is_in(said["labeler"], value_set=pa.array(sorted(reviewers), pa.string()))
+    return np.asarray(pc.or_(is_reviewers, said["corrects"].fill_null(False)).to_numpy(zero_copy_only=False))
+
+
+def settle_new(said: pa.Table, output: OutputSpec, *, reviewers: Collection[str]) -> Settled:
+    """The label of each example that no version holds yet, in the order of ids: the newest word of a reviewer or of
+    an opinion that corrects, as if the other opinions had been taken in before; without one the majority's or the
+    median, ties left out."""
+    words = np.flatnonzero(_is_word(said, reviewers))
+    if not len(words):
+        return settle_labels(said, output)
+    ids_N = codes_of(said["id"])
+    words = _newest(said, ids_N, words)
+    others = np.flatnonzero(~np.isin(ids_N, ids_N[words]))
+    settled = settle_labels(said.take(pa.array(others)), output)
+    rows = np.concatenate([words, others[settled.rows]])
+    labels = pa.concat_arrays([whole_column(said["label"]).take(pa.array(words)), settled.labels])
+    order = np.argsort(ids_N[rows], kind="stable")
+    return Settled(rows[order], labels.take(pa.array(order)))
+
+
+def _is_outdated(said: pa.Table, overlay: pa.Table | None) -> np.ndarray:
+    """(N,) which opinions are older than the correction of their example that stands."""
+    if overlay is None or not said.num_rows:
+        return np.zeros(said.num_rows, dtype=bool)
+    places = pc.index_in(whole_column(said["id"]), value_set=whole_column(overlay["id"]))
+    stands = whole_column(overlay["labeled_at"]).cast(said.schema.field("labeled_at").type).take(places)
+    is_older = pc.less(whole_column(said["labeled_at"]), stands).fill_null(False)
+    return np.asarray(is_older.to_numpy(zero_copy_only=False))
 
 
 def _newest(said: pa.Table, ids_n: np.ndarray, rows: np.ndarray) -> np.ndarray:

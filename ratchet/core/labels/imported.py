@@ -18,6 +18,8 @@ class ImportCounts:
     """Filled item by item, in the order of the file; holds no more than the examples and the places that are shown."""
 
     num_labels: int = 0
+    num_corrections: int = 0
+    """Labels that say that they correct another one."""
     num_by_class: Counter[str] = field(default_factory=Counter)
     num_by_labeler: Counter[str] = field(default_factory=Counter)
     examples: list[Mapping[str, Any]] = field(default_factory=list)
@@ -26,6 +28,7 @@ class ImportCounts:
 
     def add(self, line: Mapping[str, Any], *, is_number: bool) -> None:
         self.num_labels += 1
+        self.num_corrections += line.get("corrects") is True
         self.num_by_labeler[str(line["labeler"])] += 1
         label = line["label"]
         if not is_number:

@@ -1,9 +1,10 @@
-"""The one reader of label shards: from a whole file to a table of `ExampleSchema.rows_schema`, column by column. Pure.
+"""The one reader of label shards: from a whole file to a table of `ExampleSchema.opinions_schema`, by column. Pure.
 
 A file that is in any way irregular is None here, and `parsing.py` says which line of it is wrong: what is taken in
 here, that one would take in too, with the same values (tests/unit/core/labels/test_opinions.py compares them).
 """
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
@@ -51,18 +52,29 @@ def read_lines_as_table(data: bytes, schema: ExampleSchema) -> pa.Table | None:
 
 
 def checked_table(table: pa.Table, schema: ExampleSchema) -> pa.Table | None:
-    """As rows of the schema, when every value of every column is as it must be. table: its columns, `features` or
+    """As opinions of the schema, when every value of every column is as it must be. table: its columns, `features` or
     `inputs`; times as text or with a zone. pa.ArrowException for other types."""
     inputs = _inputs_of(table, schema)
     if inputs is None or not {"id", "label", "labeler", "labeled_at"} <= set(table.column_names):
         return None
     label, at = _checked_label(whole_column(table["label"]), schema), _checked_times(whole_column(table["labeled_at"]))
     names = [_texts_of(whole_column(table[name])) for name in ("id", "labeler")]
-    if label is None or at is None or not all(_is_sized(name, 1, NAME_CHARS_MAX) for name in names):
+    corrects = _checked_corrects(table)
+    if label is None or at is None or corrects is None or not all(_is_sized(name, 1, NAME_CHARS_MAX) for name in names):
         return None
     if any(column.null_count for column in (label, at, *names)):
         return None
-    return pa.table([names[0], inputs, label, names[1], at], schema=schema.rows_schema)
+    return pa.table([names[0], inputs, label, names[1], at, corrects], schema=schema.opinions_schema)
+
+
+def _checked_corrects(table: pa.Table) -> pa.Array | None:
+    """An opinion that does not say so corrects none."""
+    if "corrects" not in table.column_names:
+        return pa.array(np.zeros(table.num_rows, dtype=bool))
+    column = whole_column(table["corrects"])
+    if not pa.types.is_boolean(column.type):
+        column = _only_nulls(column, pa.bool_())
+    return None if column is None else column.fill_null(False)
 
 
 def _is_object_a_line(data: bytes) -> bool:
@@ -86,7 +98,7 @@ def _json_schema(schema: ExampleSchema) -> pa.Schema:
     inputs = pa.struct([pa.field(field.name, kind(field)) for field in schema.inputs_type])
     short = schema.short_input
     extra = [] if short is None else [pa.field("features", pa.list_(pa.float64())), pa.field("uri", pa.string())]
-    others = [pa.field(field.name, kind(field)) for field in schema.rows_schema if field.name != "inputs"]
+    others = [pa.field(field.name, kind(field)) for field in schema.opinions_schema if field.name != "inputs"]
     return pa.schema([*others, pa.field("inputs", inputs), *extra])
 
 

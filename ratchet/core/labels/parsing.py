@@ -6,7 +6,7 @@ A whole file goes by column (`opinions.py`). What that does not take in comes he
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StrictBool
 
 from ratchet.core.errors import DataRejected
 from ratchet.core.fields import parse_fields, refuse_unknown
@@ -18,7 +18,7 @@ from wire.validation_text import found_text
 
 NEXT_STEP = "Correct it and push the file again: a shard that has landed never changes."
 Row = dict[str, Any]
-"""The fields of `ExampleSchema.rows_schema`; an image is a `GivenImage` until somebody has read it."""
+"""The fields of `ExampleSchema.opinions_schema`; an image is a `GivenImage` until somebody has read it."""
 
 
 class _Said(BaseModel):
@@ -30,6 +30,7 @@ class _Said(BaseModel):
     label: Any
     labeler: Text = Field(min_length=1, max_length=256)
     labeled_at: Annotated[AwareDatetime, AfterValidator(check_years)]
+    corrects: StrictBool | None = None
 
 
 def parse_label(value: Mapping[str, Any], schema: ExampleSchema, *, where: str) -> Row:
@@ -43,7 +44,14 @@ def parse_label(value: Mapping[str, Any], schema: ExampleSchema, *, where: str) 
         inputs = _inputs_of(value, schema)
     except WrongValue as error:
         raise DataRejected(f"{where}: {error}. {NEXT_STEP}") from None
-    row = {"id": said.id, "inputs": inputs, "label": label, "labeler": said.labeler, "labeled_at": said.labeled_at}
+    row = {
+        "id": said.id,
+        "inputs": inputs,
+        "label": label,
+        "labeler": said.labeler,
+        "labeled_at": said.labeled_at,
+        "corrects": bool(said.corrects),
+    }
     return row if value.get("uri") is None else {**row, "uri": value["uri"]}
 
 
@@ -115,5 +123,6 @@ def _expected(schema: ExampleSchema) -> Mapping[str, str]:
         "label": label,
         "labeler": "a text of 1 to 256 characters",
         "labeled_at": MOMENT,
+        "corrects": "true or false",
         **({"uri": "a text"} if short else {}),
     }

@@ -12,16 +12,18 @@ from ratchet.core.labels.shards import Label
 
 
 def render_opinion(row: Row, schema: ExampleSchema) -> bytes:
-    """One line. Of a task whose only input is a vector it has `features`: equal labels stay equal bytes."""
+    """One line. Of a task whose only input is a vector it has `features`; `corrects` is there only where it is true, so
+    that equal labels stay equal bytes."""
+    corrects = {"corrects": True} if row.get("corrects") else {}
     short = schema.short_input
     if short is not None:
         others = {name: row.get(name) for name in ("id", "label", "labeler", "labeled_at", "uri")}
         if isinstance(row["label"], str):
-            label = Label(features=row["inputs"][short.name], **others)
+            label = Label(features=row["inputs"][short.name], **others, **corrects)
             return label.model_dump_json(exclude_none=True).encode() + b"\n"
     inputs = {name: _rendered(value) for name, value in row["inputs"].items() if value is not None}
     said = {"labeler": row["labeler"], "labeled_at": _rendered(row["labeled_at"])}
-    line = {"id": row["id"], "inputs": inputs, "label": row["label"], **said}
+    line = {"id": row["id"], "inputs": inputs, "label": row["label"], **said, **corrects}
     return json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 

@@ -2,7 +2,7 @@
 read, how rows are stored, how a request is read and what a page draws. Pure data.
 
 An Arrow table of examples has the columns of `rows_schema`: `id`, `inputs` (a struct with a field for each input),
-`label`, `labeler`, `labeled_at`. A missing optional input is null.
+`label`, `labeler`, `labeled_at`. A missing optional input is null. Opinions have `corrects` as well.
 """
 
 from collections import Counter
@@ -230,6 +230,12 @@ class ExampleSchema(FreshCopy):
                 pa.field("labeled_at", _TIMESTAMP),
             ]
         )
+
+    @property
+    def opinions_schema(self) -> pa.Schema:
+        """One row an opinion, as a label shard has it: `rows_schema`, and whether the opinion says that it corrects
+        another one (never null)."""
+        return self.rows_schema.append(pa.field("corrects", pa.bool_()))
 
 
 def arrow_type_of(declared: InputSpec) -> pa.DataType:

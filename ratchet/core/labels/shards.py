@@ -78,6 +78,8 @@ class Label(BaseModel):
     label: Text
     labeler: Text = Field(min_length=1, max_length=256)
     labeled_at: Annotated[AwareDatetime, AfterValidator(check_years)]
+    corrects: Literal[True] | None = None
+    """Whether it puts another opinion right, whoever said that; not written where it does not."""
 
 
 class ShardCounts(BaseModel):

@@ -17,7 +17,7 @@ def incoming_schema(schema: ExampleSchema) -> pa.Schema:
     where the parent version holds another id with exactly these inputs, or null."""
     return pa.schema(
         [
-            *schema.rows_schema,
+            *schema.opinions_schema,
             pa.field("shard", pa.string()),
             pa.field("split", pa.string()),
             pa.field("known_label", schema.label_type),

@@ -7,6 +7,7 @@ from ratchet.core.labels.formats.fields import (
     EXAMPLE_ID,
     cell_labels,
     column_of,
+    corrects_of,
     inputs_of,
     label_of,
     labeler_of,
@@ -83,6 +84,7 @@ def _opinion(
             label=label,
             labeler=labeler_of(who, options),
             at=moment_of(at, options),
+            corrects=corrects_of(fields, options),
         )
     except WrongItem as error:
         return wrong(place, error)

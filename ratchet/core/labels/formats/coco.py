@@ -6,7 +6,7 @@ It names no annotators and no times of labelling: those come from `--labeler` an
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ratchet.core.labels.formats.fields import column_of, inputs_of, label_of, labeler_of, line_of, text_of
+from ratchet.core.labels.formats.fields import column_of, corrects_of, inputs_of, label_of, labeler_of, line_of, text_of
 from ratchet.core.labels.formats.items import (
     ImportOptions,
     LeftOut,
@@ -61,6 +61,7 @@ def _of_image(
             label=label,
             labeler=labeler_of(None, options),
             at=options.at,
+            corrects=corrects_of(image, options),
         )
     except WrongItem as error:
         return wrong(place, error)

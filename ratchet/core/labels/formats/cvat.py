@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from xml.parsers import expat
 
-from ratchet.core.labels.formats.fields import column_of, inputs_of, label_of, labeler_of, line_of, moment_of
+from ratchet.core.labels.formats.fields import (
+    column_of,
+    corrects_of,
+    inputs_of,
+    label_of,
+    labeler_of,
+    line_of,
+    moment_of,
+)
 from ratchet.core.labels.formats.items import (
     ImportOptions,
     LeftOut,
@@ -160,6 +168,7 @@ def _of_image(image: _Image, about: Mapping[str, str], options: ImportOptions) -
             label=label,
             labeler=labeler_of(about.get("assignee/username"), options),
             at=moment_of(about.get("updated"), options),
+            corrects=corrects_of(fields, options),
         )
     except WrongItem as error:
         yield wrong(place, error)

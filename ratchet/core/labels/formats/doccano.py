@@ -1,5 +1,7 @@
 """doccano: JSON lines of text and image classification, and the two forms that its version 1.0 wrote. Pure.
 
+What an approver confirmed (`annotation_approver`) is a review: it puts other labels of the example right.
+
 A file names no annotator where each has a file of their own (`anna.jsonl` in the archive): `--labeler` does.
 """
 
@@ -10,6 +12,7 @@ from ratchet.core.labels.formats.fields import (
     EXAMPLE_ID,
     cell_labels,
     column_of,
+    corrects_of,
     inputs_of,
     label_of,
     labeler_of,
@@ -64,6 +67,7 @@ def _opinions(item: Mapping[str, Any], place: str, options: ImportOptions) -> It
             label=label,
             labeler=labeler_of(who, options, prefix=PREFIX),
             at=moment_of(named(fields, "labeled_at", options), options),
+            corrects=bool(fields.get("annotation_approver")) or corrects_of(fields, options),
         )
 
 

@@ -69,16 +69,34 @@ def inputs_of(fields: Mapping[str, Any], options: ImportOptions, *, main: str = 
 
 
 def line_of(
-    inputs: Mapping[str, Any], options: ImportOptions, *, place: str, id: Any, label: Any, labeler: str, at: str
+    inputs: Mapping[str, Any],
+    options: ImportOptions,
+    *,
+    place: str,
+    id: Any,
+    label: Any,
+    labeler: str,
+    at: str,
+    corrects: Any = None,
 ) -> ToolOpinion:
-    """A label line; a single vector in its short form."""
+    """A label line; a single vector in its short form. `corrects` is left out where it is not told, or false."""
     short = options.schema.short_input
     if short is not None and short.name in inputs:
         shown: dict[str, Any] = {"features": inputs[short.name]}
     else:
         shown = {} if short is not None else {"inputs": dict(inputs)}
     told = {"id": text_of(id), **shown, "label": label, "labeler": labeler, "labeled_at": at}
-    return ToolOpinion(place, told)
+    is_told = corrects is not None and corrects is not False
+    return ToolOpinion(place, {**told, "corrects": corrects} if is_told else told)
+
+
+def corrects_of(fields: Mapping[str, Any], options: ImportOptions) -> Any:
+    """Whether a row says that its label puts another one right: a boolean, None where it does not say, and anything
+    else as it is."""
+    is_input = any(each.name == "corrects" for each in options.schema.inputs)
+    value = None if is_input and column_of("corrects", options) is None else named(fields, "corrects", options)
+    text = str(value).strip().lower()
+    return True if text in _YES else False if text in _NO else value
 
 
 def input_value(value: Any, declared: InputSpec, options: ImportOptions) -> Any:

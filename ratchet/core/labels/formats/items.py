@@ -51,7 +51,7 @@ class ImportOptions(NamedTuple):
     images: str = ""
     """`s3://BUCKET/FOLDER/` where the pictures lie that the file names without a URI."""
     columns: Mapping[str, str] = {}
-    """Field of the tool to input, or to `id`, `label`, `labeler`, `labeled_at`."""
+    """Field of the tool to input, or to `id`, `label`, `labeler`, `labeled_at`, `corrects`."""
 
 
 Reader = Callable[[bytes, ImportOptions], Iterator[ToolOpinion | LeftOut]]

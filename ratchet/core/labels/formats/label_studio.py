@@ -10,6 +10,7 @@ from ratchet.core.labels.formats.fields import (
     EXAMPLE_ID,
     cell_labels,
     column_of,
+    corrects_of,
     inputs_of,
     label_of,
     labeler_of,
@@ -33,6 +34,8 @@ CONTROLS = {"choices": "choices", "rating": "rating", "number": "number", "taxon
 """Type of a result to the field of its value."""
 PREFIX = "label-studio-"
 _NOT_SUBMITTED: Mapping[str, Why] = {"predictions": "prediction", "drafts": "draft"}
+_REVIEWED = frozenset({"accepted", "fixed_and_accepted"})
+"""`last_action` of an annotation that a reviewer accepted, or set right and accepted."""
 _MIN_FIELDS = frozenset({"annotation_id", "annotator"})
 
 
@@ -82,7 +85,8 @@ def _of_annotation(
         if label is None:
             return left(place, "unlabelled")
         is_truth = annotation.get("ground_truth") is True
-        who = annotation.get("completed_by")
+        who, is_updated = _said_by(annotation)
+        is_review = is_truth or is_updated or str(annotation.get("last_action")) in _REVIEWED
         fields = item["data"]
         return line_of(
             inputs_of(fields, options, main=_main_field(fields, options)),
@@ -92,6 +96,7 @@ def _of_annotation(
             label=label,
             labeler=GROUND_TRUTH if is_truth else labeler_of(who, options, prefix=PREFIX),
             at=moment_of(annotation.get("updated_at") or annotation.get("created_at"), options),
+            corrects=is_review or corrects_of(fields, options),
         )
     except WrongItem as error:
         return wrong(place, error)
@@ -114,9 +119,20 @@ def _of_flat(item: Mapping[str, Any], place: str, options: ImportOptions) -> Too
             label=label,
             labeler=labeler_of(item.get("annotator"), options, prefix=PREFIX),
             at=moment_of(item.get("updated_at") or item.get("created_at"), options),
+            corrects=corrects_of(item, options),
         )
     except WrongItem as error:
         return wrong(place, error)
+
+
+def _said_by(annotation: Mapping[str, Any]) -> tuple[Any, bool]:
+    """Who is behind the label, and whether that is a person who changed the annotation of another one."""
+    maker, updater = annotation.get("completed_by"), annotation.get("updated_by")
+    number = maker.get("id") if isinstance(maker, Mapping) else maker
+    other = updater.get("id") if isinstance(updater, Mapping) else updater
+    # One person may be an address here and a number there.
+    is_updated = number is not None and type(number) is type(other) and number != other
+    return (updater if is_updated else maker), is_updated
 
 
 def _values(result: Any, options: ImportOptions) -> list[Any]:

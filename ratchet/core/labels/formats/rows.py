@@ -7,6 +7,7 @@ from ratchet.core.labels.formats.fields import (
     EXAMPLE_ID,
     cell_labels,
     column_of,
+    corrects_of,
     inputs_of,
     label_of,
     labeler_of,
@@ -38,6 +39,7 @@ def opinion_of_row(fields: Mapping[str, Any], place: str, options: ImportOptions
             label=label,
             labeler=labeler_of(named(fields, "labeler", options, "annotator", "user"), options),
             at=moment_of(named(fields, "labeled_at", options, "updated_at", "created_at"), options),
+            corrects=corrects_of(fields, options),
         )
     except WrongItem as error:
         return wrong(place, error)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet.core.labels.corrections import corrected, corrections_of, joined_overlays, overlay_of
+from ratchet.core.labels.corrections import corrected, corrections_of, joined_overlays, overlay_of, settle_new
 from ratchet.core.labels.schema import ExampleSchema
 from ratchet.core.labels.tables import incoming_schema
 
@@ -20,7 +20,7 @@ NUMBER = ExampleSchema.model_validate({"inputs": INPUTS, "output": {"type": "num
 TAGS = ExampleSchema.model_validate({"inputs": INPUTS, "output": {"type": "tags", "classes": ["a", "b"]}})
 REVIEWERS = ("rita",)
 Said = tuple[str, str, Any, Any, int]
-"""id, labeler, label, known label, minutes."""
+"""id, labeler, label, known label, minutes. A labeler in capitals says that the opinion corrects."""
 
 
 def incoming(said: list[Said], schema: ExampleSchema = CATEGORY) -> pa.Table:
@@ -29,8 +29,9 @@ def incoming(said: list[Said], schema: ExampleSchema = CATEGORY) -> pa.Table:
             "id": example,
             "inputs": {"x": 1.0},
             "label": label,
-            "labeler": labeler,
+            "labeler": labeler.lower(),
             "labeled_at": NOON + timedelta(minutes=minutes),
+            "corrects": labeler.isupper(),
             "shard": "s",
             "split": "train",
             "known_label": known,
@@ -40,9 +41,9 @@ def incoming(said: list[Said], schema: ExampleSchema = CATEGORY) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=incoming_schema(schema))
 
 
-def put_right(said: list[Said], schema: ExampleSchema = CATEGORY) -> dict[str, Any]:
+def put_right(said: list[Said], schema: ExampleSchema = CATEGORY, overlay: pa.Table | None = None) -> dict[str, Any]:
     table = incoming(said, schema)
-    found = corrections_of(table, schema.output, reviewers=REVIEWERS)
+    found = corrections_of(table, schema.output, reviewers=REVIEWERS, overlay=overlay)
     ids = table["id"].take(pa.array(found.rows)).to_pylist()
     assert ids == sorted(set(ids)), "each example once, in order"
     return dict(zip(ids, found.labels.to_pylist(), strict=True))
@@ -65,17 +66,56 @@ def put_right(said: list[Said], schema: ExampleSchema = CATEGORY) -> dict[str, A
         ([("1", "ann", "b", "a", 0), ("1", "ben", "c", "a", 0)], {}),
         ([("1", "ann", "b", "a", 0), ("1", "ann", "b", "a", 1)], {}),
         ([("1", "ann", "b", "a", 0), ("2", "ben", "b", "a", 0), ("2", "rita", "c", "a", 0)], {"2": "c"}),
+        ([("1", "ANN", "b", "a", 0)], {"1": "b"}),
+        ([("1", "ANN", "a", "a", 0)], {}),
+        ([("1", "ANN", "b", None, 0)], {}),
+        ([("1", "ANN", "b", "a", 0), ("1", "BEN", "c", "a", 1)], {"1": "c"}),
+        ([("1", "ANN", "b", "a", 1), ("1", "rita", "c", "a", 0)], {"1": "b"}),
+        ([("1", "ANN", "b", "a", 0), ("1", "ben", "c", "a", 1), ("1", "cy", "c", "a", 1)], {"1": "b"}),
+        ([("1", "ANN", "b", "a", 0), ("1", "ann", "c", "a", 1)], {"1": "b"}),
+        ([("1", "ann", "c", "a", 0), ("1", "ANN", "b", "a", 1)], {"1": "b"}),
     ],
 )
-def test_a_reviewer_is_believed_and_others_when_they_outvote_the_known_label(
+def test_a_reviewer_or_a_correction_is_believed_and_others_when_they_outvote_the_known_label(
     said: list[Said], expected: dict[str, str]
 ) -> None:
     assert put_right(said) == expected
 
 
-def test_numbers_are_put_right_by_reviewers_alone() -> None:
+def test_numbers_are_not_put_right_by_votes() -> None:
     said: list[Said] = [("1", "ann", 2.0, 1.0, 0), ("1", "ben", 2.0, 1.0, 0), ("2", "rita", 3.0, 1.0, 0)]
-    assert put_right(said, NUMBER) == {"2": 3.0}
+    assert put_right([*said, ("3", "ANN", 4.0, 1.0, 0)], NUMBER) == {"2": 3.0, "3": 4.0}
+
+
+def test_what_was_said_before_the_correction_that_stands_changes_nothing() -> None:
+    stands = incoming([("1", "rita", "b", "a", 5), ("9", "rita", "b", "a", 5)])
+    said: list[Said] = [("1", "ANN", "c", "b", 4), ("2", "ANN", "c", "b", 4)]
+    assert put_right(said, overlay=stands) == {"2": "c"}
+    assert put_right([("1", "ANN", "c", "b", 5)], overlay=stands) == {"1": "c"}
+    late: list[Said] = [("1", "ann", "c", "b", 4), ("1", "ben", "c", "b", 9)]
+    assert put_right(late, overlay=stands) == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        pytest.param([("1", "ANN", "b", None, 0)], {"1": "b"}, id="nothing-to-correct"),
+        pytest.param([("1", "ann", "a", None, 0), ("1", "ben", "b", None, 0)], {}, id="tie"),
+        pytest.param([("1", "ann", "a", None, 5), ("1", "BEN", "b", None, 0)], {"1": "b"}, id="correction"),
+        pytest.param([("1", "ann", "a", None, 0), ("1", "rita", "b", None, 0)], {"1": "b"}, id="reviewer"),
+        pytest.param([("1", "ANN", "a", None, 1), ("1", "rita", "b", None, 0)], {"1": "a"}, id="newest"),
+        pytest.param([("2", "ANN", "a", None, 1), ("1", "ben", "b", None, 0)], {"1": "b", "2": "a"}, id="others"),
+    ],
+)
+def test_a_correction_in_the_batch_of_what_it_corrects_stands(said: list[Said], expected: dict[str, str]) -> None:
+    """As if the other opinions had been taken in before."""
+    table = incoming(said)
+    settled = settle_new(table, CATEGORY.output, reviewers=REVIEWERS)
+    ids = table["id"].take(pa.array(settled.rows)).to_pylist()
+    assert ids == sorted(expected)
+    assert dict(zip(ids, settled.labels.to_pylist(), strict=True)) == expected
+    rows = table.take(pa.array(settled.rows))["label"].to_pylist()
+    assert rows == settled.labels.to_pylist(), "the row is one that says it"
 
 
 def test_tags_are_compared_as_sets() -> None:
@@ -87,24 +127,28 @@ def test_tags_are_compared_as_sets() -> None:
     st.lists(
         st.tuples(
             st.sampled_from("123"),
-            st.sampled_from(["ann", "ben", "cy", "rita"]),
+            st.sampled_from(["ann", "ben", "cy", "rita", "ANN", "CY"]),
             st.sampled_from("abc"),
             st.integers(0, 9),
         ),
         max_size=14,
     )
 )
-def test_a_correction_is_said_by_a_reviewer_last_or_by_two_who_outvote(
+def test_a_correction_is_said_by_a_word_last_or_by_two_who_outvote(
     opinions: list[tuple[str, str, str, int]],
 ) -> None:
     found = put_right([(example, labeler, label, "a", minutes) for example, labeler, label, minutes in opinions])
     for example, label in found.items():
         latest: dict[str, tuple[int, str]] = {}
+        words: list[tuple[int, str]] = []
         for of, labeler, said, minutes in opinions:
             if of == example and (labeler not in latest or latest[labeler][0] <= minutes):
                 latest[labeler] = (minutes, said)
-        if "rita" in latest:
-            assert latest["rita"][1] == label
+            if of == example and (labeler == "rita" or labeler.isupper()):
+                words.append((minutes, said))
+        if words:
+            newest = max(minutes for minutes, _ in words)
+            assert label == [said for minutes, said in words if minutes == newest][-1]
             continue
         votes = [said for _, said in latest.values()]
         rivals = max([votes.count(other) + (other == "a") for other in "abc" if other != label])

@@ -15,6 +15,8 @@ from ratchet.actions.labels.reading import iter_opinions, read_shard
 from ratchet.adapters.parquet_shard import read_parquet_table
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.opinions import read_lines_as_table
+from ratchet.core.labels.parsing import NEXT_STEP
+from ratchet.core.labels.rendering import render_opinion
 from ratchet.core.labels.schema import ExampleSchema
 
 INPUTS = [
@@ -100,11 +102,12 @@ def files(draw: Any, kind: str) -> bytes:
         if draw(st.integers(0, 11)) == 0:
             lines.append(draw(st.sampled_from(RAW_LINES)))
             continue
+        told = draw(st.sampled_from([{}, {"corrects": True}, {"corrects": False}, {"corrects": None}]))
         if kind == "short":
-            line = draw(objects({name: json.dumps(value) for name, value in SHORT_LINE.items()}))
+            line = draw(objects({name: json.dumps(value) for name, value in {**SHORT_LINE, **told}.items()}))
         else:
             inputs = draw(objects({name: json.dumps(value) for name, value in GOOD_INPUTS.items()}))
-            said = {**SAID, "label": LABELS[kind]}
+            said = {**SAID, **told, "label": LABELS[kind]}
             line = draw(objects({**{name: json.dumps(value) for name, value in said.items()}, "inputs": inputs}))
         lines.append(line.encode(errors="surrogatepass"))
     joints = [draw(st.sampled_from(JOINTS)) if draw(st.integers(0, 5)) == 0 else b"\n" for _ in lines]
@@ -117,7 +120,7 @@ def schema_of(kind: str) -> ExampleSchema:
 
 def by_line(data: bytes, schema: ExampleSchema) -> pa.Table:
     rows = [row for _, row in iter_opinions(data, "a.jsonl", schema=schema)]
-    return pa.Table.from_pylist(rows, schema=schema.rows_schema)
+    return pa.Table.from_pylist(rows, schema=schema.opinions_schema)
 
 
 def good_line(kind: str, **changes: Any) -> bytes:
@@ -134,7 +137,7 @@ def test_what_is_taken_in_by_column_is_taken_in_by_line_with_the_same_values(kin
     table = read_lines_as_table(file, schema)
     if table is not None:
         assert table.to_pylist() == by_line(file, schema).to_pylist()
-        assert table.schema == schema.rows_schema
+        assert table.schema == schema.opinions_schema
 
 
 @pytest.mark.parametrize("kind", ["short", *OUTPUTS])
@@ -213,6 +216,55 @@ def test_parquet_by_column_and_by_row_are_one(kind: str) -> None:
         assert found is not None
         rows = [row for _, row in iter_opinions(buffer.getvalue(), "a.parquet", schema=schema)]
         assert found.to_pylist() == rows == compressed.to_pylist()
+
+
+@pytest.mark.parametrize("kind", ["short", *OUTPUTS])
+def test_whether_an_opinion_corrects_is_read_of_lines_and_of_parquet_and_is_false_where_it_is_not_told(
+    kind: str,
+) -> None:
+    schema = schema_of(kind)
+    told: list[dict[str, Any]] = [{"corrects": True}, {}, {"corrects": False}, {"corrects": None}]
+    lines = b"\n".join(good_line(kind, id=f"e{number}", **each) for number, each in enumerate(told))
+    table = read_lines_as_table(lines, schema)
+    assert table is not None and table["corrects"].to_pylist() == [True, False, False, False]
+    stored = {"all": table, "some": with_corrects(table, pa.array([True, None, False, None]))}
+    stored["none"] = with_corrects(table, pa.nulls(4))
+    stored["old"] = table.drop_columns("corrects")
+    for name, each in stored.items():
+        buffer = io.BytesIO()
+        pq.write_table(each, buffer)
+        found = read_shard("a.parquet", buffer.getvalue(), schema=schema)
+        assert found["corrects"].to_pylist() == [name in {"all", "some"}, False, False, False], name
+        assert found.drop_columns("corrects").equals(table.drop_columns("corrects"))
+
+
+def with_corrects(table: pa.Table, column: pa.Array) -> pa.Table:
+    return table.set_column(table.column_names.index("corrects"), "corrects", column)
+
+
+@pytest.mark.parametrize(("value", "found"), [("yes", "'yes'"), (1, "1"), ([True], "a list of 1"), ({}, "an object")])
+def test_a_correction_is_true_or_false(value: Any, found: str) -> None:
+    lines = [good_line("category"), good_line("category", corrects=value)]
+    with pytest.raises(DataRejected) as caught:
+        read_shard("a.jsonl", b"\n".join(lines), schema=TYPED["category"])
+    assert str(caught.value) == f"a.jsonl, line 2: `corrects` must be true or false, found {found}. {NEXT_STEP}"
+    if isinstance(value, str | int):
+        buffer = io.BytesIO()
+        table = by_line(lines[0], TYPED["category"])
+        pq.write_table(with_corrects(table, pa.array([value])), buffer)
+        with pytest.raises(DataRejected, match=r"a\.parquet, row 1: `corrects` must be true or false, found "):
+            read_shard("a.parquet", buffer.getvalue(), schema=TYPED["category"])
+
+
+@pytest.mark.parametrize("kind", ["short", *OUTPUTS])
+def test_a_pushed_line_keeps_that_it_corrects(kind: str) -> None:
+    schema = schema_of(kind)
+    changes: tuple[dict[str, Any], ...] = ({"corrects": True}, {})
+    for told in changes:
+        ((_, row),) = iter_opinions(good_line(kind, **told), "a.jsonl", schema=schema)
+        line = render_opinion(row, schema)
+        assert json.loads(line).get("corrects") == told.get("corrects")
+        assert read_shard("b.jsonl", line, schema=schema).to_pylist() == by_line(line, schema).to_pylist()
 
 
 def test_a_text_of_10_megabytes_is_refused_by_its_length() -> None:

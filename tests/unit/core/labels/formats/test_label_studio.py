@@ -63,7 +63,36 @@ def test_what_no_annotator_submitted_is_left_out(item, why):
 
 def test_ground_truth_is_a_labeler_of_its_own():
     lines, _ = read("label-studio", [task(annotation(choice("bad"), ground_truth=True))], MAILS)
-    assert lines[0]["labeler"] == "ground-truth"
+    assert (lines[0]["labeler"], lines[0]["corrects"]) == ("ground-truth", True)
+
+
+BOB = {"id": 2, "email": "bob@example.com"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "labeler", "corrects"),
+    [
+        pytest.param({}, "ann@example.com", None, id="own"),
+        pytest.param({"updated_by": 1, "last_action": "updated"}, "ann@example.com", None, id="own-update"),
+        pytest.param({"updated_by": None}, "ann@example.com", None, id="nobody"),
+        pytest.param({"updated_by": 2}, "label-studio-2", True, id="updated-by-another"),
+        pytest.param({"updated_by": BOB}, "bob@example.com", True, id="updated-by-a-named-one"),
+        pytest.param({"completed_by": "ann@example.com", "updated_by": 1}, "ann@example.com", None, id="unlike-names"),
+        pytest.param({"last_action": "accepted"}, "ann@example.com", True, id="accepted"),
+        pytest.param({"last_action": "fixed_and_accepted", "updated_by": 2}, "label-studio-2", True, id="fixed"),
+        pytest.param({"last_action": ["accepted"]}, "ann@example.com", None, id="odd"),
+    ],
+)
+def test_an_annotation_that_a_reviewer_changed_or_accepted_is_a_correction(changes, labeler, corrects):
+    lines, left = read("label-studio", [task(annotation(choice("bad"), **changes))], MAILS)
+    assert not left and (lines[0]["labeler"], lines[0].get("corrects")) == (labeler, corrects)
+
+
+def test_a_mapped_field_says_that_a_label_corrects():
+    item = task(annotation(choice("bad")))
+    item["data"] |= {"second_look": "yes"}
+    lines, _ = read("label-studio", [item], MAILS, columns={"second_look": "corrects"})
+    assert lines[0]["corrects"] is True
 
 
 def test_a_missing_annotator_is_the_given_labeler_or_a_reason():

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ratchet.core.labels.formats.items import UnreadableFile
+from ratchet.core.labels.schema import ExampleSchema, TextInput
 from tests.unit.core.labels.formats.reading import AT, DIGITS, FLIGHTS, MAILS, SEEN, STARS, TOPICS, read
 
 EVA = {"labeler": "eva"}
@@ -221,3 +222,42 @@ def test_a_small_parquet_file_that_unpacks_to_gigabytes_is_refused():
 def test_a_damaged_parquet_file_is_refused():
     with pytest.raises(UnreadableFile, match="not a Parquet file"):
         read("parquet", b"PAR1 and nothing", MAILS)
+
+
+@pytest.mark.parametrize(
+    ("cell", "corrects"),
+    [
+        ("true", True), (" Yes", True), ("1", True), ("false", None), ("no", None), ("", None), ("maybe", "maybe"),
+    ],
+)  # fmt: skip
+def test_a_column_says_that_a_row_corrects(cell, corrects):
+    lines, _ = read("csv", f"id,text,mood,corrects\na,hi,good,{cell}\n", MAILS, **EVA)
+    assert lines[0].get("corrects") == corrects, "what is no boolean is named by the parser of label lines"
+    lines, _ = read("csv", f"id,text,mood,fixed\na,hi,good,{cell}\n", MAILS, columns={"fixed": "corrects"}, **EVA)
+    assert lines[0].get("corrects") == corrects
+
+
+def test_other_tables_say_that_a_row_corrects():
+    row = {"id": "a", "text": "hi", "mood": "good", "corrects": True}
+    assert read("jsonl", row, MAILS, **EVA)[0][0]["corrects"] is True
+    line = {"id": "a", "inputs": {"text": "hi"}, "label": "good", "labeler": "ann", "labeled_at": AT, "corrects": "x"}
+    assert read("jsonl", line, MAILS)[0] == [line], "a label line passes as it is"
+    buffer = io.BytesIO()
+    pq.write_table(
+        pa.table({"id": ["a", "b"], "text": ["x", "y"], "mood": ["good"] * 2, "corrects": [True, None]}), buffer
+    )
+    assert [line.get("corrects") for line in read("parquet", buffer.getvalue(), MAILS, **EVA)[0]] == [True, None]
+    record = {**RECORD, "metadata": {"corrects": True}}
+    assert {line.get("corrects") for line in read("argilla", record, MAILS)[0]} == {True}
+
+
+def test_what_an_approver_of_doccano_confirmed_is_a_correction():
+    item = {"id": 1, "text": "a", "labels": ["bad"], "annotation_approver": "bob"}
+    assert read("doccano", item, MAILS)[0][0]["corrects"] is True
+    assert "corrects" not in read("doccano", {**item, "annotation_approver": None}, MAILS, **EVA)[0][0]
+
+
+def test_an_input_of_that_name_is_no_mark():
+    schema = ExampleSchema(inputs=(TextInput(name="corrects"),), output=MAILS.output)
+    lines, _ = read("csv", "id,corrects,mood,second\na,yes,good,no\n", schema, **EVA)
+    assert lines[0]["inputs"] == {"corrects": "yes"} and "corrects" not in lines[0]
