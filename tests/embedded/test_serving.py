@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -63,6 +64,20 @@ def test_killing_a_revision_under_load_fails_no_request(world):
         wait_for(lambda: seen["200"] > 100, "traffic, however slow the machine is")
     assert set(seen) == {"200"}, seen
     assert world.pids_of(canary) != [pid]
+
+
+def test_a_lone_revision_that_stands_still_for_a_while_fails_no_request(world):
+    """As on a machine with more to do than it can: Envoy finds it ill after two checks of 1 s, and has nobody else."""
+    world.services.deploy("lone", world.put_model("lone-1"), canary_traffic_pct=None)
+    world.wait_traffic("lone", {"00001": 100})
+    (pid,) = world.pids_of(revision_name("lone", 1))
+    with steady_traffic(world, "lone") as seen:
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(3.5)
+        os.kill(pid, signal.SIGCONT)
+        answered = seen["200"]
+        wait_for(lambda: seen.total() > answered + 100, "traffic, however slow the machine is")
+    assert set(seen) == {"200"}, seen
 
 
 def test_revisions_serve_again_after_the_control_plane_was_killed(world):

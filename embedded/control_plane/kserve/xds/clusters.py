@@ -45,10 +45,11 @@ def _cluster(endpoint: Endpoint) -> dict[str, Any]:
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}} for address in addresses]}],
         },
         "circuit_breakers": _circuit_breakers(),
-        # Panic mode would send requests to a revision known to be dead, instead of to its fallback. Without the window
-        # of 0, Envoy's workers hear up to 1 s late of a recovery that follows a failure: a revision that Envoy calls
-        # healthy, and that is given all traffic, would answer 503 until then.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}, "update_merge_window": "0s"},
+        # Panic mode at 1 %, which is "none is healthy": a revision that Envoy finds ill is asked all the same where no
+        # fallback is healthy either. On a busy machine it is often slow and not dead; with 0 it would answer 503.
+        # Without the window of 0, Envoy's workers hear up to 1 s late of a recovery that follows a failure: a revision
+        # that Envoy calls healthy, and that is given all traffic, would answer 503 until then.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 1}, "update_merge_window": "0s"},
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": protocol,
