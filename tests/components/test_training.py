@@ -75,6 +75,7 @@ def test_a_training_learns_the_digits(trained):
     assert accuracy > 0.6
 
 
+@pytest.mark.whole
 def test_a_killed_worker_resumes_and_gives_the_same_bits_with_frozen_unused_and_normalized_layers(tmp_path):
     """Dropout too, a layer without optimizer state, and one that is unfrozen where the worker dies: all that a
     checkpoint does not see by itself."""

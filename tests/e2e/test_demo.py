@@ -16,7 +16,7 @@ from tests.conftest import settings_in
 from tests.installed import install_wheel
 
 BIN = Path(sys.executable).parent
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.whole, pytest.mark.timeout(1200)]
 
 
 class Stage:

@@ -1,6 +1,6 @@
 """SIGKILLs at random moments, from a seed, under steady load and with labels coming in: what must hold anyway.
 
-25 in `make test`; more by `CHAOS_KILLS=44 make chaos`.
+25 in `make whole`; more by `CHAOS_KILLS=44 make chaos`.
 """
 
 import json
@@ -38,7 +38,7 @@ from tests.embedded.serving_world import COLLECTION, isvc_body, wait_for
 from tests.embedded.steady_load import SteadyLoad, outage_s
 from tests.models import digits_model
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.stack, pytest.mark.whole, pytest.mark.timeout(900)]
 SEED, NUM_KILLS = 20, int(os.environ.get("CHAOS_KILLS", "25"))
 EACH, TASKS = 2, 3
 """Kills of every kind of server at least, and of tasks of a running pipeline."""
