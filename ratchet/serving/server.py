@@ -1,11 +1,11 @@
 """KServe's ModelServer around one model: an interface of our choice, a quiet log, two headers on each answer."""
 
-import asyncio
 import logging
 import uuid
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
+import uvloop
 from kserve.errors import InvalidInput, ModelNotFound
 from kserve.model_repository import ModelRepository
 from kserve.model_server import ModelServer, app
@@ -13,6 +13,7 @@ from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import RESTServer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ratchet.serving.direct import DirectAnswers
 from ratchet.serving.model import ServedModel
 from ratchet.serving.v1_routes import v1_router
 from ratchet.serving.v2_routes import v2_router
@@ -34,7 +35,7 @@ _QUIET = ("kserve.trace", "uvicorn.access")
 
 def serve(model: ServedModel, *, host: str, port: int, digest: str) -> None:
     """Answer until SIGTERM, then finish what has begun. The model must be loaded."""
-    asyncio.run(make_server(model, host=host, port=port, digest=digest).start())
+    uvloop.run(make_server(model, host=host, port=port, digest=digest).start())
 
 
 def make_server(model: ServedModel, *, host: str, port: int, digest: str) -> RESTServer:
@@ -45,7 +46,7 @@ def make_server(model: ServedModel, *, host: str, port: int, digest: str) -> RES
     model.enable_latency_logging = False
     dataplane = CarefulDataPlane(server.registered_models, standstill_of=lambda: model.standstill)
     app.include_router(v1_router())
-    app.include_router(v2_router(dataplane, model))
+    app.include_router(v2_router())
     rest = RESTServer(
         "kserve.model_server:app",
         dataplane,
@@ -56,7 +57,7 @@ def make_server(model: ServedModel, *, host: str, port: int, digest: str) -> RES
     limit_config(rest.config, _LIMITS)
     rest.config.host = host  # KServe's own is 0.0.0.0
     rest.config.access_log = False
-    rest.config.app = AnswerHeaders(app, digest)
+    rest.config.app = AnswerHeaders(DirectAnswers(app, dataplane, model), digest)
     return rest
 
 

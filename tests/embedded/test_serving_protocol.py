@@ -249,6 +249,25 @@ def test_what_this_server_does_not_have_is_the_callers_error(client: TestClient,
     assert 400 <= answer.status_code < 500, answer.text
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(json.dumps({"instances": [FEATURES]}).encode(), id="right"),
+        pytest.param(json.dumps({"instances": [FEATURES[1:]]}).encode(), id="too-short"),
+        pytest.param(json.dumps({"instances": [[CRASHES, *FEATURES[1:]]]}).encode(), id="the-model-fails"),
+        pytest.param(b"[1]", id="no-object"),
+    ],
+)
+def test_the_short_way_and_kserves_own_give_the_same_answer(client: TestClient, body: bytes) -> None:
+    """Of plain JSON the answer is made without KServe's routes; what `curl -d` sends takes them."""
+    short, long = (
+        client.post(V1, content=body, headers={"content-type": kind})
+        for kind in ("application/json", "application/x-www-form-urlencoded")
+    )
+    assert (short.status_code, short.json()) == (long.status_code, long.json())
+    assert short.headers["content-type"] == long.headers["content-type"]
+
+
 def test_versions_are_not_addressed_by_path(client: TestClient) -> None:
     for method, path in (("GET", ""), ("GET", "/ready"), ("POST", "/infer")):
         assert client.request(method, f"/v2/models/digits/versions/1{path}").status_code == 404
