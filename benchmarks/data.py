@@ -79,6 +79,7 @@ def run_ours(folder: Path, *, steps: str) -> dict[str, float]:
     from components.validate.step import Stores, validate_step
     from ratchet.core.labels.quality import QualityPolicy
     from ratchet.stores.contents import Contents
+    from ratchet.stores.example_signatures import ExampleSignatures
     from ratchet.stores.findings import Findings
     from ratchet.stores.signals import Signals
     from ratchet.stores.verdicts import Verdicts
@@ -99,7 +100,7 @@ def run_ours(folder: Path, *, steps: str) -> dict[str, float]:
 
         bucket = "ratchet"
         found_in = Contents(objects, bucket), Signals(objects, bucket), Findings(objects, bucket)
-        kept = Stores(labels, Verdicts(objects, bucket), *found_in)
+        kept = Stores(labels, Verdicts(objects, bucket), *found_in, stores.datasets, ExampleSignatures(objects, bucket))
         timer = Timer()
         verdict = validate_step(spec, version=version, policy=QualityPolicy(), stores=kept, paths=ValidatePaths(*names))
         assert verdict == "accepted", Path(names[5]).read_text()

@@ -36,6 +36,7 @@ from ratchet.core.labels.shards import SPLITS, id_digest_of, split_of
 from ratchet.core.labels.tables import INDEX, parquet_of
 from ratchet.settings import Settings, parse_profile, settings_of
 from ratchet.stores.erasures import Erasures
+from ratchet.stores.example_signatures import ExampleSignatures
 from ratchet.stores.findings import Findings
 from ratchet.stores.request_logs import FeedbackFiles, PayloadFiles
 from ratchet.stores.run_journal import RunJournal
@@ -145,6 +146,7 @@ def measure(state_dir: Path, repo: Path, *, num_versions: int, num_rows: int) ->
         Erasures(objects, bucket),
         Sketches(objects, bucket),
         Findings(objects, bucket),
+        ExampleSignatures(objects, bucket),
         RunJournal(objects, bucket),
         lambda *_: (),
         _SCHEMA,

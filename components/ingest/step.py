@@ -34,12 +34,14 @@ from ratchet.core.labels.corrections import (
 from ratchet.core.labels.dataset import DataFile, Manifest, version_name, version_number
 from ratchet.core.labels.label_values import counts_by_class
 from ratchet.core.labels.measured import IngestNotes, RejectedShard
-from ratchet.core.labels.tables import parquet_of, table_of
+from ratchet.core.labels.tables import parquet_writer, table_of
 from ratchet.core.ports import DatasetStore
 from ratchet.tasks.spec import TaskSpec
 
 REFERENCE_ROWS_MAX = 10_000
 REFERENCE_SHARDS_MAX = 64
+REFERENCE_BYTES_MAX = 256 << 20
+"""Large pictures are fewer rows."""
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: LabelStores, paths: Pat
     pending = list_pending(stores, task=spec.name, is_counted=False)
     parent = stores.datasets.fetch_manifest(pending.accepted.version) if pending.accepted else None
     overlays = fetch_overlays(stores.datasets, parent) if parent else []
-    reference = _fetch_reference(spec, parent, overlays, stores.datasets)
+    _write_reference(spec, parent, overlays, stores.datasets, Path(paths.reference))
     for key in pending.from_future:
         log.warning("label shard %s is left alone: its key is not that of the time at which it landed", key)
     with tempfile.TemporaryDirectory() as name:
@@ -84,7 +86,6 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: LabelStores, paths: Pat
     num_new = manifest.num_labels - (parent.num_labels if parent else 0)
     num_bad = len(batch.rejected)
     log.info("run %s: %s holds %d new examples, %d shards cannot be read", run_key, manifest.version, num_new, num_bad)
-    _write(paths.reference, parquet_of(reference, compression="lz4"))
     _write(paths.manifest, manifest.model_dump_json(indent=1).encode())
     _write(paths.rejected, _notes_of(pending, batch.rejected).model_dump_json().encode())
     return manifest.version, num_new
@@ -176,22 +177,25 @@ def _counted(
     return {name: number for name, number in sorted(counts.items()) if number > 0}
 
 
-def _fetch_reference(
-    spec: TaskSpec, parent: Manifest | None, overlays: Sequence[pa.Table], datasets: DatasetStore
-) -> pa.Table:
-    """Up to 10,000 training rows of the parent, newest shards first; no rows without a parent.
+def _write_reference(
+    spec: TaskSpec, parent: Manifest | None, overlays: Sequence[pa.Table], datasets: DatasetStore, path: Path
+) -> None:
+    """Up to 10,000 training rows of the parent, newest shards first, one shard in memory at a time; no rows without a
+    parent.
 
     DataRejected when they have another number of features than the task: before a version is made of both.
     """
     shards = [shard for shard in reversed(parent.shards if parent else ()) if shard.split == "train"]
-    tables: list[pa.Table] = [spec.examples.rows_schema.empty_table()]
-    overlay = joined_overlays(overlays[::-1])
-    for shard in shards[:REFERENCE_SHARDS_MAX]:
-        if sum(table.num_rows for table in tables) >= REFERENCE_ROWS_MAX:
-            break
-        where = f"{parent.version if parent else ''}, {shard.path}"
-        tables.append(corrected(rows_of(datasets.fetch_shard(shard), spec, where=where), overlay))
-    return pa.concat_tables(tables).slice(0, REFERENCE_ROWS_MAX)
+    overlay, rows_left, bytes_left = joined_overlays(overlays[::-1]), REFERENCE_ROWS_MAX, REFERENCE_BYTES_MAX
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with parquet_writer(str(path), spec.examples.rows_schema, compression="lz4") as writer:
+        for shard in shards[:REFERENCE_SHARDS_MAX]:
+            if rows_left <= 0 or bytes_left <= 0:
+                break
+            where = f"{parent.version if parent else ''}, {shard.path}"
+            rows = corrected(rows_of(datasets.fetch_shard(shard), spec, where=where), overlay).slice(0, rows_left)
+            writer.write_table(rows)
+            rows_left, bytes_left = rows_left - rows.num_rows, bytes_left - rows.nbytes
 
 
 def _read_table(file: DataFile, datasets: DatasetStore) -> pa.Table:

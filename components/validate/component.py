@@ -30,7 +30,13 @@ def validate(
             version=version,
             policy=wiring.policy(task, "quality", QualityPolicy),
             stores=Stores(
-                wiring.label_store(), wiring.verdicts(), wiring.contents(), wiring.signals(), wiring.findings()
+                labels=wiring.label_store(),
+                verdicts=wiring.verdicts(),
+                contents=wiring.contents(),
+                signals=wiring.signals(),
+                findings=wiring.findings(),
+                datasets=wiring.dataset_store(),
+                signatures=wiring.example_signatures(),
             ),
             paths=Paths(incoming.path, reference.path, manifest.path, rejected.path, report.path, verdict.path),
         )

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from components.validate.batch import Places, codes_in, count_bad
+from components.validate.examined import ExaminedRows
 from ratchet.core.labels.agreement import latest_opinions
 from ratchet.core.labels.digests import id_digests
 from ratchet.core.labels.label_errors import NUM_FOLDS, encoded, likely_wrong, out_of_fold
@@ -26,17 +27,19 @@ ERRORS_LEFT_MAX = 0.5
 _ERRORS, _ERRORS_RULE = "likely label errors", "labels are likely wrong"
 
 
-def find_outliers(rows: pa.Table, reference: pa.Table, places: Places, spec: TaskSpec) -> RowFinding:
+def find_outliers(examined: ExaminedRows, reference: ExaminedRows, places: Places, spec: TaskSpec) -> RowFinding:
     """Rows of the batch with a value far from those of the batch and of the accepted rows."""
+    rows, num_known = examined.rows, reference.rows.num_rows
     rule = "rows have a value far from all others"
-    both = pa.concat_tables([reference.select(["inputs", "label"]), rows.select(["inputs", "label"])])
+    both = pa.concat_tables([part.select(["inputs", "label"]) for part in (reference.rows, rows)])
+    contrasts = {name: np.append(reference.contrasts[name], own_N) for name, own_N in examined.contrasts.items()}
     if both.num_rows < ROWS_MIN:
         why = f"outliers are not looked for among {both.num_rows} labels; {ROWS_MIN} are needed"
         return not_looked("outliers", rule, why)
     is_out_N = np.zeros(rows.num_rows, dtype=bool)
     texts: dict[int, str] = {}
-    for found in outliers_of(both, spec.examples):
-        own_N = found.is_out_N[reference.num_rows :]
+    for found in outliers_of(both, spec.examples, contrasts):
+        own_N = found.is_out_N[num_known:]
         is_out_N |= own_N
         for row in np.flatnonzero(own_N)[:FOUND_ROWS_MAX].tolist():
             texts.setdefault(row, found.what)

@@ -11,32 +11,35 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.validate.batch import Places, count_changed, num_new_of
+from components.validate.examined import as_examined, examine
 from components.validate.near import find_near
 from components.validate.neighbours import Neighbours, skip_text
 from components.validate.remarkable import find_label_errors, find_outliers
 from components.validate.twins import count_twins
 from ratchet.actions.labels.resent import mark_judged
+from ratchet.actions.labels.signing import fetch_signatures
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.agreement import measure_agreement
 from ratchet.core.labels.dataset import Manifest
-from ratchet.core.labels.digests import inputs_codes
 from ratchet.core.labels.excess import LabelerRecord
 from ratchet.core.labels.findings import VersionFindings, render_findings
 from ratchet.core.labels.judged import ACCEPTED, REFUSED
 from ratchet.core.labels.label_values import whole_column
 from ratchet.core.labels.measured import IngestNotes, Measured
+from ratchet.core.labels.near.signatures import Signatures, joined
 from ratchet.core.labels.quality import QualityPolicy, decide_quality
 from ratchet.core.labels.reliability.page import render_reliability
 from ratchet.core.labels.reliability.report import Reliability, measure_reliability
 from ratchet.core.labels.reliability.voices import voices_of
 from ratchet.core.labels.schema import CategoryOutput
 from ratchet.core.labels.tables import incoming_schema
-from ratchet.core.ports import LabelStore
+from ratchet.core.ports import DatasetStore, LabelStore
 from ratchet.core.reports import render_verdict
 from ratchet.core.runs.findings import label_quality_signal_of
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.stores.contents import Contents
+from ratchet.stores.example_signatures import ExampleSignatures
 from ratchet.stores.findings import Findings
 from ratchet.stores.signals import Signals
 from ratchet.stores.verdicts import Verdicts
@@ -53,6 +56,8 @@ class Stores(NamedTuple):
     contents: Contents
     signals: Signals
     findings: Findings
+    datasets: DatasetStore
+    signatures: ExampleSignatures
 
 
 class Paths(NamedTuple):
@@ -78,12 +83,12 @@ def validate_step(
 
     Safe to repeat: marks of contents and the verdict are written if absent, and the same labels get the same verdict.
     """
-    rows = _read_rows(paths.incoming, incoming_schema(spec.examples))
-    reference = _read_rows(paths.reference, spec.examples.rows_schema)
     manifest = Manifest.model_validate_json(Path(paths.manifest).read_bytes())
     notes = IngestNotes.model_validate_json(Path(paths.rejected).read_bytes())
-    if rows.num_rows or notes.rejected:
-        measured = _measure(spec, policy, rows, reference, notes, manifest)
+    num_rows = pq.read_metadata(paths.incoming).num_rows
+    if num_rows or notes.rejected:
+        known = _fetch_known(spec, manifest.parent if num_rows else None, stores)
+        measured = _measure(spec, policy, paths, known, notes, manifest)
         verdict = _judge(spec, version, policy, measured, manifest, notes)
         mark_judged(stores.labels, stores.contents, stores.verdicts, verdict, task=spec.name, version=version)
         stores.findings.put(VersionFindings(version=version, found=measured.findings))
@@ -98,6 +103,13 @@ def validate_step(
         paths.report, render_verdict(verdict, title=f"Labels of {version}", sections=_sections_of(verdict, measured))
     )
     return verdict.verdict
+
+
+def _fetch_known(spec: TaskSpec, parent: str | None, stores: Stores) -> Signatures:
+    """Of all that is accepted: the parent version."""
+    if parent is None:
+        return joined([], spec.examples)
+    return fetch_signatures(spec, parent, datasets=stores.datasets, signatures=stores.signatures)
 
 
 def _judge(
@@ -155,25 +167,31 @@ def _repeat(version: str, manifest: Manifest, earlier: Verdict | None) -> Verdic
 def _measure(
     spec: TaskSpec,
     policy: QualityPolicy,
-    everything: pa.Table,
-    reference: pa.Table,
+    paths: Paths,
+    known: Signatures,
     notes: IngestNotes,
     manifest: Manifest,
 ) -> Measured:
     from components.validate.expectations import check_rows
 
-    places = Places.of(everything)
+    schema = spec.examples
+    reference = examine(paths.reference, schema.rows_schema, schema)
+    steps_F = known.steps_F if known.rows.num_rows else None
+    everything = examine(paths.incoming, incoming_schema(schema), schema, steps_F=steps_F)
+    spec = spec.model_copy(update={"inputs": as_examined(schema).inputs})
+    places = Places.of(everything.rows)
     released = places.released(notes)
-    rows = everything.filter(pa.array(places.kept(released))) if released else everything
-    kept, inputs_N = Places.of(rows), inputs_codes(rows, spec.examples)
+    examined = everything.filter(places.kept(released)) if released else everything
+    rows, inputs_N = examined.rows, examined.codes_N
+    kept = Places.of(rows)
     known_N = _comparable(rows, spec)
-    neighbours = Neighbours(spec, policy, rows, reference)
-    num_new = num_new_of(everything)
+    neighbours = Neighbours(spec, policy, rows, reference.rows)
+    num_new = num_new_of(everything.rows)
     num_known = max(0, manifest.num_labels - num_new)
     duplicates, leaks = count_twins(rows, inputs_N, kept, spec.examples, num_known=num_known)
     return Measured(
         num_new=num_new,
-        num_labels=everything.num_rows,
+        num_labels=everything.rows.num_rows,
         shards_by_labeler=places.shards_by_labeler,
         rejected=notes.rejected,
         released=released,
@@ -192,9 +210,9 @@ def _measure(
             spec,
         ),
         findings=(
-            *find_near(rows, reference, kept, spec.examples, policy),
-            find_outliers(rows, reference, kept, spec),
-            find_label_errors(rows, reference, kept, spec),
+            *find_near(examined, known, kept, spec.examples, policy),
+            find_outliers(examined, reference, kept, spec),
+            find_label_errors(rows, reference.rows, kept, spec),
         ),
         reliability=measure_reliability(voices_of(rows, known_N), spec.output, num_shared_min=policy.num_shared_min),
         noise=_of_labelers(neighbours.measure_noise(), spec),
@@ -223,13 +241,6 @@ def _labels_by_class(spec: TaskSpec, manifest: Manifest) -> dict[str, int]:
     if not isinstance(spec.output, CategoryOutput):
         return {}
     return {name: manifest.num_labels_by_class.get(name, 0) for name in spec.classes}
-
-
-def _read_rows(path: str, schema: pa.Schema) -> pa.Table:
-    table = pq.read_table(path)
-    if not table.schema.equals(schema):
-        raise DataRejected(f"{path}: columns are {table.schema.names}, expected {schema.names}. Run ingest again.")
-    return table
 
 
 def _write(path: str, text: str) -> None:

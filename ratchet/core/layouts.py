@@ -21,6 +21,7 @@ Layout = Literal[
     "rollouts",
     "runs",
     "signals",
+    "signatures",
     "sketches",
     "ticks",
     "verdicts",

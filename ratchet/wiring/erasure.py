@@ -36,6 +36,7 @@ def erasure_holders(task: str) -> "Holders":
         erasures=erasures(),
         sketches=labels.sketches(),
         findings=labels.findings(),
+        signatures=labels.example_signatures(),
         journal=runs.run_journal(),
         list_trained=trained,
         schema=tasks.task_spec(task).examples,

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ratchet.actions.labels.stores import LabelStores
     from ratchet.stores.contents import Contents
     from ratchet.stores.drift_records import DriftRecords
+    from ratchet.stores.example_signatures import ExampleSignatures
     from ratchet.stores.findings import Findings
     from ratchet.stores.page_libraries import PageLibraries
     from ratchet.stores.signals import Signals
@@ -83,3 +84,9 @@ def sketches() -> "Sketches":
     from ratchet.stores.sketches import Sketches
 
     return Sketches(connections.object_store(), connections.settings().ratchet_bucket)
+
+
+def example_signatures() -> "ExampleSignatures":
+    from ratchet.stores.example_signatures import ExampleSignatures
+
+    return ExampleSignatures(connections.object_store(), connections.settings().ratchet_bucket)

@@ -19,6 +19,7 @@ from ratchet.core.labels.quality import QualityPolicy
 from ratchet.core.labels.shards import Label, render_labels
 from ratchet.core.verdict import Verdict
 from ratchet.stores.contents import Contents
+from ratchet.stores.example_signatures import ExampleSignatures
 from ratchet.stores.findings import Findings
 from ratchet.stores.finished import FinishedSteps
 from ratchet.stores.signals import Signals
@@ -60,13 +61,15 @@ def finished_steps(objects: FakeObjectStore | None = None, run_id: str = "run-1"
     return FinishedSteps(objects or FakeObjectStore(), "ratchet", "digits", run_id)
 
 
-def validate_stores(labels: Any, objects: Any) -> ValidateStores:
+def validate_stores(labels: Any, datasets: Any, objects: Any) -> ValidateStores:
     return ValidateStores(
         labels,
         Verdicts(objects, "ratchet"),
         Contents(objects, "ratchet"),
         Signals(objects, "ratchet"),
         Findings(objects, "ratchet"),
+        datasets,
+        ExampleSignatures(objects, "ratchet"),
     )
 
 
@@ -94,7 +97,7 @@ class Room:
             spec,
             version=version,
             policy=policy,
-            stores=validate_stores(self.labels, self.objects),
+            stores=validate_stores(self.labels, self.datasets, self.objects),
             paths=paths,
         )
         verdict = Verdict.model_validate_json(Path(paths.verdict).read_bytes())

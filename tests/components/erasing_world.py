@@ -18,6 +18,7 @@ from ratchet.core.ports import RunArtifact
 from ratchet.core.rollout.payloads import PAYLOADS, Feedback, record_key_of
 from ratchet.serving.payload_writer import Answered, render_lines
 from ratchet.stores.erasures import Erasures
+from ratchet.stores.example_signatures import ExampleSignatures
 from ratchet.stores.findings import Findings
 from ratchet.stores.request_logs import FeedbackFiles, PayloadFiles
 from ratchet.stores.run_journal import RunJournal
@@ -86,6 +87,7 @@ def holders_of(room: Room, strike: Strike | None = None) -> Holders:
         erasures,
         Sketches(objects, "ratchet"),
         Findings(objects, "ratchet"),
+        ExampleSignatures(objects, "ratchet"),
         journal,
         lambda _, versions: sorted(f"model of {name}" for name in versions),
         SPEC.examples,

@@ -115,7 +115,7 @@ def validate(world: World, strike: Strike) -> Any:
         SPEC,
         version=room.datasets.list_versions(TASK)[-1],
         policy=QUALITY,
-        stores=validate_stores(room.labels, Watched(room.objects, strike)),
+        stores=validate_stores(room.labels, room.datasets, Watched(room.objects, strike)),
         paths=ValidatePaths(*(world.path(name) for name in names)),
     )
 

@@ -31,7 +31,7 @@ from ratchet.core.rollout.payloads import TEXT_CHARS_LOGGED, Prediction
 from ratchet.stores.drift_records import DriftRecords
 from ratchet.stores.page_libraries import PageLibraries
 from ratchet.stores.signals import Signals
-from ratchet.stores.sketches import VERSIONS_KEPT_MAX, Sketches, StoredSketch
+from ratchet.stores.sketches import Sketches, StoredSketch
 from ratchet.tasks.spec import TaskSpec
 from tests.components.data import NOON
 from tests.fakes.dataset_store import FakeDatasetStore
@@ -184,9 +184,9 @@ def test_a_task_file_that_went_on_stops_no_look(flights: Flights, caplog: pytest
 
 
 def test_old_sketches_go(flights: Flights) -> None:
-    for number in range(1, VERSIONS_KEPT_MAX + 3):
+    for number in range(1, Sketches.versions_kept_max + 3):
         flights.sketches.put(f"flights/v{number}", SCHEMA, StoredSketch(TableSketch(), frozenset()))
-    assert len(list(flights.objects.list_uris("s3://ratchet/sketches/"))) == VERSIONS_KEPT_MAX
+    assert len(list(flights.objects.list_uris("s3://ratchet/sketches/"))) == Sketches.versions_kept_max
 
 
 def test_a_check_that_is_repeated_is_one_look(flights: Flights) -> None:

@@ -34,6 +34,7 @@ from ratchet.core.ports import DatasetStore, LabelStore
 from ratchet.core.rollout.erased_lines import Erased
 from ratchet.parallel import NUM_AT_ONCE, map_parallel
 from ratchet.stores.erasures import Erasures
+from ratchet.stores.example_signatures import ExampleSignatures
 from ratchet.stores.findings import Findings
 from ratchet.stores.run_journal import RunJournal
 from ratchet.stores.sketches import Sketches
@@ -48,6 +49,7 @@ class Holders:
     erasures: Erasures
     sketches: Sketches
     findings: Findings
+    signatures: ExampleSignatures
     journal: RunJournal
     """A run that is under way reads the files of its version by their old names."""
     list_trained: Callable[[str, frozenset[str]], Sequence[str]]
@@ -209,6 +211,7 @@ def _erase_from_versions(
     holders.findings.forget(task)  # a version that was refused holds nothing, and has findings
     if order.versions:
         holders.sketches.forget(task)
+        holders.signatures.forget(task)
     # Not before the push: until then the tags name these files.
     holders.datasets.delete_files([name for name in order.stale_files if name not in needed])
     return order

@@ -4,6 +4,7 @@ A dataset version outlives changes of the task file: rows of classes that the ta
 counted; rows whose inputs no longer fit are refused, because nothing can be done with them.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from ratchet.core.labels.tables import as_rows, table_of
 from ratchet.core.ports import DatasetStore
 from ratchet.tasks.spec import TaskSpec
 
+log = logging.getLogger(__name__)
 COLUMNS = ("id", "inputs", "label")
 """Of `ExampleSchema.rows_schema`: what the file has."""
 
@@ -66,6 +68,18 @@ def rows_of(data: bytes, spec: TaskSpec, *, where: str) -> pa.Table:
     rows = as_rows(table_of(data, where=where), spec.examples, where=where)
     check_sizes(rows, spec, where=where)
     _check_required(rows, spec, where=where)
+    return rows
+
+
+def fitting_rows(data: bytes, spec: TaskSpec, *, where: str) -> pa.Table | None:
+    """The rows of a shard for what only compares them, which stops no run: None where they do not fit the task file of
+    today. An input that the shard does not have is missing in it."""
+    try:
+        rows = as_rows(table_of(data, where=where), spec.examples, where=where)
+        check_sizes(rows, spec, where=where)
+    except DataRejected as error:
+        log.warning("its rows are not compared: %s", error)
+        return None
     return rows
 
 

@@ -55,7 +55,7 @@ def inputs_digests(rows: pa.Table, schema: ExampleSchema) -> np.ndarray:
 
 def inputs_codes(rows: pa.Table, schema: ExampleSchema) -> np.ndarray:
     """(N,) uint64: equal for examples whose inputs are exactly equal, as `inputs_digests`, for a tenth of its cost.
-    They mean nothing beyond this version of the code: nothing stores them.
+    They mean nothing beyond this version of the code: what stores them, signatures alone, has a number of its format.
 
     The sum of a random word for each value at its place: of a million rows two different ones get the same sum once in
     10^7 times, and nobody chooses them to.
@@ -69,10 +69,16 @@ def inputs_codes(rows: pa.Table, schema: ExampleSchema) -> np.ndarray:
 def _codes_of(columns: Sequence[pa.Array]) -> np.ndarray:
     codes_n = np.zeros(len(columns[0]), dtype=np.uint64)
     for place, column in enumerate(columns):
-        words_n = _sums_of(column) if pa.types.is_list(column.type) else _words_of(column)
-        words_n[~column.is_valid().to_numpy(zero_copy_only=False)] = _MISSING
+        words_n = value_words(column)
         codes_n += _mixed(words_n + np.uint64((2 * place + 1) * _STEP % 2**64))
     return codes_n
+
+
+def value_words(column: pa.Array) -> np.ndarray:
+    """(n,) uint64: equal for equal values of a column of inputs, in any table; a missing one has a word of its own."""
+    words_n = _sums_of(column) if pa.types.is_list(column.type) else _words_of(column)
+    words_n[~column.is_valid().to_numpy(zero_copy_only=False)] = _MISSING
+    return words_n
 
 
 def _sums_of(vectors: pa.ListArray) -> np.ndarray:

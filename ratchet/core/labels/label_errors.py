@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from ratchet.core.labels.label_values import whole_column
 from ratchet.core.labels.near.images import thumbnails
-from ratchet.core.labels.near.pairs import numbers_of
+from ratchet.core.labels.near.signatures import numbers_of
 from ratchet.core.labels.near.texts import plain_texts
 from ratchet.core.labels.schema import ExampleSchema, ImageInput
 

@@ -4,7 +4,7 @@ blank pictures. Pure.
 Shape suffixes: N rows.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratchet.core.labels.label_values import whole_column
-from ratchet.core.labels.near.images import contrasts
-from ratchet.core.labels.schema import ExampleSchema, ImageInput, NumberOutput, inputs_table
+from ratchet.core.labels.schema import ExampleSchema, NumberOutput, inputs_table
 
 ROWS_MIN = 100
 """Rows from which on the tails of a column are known."""
@@ -37,8 +36,9 @@ class Outlying(NamedTuple):
     what: str
 
 
-def outliers_of(rows: pa.Table, schema: ExampleSchema) -> Iterator[Outlying]:
-    """Column by column. rows: with `inputs` and `label`; nothing of fewer than `ROWS_MIN`."""
+def outliers_of(rows: pa.Table, schema: ExampleSchema, contrasts: Mapping[str, np.ndarray]) -> Iterator[Outlying]:
+    """Column by column. rows: with `inputs` and `label`; nothing of fewer than `ROWS_MIN`. contrasts: (N,) of each
+    input that is a picture (`near.images.Looks`): pixels are not asked."""
     if rows.num_rows < ROWS_MIN:
         return
     inputs = inputs_table(rows, schema)
@@ -56,8 +56,7 @@ def outliers_of(rows: pa.Table, schema: ExampleSchema) -> Iterator[Outlying]:
                 yield from _far(np.log1p(chars_N), f"the number of characters of {each.name}", shown=np.expm1)
                 yield _without_letters(column, chars_N, each.name)
             case "image":
-                assert isinstance(each, ImageInput)
-                yield _blank(contrasts(column, each), each.name)
+                yield _blank(contrasts[each.name], each.name)
     if isinstance(schema.output, NumberOutput):
         yield from _far(_floats(whole_column(rows["label"])), "the label")
 

@@ -208,6 +208,17 @@ class ExampleSchema(FreshCopy):
         """The inputs of these types, in the order of the task file."""
         return (each for each in self.inputs if each.type in types)
 
+    def with_pictures_of(self, *, side: int) -> "ExampleSchema":
+        """The same with grey pictures of so many pixels a side."""
+        small = {"width": side, "height": side, "channels": 1}
+        return self.model_copy(
+            update={
+                "inputs": tuple(
+                    each.model_copy(update=small) if isinstance(each, ImageInput) else each for each in self.inputs
+                )
+            }
+        )
+
     @property
     def inputs_type(self) -> pa.StructType:
         """Arrow type of the column `inputs`."""

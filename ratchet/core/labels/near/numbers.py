@@ -1,6 +1,6 @@
 """Numbers that are nearly the same: written out and read again, rounded, of half the precision. Pure.
 
-Shape suffixes: N rows, F numbers of a row, P pairs.
+Shape suffixes: N rows, F numbers of a row.
 """
 
 from collections.abc import Iterator
@@ -28,12 +28,14 @@ def steps_of(numbers_NF: np.ndarray) -> np.ndarray:
 
 
 def grid_keys(numbers_NF: np.ndarray, steps_F: np.ndarray) -> np.ndarray:
-    """(N, grids) uint64: near rows share one of the keys, but for one in hundreds that is at borders of both grids."""
+    """(N, grids) uint64. Rows that share one of the keys are near: every number differs by less than a step, or is
+    missing in both. Of near rows one in hundreds shares none, at borders of both grids."""
     keys = np.zeros((len(numbers_NF), NUM_GRIDS), dtype=np.uint64)
     for column, values in _gridded(numbers_NF, steps_F):
         for grid in range(NUM_GRIDS):
             cells_N = np.floor(values + grid / NUM_GRIDS) if steps_F[column] else values
-            words_N = (cells_N + 0.0).view(np.uint64)
+            # What is missing is one value, whichever NaN it is.
+            words_N = np.where(np.isnan(cells_N), np.nan, cells_N + 0.0).view(np.uint64)
             keys[:, grid] = (keys[:, grid] ^ (words_N ^ (words_N >> np.uint64(29)))) * _BASE
             keys[:, grid] ^= keys[:, grid] >> np.uint64(31)
     return keys
@@ -45,14 +47,6 @@ def cells_of(numbers_NF: np.ndarray, steps_F: np.ndarray) -> np.ndarray:
     for column, values in _gridded(numbers_NF, steps_F):
         cells_NF[:, column] = np.floor(values) if steps_F[column] else values
     return cells_NF
-
-
-def are_near(numbers_NF: np.ndarray, steps_F: np.ndarray, left_P: np.ndarray, right_P: np.ndarray) -> np.ndarray:
-    """(P,) bool: whether every number of a pair is near, or missing in both."""
-    left_PF, right_PF = numbers_NF[left_P], numbers_NF[right_P]
-    with np.errstate(invalid="ignore", over="ignore"):
-        is_near = np.abs(left_PF - right_PF) <= steps_F[None, :]
-    return np.asarray((is_near | (np.isnan(left_PF) & np.isnan(right_PF))).all(axis=1))
 
 
 def _gridded(numbers_NF: np.ndarray, steps_F: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:

@@ -1,15 +1,18 @@
-"""Texts that are nearly the same: MinHash of their shingles, banded, and the similarity of single pairs. Pure.
+"""Texts that are nearly the same: a signature of each, by MinHash, and how similar two of them are by it. Pure.
 
 A shingle is `SHINGLE_BYTES` bytes in a row of a text in lower case with single spaces. The similarity of two texts is
-that of Jaccard: shared shingles by all shingles of both.
+that of Jaccard: shared shingles by all shingles of both. Of two signatures as large a share of the bins is equal, but
+for chance: four bits of a bin's least hash are kept, so one in sixteen others is equal too.
 
 Sources: Broder, "On the resemblance and containment of documents" (1997); Li, Owen, Zhang, "One permutation hashing"
-(2012); Shrivastava, "Optimal densification for fast and accurate minwise hashing" (2017).
+(2012); Shrivastava, "Optimal densification for fast and accurate minwise hashing" (2017); Li, König, "b-Bit minwise
+hashing" (2010).
 
-Shape suffixes: N texts, B bands, P pairs, S shingles.
+Shape suffixes: N texts, B bytes of a signature, K bins, P pairs, S shingles.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,18 +26,14 @@ SHINGLES_MIN = 40
 """A shorter text is compared for equality alone: "yes", "ok" and a list of codes would be near each other."""
 TEXT_CHARS_MAX = 8_192
 """Of each text, from its beginning: what is copied is copied from there."""
-NUM_BANDS = 20
-_ROWS_OF_BAND = 3
-"""Two texts of similarity 0.8 meet in one of the bands with a probability of 1 - (1 - 0.8³)²⁰ > 0.999999, of 0.5 with
-0.93, of 0.2 with 0.15: `similarities` tells these apart."""
-_NUM_BINS = NUM_BANDS * _ROWS_OF_BAND
-_CHUNK_BYTES = 2 << 20
+_NUM_BINS = 256
+"""A similarity of 0.75 is told with a standard deviation of 0.03; one of 0.5 looks like that once in 10^12 times."""
+SIGNATURE_BYTES = _NUM_BINS // 2
+_CHUNK_BYTES, _CHUNK_ROWS = 2 << 20, 8_192
 """Of texts that are hashed at once: about 100 MB of arrays."""
 _EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
 _BASE = np.uint64(0x100000001B3)
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 _HIGH = np.uint64(32)
-_PAIR_BITS = 20
 
 
 class Shingles(NamedTuple):
@@ -59,28 +58,34 @@ def is_long(texts: pa.Array) -> np.ndarray:
     return np.asarray(lengths_N >= SHINGLES_MIN + SHINGLE_BYTES - 1)
 
 
-def band_keys(texts: pa.Array) -> np.ndarray:
-    """(N, B) uint64: plain texts that share the key of a band may be near. Keys of short ones mean nothing."""
-    keys_NB = np.zeros((len(texts), NUM_BANDS), dtype=np.uint64)
-    for start, some in _chunks_of(texts):
-        bins = _densified(_bins_of(_shingles_of(some), len(some))).reshape(len(some), NUM_BANDS, _ROWS_OF_BAND)
-        keys = np.arange(NUM_BANDS, dtype=np.uint64)[None, :] * _MIX
-        for row in range(_ROWS_OF_BAND):
-            keys = _mixed(keys ^ bins[:, :, row])
-        keys_NB[start : start + len(some)] = keys
-    return keys_NB
+def signatures_of(texts: pa.Array) -> np.ndarray:
+    """(N, B) uint8: of plain texts; zero of a short one."""
+    found_NB = np.zeros((len(texts), SIGNATURE_BYTES), dtype=np.uint8)
+    long = np.flatnonzero(is_long(texts))
+    kept = texts.take(pa.array(long))
+    for start, some in _chunks_of(kept):
+        bins_NK = _densified(_bins_of(_shingles_of(some), len(some)))
+        few_NK = (bins_NK & np.uint64(15)).astype(np.uint8)
+        found_NB[long[start : start + len(some)]] = (few_NK[:, 0::2] << 4) | few_NK[:, 1::2]
+    return found_NB
 
 
-def similarities(texts: pa.Array, left_P: np.ndarray, right_P: np.ndarray) -> np.ndarray:
-    """(P,) float64, 0..1: how similar the texts of each pair are, exactly. left_P, right_P: rows of plain texts."""
-    found_P = np.zeros(len(left_P))
-    lengths_N = pc.binary_length(texts).to_numpy(zero_copy_only=False).astype(np.int64)
-    for start, stop in _parts_of(lengths_N[left_P] + lengths_N[right_P], num_max=1 << _PAIR_BITS):
-        left, right = (_distinct(_shingles_of(texts.take(pa.array(rows[start:stop])))) for rows in (left_P, right_P))
-        shared = np.intersect1d(left, right, assume_unique=True)
-        num_left, num_right, num_shared = (_counted(keys, stop - start) for keys in (left, right, shared))
-        found_P[start:stop] = num_shared / np.maximum(num_left + num_right - num_shared, 1)
-    return found_P
+def band_keys(signatures_NB: np.ndarray) -> Iterator[np.ndarray]:
+    """(N,) uint64 of each band: texts that share one may be near.
+
+    Two texts of similarity 0.8 share one of the 32 bands of 8 bins with a probability of 0.998, of 0.9 with more than
+    1 - 10^-8, of 0.5 with 0.2. Those of 16 bins tell a copy from a crowd of alike texts, which fill a shorter band.
+    """
+    for kind in (np.uint32, np.uint64):
+        for keys_N in np.ascontiguousarray(signatures_NB).view(kind).T:
+            yield keys_N.astype(np.uint64)
+
+
+def similarities(left_PB: np.ndarray, right_PB: np.ndarray) -> np.ndarray:
+    """(P,) float64, up to 1: how similar the texts of each pair of signatures are, as far as these tell."""
+    differ_PB = left_PB ^ right_PB
+    equal_P = ((differ_PB & 0x0F) == 0).sum(axis=1) + ((differ_PB & 0xF0) == 0).sum(axis=1)
+    return np.asarray((equal_P / _NUM_BINS - 1 / 16) / (15 / 16))
 
 
 def _shingles_of(texts: pa.Array) -> Shingles:
@@ -114,25 +119,21 @@ def _bins_of(shingles: Shingles, num: int) -> np.ndarray:
 def _densified(bins_NK: np.ndarray) -> np.ndarray:
     """An empty bin takes the value of another one: the first in an order of its own that has one."""
     filled_NK = bins_NK.copy()
-    orders_KT = np.random.default_rng(_NUM_BINS).permuted(np.tile(np.arange(_NUM_BINS), (_NUM_BINS, 1)), axis=1)
-    for others_K in orders_KT.T:
-        rows, places = np.nonzero(filled_NK == _EMPTY)
+    rows, places = np.nonzero(filled_NK == _EMPTY)
+    for others_K in _orders().T:
         if not len(rows):
             break
         filled_NK[rows, places] = bins_NK[rows, others_K[places]]
+        is_left = filled_NK[rows, places] == _EMPTY
+        rows, places = rows[is_left], places[is_left]
     return filled_NK
 
 
-def _distinct(shingles: Shingles) -> np.ndarray:
-    """Rows in the high bits, 44 bits of the hash below: each once, rising."""
-    low = np.uint64(64 - _PAIR_BITS)
-    keys_S = np.sort((shingles.rows_S.astype(np.uint64) << low) | (shingles.hashes_S >> np.uint64(_PAIR_BITS)))
-    # np.unique's hash table takes 50 times as long here: the keys differ in few of their high bits.
-    return keys_S[np.append(True, keys_S[1:] != keys_S[:-1])[: len(keys_S)]]
-
-
-def _counted(keys: np.ndarray, num: int) -> np.ndarray:
-    return np.bincount((keys >> np.uint64(64 - _PAIR_BITS)).astype(np.int64), minlength=num)
+@cache
+def _orders() -> np.ndarray:
+    """(K, K): in what order each bin asks the others. Of hashes, because numpy's draws may change with its version and
+    signatures are stored."""
+    return np.argsort(_mixed(np.arange(1, _NUM_BINS**2 + 1, dtype=np.uint64)).reshape(_NUM_BINS, -1), axis=1)
 
 
 def _mixed(hashes: np.ndarray) -> np.ndarray:
@@ -143,18 +144,12 @@ def _mixed(hashes: np.ndarray) -> np.ndarray:
 
 
 def _chunks_of(texts: pa.Array) -> Iterator[tuple[int, pa.Array]]:
-    lengths_N = pc.binary_length(texts).to_numpy(zero_copy_only=False).astype(np.int64)
-    for start, stop in _parts_of(lengths_N, num_max=1 << _PAIR_BITS):
-        yield start, texts.slice(start, stop - start)
-
-
-def _parts_of(sizes_N: np.ndarray, *, num_max: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of parts of about `_CHUNK_BYTES`, of at most so many rows."""
-    ends_N = np.cumsum(sizes_N)
+    """(number of the first, texts) of parts of about `_CHUNK_BYTES`."""
+    ends_N = np.cumsum(pc.binary_length(texts).to_numpy(zero_copy_only=False).astype(np.int64))
     start = 0
-    while start < len(sizes_N):
+    while start < len(texts):
         before = ends_N[start - 1] if start else 0
         stop = int(np.searchsorted(ends_N, before + _CHUNK_BYTES, side="right"))
-        stop = min(max(stop, start + 1), start + num_max, len(sizes_N))
-        yield start, stop
+        stop = min(max(stop, start + 1), start + _CHUNK_ROWS, len(texts))
+        yield start, texts.slice(start, stop - start)
         start = stop

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from ratchet.core.labels.near.images import look_at
 from ratchet.core.labels.outliers import outliers_of
-from ratchet.core.labels.schema import ExampleSchema
+from ratchet.core.labels.schema import ExampleSchema, ImageInput
 
 DRAW = np.random.default_rng(3)
 
@@ -25,7 +26,9 @@ def rows_out(
             "label": pa.array(["a"] * len(column) if labels is None else labels, schema.label_type),
         }
     )
-    is_out = [found.is_out_N for found in outliers_of(table, schema)]
+    (only,) = schema.inputs
+    contrasts = {"x": look_at(column, only).contrasts_N} if isinstance(only, ImageInput) else {}
+    is_out = [found.is_out_N for found in outliers_of(table, schema, contrasts)]
     return np.flatnonzero(np.logical_or.reduce(is_out)).tolist() if is_out else []
 
 
