@@ -25,7 +25,7 @@ from ratchet.tasks.bound import TorchTask
 from ratchet.tasks.loading import load_task
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.averaging import weights_of
-from ratchet.training.checkpoint import TrainingState, save_checkpoint
+from ratchet.training.checkpoint import Place, TrainingState, save_checkpoint
 from ratchet.training.data import batches_of, load_tensors
 from ratchet.training.job import TrainingJob
 from ratchet.training.loop import make_optimizer, take_step
@@ -134,7 +134,7 @@ def measure(work: Work, folder: Path, *, num_epochs: int) -> dict[str, Any]:
         for name, turn in turns if number % 2 else turns[::-1]:
             times[name].append(timed(partial(turn, number)))
         save = partial(save_checkpoint, ours.state, job.checkpoint_dir, history_path=job.history_path)
-        times["checkpoint"].append(timed(partial(save, epoch=number + 1)))
+        times["checkpoint"].append(timed(partial(save, place=Place(number + 1))))
     medians = {name: statistics.median(each[1:]) for name, each in times.items()}
     ratios = [one / other for one, other in zip(times["ours"][1:], times["bare"][1:], strict=True)]
     return {

@@ -1,5 +1,7 @@
 """Digits with networks and losses that real tasks have, and with mistakes that people make."""
 
+import random
+import time
 from collections.abc import Mapping
 
 import numpy as np
@@ -29,6 +31,28 @@ class OddNetwork(nn.Module):
 class Odd(Digits):
     def build_model(self) -> nn.Module:
         return OddNetwork(len(self.spec.classes))
+
+
+class NoisyNetwork(OddNetwork):
+    """It draws from all three generators, as augmentation does, and a number of each that is kept in store."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            inputs = inputs + 0.01 * (np.random.normal() + random.gauss(0, 1))
+        return super().forward(inputs)
+
+
+class Noisy(Digits):
+    def build_model(self) -> nn.Module:
+        return NoisyNetwork(len(self.spec.classes))
+
+
+class Slow(Noisy):
+    """A step takes some 10 ms, so that it can be killed within an epoch."""
+
+    def loss(self, logits_BK: torch.Tensor, labels_B: torch.Tensor) -> torch.Tensor:
+        time.sleep(0.01)
+        return super().loss(logits_BK, labels_B)
 
 
 class NanOnOneWorker(Digits):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ratchet.core.errors import RatchetError
 from ratchet.stores.finished import FinishedSteps
-from ratchet.training.checkpoint import newest_checkpoint
+from ratchet.training.checkpoint import Place, newest_checkpoint
 from wire.loop import Loop
 
 log = logging.getLogger(__name__)
@@ -22,19 +22,19 @@ class CheckpointKeeper:
     def __init__(self, finished: FinishedSteps, inputs: Mapping[str, str], checkpoint_dir: Path) -> None:
         self._finished, self._inputs, self._dir = finished, inputs, checkpoint_dir
         found = newest_checkpoint(checkpoint_dir)
-        self._num_epochs_kept = found[0] if found is not None else 0
+        self._kept = found[0] if found is not None else Place(0)
 
     def keep_newest(self) -> None:
         found = newest_checkpoint(self._dir)
-        if found is None or found[0] <= self._num_epochs_kept:
+        if found is None or found[0] <= self._kept:
             return
         try:
             self._finished.put_checkpoint(self._inputs, path=found[1])
         except FileNotFoundError:
             return  # two newer ones have come since: the next round takes the newest
         except RatchetError as error:
-            log.warning("the checkpoint after epoch %d is not kept: %s", found[0], error)
-        self._num_epochs_kept = found[0]
+            log.warning("the checkpoint after %s is not kept: %s", found[0], error)
+        self._kept = found[0]
 
 
 @contextmanager

@@ -24,12 +24,13 @@ class ChildProcessTrainer:
         deadline = time.monotonic() + timeout_s
         log_path.write_bytes(b"")
         for _ in range(1 + MAX_RESTARTS):
-            exit_code = _run_once(module, spec_path, log_path, timeout_s=max(0.0, deadline - time.monotonic()))
+            timeout_left_s = max(0.0, deadline - time.monotonic())
+            exit_code = _run_once(module, spec_path, log_path, failure_path, timeout_s=timeout_left_s)
+            if exit_code is None:
+                break
             raise_failure(failure_path)
             if exit_code == 0:
                 return
-            if exit_code is None:
-                break
         last = last_words_of(log_path.read_text(errors="replace"))
         if exit_code is None:
             raise Unavailable(f"the training did not end in {timeout_s:g} s. The last line of its log: {last}")
@@ -39,7 +40,7 @@ class ChildProcessTrainer:
         )
 
 
-def _run_once(module: str, spec_path: Path, log_path: Path, *, timeout_s: float) -> int | None:
+def _run_once(module: str, spec_path: Path, log_path: Path, failure_path: Path, *, timeout_s: float) -> int | None:
     """The exit code, or None when it had to be stopped."""
     with log_path.open("ab") as log_file:
         process = subprocess.Popen(
@@ -50,4 +51,4 @@ def _run_once(module: str, spec_path: Path, log_path: Path, *, timeout_s: float)
             env=child_env({}),
             preexec_fn=die_with_parent,
         )
-        return wait_for(process, timeout_s=timeout_s)
+        return wait_for(process, timeout_s=timeout_s, failure_path=failure_path, ask_to_stop=process.terminate)

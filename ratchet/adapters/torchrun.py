@@ -4,12 +4,16 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ratchet.core.errors import Unavailable
 from ratchet.processes import die_with_parent, stop
 from ratchet.settings import child_env
 from ratchet.training.failure import raise_failure
+from ratchet.training.stopping import GRACE_S, StopRequest, stop_path_of
 
 MAX_RESTARTS = 2
 """A worker that is killed a third time would be killed again: memory is short, as a rule."""
@@ -19,6 +23,8 @@ _BANNER = 'Traceback (most recent call last):\n  File "<frozen runpy>"'
 _ROOT_CAUSE = re.compile(r"Root Cause.*?\brank\s*: (\d+).*?\bexitcode\s*: (-?\d+)", re.DOTALL)
 _TORCHRUN_LINE = re.compile(r"^(?:[WEI]\d{4} .*torch/|=|-|\[/__w/|\[[WEI]\d{4} )")
 _STOP_S_MAX = 10.0
+_LOOK_S = 0.5
+"""Between two looks at whether the training was asked to end. Its own end is seen at once."""
 
 
 class TorchrunTrainer:
@@ -42,11 +48,13 @@ class TorchrunTrainer:
                 env=env,
                 preexec_fn=die_with_parent,
             )
-            exit_code = wait_for(process, timeout_s=timeout_s)
-        raise_failure(failure_path)
+            exit_code = wait_for(
+                process, timeout_s=timeout_s, failure_path=failure_path, ask_to_stop=stop_path_of(failure_path).touch
+            )
         if exit_code is None:
             last = last_words_of(log_path.read_text(errors="replace"))
             raise Unavailable(f"the training did not end in {timeout_s:g} s. The last line of its log: {last}")
+        raise_failure(failure_path)
         if exit_code != 0:
             why = describe_workers(log_path.read_text(errors="replace"))
             raise Unavailable(f"torchrun ended with exit code {exit_code} after {MAX_RESTARTS} restarts: {why}")
@@ -81,10 +89,27 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def wait_for(process: subprocess.Popen[bytes], *, timeout_s: float) -> int | None:
-    """The exit code, or None when it had to be stopped. On SIGTERM torchrun stops its workers itself."""
-    try:
-        return process.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        stop(process, grace_s=_STOP_S_MAX)
-        return None
+def wait_for(
+    process: subprocess.Popen[bytes], *, timeout_s: float, failure_path: Path, ask_to_stop: Callable[[], object]
+) -> int | None:
+    """The exit code, or None when it took too long and had to be stopped.
+
+    ask_to_stop: called at a SIGTERM to this process. Then the training has 30 s to make a checkpoint and to end, and
+    Unavailable says what it came to, unless it has just ended well.
+    """
+    deadline = time.monotonic() + timeout_s
+    with StopRequest(ask_to_stop).listening() as request:
+        exit_code: int | None = None
+        while time.monotonic() < (deadline if request.made_at is None else min(deadline, request.made_at + GRACE_S)):
+            with suppress(subprocess.TimeoutExpired):
+                exit_code = process.wait(_LOOK_S)
+                break
+        else:
+            try:
+                raise_failure(failure_path)  # of before: what the workers write next is that they were stopped
+            finally:
+                stop(process, grace_s=_STOP_S_MAX)
+        if request.made_at is not None and exit_code != 0:
+            raise_failure(failure_path)
+            raise Unavailable("the training was stopped by SIGTERM; the next attempt begins at its newest checkpoint")
+    return exit_code

@@ -55,6 +55,10 @@ class TrainingSpec(BaseModel):
     """Torch threads of each worker."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """What every library takes; LightGBM has 32 bits with a sign."""
+    checkpoint_every_s: float | None = left_out(60.0, gt=0, le=2_592_000)
+    """Seconds after which a checkpoint is made within an epoch; one is made after each epoch in any case."""
+    checkpoint_every_steps: int | None = left_out(None, gt=0, le=1_000_000_000)
+    """Steps of the whole training after which one is made too."""
     timeout_s: float = Field(1800, gt=0, le=2_592_000)
 
     @property

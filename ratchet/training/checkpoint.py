@@ -1,14 +1,16 @@
-"""Where a training was when it died: a folder an epoch, `epoch-0003`, which has its name when it is whole.
+"""Where a training was when it died: a folder for each place, which has its name when it is whole. `epoch-0003` is
+after three epochs, `epoch-0003-step-000120` after 120 steps of the fourth.
 
 Tensors are safetensors and all else is JSON: a checkpoint may come back from a bucket, and nothing of a pickle is ever
 loaded from there. The workers' states are equal, so worker 0 writes for all.
 """
 
+import re
 import shutil
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, FiniteFloat
@@ -16,8 +18,38 @@ from safetensors.torch import load_file, save_file
 
 Weights = dict[str, torch.Tensor]
 TENSORS, STATE, HISTORY = "tensors.safetensors", "state.json", "history.jsonl"
+_WITHIN = "within"
+_LOSSES, _RANDOM = f"{_WITHIN}/losses", f"{_WITHIN}/random"
+_FOLDER = re.compile(r"^epoch-(\d+)(?:-step-(\d+))?$")
 _NUM_KEPT = 2
 """The newest, and the one before for a reader who has just found it."""
+
+
+class Place(NamedTuple):
+    """In a training. Places are ordered as they come."""
+
+    epoch: int
+    """Whole epochs that were done."""
+    step: int = 0
+    """Steps of the next one that were done."""
+
+    @property
+    def folder(self) -> str:
+        return f"epoch-{self.epoch:04d}" + (f"-step-{self.step:06d}" if self.step else "")
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"step {self.step} of epoch {self.epoch + 1}" if self.step else f"epoch {self.epoch}"
+
+
+@dataclass(frozen=True)
+class WithinEpoch:
+    """What an epoch under way has that one at its begin has not."""
+
+    losses: list[float]
+    """Of its steps so far."""
+    random_WN: torch.Tensor
+    """Of each worker (`randomness.gather_random_states`)."""
 
 
 @dataclass
@@ -47,8 +79,10 @@ class _Numbers(BaseModel):
     """What an optimizer keeps for a parameter beside tensors."""
 
 
-def save_checkpoint(state: TrainingState, checkpoint_dir: Path, *, epoch: int, history_path: Path) -> None:
-    """Called by worker 0, after `epoch` epochs are done. history_path: goes with it."""
+def save_checkpoint(
+    state: TrainingState, checkpoint_dir: Path, *, place: Place, history_path: Path, within: WithinEpoch | None = None
+) -> None:
+    """Called by worker 0. history_path: goes with it. within: of a place that is not the end of an epoch."""
     optimizer = state.optimizer.state_dict()
     tensors = {
         **{f"network/{name}": _alone(tensor) for name, tensor in state.network.state_dict().items()},
@@ -56,6 +90,9 @@ def save_checkpoint(state: TrainingState, checkpoint_dir: Path, *, epoch: int, h
         **{f"best/{name}": tensor.contiguous() for name, tensor in state.best_weights.items()},
         **{f"average/{name}": tensor.contiguous() for name, tensor in (state.average or {}).items()},
     }
+    if within is not None:
+        tensors[_LOSSES] = torch.tensor(within.losses, dtype=torch.float64)
+        tensors[_RANDOM] = within.random_WN
     values: dict[str, dict[str, Any]] = defaultdict(dict)
     for number, kept in optimizer["state"].items():
         for name, value in kept.items():
@@ -70,7 +107,7 @@ def save_checkpoint(state: TrainingState, checkpoint_dir: Path, *, epoch: int, h
         groups=optimizer["param_groups"],
         values=values,
     )
-    target = _folder_of(checkpoint_dir, epoch)
+    target = checkpoint_dir / place.folder
     unfinished = target.with_suffix(".part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -83,13 +120,13 @@ def save_checkpoint(state: TrainingState, checkpoint_dir: Path, *, epoch: int, h
         shutil.rmtree(old, ignore_errors=True)
 
 
-def newest_checkpoint(checkpoint_dir: Path) -> tuple[int, Path] | None:
-    """Epochs that were done, and its folder."""
+def newest_checkpoint(checkpoint_dir: Path) -> tuple[Place, Path] | None:
+    """Where it is in the training, and its folder."""
     found = _checkpoints_in(checkpoint_dir)
-    return (_epoch_of(found[-1]), found[-1]) if found else None
+    return (_place_of(found[-1]), found[-1]) if found else None
 
 
-def restore_checkpoint(state: TrainingState, folder: Path) -> None:
+def restore_checkpoint(state: TrainingState, folder: Path) -> WithinEpoch | None:
     """Go on from there. state: with the optimizer's groups that it had then."""
     numbers = _Numbers.model_validate_json((folder / STATE).read_bytes())
     tensors: dict[str, Weights] = defaultdict(dict)
@@ -109,6 +146,8 @@ def restore_checkpoint(state: TrainingState, folder: Path) -> None:
     state.average = tensors["average"] if state.average is not None else None
     state.best_val_loss = float("inf") if numbers.best_val_loss is None else numbers.best_val_loss
     state.num_epochs_since_best = numbers.num_epochs_since_best
+    within = tensors[_WITHIN]
+    return WithinEpoch(within["losses"].tolist(), within["random"]) if within else None
 
 
 def _as_before(groups: list[dict[str, Any]], optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
@@ -125,15 +164,12 @@ def _alone(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
-def _folder_of(checkpoint_dir: Path, epoch: int) -> Path:
-    return checkpoint_dir / f"epoch-{epoch:04d}"
-
-
 def _checkpoints_in(checkpoint_dir: Path) -> list[Path]:
     """The oldest first."""
-    found = [path for path in checkpoint_dir.glob("epoch-*") if path.suffix != ".part"]
-    return sorted(found, key=_epoch_of)
+    return sorted((path for path in checkpoint_dir.glob("epoch-*") if _FOLDER.match(path.name)), key=_place_of)
 
 
-def _epoch_of(folder: Path) -> int:
-    return int(folder.name.removeprefix("epoch-"))
+def _place_of(folder: Path) -> Place:
+    match = _FOLDER.match(folder.name)
+    assert match is not None, "the name of a checkpoint"
+    return Place(int(match[1]), int(match[2] or 0))

@@ -52,6 +52,12 @@ def record_failure(error: BaseException, path: Path, *, rank: int, world_size: i
     return path.exists()
 
 
+def record_stop(text: str, path: Path, *, rank: int, world_size: int) -> None:
+    """Write down that a training ended early and goes on at the next attempt. No worker is started again here."""
+    stopped = TrainingFailure(text=text, kind=Unavailable.__name__, rank=rank, world_size=world_size)
+    _write_once(path, stopped.model_dump_json())
+
+
 def raise_failure(path: Path) -> None:
     """Raise what a worker wrote down; nothing happens when none did."""
     if not path.exists():

@@ -1,11 +1,9 @@
 """The training itself: set up, loop, write the best weights. Every worker runs it; worker 0 writes."""
 
 import logging
-import random
-import shutil
 import time
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from itertools import islice
 
 import numpy as np
 import torch
@@ -19,13 +17,15 @@ from ratchet.tasks.loading import load_task_from
 from ratchet.tasks.model_files import save_model
 from ratchet.tasks.training_spec import TrainingSpec
 from ratchet.training.averaging import clone, copy_buffers, move_average, weights_of
-from ratchet.training.checkpoint import HISTORY, TrainingState, newest_checkpoint, restore_checkpoint, save_checkpoint
+from ratchet.training.checkpoint import Place, TrainingState, WithinEpoch
 from ratchet.training.checks import check_answers, check_network, check_weights
-from ratchet.training.data import StepBatch, load_tensors, seed_of_epoch
+from ratchet.training.data import StepBatch, load_tensors
 from ratchet.training.fitting import fit_together
 from ratchet.training.frozen import run_frozen_part
 from ratchet.training.job import EpochMetrics, TrainingJob
 from ratchet.training.measuring import measure
+from ratchet.training.randomness import seed_epoch, set_random_state
+from ratchet.training.resuming import Checkpoints
 from ratchet.training.running import Rows, Run
 from ratchet.training.starting import apart, distribute, freeze, loss_step_of, start_from_base
 from ratchet.training.step import check_mean_loss
@@ -38,8 +38,12 @@ _PROOF_ROWS_MAX = 256
 _NAMES_LOGGED_MAX = 100
 
 
-def train(job: TrainingJob, *, rank: int, world_size: int) -> None:
-    """Train from the base model, or from scratch, and write the weights with the lowest validation loss."""
+def train(job: TrainingJob, *, rank: int, world_size: int, is_stopping: Callable[[], bool] = lambda: False) -> None:
+    """Train from the base model, or from scratch, and write the weights with the lowest validation loss.
+
+    is_stopping: asked at each step whether this worker is to end. Then all of them raise TrainingStopped, after a
+    checkpoint.
+    """
     spec, training = job.spec, job.spec.training
     code = _collect_code(job)
     torch.manual_seed(training.seed)
@@ -58,7 +62,7 @@ def train(job: TrainingJob, *, rank: int, world_size: int) -> None:
     if rank == 0:
         log.info("start: %s", start.text(names_max=_NAMES_LOGGED_MAX))
         job.start_path.write_text(start.model_dump_json())
-    state = _train_epochs(network, run)
+    state = _train_epochs(network, run, Checkpoints(run, is_stopping))
     _finish(state, run, code=code)
 
 
@@ -66,41 +70,32 @@ def _past_frozen(network: torch.nn.Module, rows: Rows, *, rank: int, world_size:
     return Rows(run_frozen_part(network, rows.inputs, rank=rank, world_size=world_size), rows.labels)
 
 
-def _train_epochs(network: torch.nn.Module, run: Run) -> TrainingState:
+def _train_epochs(network: torch.nn.Module, run: Run, checkpoints: Checkpoints) -> TrainingState:
     """From the newest checkpoint, or from the beginning, to the last epoch."""
-    training, checkpoint_dir = run.training, run.job.checkpoint_dir
+    training, first = run.training, checkpoints.place
     frozen = freeze(network, run.job.spec)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = make_optimizer(trained, training)
     state = TrainingState(network, optimizer, best_weights=weights_of(network))
     state.average = weights_of(network) if training.ema_decay is not None else None
-    found = newest_checkpoint(checkpoint_dir)
-    first = found[0] if found is not None else 0
-    # A checkpoint holds the optimizer's groups of its epoch: those of the frozen parameters came with their first one.
-    if training.unfreeze_after is not None and first > training.unfreeze_after:
+    # A checkpoint holds the optimizer's groups of its place: those of the frozen parameters came with their first step.
+    if training.unfreeze_after is not None and first > (training.unfreeze_after, 0):
         _unfreeze(frozen, optimizer)
-    if found is not None:
-        _go_on_from(*found, state, run)
+    within = checkpoints.restore(state)
+    if first > (0, 0) and run.rank == 0:
+        log.info("going on after %s", first)
     model = distribute(network, run)
-    for epoch in range(first, training.num_epochs):
+    for epoch in range(first.epoch, training.num_epochs):
         if training.early_stop_epochs is not None and state.num_epochs_since_best >= training.early_stop_epochs:
             log.info("no lower validation loss in %d epochs: the training ends early", state.num_epochs_since_best)
             break
-        if epoch == training.unfreeze_after and frozen:
+        if epoch == training.unfreeze_after and within is None and frozen:
             _unfreeze(frozen, optimizer)
             model = distribute(network, run)
-        _train_epoch(epoch, model, state, run)
-        if run.rank == 0:
-            save_checkpoint(state, checkpoint_dir, epoch=epoch + 1, history_path=run.job.history_path)
+        _train_epoch(epoch, model, state, run, checkpoints, within)
+        within = None
+        checkpoints.save(state, Place(epoch + 1))
     return state
-
-
-def _go_on_from(epoch: int, folder: Path, state: TrainingState, run: Run) -> None:
-    restore_checkpoint(state, folder)
-    if run.rank == 0:
-        # A line may be there of an epoch that was recorded and then lost; it comes again.
-        shutil.copyfile(folder / HISTORY, run.job.history_path)
-        log.info("going on after epoch %d", epoch)
 
 
 def make_optimizer(trained: Iterable[torch.nn.Parameter], training: TrainingSpec) -> torch.optim.Optimizer:
@@ -125,16 +120,30 @@ def _collect_code(job: TrainingJob) -> TaskCode:
     return code
 
 
-def _train_epoch(epoch: int, model: torch.nn.Module, state: TrainingState, run: Run) -> None:
-    """One pass over the training rows, its validation, and its line of the history."""
-    _seed_epoch(run.training.seed, epoch=epoch, rank=run.rank)
+def _train_epoch(
+    epoch: int,
+    model: torch.nn.Module,
+    state: TrainingState,
+    run: Run,
+    checkpoints: Checkpoints,
+    within: WithinEpoch | None,
+) -> None:
+    """One pass over the training rows, or the rest of one (within), its validation, and its line of the history."""
+    losses, loss_step = [] if within is None else within.losses, loss_step_of(model)
+    if within is None:
+        seed_epoch(run.training.seed, epoch=epoch, rank=run.rank)
+    else:
+        set_random_state(within.random_WN[run.rank])
     state.network.train()
-    began = time.monotonic()
-    losses = [
-        take_step(epoch * run.num_steps + step, batch, model, state, run)
-        for step, batch in enumerate(run.batches(epoch))
-    ]
-    rows_per_s = len(run.rows) / (time.monotonic() - began)
+    began, num_rows = time.monotonic(), 0
+    for batch in islice(run.batches(epoch), len(losses), None):
+        place = Place(epoch, len(losses) + 1)
+        loss_step.wishes = checkpoints.wishes(place)
+        losses.append(take_step(epoch * run.num_steps + len(losses), batch, model, state, run))
+        num_rows += batch.num_rows
+        if any(loss_step.wishes):
+            checkpoints.grant(loss_step.wishes, state, place, losses)
+    rows_per_s = num_rows / (time.monotonic() - began)
     _take_buffers_of_first(state.network)
     if state.average is not None:
         copy_buffers(state.average, state.network)
@@ -152,16 +161,6 @@ def _train_epoch(epoch: int, model: torch.nn.Module, state: TrainingState, run: 
     )
     if run.rank == 0:
         _record(metrics, run.job)
-
-
-def _seed_epoch(seed: int, *, epoch: int, rank: int) -> None:
-    """What draws at random in a task (dropout, augmentation) draws the same in a training that was resumed."""
-    # Each worker its own, of fewer than 1,009.
-    of_worker = seed_of_epoch(seed, epoch=epoch) * 1_009 + rank
-    # torch takes 64 bits, NumPy's old generator 32; Python's own takes any number.
-    torch.manual_seed(of_worker % 2**63)
-    np.random.seed(of_worker % 2**32)
-    random.seed(of_worker)
 
 
 def take_step(place: int, batch: StepBatch, model: torch.nn.Module, state: TrainingState, run: Run) -> float:

@@ -2,6 +2,7 @@
 
 import math
 from contextlib import nullcontext
+from typing import NamedTuple
 
 import torch
 
@@ -11,19 +12,28 @@ from ratchet.tasks.spec import TaskSpec
 from ratchet.training.checks import check_logits, check_loss, likely_reasons_of
 
 
+class Wishes(NamedTuple):
+    """What a worker asks all workers for after a step."""
+
+    checkpoint: bool = False
+    stop: bool = False
+
+
 class LossStep(torch.nn.Module):
     """What DDP wraps: the network together with the task's loss.
 
-    Among several workers the gradient of `mean_loss` is the batch's loss, so after the backward pass it holds the mean
-    over all of them: each knows of a loss that is not finite, at no further collective, and none is left waiting for
-    one that ended.
+    Among several workers the gradient of `heard` is the batch's loss and what this worker wishes, so after the backward
+    pass it holds the mean over all of them. Each knows of a loss that is not finite and of another's wish, at no
+    further collective, and none is left waiting for one that ended.
     """
 
     def __init__(self, network: torch.nn.Module, task: TorchTask, *, is_shared: bool = False) -> None:
         """is_shared: among several workers."""
         super().__init__()
         self.network = network
-        self.mean_loss = torch.nn.Parameter(torch.zeros(())) if is_shared else None
+        self.heard = torch.nn.Parameter(torch.zeros(1 + len(Wishes._fields))) if is_shared else None
+        self.wishes = Wishes()
+        """Of this worker; after the batch those of any worker."""
         self._own_losses: list[torch.Tensor] = []
         self._task, self._spec = task, task.spec
         self._is_bf16 = task.spec.training.precision == "bf16"
@@ -39,19 +49,22 @@ class LossStep(torch.nn.Module):
         logits_BK = check_logits(outputs, num_rows=len(labels_B), spec=self._spec)
         loss = check_loss(self._task.loss(logits_BK, labels_B), spec=self._spec)
         loss = loss * weight if weight != 1 else loss
-        if self.mean_loss is None:
+        if self.heard is None:
             self._own_losses.append(loss.detach())
             return loss
-        return loss + self.mean_loss * loss.detach()
+        # In 32 bits, also of a loss in others.
+        told = torch.cat([loss.detach().float().reshape(1), torch.tensor(self.wishes, dtype=torch.float32)])
+        return loss + (self.heard * told).sum()
 
     def take_mean_loss(self) -> float:
         """Of all workers, after the backward passes of a batch; may be nan or infinite."""
-        if self.mean_loss is None:
+        if self.heard is None:
             total, self._own_losses = sum(map(float, self._own_losses)), []
             return total
-        assert self.mean_loss.grad is not None
-        mean_loss = float(self.mean_loss.grad)
-        self.mean_loss.grad = None
+        assert self.heard.grad is not None
+        mean_loss, *wishes = self.heard.grad.tolist()
+        self.heard.grad = None
+        self.wishes = Wishes(*(share > 0 for share in wishes))
         return mean_loss
 
 

@@ -3,16 +3,19 @@ where it is the only one."""
 
 import argparse
 import logging
+import signal
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from ratchet.processes import die_with_parent
-from ratchet.training.failure import record_failure
+from ratchet.training.failure import record_failure, record_stop
 from ratchet.training.job import TrainingJob
 from ratchet.training.loop import train
+from ratchet.training.stopping import GRACE_S, StopRequest, TrainingStopped, stop_path_of
 
 
 def main() -> None:
@@ -24,14 +27,23 @@ def main() -> None:
     torch.set_num_threads(job.spec.training.num_threads)
     torch.use_deterministic_algorithms(True)
     _meet_the_others()
-    try:
-        train(job, rank=dist.get_rank(), world_size=dist.get_world_size())
-        dist.barrier()
-    except BaseException as error:
-        if not record_failure(error, job.failure_path, rank=dist.get_rank(), world_size=dist.get_world_size()):
-            raise
-    finally:
-        dist.destroy_process_group()
+    rank, world_size, stop_path = dist.get_rank(), dist.get_world_size(), stop_path_of(job.failure_path)
+    # The alarm ends a worker that made no step since, as one that still reads its rows.
+    with StopRequest(partial(signal.alarm, GRACE_S)).listening() as request:
+        try:
+            train(job, rank=rank, world_size=world_size, is_stopping=lambda: _is_stopping(request, stop_path))
+            dist.barrier()
+        except TrainingStopped as stopped:
+            record_stop(str(stopped), job.failure_path, rank=rank, world_size=world_size)
+        except BaseException as error:
+            if not record_failure(error, job.failure_path, rank=rank, world_size=world_size):
+                raise
+        finally:
+            dist.destroy_process_group()
+
+
+def _is_stopping(request: StopRequest, stop_path: Path) -> bool:
+    return request.made_at is not None or stop_path.exists()
 
 
 def _meet_the_others() -> None:

@@ -4,6 +4,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -77,8 +79,8 @@ def test_a_training_learns_the_digits(trained):
 
 @pytest.mark.whole
 def test_a_killed_worker_resumes_and_gives_the_same_bits_with_frozen_unused_and_normalized_layers(tmp_path):
-    """Dropout too, a layer without optimizer state, and one that is unfrozen where the worker dies: all that a
-    checkpoint does not see by itself."""
+    """Within an epoch; with dropout, a layer without optimizer state, and one that is unfrozen where it dies: all
+    that a checkpoint does not see by itself."""
     choices = {
         "schedule": "cosine",
         "warmup_share": 0.2,
@@ -88,18 +90,19 @@ def test_a_killed_worker_resumes_and_gives_the_same_bits_with_frozen_unused_and_
         "unfreeze_after": 2,
         "ema_decay": 0.9,
         "early_stop_epochs": 4,
+        "checkpoint_every_steps": 5,
     }
-    odd = spec_of("Odd")
-    spec = changed(odd, {"training": {**odd.training.model_dump(), **choices}})
+    noisy = spec_of("Noisy")
+    spec = changed(noisy, {"training": {**noisy.training.model_dump(), **choices}})
     whole, killed = job_in(tmp_path / "whole", spec=spec), job_in(tmp_path / "killed", spec=spec)
     digest = run(whole)
-    killer = threading.Thread(target=kill_a_worker_after_its_second_epoch, args=(killed,))
+    killer = threading.Thread(target=kill_a_worker_after, args=(killed, "epoch-0002-step-000001"))
     killer.start()
     assert run(killed) == digest
     killer.join()
     log = (tmp_path / "killed" / "log.txt").read_text()
     assert "does not use unused.weight, unused.bias" in log
-    assert "epoch 4/4" in log
+    assert "going on after" in log and "epoch 4/4" in log
     assert log.count("epoch 1/4") == 1
 
 
@@ -107,30 +110,33 @@ def test_one_worker_gives_the_same_bits_with_and_without_torchrun_though_it_is_k
     alone = DIGITS.model_copy(update={"training": DIGITS.training.model_copy(update={"world_size": 1})})
     whole, killed = job_in(tmp_path / "whole", spec=alone), job_in(tmp_path / "killed", spec=alone)
     digest = run(whole)
-    killer = threading.Thread(target=kill_a_worker_after_its_second_epoch, args=(killed,))
+    killer = threading.Thread(target=kill_a_worker_after, args=(killed, "epoch-0002"))
     killer.start()
     assert run(killed, ChildProcessTrainer()) == digest
     killer.join()
     assert (tmp_path / "killed" / "log.txt").read_text().count("epoch 1/") == 1
 
 
-def kill_a_worker_after_its_second_epoch(job: TrainingJob) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if (job.checkpoint_dir / "epoch-0002").exists():
-            os.kill(worker_pid_of(job), signal.SIGKILL)
-            return
+def kill_a_worker_after(job: TrainingJob, checkpoint: str) -> None:
+    wait_for(lambda: (job.checkpoint_dir / checkpoint).exists())
+    os.kill(pids_of(job)[-1], signal.SIGKILL)
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not is_so() and time.monotonic() < deadline:
         time.sleep(0.005)
 
 
-def worker_pid_of(job: TrainingJob) -> int:
-    """A process that runs this job's worker module directly (torchrun's own command line holds `--nproc-per-node`)."""
-    mark = str(job.model_path.parent / "job.json")
+def pids_of(job: TrainingJob) -> list[int]:
+    """Processes of this job: torchrun, where it is there (its command line holds `--nproc-per-node`), then workers."""
+    mark, found = str(job.model_path.parent / "job.json"), []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        words = path.read_bytes().decode(errors="replace").split("\0")
-        if mark in words and not any(word.startswith("--nproc-per-node") for word in words):
-            return int(path.parent.name)
-    raise AssertionError("no worker of this job is running")
+        with suppress(OSError):  # it has just ended
+            words = path.read_bytes().decode(errors="replace").split("\0")
+            if mark in words:
+                found.append((not any(word.startswith("--nproc-per-node") for word in words), int(path.parent.name)))
+    return [pid for _, pid in sorted(found)]
 
 
 def test_finetuning_starts_from_the_base_models_weights(trained, tmp_path):
@@ -191,6 +197,25 @@ def test_a_loss_that_is_not_finite_on_one_worker_ends_all_at_once_and_is_not_ret
         run(job)
     assert not job.model_path.exists()
     assert (tmp_path / "nan" / "log.txt").read_text().count("worker 0 of 2 failed") == 1
+
+
+@pytest.mark.slow
+def test_sigterm_to_a_whole_pod_lets_all_workers_end_at_one_step_with_a_checkpoint(tmp_path):
+    """torchrun and each worker get it too, as when a pod is evicted."""
+    slow = spec_of("Slow")
+    job = job_in(tmp_path / "job", spec=changed(slow, {"training": {**slow.training.model_dump(), "num_epochs": 99}}))
+
+    def stop_all() -> None:
+        wait_for(lambda: (job.checkpoint_dir / "epoch-0001").exists())
+        for pid in [os.getpid(), *pids_of(job)]:
+            os.kill(pid, signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop_all)
+    stopper.start()
+    with pytest.raises(Unavailable, match=r"did after step \d+ of epoch \d+ of 99\. A checkpoint is written"):
+        run(job)
+    stopper.join()
+    assert list(job.checkpoint_dir.glob("epoch-*-step-*")) and not pids_of(job)
 
 
 def test_a_training_beyond_its_time_is_stopped(tmp_path):

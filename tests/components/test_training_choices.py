@@ -1,6 +1,7 @@
 """What a task file may choose under `training:`, each by what it does to the weights. One process, no torchrun."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from ratchet.core.errors import PolicyError
 from ratchet.tasks.model_files import load_weights
 from ratchet.training.job import EpochMetrics, TrainingJob
 from ratchet.training.loop import train
-from tests.components.test_training import history_of, job_in
+from ratchet.training.stopping import TrainingStopped
+from tests.components.test_training import history_of, job_in, spec_of
 from tests.models import DIGITS, changed
 
 
@@ -99,6 +101,60 @@ def test_a_training_ends_when_the_validation_loss_has_not_fallen(tmp_path):
     job = trained(tmp_path / "job", num_epochs=40, learning_rate=0.1, early_stop_epochs=2)
     losses = [each.val_loss for each in history_of(job) if each.val_loss is not None]
     assert len(losses) == losses.index(min(losses)) + 3 < 40
+
+
+ALL_AT_ONCE = {
+    "schedule": "cosine",
+    "warmup_share": 0.2,
+    "clip_norm": 1.0,
+    "accumulate": 2,
+    "freeze": ["head.*"],
+    "unfreeze_after": 1,
+    "ema_decay": 0.9,
+    "early_stop_epochs": 2,
+}
+
+
+def stopped_every(num_steps: int, job: TrainingJob) -> int:
+    """Train to the end, with a stop after each so many steps; gives the number of stops."""
+    for num_stops in range(100):
+        looks = iter(range(1, 1_000))
+        with suppress(TrainingStopped):
+            train(job, rank=0, world_size=1, is_stopping=lambda looks=looks: next(looks) == num_steps)  # type: ignore[misc]
+            return num_stops
+    raise AssertionError("it made no progress")
+
+
+@pytest.mark.parametrize("num_steps", [5, 12])
+def test_a_training_that_is_stopped_again_and_again_gives_the_same_bits(num_steps, noisy, tmp_path):
+    """In the first and in the last step of an epoch too, with all that draws at random and all that is chosen."""
+    job = job_in(tmp_path / "stopped", spec=noisy.spec)
+    assert stopped_every(num_steps, job) >= 36 // num_steps - 1
+    assert not differing(job, noisy)
+    assert [each.train_loss for each in history_of(job)] == [each.train_loss for each in history_of(noisy)]
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory: pytest.TempPathFactory) -> TrainingJob:
+    choices = {**DIGITS.training.model_dump(), "num_epochs": 3, **ALL_AT_ONCE}
+    spec = changed(spec_of("Noisy"), {"training": choices})
+    job = job_in(tmp_path_factory.mktemp("noisy") / "job", spec=spec)
+    train(job, rank=0, world_size=1)
+    return job
+
+
+@pytest.mark.parametrize(
+    ("every", "made"),
+    [
+        pytest.param({}, ["epoch-0001", "epoch-0002"], id="a-minute"),
+        pytest.param({"checkpoint_every_steps": 7}, ["epoch-0001-step-000009", "epoch-0002"], id="steps"),
+        pytest.param({"checkpoint_every_s": 1e-9}, ["epoch-0001-step-000011", "epoch-0002"], id="time"),
+        pytest.param({"checkpoint_every_s": None}, ["epoch-0001", "epoch-0002"], id="epochs-alone"),
+    ],
+)
+def test_checkpoints_are_made_within_an_epoch_by_steps_and_by_time(every, made, tmp_path):
+    job = trained(tmp_path / "job", num_epochs=2, **every)
+    assert sorted(path.name for path in job.checkpoint_dir.iterdir()) == made
 
 
 def test_bfloat16_learns_and_leaves_32_bits(tmp_path):

@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from ratchet.core.errors import DataRejected
 from ratchet.tasks.model_files import load_weights
-from ratchet.training.checkpoint import TrainingState, newest_checkpoint, restore_checkpoint, save_checkpoint
+from ratchet.training.checkpoint import Place, TrainingState, newest_checkpoint, restore_checkpoint, save_checkpoint
 from ratchet.training.checks import check_metrics, check_weights
 from ratchet.training.job import StartRecord
 from ratchet.training.loop import train
@@ -105,9 +105,9 @@ def test_a_checkpoint_restores_whatever_has_optimizer_state_and_whatever_has_non
     saved, restored = state_of(seed=1), state_of(seed=2)
     step(saved)
     (tmp_path / "history").write_text("")
-    save_checkpoint(saved, tmp_path, epoch=1, history_path=tmp_path / "history")
-    epoch, folder = newest_checkpoint(tmp_path) or (0, tmp_path)
-    assert epoch == 1
+    save_checkpoint(saved, tmp_path, place=Place(1), history_path=tmp_path / "history")
+    place, folder = newest_checkpoint(tmp_path) or (Place(0), tmp_path)
+    assert place == Place(1)
     restore_checkpoint(restored, folder)
     assert len(restored.optimizer.state_dict()["state"]) == 4
     for state in (saved, restored):
