@@ -199,7 +199,7 @@ def test_a_loss_that_is_not_finite_on_one_worker_ends_all_at_once_and_is_not_ret
     assert (tmp_path / "nan" / "log.txt").read_text().count("worker 0 of 2 failed") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.whole
 def test_sigterm_to_a_whole_pod_lets_all_workers_end_at_one_step_with_a_checkpoint(tmp_path):
     """torchrun and each worker get it too, as when a pod is evicted."""
     slow = spec_of("Slow")
