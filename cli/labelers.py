@@ -32,19 +32,27 @@ def list_(task: OnlyTaskOption = None, as_json: JsonFlag = False) -> None:
     of `validate` fails; too few, when no check has enough to judge; reviewer. The newest label shards are read, 128 MiB
     at most.
 
+    Of labels that came from `ratchet labels queue`: `pull` is by how many points of a hundred a labeler gives the
+    champion's answer more often where it is shown than where it is not (blind); below the table stand the pull on all
+    labelers and the champion's accuracy on the examples that were drawn at random (audit), each with bounds of 95 %.
+
     Example: ratchet labelers list --task digits
     """
     found = _fetch(task)
     if as_json:
-        print_json({"labelers": [row for each in found for row in _rows_of(each)], "read": [*map(_read_of, found)]})
+        rows_of_all = [row for each in found for row in _rows_of(each)]
+        print_json({"labelers": rows_of_all, "queued": _queued_of(found), "read": [*map(_read_of, found)]})
         return
-    rows = [_cells_of(each.task, row) for each in found for row in each.rows]
+    rows = [_cells_of(each, row) for each in found for row in each.rows]
     columns = ("task", "labeler", "status", "opinions", "examples", "shared", "agrees", "kappa", "corrections",
-               "quarantined", "first", "last")  # fmt: skip
+               *(("pull",) if any(each.queued for each in found) else ()), "quarantined", "first", "last")  # fmt: skip
     if rows:
         stdout.print(table_of(rows, columns=columns if task is None else columns[1:]))
     else:
         stderr.print("No label shard has opinions. `ratchet labels push FILE --task TASK` adds some.", markup=False)
+    for each in found:
+        for text in _queue_texts(each):
+            stdout.print(f"{each.task}: {text}", markup=False)
     _tell_read(found)
 
 
@@ -71,13 +79,18 @@ def show(
         raise unknown_labeler(name, found)
     if as_json:
         labelers = [
-            {"task": each.task, **row.model_dump(mode="json"), "differences": differences.model_dump(mode="json")}
+            {
+                "task": each.task,
+                **row.model_dump(mode="json"),
+                "anchoring": _anchoring_of(each, row.labeler),
+                "differences": differences.model_dump(mode="json"),
+            }
             for each, row, differences in shown
         ]
-        print_json({"labelers": labelers, "read": [*map(_read_of, found)]})
+        print_json({"labelers": labelers, "queued": _queued_of(found), "read": [*map(_read_of, found)]})
         return
     for each, row, differences in shown:
-        _print_labeler(each.task, row, differences)
+        _print_labeler(each, row, differences)
     _tell_read([each for each, _, _ in shown])
 
 
@@ -114,8 +127,32 @@ def _fetch_one(task: str) -> "Labelers":
 def _rows_of(found: "Labelers") -> list[dict[str, Any]]:
     """Without the classes, which `show` has."""
     return [
-        {"task": found.task, **row.model_dump(mode="json", exclude={"agreement": {"by_class"}})} for row in found.rows
+        {
+            "task": found.task,
+            **row.model_dump(mode="json", exclude={"agreement": {"by_class"}}),
+            "anchoring": _anchoring_of(found, row.labeler),
+        }
+        for row in found.rows
     ]
+
+
+def _anchoring_of(found: "Labelers", labeler: str) -> dict[str, Any] | None:
+    anchoring = found.queued.of(labeler) if found.queued else None
+    return anchoring.model_dump(mode="json") if anchoring else None
+
+
+def _queued_of(found: "Sequence[Labelers]") -> list[dict[str, Any]]:
+    return [
+        {"task": each.task, **each.queued.model_dump(mode="json", exclude={"by_labeler"})}
+        for each in found
+        if each.queued
+    ]
+
+
+def _queue_texts(found: "Labelers") -> list[str]:
+    from ratchet.core.labels.reliability.queued import queue_texts
+
+    return queue_texts(found.queued) if found.queued else []
 
 
 def _read_of(found: "Labelers") -> dict[str, Any]:
@@ -130,11 +167,11 @@ def _read_of(found: "Labelers") -> dict[str, Any]:
     }
 
 
-def _cells_of(task: str, row: "LabelerRow") -> dict[str, Any]:
+def _cells_of(found: "Labelers", row: "LabelerRow") -> dict[str, Any]:
     from ratchet.core.labels.reliability.page import estimate_text, share_text
 
     return {
-        "task": task,
+        "task": found.task,
         "labeler": row.labeler,
         "status": row.status,
         "opinions": row.num_opinions,
@@ -143,22 +180,38 @@ def _cells_of(task: str, row: "LabelerRow") -> dict[str, Any]:
         "agrees": share_text(row.agreement),
         "kappa": estimate_text(row.agreement.coefficient),
         "corrections": f"{row.num_corrections_made} made, {row.num_corrections_received} received",
+        **_pull_cell(found, row.labeler),
         "quarantined": row.num_quarantined,
         "first": row.first_at.date(),
         "last": row.last_at.date(),
     }
 
 
-def _print_labeler(task: str, row: "LabelerRow", differences: "Differences") -> None:
-    from ratchet.core.labels.reliability.page import estimate_text
+def _pull_cell(found: "Labelers", labeler: str) -> dict[str, str]:
+    """Nothing where no label came from a queue."""
+    from ratchet.core.labels.reliability.queued import pull_text
 
-    cells = _cells_of(task, row)
+    if not found.queued:
+        return {}
+    anchoring = found.queued.of(labeler)
+    if anchoring is None:
+        return {"pull": "–"}
+    return {"pull": pull_text(anchoring.pull) if anchoring.pull else "too few"}
+
+
+def _print_labeler(found: "Labelers", row: "LabelerRow", differences: "Differences") -> None:
+    from ratchet.core.labels.reliability.page import estimate_text
+    from ratchet.core.labels.reliability.queued import anchoring_text
+
+    task, cells = found.task, _cells_of(found, row)
     stdout.print(f"{row.labeler}, task {task}: {row.status}", markup=False)
     stdout.print(f"  {row.reason}", markup=False)
     told = [
         {"what": name, "value": value} for name, value in cells.items() if name not in {"task", "labeler", "status"}
     ]
     stdout.print(table_of(told, columns=("what", "value")))
+    if found.queued and (anchoring := found.queued.of(row.labeler)):
+        stdout.print(anchoring_text(anchoring), markup=False)
     if row.agreement.by_class:
         classes = [
             {"class": name, "kappa with the others": estimate_text(each)}

@@ -47,6 +47,9 @@ def import_file(
         ),
     ] = None,
     images: Annotated[str, typer.Option(help="s3://BUCKET/FOLDER/ with the pictures that the file names.")] = "",
+    queue: Annotated[
+        Path | None, typer.Option(help="The queue's file, where the tool keeps no field of it (CVAT, COCO).")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be pushed, and push nothing.")] = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Push labels of known ids too, as second opinions.")] = False,
     as_json: JsonFlag = False,
@@ -56,12 +59,15 @@ def import_file(
     Each annotation is one label with its annotator and time. Skipped annotations, predictions and drafts are left out;
     so is each item that the task cannot learn from, with its reason. The other labels are pushed in one shard.
 
+    An example of `ratchet labels queue` brings back whether it was audited or blind (`queue_mark`): `ratchet labelers`
+    shows how far the champion's answers pull the labelers. Of a tool that keeps no such field `--queue` is the queue.
+
     Nothing is pushed, and the exit code is 11, when the labels were pushed before (see `ratchet labels push`).
 
     Example: ratchet labels import project-7.json --task mails --dry-run
     """
     from ratchet import wiring
-    from ratchet.actions.labels.importing import format_of, import_labels, read_tool_file
+    from ratchet.actions.labels.importing import format_of, import_labels, read_queue, read_tool_file
     from ratchet.actions.labels.pushing import forecast, is_review
     from ratchet.core.errors import NothingNew
 
@@ -69,7 +75,8 @@ def import_file(
     found = read_tool_file(file)
     chosen = format_of(found, given=format_name)
     options = options_of(found, spec.examples, labeler=labeler, columns=columns or (), images=images)
-    imported = import_labels(found, spec, options, format=chosen)
+    marks = read_queue(queue) if queue else {}
+    imported = import_labels(found, spec, options, format=chosen, marks=marks)
     told = forecast(imported.data, imported.ids, stores=wiring.label_stores(), task=task)
     counts = imported.counts
     puts_right = is_review(counts.num_by_labeler, spec.reviewers, num_corrections=counts.num_corrections)
@@ -126,6 +133,7 @@ def _render(
         "num_labels": counts.num_labels,
         "num_by_class": dict(sorted(counts.num_by_class.items())),
         "num_by_labeler": dict(sorted(counts.num_by_labeler.items())),
+        "num_queued": counts.num_queued,
         "num_known_ids": told.num_known,
         "num_corrections": counts.num_corrections,
         "fate": told.fate,
@@ -137,13 +145,15 @@ def _render(
 def _print(told: Mapping[str, Any], forecast: "Forecast", *, was_guessed: bool, key: str, lands: bool) -> None:
     guessed = " (told from the file)" if was_guessed else ""
     stdout.print(f"{told['file']}: {told['format']}{guessed}", markup=False)
+    queued = f"; {told['num_queued']:,} are of a queue" if told["num_queued"] else ""
     num_left_out = sum(row["num"] for row in told["left_out"])
     done = f"pushed as {key}" if key else "can be pushed (dry run)" if lands else forecast.text
     known = f"; {forecast.num_known} of their ids have a label already" if forecast.num_known and key else ""
     if told["num_corrections"]:
         known += f"; {told['num_corrections']:,} correct another label"
     stdout.print(
-        f"{told['num_labels']:,} labels of {told['task']}: {done}{known}; {num_left_out:,} left out", markup=False
+        f"{told['num_labels']:,} labels of {told['task']}: {done}{known}; {num_left_out:,} left out{queued}",
+        markup=False,
     )
     for kind in ("class", "labeler"):
         if told[f"num_by_{kind}"]:

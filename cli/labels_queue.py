@@ -30,7 +30,9 @@ def queue(
     source: Annotated[str, typer.Option("--from", help="JSON lines with `id` and `inputs`, or: payloads.")],
     size: Annotated[int, typer.Option(min=1, max=SIZE_MAX, help="Examples in the queue.")] = 100,
     strategy: Annotated[str, typer.Option(help="auto, margin, disagreement, coverage or random.")] = "auto",
-    format_name: Annotated[str, typer.Option("--format", help="jsonl, label-studio, doccano or csv.")] = "jsonl",
+    format_name: Annotated[
+        str, typer.Option("--format", help="jsonl, label-studio, doccano, argilla or csv.")
+    ] = "jsonl",
     out: Annotated[Path | None, typer.Option(help="File to write. Default: standard output.")] = None,
     hours: Annotated[
         float, typer.Option(min=0.01, max=HOURS_MAX, callback=check_finite, help="Of `payloads`: hours to look back.")

@@ -15,10 +15,13 @@ from ratchet.core.errors import DataRejected
 from ratchet.core.labels.label_values import whole_column
 from ratchet.core.labels.near.images import THUMBNAIL_SIDE, thumbnails_in
 from ratchet.core.labels.near.signatures import Signatures, joined, look_at_rows
+from ratchet.core.labels.queue_marks import QUEUE_MARK
 from ratchet.core.labels.schema import ExampleSchema, ImageInput, inputs_table
 
 PART_BYTES, _PART_ROWS = 8 << 20, 65_536
 """Of pixels that are in memory at once."""
+_ADDED_LATER = {"corrects": False, QUEUE_MARK: None}
+"""Columns of opinions that once were not there, in their order, and what they would hold."""
 
 
 class ExaminedRows(NamedTuple):
@@ -69,14 +72,23 @@ def read_parts(path: str, wanted: pa.Schema, schema: ExampleSchema) -> Iterator[
     at_once = max(1, min(_PART_ROWS, PART_BYTES // max(1, pixels)))
     # With a buffer ahead Arrow would hold all row groups that are asked for, compressed.
     with pq.ParquetFile(path, pre_buffer=False) as file:
-        if not file.schema_arrow.equals(wanted):
+        if not _as_today(file.schema_arrow.empty_table(), wanted).schema.equals(wanted):
             raise DataRejected(
                 f"{path}: columns are {file.schema_arrow.names}, expected {wanted.names}. Run ingest again."
             )
         if not file.metadata.num_rows:
             yield wanted.empty_table()
         for batch in file.iter_batches(batch_size=at_once):
-            yield pa.Table.from_batches([batch])
+            yield _as_today(pa.Table.from_batches([batch]), wanted)
+
+
+def _as_today(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """With the columns that `ingest` of an earlier release did not write."""
+    for name, value in _ADDED_LATER.items():
+        if name in wanted.names and name not in rows.column_names:
+            column = pa.array([value] * rows.num_rows, wanted.field(name).type)
+            rows = rows.add_column(wanted.get_field_index(name), wanted.field(name), column)
+    return rows
 
 
 def _with_thumbnails(rows: pa.Table, signatures: Signatures, schema: ExampleSchema) -> pa.Table:

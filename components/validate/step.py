@@ -30,6 +30,7 @@ from ratchet.core.labels.measured import IngestNotes, Measured
 from ratchet.core.labels.near.signatures import Signatures, joined
 from ratchet.core.labels.quality import QualityPolicy, decide_quality
 from ratchet.core.labels.reliability.page import render_reliability
+from ratchet.core.labels.reliability.queued import measure_queue
 from ratchet.core.labels.reliability.report import Reliability, measure_reliability
 from ratchet.core.labels.reliability.voices import voices_of
 from ratchet.core.labels.schema import CategoryOutput
@@ -215,6 +216,7 @@ def _measure(
             find_label_errors(rows, reference.rows, kept, spec),
         ),
         reliability=measure_reliability(voices_of(rows, known_N), spec.output, num_shared_min=policy.num_shared_min),
+        queued=measure_queue(rows, spec.output, num_min=policy.num_shared_min),
         noise=_of_labelers(neighbours.measure_noise(), spec),
         noise_skipped=skip_text(spec.examples),
         labels_by_class=_labels_by_class(spec, manifest),

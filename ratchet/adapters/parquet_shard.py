@@ -13,6 +13,7 @@ from ratchet.core.errors import DataRejected
 from ratchet.core.labels.images import FILE_BYTES_MAX
 from ratchet.core.labels.input_values import listed_names
 from ratchet.core.labels.opinions import checked_table
+from ratchet.core.labels.queue_marks import QUEUE_MARK
 from ratchet.core.labels.schema import CATEGORY_CHARS_MAX, ExampleSchema, ImageInput, TagsOutput, TextInput, VectorInput
 from ratchet.core.labels.shards import SHARD_BYTES_MAX
 from wire.printable import printable
@@ -114,7 +115,8 @@ def _footer_of(data: bytes, *, where: str) -> Footer:
 
 def _check_columns(file: pq.ParquetFile, schema: ExampleSchema, *, where: str) -> None:
     short = schema.short_input
-    fields = ("id", "label", "labeler", *(("uri", "features") if short else ()), "inputs", "labeled_at", "corrects")
+    short_fields = ("uri", "features") if short else ()
+    fields = ("id", "label", "labeler", *short_fields, "inputs", "labeled_at", "corrects", QUEUE_MARK)
     for name in file.schema_arrow.names:
         if name not in fields:
             raise DataRejected(

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from statsmodels.datasets import fair
 
 from ratchet.actions.labels.reading import read_shard
 from ratchet.core.errors import Conflict, DataRejected
+from ratchet.core.labels.queue_marks import QueueMark, render_mark
 from ratchet.core.labels.shards import Label, render_labels, split_of
 from ratchet.stores.verdicts import Verdicts
 from ratchet.tasks.spec import FeatureSpec
@@ -222,6 +224,35 @@ def test_nothing_new_of_a_version_that_was_never_accepted_is_an_error(room: Room
     room.objects.delete("s3://ratchet/verdicts/digits/v1.json")
     with pytest.raises(DataRejected, match="not judged"):
         room.validate("digits/v1")
+
+
+def marked(labels: list[Label], *, is_blind: bool, num_others: int) -> list[Label]:
+    """With marks: the champion says something else of the first `num_others`."""
+    return [
+        label.model_copy(
+            update={"queue_mark": render_mark(QueueMark("audit", is_blind, answer, "0123456789ab"), label.id)}
+        )
+        for place, label in enumerate(labels)
+        for answer in ["none" if place < num_others else label.label]
+    ]
+
+
+def test_the_pull_of_shown_answers_is_told_where_there_is_enough(room: Room) -> None:
+    shown, blind = digit_labels(range(60)), digit_labels(range(60, 100))
+    room.push(marked(shown, is_blind=False, num_others=0) + marked(blind, is_blind=True, num_others=20))
+    reasons = {reason.check: reason for reason in room.validate(room.ingest()[0]).reasons}
+    assert reasons["anchoring"].value == 0.5 and "blind ones: +50.0 points (+" in reasons["anchoring"].text
+    assert reasons["audited accuracy of 0123456789ab"].value == 0.8
+    room.push(marked(digit_labels(range(100, 119)), is_blind=False, num_others=0))
+    checks = {reason.check for reason in room.validate(room.ingest()[0]).reasons}
+    assert not any(check.startswith(("anchoring", "audited")) for check in checks)
+
+
+def test_a_batch_that_an_earlier_release_ingested_is_judged(room: Room) -> None:
+    room.push(digit_labels(range(50)))
+    version, _ = room.ingest()
+    pq.write_table(pq.read_table(room.path("incoming")).drop_columns(["corrects", "queue_mark"]), room.path("incoming"))
+    assert room.validate(version).verdict == "accepted"
 
 
 def test_labels_survive_the_way_through_jsonl() -> None:

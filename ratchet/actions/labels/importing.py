@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.labels.formats.archive import ZIP, annotations_in
 from ratchet.core.labels.formats.items import ImportOptions, LeftOut, ToolOpinion, UnreadableFile, wrong
+from ratchet.core.labels.formats.queue_files import marks_in
 from ratchet.core.labels.formats.registry import READERS, guess_format
 from ratchet.core.labels.imported import ImportCounts
 from ratchet.core.labels.parsing import NEXT_STEP, Row, parse_label
+from ratchet.core.labels.queue_marks import QUEUE_MARK
 from ratchet.core.labels.shards import SHARD_BYTES_MAX, ShardCounts, count_label_fields
 from ratchet.tasks.spec import TaskSpec
 from wire.printable import printable
@@ -69,9 +71,29 @@ def format_of(file: ToolFile, *, given: str) -> str:
     return found
 
 
-def import_labels(file: ToolFile, spec: TaskSpec, options: ImportOptions, *, format: str) -> ImportedLabels:
+def read_queue(path: Path) -> Mapping[str, str]:
+    """Example id to queue mark, of a file that `ratchet labels queue` wrote (not of CSV, which keeps its columns).
+    DataRejected: no mark is in it."""
+    file = read_tool_file(path)
+    try:
+        found = marks_in(file.data)
+    except UnreadableFile as error:
+        raise DataRejected(f"{file.where}: {error}. Name the file that `ratchet labels queue` wrote.") from None
+    if not found:
+        raise DataRejected(
+            f"{file.where}: no example in it has a `{QUEUE_MARK}`. Name a file of `ratchet labels queue`."
+        )
+    return found
+
+
+def import_labels(
+    file: ToolFile, spec: TaskSpec, options: ImportOptions, *, format: str, marks: Mapping[str, str] = {}
+) -> ImportedLabels:
     """Every opinion that the task can learn from, and why the others are left out. DataRejected: the file as a whole
-    cannot be read, or nothing of it is a label."""
+    cannot be read, or nothing of it is a label.
+
+    marks: example id to queue mark, of examples of which the tool kept none.
+    """
     counts, lines = ImportCounts(), []
     ids: set[str] = set()
     pairs: list[tuple[object, object]] = []
@@ -80,6 +102,9 @@ def import_labels(file: ToolFile, spec: TaskSpec, options: ImportOptions, *, for
         if isinstance(item, LeftOut):
             counts.leave_out(item)
             continue
+        example_id = item.line.get("id")
+        if QUEUE_MARK not in item.line and isinstance(example_id, str) and example_id in marks:
+            item.line[QUEUE_MARK] = marks[example_id]
         checked = _checked(item, spec, where=file.where)
         if isinstance(checked, LeftOut):
             counts.leave_out(checked)

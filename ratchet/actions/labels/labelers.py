@@ -18,6 +18,7 @@ from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.labels.corrections import joined_overlays
 from ratchet.core.labels.quality import QualityPolicy
 from ratchet.core.labels.reliability.labelers import Differences, LabelerRow, LabelHistory, differences_of, labelers_of
+from ratchet.core.labels.reliability.queued import QueueReport, measure_queue
 from ratchet.core.labels.schema import ExampleSchema
 from ratchet.parallel import NUM_AT_ONCE, map_parallel
 from ratchet.tasks.spec import TaskSpec
@@ -34,7 +35,7 @@ class StoredOpinions(NamedTuple):
     """What was read of the label shards of a task, the newest ones, and what was not."""
 
     said: pa.Table
-    """id, label, labeler, labeled_at, corrects, shard."""
+    """`reading.OPINION_COLUMNS`, shard."""
     num_shards: int
     num_bytes: int
     num_shards_left: int
@@ -48,6 +49,8 @@ class Labelers(NamedTuple):
     task: str
     opinions: StoredOpinions
     rows: tuple[LabelerRow, ...]
+    queued: QueueReport | None
+    """Of the opinions on examples from a queue; None: there is none."""
 
 
 def list_labelers(stores: LabelStores, spec: TaskSpec, policy: QualityPolicy, *, watch: Watch) -> Labelers:
@@ -62,7 +65,8 @@ def list_labelers(stores: LabelStores, spec: TaskSpec, policy: QualityPolicy, *,
         verdicts=verdicts,
     )
     rows = labelers_of(opinions.said, history, spec.output, policy, reviewers=spec.reviewers)
-    return Labelers(spec.name, opinions, rows)
+    queued = measure_queue(opinions.said, spec.output, num_min=policy.num_shared_min)
+    return Labelers(spec.name, opinions, rows, queued)
 
 
 def differences_from_others(found: Labelers, spec: TaskSpec, name: str) -> Differences:

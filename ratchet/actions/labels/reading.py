@@ -11,12 +11,13 @@ from ratchet.actions.labels.images import NO_SOURCE, ImageSource, read_images
 from ratchet.core.errors import DataRejected, NotFound, SettingsError, Unavailable
 from ratchet.core.labels.opinions import read_lines_as_table
 from ratchet.core.labels.parsing import Row, parse_label_rows, parse_labels
+from ratchet.core.labels.queue_marks import QUEUE_MARK
 from ratchet.core.labels.schema import ExampleSchema
 from ratchet.core.labels.shards import SHARD_BYTES_MAX
 from ratchet.core.lines import split_lines
 from wire.printable import printable
 
-OPINION_COLUMNS = ["id", "label", "labeler", "labeled_at", "corrects"]
+OPINION_COLUMNS = ["id", "label", "labeler", "labeled_at", "corrects", QUEUE_MARK]
 _CHUNK_ROWS = 4_096
 """Rows that are Python objects at a time, where a file has to be read line by line."""
 

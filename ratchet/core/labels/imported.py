@@ -7,6 +7,7 @@ from typing import Any
 
 from ratchet.core.labels.answers import label_text
 from ratchet.core.labels.formats.items import WHY_TEXTS, LeftOut, Why
+from ratchet.core.labels.queue_marks import QUEUE_MARK
 
 EXAMPLES_MAX = 3
 PLACES_MAX = 10
@@ -20,6 +21,8 @@ class ImportCounts:
     num_labels: int = 0
     num_corrections: int = 0
     """Labels that say that they correct another one."""
+    num_queued: int = 0
+    """Labels with a queue mark."""
     num_by_class: Counter[str] = field(default_factory=Counter)
     num_by_labeler: Counter[str] = field(default_factory=Counter)
     examples: list[Mapping[str, Any]] = field(default_factory=list)
@@ -29,6 +32,7 @@ class ImportCounts:
     def add(self, line: Mapping[str, Any], *, is_number: bool) -> None:
         self.num_labels += 1
         self.num_corrections += line.get("corrects") is True
+        self.num_queued += QUEUE_MARK in line
         self.num_by_labeler[str(line["labeler"])] += 1
         label = line["label"]
         if not is_number:

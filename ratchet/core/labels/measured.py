@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ConfigDict, Field
 
 from ratchet.core.labels.excess import LabelerRecord
+from ratchet.core.labels.reliability.queued import QueueReport
 from ratchet.core.labels.reliability.report import Reliability
 from ratchet.core.labels.shards import Place
 from wire.printable import printable
@@ -133,6 +134,8 @@ class Measured(BaseModel):
     """What is remarkable about single examples."""
     reliability: Reliability | None = None
     """How far the labelers agree beyond chance; told, not judged."""
+    queued: QueueReport | None = None
+    """Of the examples that came from a queue; told, not judged."""
     noise_skipped: str = ""
     """Why neighbours are not asked in this task; "" where they are."""
     labels_by_class: Mapping[str, int] = {}

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from ratchet.core.labels.label_values import tags_in_order, whole_column
+from ratchet.core.labels.queue_marks import MARK_CHARS_MAX, MARK_PATTERN, QUEUE_MARK
 from ratchet.core.labels.schema import (
     CATEGORY_CHARS_MAX,
     BooleanInput,
@@ -64,7 +65,10 @@ def checked_table(table: pa.Table, schema: ExampleSchema) -> pa.Table | None:
         return None
     if any(column.null_count for column in (label, at, *names)):
         return None
-    return pa.table([names[0], inputs, label, names[1], at, corrects], schema=schema.opinions_schema)
+    mark = _checked_marks(table)
+    if mark is None:
+        return None
+    return pa.table([names[0], inputs, label, names[1], at, corrects, mark], schema=schema.opinions_schema)
 
 
 def _checked_corrects(table: pa.Table) -> pa.Array | None:
@@ -211,6 +215,16 @@ def _checked_times(column: pa.Array) -> pa.Array | None:
     years = pc.year(times)
     is_fine = pc.and_(pc.greater_equal(years, YEARS[0]), pc.less_equal(years, YEARS[-1]))
     return times if _all(is_fine) else None
+
+
+def _checked_marks(table: pa.Table) -> pa.Array | None:
+    """Of examples from a queue; null of all others."""
+    if QUEUE_MARK not in table.column_names:
+        return pa.nulls(table.num_rows, pa.string())
+    marks = _texts_of(whole_column(table[QUEUE_MARK]))
+    if marks is None or not _is_sized(marks, 0, MARK_CHARS_MAX):
+        return None
+    return marks if _all(pc.match_substring_regex(marks, MARK_PATTERN)) else None
 
 
 def _only_nulls(column: pa.Array, kind: pa.DataType) -> pa.Array | None:

@@ -11,12 +11,14 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from ratchet.core.errors import DataRejected
 from ratchet.core.fields import parse_fields, refuse_unknown
 from ratchet.core.labels.input_values import MOMENT, WrongValue, expected_of, input_values, label_value
+from ratchet.core.labels.queue_marks import QUEUE_MARK, is_mark
 from ratchet.core.labels.schema import ExampleSchema, NumberOutput, TagsOutput
 from ratchet.core.labels.shards import Text, check_years
 from ratchet.core.lines import read_objects
 from wire.validation_text import found_text
 
 NEXT_STEP = "Correct it and push the file again: a shard that has landed never changes."
+_MARK = "a mark as `ratchet labels queue` writes it, such as 'audit.blind.…'"
 Row = dict[str, Any]
 """The fields of `ExampleSchema.opinions_schema`; an image is a `GivenImage` until somebody has read it."""
 
@@ -40,6 +42,7 @@ def parse_label(value: Mapping[str, Any], schema: ExampleSchema, *, where: str) 
     said = parse_fields(_Said, value, expected=expected, where=where, next_step=NEXT_STEP)
     try:
         _check_uri(value)
+        _check_mark(value)
         label = label_value(said.label, schema)
         inputs = _inputs_of(value, schema)
     except WrongValue as error:
@@ -51,6 +54,7 @@ def parse_label(value: Mapping[str, Any], schema: ExampleSchema, *, where: str) 
         "labeler": said.labeler,
         "labeled_at": said.labeled_at,
         "corrects": bool(said.corrects),
+        QUEUE_MARK: value.get(QUEUE_MARK),
     }
     return row if value.get("uri") is None else {**row, "uri": value["uri"]}
 
@@ -108,6 +112,12 @@ def _check_uri(value: Mapping[str, Any]) -> None:
         raise WrongValue(f"`uri` must be a text, found {found_text(uri)}")
 
 
+def _check_mark(value: Mapping[str, Any]) -> None:
+    mark = value.get(QUEUE_MARK)
+    if mark is not None and not is_mark(mark):
+        raise WrongValue(f"`{QUEUE_MARK}` must be {_MARK}, found {found_text(mark)}")
+
+
 def _expected(schema: ExampleSchema) -> Mapping[str, str]:
     short, output = schema.short_input, schema.output
     label = "a text: the name of a class, in quotes"
@@ -125,4 +135,5 @@ def _expected(schema: ExampleSchema) -> Mapping[str, str]:
         "labeled_at": MOMENT,
         "corrects": "true or false",
         **({"uri": "a text"} if short else {}),
+        QUEUE_MARK: _MARK,
     }

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ratchet.core.labels.excess import LabelerRecord
 from ratchet.core.labels.measured import REASON_CHARS_MAX, Count, Measured
 from ratchet.core.labels.reliability.page import reliability_text
+from ratchet.core.labels.reliability.queued import queue_findings
 from ratchet.core.labels.shards import Place
 from ratchet.core.verdict import Reason
 from wire.printable import listed, printable
@@ -97,6 +98,7 @@ def decide_quality(measured: Measured, policy: QualityPolicy) -> QualityDecision
         _judge_count(measured.leaks, policy.leaked_ratio_max),
         *_judge_findings(measured, policy),
         *_tell_reliability(measured),
+        *_tell_queued(measured),
         *_judge_agreement(measured, policy),
         *_judge_noise(measured, policy),
         *_judge_coverage(measured, policy),
@@ -188,6 +190,11 @@ def _tell_reliability(measured: Measured) -> Iterable[Judged]:
         text = reliability_text(measured.reliability)
         value = None if alpha is None else alpha.value
         yield Reason(check="agreement beyond chance", value=value, limit=None, passed=True, text=text), ()
+
+
+def _tell_queued(measured: Measured) -> Iterable[Judged]:
+    for check, value, text in queue_findings(measured.queued):
+        yield Reason(check=check, value=value, limit=None, passed=True, text=text), ()
 
 
 def _judge_agreement(measured: Measured, policy: QualityPolicy) -> Iterable[Judged]:

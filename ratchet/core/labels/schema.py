@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, field_validator, model_validator
 
 from ratchet.core.fresh_copy import FreshCopy
+from ratchet.core.labels.queue_marks import QUEUE_MARK
 
 InputType = Literal["number", "category", "boolean", "datetime", "text", "image", "vector"]
 INPUT_TYPES: tuple[InputType, ...] = get_args(InputType)
@@ -245,8 +246,8 @@ class ExampleSchema(FreshCopy):
     @property
     def opinions_schema(self) -> pa.Schema:
         """One row an opinion, as a label shard has it: `rows_schema`, and whether the opinion says that it corrects
-        another one (never null)."""
-        return self.rows_schema.append(pa.field("corrects", pa.bool_()))
+        another one (never null), and what the queue says of the example (`queue_marks`), or null."""
+        return pa.schema([*self.rows_schema, pa.field("corrects", pa.bool_()), pa.field(QUEUE_MARK, pa.string())])
 
 
 def arrow_type_of(declared: InputSpec) -> pa.DataType:

@@ -80,6 +80,8 @@ class Label(BaseModel):
     labeled_at: Annotated[AwareDatetime, AfterValidator(check_years)]
     corrects: Literal[True] | None = None
     """Whether it puts another opinion right, whoever said that; not written where it does not."""
+    queue_mark: Text | None = None
+    """Of an example from a queue (`queue_marks`)."""
 
 
 class ShardCounts(BaseModel):

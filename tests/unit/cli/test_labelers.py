@@ -10,6 +10,7 @@ from cli import names
 from cli.main import app
 from ratchet import wiring
 from ratchet.core.errors import NotFound
+from ratchet.core.labels.queue_marks import QueueMark, render_mark
 from ratchet.core.labels.shards import ShardCounts, render_labels
 from tests.components.data import digit_labels
 from tests.fakes.dataset_store import FakeDatasetStore
@@ -45,6 +46,23 @@ def test_the_list_has_a_row_a_labeler_and_says_how_much_was_read() -> None:
     assert carl["agreement_low"] < carl["agreement_ratio"] < carl["agreement_high"]
     assert carl["coefficient"]["low"] < carl["coefficient"]["value"] < carl["coefficient"]["high"]
     assert next(each for each in told["read"] if each["task"] == "digits")["num_shards_left"] == 0
+
+
+def test_labels_of_a_queue_tell_the_pull_and_the_champions_accuracy(stores: Any) -> None:
+    assert "pull" not in invoke("list", "--task", "digits").stdout
+    labels = [
+        label.model_copy(update={"queue_mark": render_mark(QueueMark("audit", row % 2 == 0, "0", "abc"), label.id)})
+        for row, label in enumerate(digit_labels(range(100, 150), labeler="dora"))
+    ]
+    stores.labels.put_shard("digits", render_labels(labels), num_labels=50)
+    listed = invoke("list", "--task", "digits").stdout
+    assert "pull" in listed and "digits: the champion abc is right on " in listed.replace("\n", " ")
+    assert "labels of 'dora' are the champion's answer on" in invoke("show", "dora").stdout.replace("\n", " ")
+    told = json.loads(invoke("list", "--task", "digits", "--json").stdout)
+    by_name = {row["labeler"]: row["anchoring"] for row in told["labelers"]}
+    assert by_name["ann"] is None and (by_name["dora"]["num_shown"], by_name["dora"]["num_blind"]) == (25, 25)
+    [queued] = told["queued"]
+    assert queued["anchoring"]["pull"]["low"] < 0 and queued["audits"][0]["num"] == 50
 
 
 def test_one_labeler_is_shown_with_classes_confusions_and_examples() -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from ratchet import wiring
 from ratchet.core.errors import DataRejected, NotFound, NothingNew
+from ratchet.core.labels.queue_marks import QueueMark, render_mark
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.stores import label_stores
 from tests.wired import wire
@@ -53,6 +54,35 @@ def test_what_is_right_lands_and_the_rest_has_a_reason(export: Path, stores: Any
     assert reason.startswith("`label` must be one of") and "found 'eleven'" in reason
     lines = [json.loads(line) for line in stores.labels.fetch_shard(told["key"]).splitlines()]
     assert [(line["id"], line["label"]) for line in lines] == [("label-studio-1", "7"), ("label-studio-2", "8")]
+
+
+def test_the_marks_of_a_queue_come_back_from_the_tool_or_from_the_queues_file(
+    export: Path, stores: Any, tmp_path: Path
+) -> None:
+    mark = render_mark(QueueMark("audit", True, "8", "abc"), "label-studio-2")
+    queue = tmp_path / "queue.jsonl"
+    queue.write_text(json.dumps({"id": "label-studio-2", "features": [2] * 64, "label": None, "queue_mark": mark}))
+    told = json.loads(invoke(export, "--queue", queue, "--json", "--dry-run").stdout)
+    assert told["num_queued"] == 1 and [line.get("queue_mark") for line in told["examples"]] == [None, mark]
+    tasks = json.loads(export.read_text())
+    tasks[1]["data"]["queue_mark"] = mark
+    export.write_text(json.dumps(tasks))
+    result = invoke(export)
+    assert result.exit_code == 0 and "2 left out; 1 are of a queue" in result.stdout.replace("\n", " ")
+    [key] = [shard.key for shard in stores.labels.list_shards("digits")]
+    lines = [json.loads(line) for line in stores.labels.fetch_shard(key).splitlines()]
+    assert [line.get("queue_mark") for line in lines] == [None, mark]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("{", "no example in it has a `queue_mark`"), ("[1", "Name the file that"), ('{"id": "a"}', "no example in it")],
+)
+def test_a_queues_file_without_marks_is_refused(content: str, reason: str, export: Path, tmp_path: Path) -> None:
+    queue = tmp_path / "queue.jsonl"
+    queue.write_text(content)
+    error = invoke(export, "--queue", queue).exception
+    assert isinstance(error, DataRejected) and reason in str(error) and "queue.jsonl" in str(error)
 
 
 def test_an_archive_is_imported_as_the_file_in_it(export: Path, stores: Any) -> None:

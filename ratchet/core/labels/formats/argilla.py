@@ -24,6 +24,7 @@ from ratchet.core.labels.formats.items import (
     read_objects_of,
     wrong,
 )
+from ratchet.core.labels.queue_marks import QUEUE_MARK
 from wire.printable import listed
 
 _LEFT: Mapping[str, Why] = {"discarded": "cancelled", "draft": "draft", "pending": "draft"}
@@ -85,6 +86,7 @@ def _opinion(
             labeler=labeler_of(who, options),
             at=moment_of(at, options),
             corrects=corrects_of(fields, options),
+            mark=fields.get(QUEUE_MARK),
         )
     except WrongItem as error:
         return wrong(place, error)

@@ -16,6 +16,7 @@ from ratchet.core.labels.formats.items import (
     left,
     wrong,
 )
+from ratchet.core.labels.queue_marks import QUEUE_MARK
 from wire.printable import printable
 from wire.strict_json import NotJson, iter_parts
 from wire.validation_text import found_text
@@ -62,6 +63,7 @@ def _of_image(
             labeler=labeler_of(None, options),
             at=options.at,
             corrects=corrects_of(image, options),
+            mark=image.get(QUEUE_MARK),
         )
     except WrongItem as error:
         return wrong(place, error)

@@ -26,6 +26,7 @@ from ratchet.core.labels.formats.items import (
     left,
     wrong,
 )
+from ratchet.core.labels.queue_marks import QUEUE_MARK
 from wire.printable import printable
 
 _CHUNK_BYTES = 64 << 10
@@ -169,6 +170,7 @@ def _of_image(image: _Image, about: Mapping[str, str], options: ImportOptions) -
             labeler=labeler_of(about.get("assignee/username"), options),
             at=moment_of(about.get("updated"), options),
             corrects=corrects_of(fields, options),
+            mark=next((mark.attributes[QUEUE_MARK] for mark in made if mark.attributes.get(QUEUE_MARK)), None),
         )
     except WrongItem as error:
         yield wrong(place, error)

@@ -29,6 +29,7 @@ from ratchet.core.labels.formats.items import (
     read_objects_of,
     wrong,
 )
+from ratchet.core.labels.queue_marks import QUEUE_MARK
 
 _LABELS = ("label", "labels", "cats", "annotations")
 PREFIX = "doccano-"
@@ -68,6 +69,7 @@ def _opinions(item: Mapping[str, Any], place: str, options: ImportOptions) -> It
             labeler=labeler_of(who, options, prefix=PREFIX),
             at=moment_of(named(fields, "labeled_at", options), options),
             corrects=bool(fields.get("annotation_approver")) or corrects_of(fields, options),
+            mark=fields.get(QUEUE_MARK),
         )
 
 

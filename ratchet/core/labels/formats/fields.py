@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ratchet.core.labels.formats.items import ImportOptions, ToolOpinion, WrongItem
+from ratchet.core.labels.queue_marks import QUEUE_MARK
 from ratchet.core.labels.schema import (
     BooleanInput,
     ImageInput,
@@ -78,16 +79,23 @@ def line_of(
     labeler: str,
     at: str,
     corrects: Any = None,
+    mark: Any = None,
 ) -> ToolOpinion:
-    """A label line; a single vector in its short form. `corrects` is left out where it is not told, or false."""
+    """A label line; a single vector in its short form. `corrects` is left out where it is not told, or false.
+
+    mark: the tool's field `queue_mark`, if it kept one.
+    """
     short = options.schema.short_input
     if short is not None and short.name in inputs:
         shown: dict[str, Any] = {"features": inputs[short.name]}
     else:
         shown = {} if short is not None else {"inputs": dict(inputs)}
     told = {"id": text_of(id), **shown, "label": label, "labeler": labeler, "labeled_at": at}
-    is_told = corrects is not None and corrects is not False
-    return ToolOpinion(place, {**told, "corrects": corrects} if is_told else told)
+    if corrects is not None and corrects is not False:
+        told["corrects"] = corrects
+    if mark not in (None, ""):
+        told[QUEUE_MARK] = mark
+    return ToolOpinion(place, told)
 
 
 def corrects_of(fields: Mapping[str, Any], options: ImportOptions) -> Any:

@@ -28,6 +28,7 @@ from ratchet.core.labels.formats.items import (
     read_objects_of,
     wrong,
 )
+from ratchet.core.labels.queue_marks import QUEUE_MARK
 from wire.printable import listed, printable
 
 CONTROLS = {"choices": "choices", "rating": "rating", "number": "number", "taxonomy": "taxonomy", "textarea": "text"}
@@ -97,6 +98,7 @@ def _of_annotation(
             labeler=GROUND_TRUTH if is_truth else labeler_of(who, options, prefix=PREFIX),
             at=moment_of(annotation.get("updated_at") or annotation.get("created_at"), options),
             corrects=is_review or corrects_of(fields, options),
+            mark=fields.get(QUEUE_MARK),
         )
     except WrongItem as error:
         return wrong(place, error)
@@ -120,6 +122,7 @@ def _of_flat(item: Mapping[str, Any], place: str, options: ImportOptions) -> Too
             labeler=labeler_of(item.get("annotator"), options, prefix=PREFIX),
             at=moment_of(item.get("updated_at") or item.get("created_at"), options),
             corrects=corrects_of(item, options),
+            mark=item.get(QUEUE_MARK),
         )
     except WrongItem as error:
         return wrong(place, error)

@@ -1,6 +1,7 @@
 """A queue as the files that labelling tools import: the example, and the champion's answer as a pre-annotation. Pure.
 
-Each carries the example's id, and whether it is audited or blind, through the tool and back to `ratchet labels import`.
+Each carries the example's id and its mark (`queue_marks`) through the tool and back to `ratchet labels import`. What
+the mark says stands beside it for people, who sort and filter by it; an input of the same name comes before it.
 """
 
 import csv
@@ -10,7 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ratchet.core.labels.formats.fields import EXAMPLE_ID, TAGS_SEPARATOR
+from ratchet.core.labels.formats.items import LeftOut, read_objects_of
+from ratchet.core.labels.queue_marks import QUEUE_MARK, QueueMark, render_mark
 from ratchet.core.labels.schema import ExampleSchema, NumberOutput, TagsOutput
+
+_MARKS = ("audit", "blind", "reason", QUEUE_MARK)
 
 
 class QueueItem(NamedTuple):
@@ -32,7 +37,9 @@ class QueueItem(NamedTuple):
 
     @property
     def marks(self) -> dict[str, Any]:
-        return {"audit": self.reason == "audit", "blind": self.is_blind, "reason": self.reason}
+        mark = QueueMark(self.reason, self.is_blind, self.label, self.model)
+        told = {"audit": mark.is_audit, "blind": self.is_blind, "reason": self.reason}
+        return {**told, QUEUE_MARK: render_mark(mark, self.id)}
 
 
 def render_jsonl(items: Sequence[QueueItem], schema: ExampleSchema) -> Iterator[bytes]:
@@ -46,7 +53,7 @@ def render_jsonl(items: Sequence[QueueItem], schema: ExampleSchema) -> Iterator[
 def render_label_studio(items: Sequence[QueueItem], schema: ExampleSchema) -> Iterator[bytes]:
     """Tasks with predictions; the control is called as the task's output, the object as its first input."""
     for number, item in enumerate(items):
-        data = {EXAMPLE_ID: item.id, **item.inputs, **item.marks}
+        data = {EXAMPLE_ID: item.id, **item.marks, **item.inputs}
         predictions = [] if item.shown is None else [_prediction(item, schema)]
         yield (b"[\n" if number == 0 else b",\n") + _json({"data": data, "predictions": predictions}).rstrip(b"\n")
     yield b"\n]\n" if items else b"[]\n"
@@ -59,13 +66,30 @@ def render_doccano(items: Sequence[QueueItem], schema: ExampleSchema) -> Iterato
         others = {name: value for name, value in item.inputs.items() if name != text}
         shown = item.shown
         labels = [] if shown is None else shown if isinstance(shown, list) else [str(shown)]
-        yield _json({"text": item.inputs.get(text, ""), "label": labels, EXAMPLE_ID: item.id, **others, **item.marks})
+        kept = {EXAMPLE_ID: item.id, **item.marks, **others}
+        yield _json({"text": item.inputs.get(text, ""), "label": labels, **kept})
+
+
+def render_argilla(items: Sequence[QueueItem], schema: ExampleSchema) -> Iterator[bytes]:
+    """Records as `dataset.records.from_json` reads them: inputs as texts, the answer as a suggestion, marks as
+    metadata."""
+    for number, item in enumerate(items):
+        record = {
+            "id": item.id,
+            "fields": {name: _cell(value) for name, value in item.inputs.items() if value is not None},
+            "metadata": {name: _cell(value) for name, value in item.marks.items()},
+            "suggestions": {} if item.shown is None else {schema.output.name: _suggestion(item)},
+            "responses": {},
+            "vectors": {},
+        }
+        yield (b"[\n" if number == 0 else b",\n") + _json(record).rstrip(b"\n")
+    yield b"\n]\n" if items else b"[]\n"
 
 
 def render_csv(items: Sequence[QueueItem], schema: ExampleSchema) -> Iterator[bytes]:
     """The columns `label` and `labeler` are empty: people fill them in."""
     inputs = [f"inputs.{each.name}" for each in schema.inputs]
-    yield _csv(["id", *inputs, "champion", "probability", "audit", "blind", "reason", "label", "labeler"])
+    yield _csv(["id", *inputs, "champion", "probability", *_MARKS, "label", "labeler"])
     for item in items:
         cells = [_cell(item.inputs.get(each.name)) for each in schema.inputs]
         probability = item.probability if item.shown is not None else None
@@ -77,8 +101,28 @@ WRITERS: Mapping[str, Callable[[Sequence[QueueItem], ExampleSchema], Iterator[by
     "jsonl": render_jsonl,
     "label-studio": render_label_studio,
     "doccano": render_doccano,
+    "argilla": render_argilla,
     "csv": render_csv,
 }
+
+
+def marks_in(data: bytes) -> dict[str, str]:
+    """Example id to mark, of a queue in any of these formats but CSV. UnreadableFile: it is not JSON."""
+    found = {}
+    for each in read_objects_of(data, what="item"):
+        if isinstance(each, LeftOut):
+            continue
+        item = each[1]
+        inner = (item.get("data"), item.get("metadata"))
+        fields = {name: value for part in (item, *inner) if isinstance(part, dict) for name, value in part.items()}
+        example_id, mark = fields.get(EXAMPLE_ID, item.get("id")), fields.get(QUEUE_MARK)
+        if isinstance(example_id, str) and isinstance(mark, str):
+            found[example_id] = mark
+    return found
+
+
+def _suggestion(item: QueueItem) -> dict[str, Any]:
+    return {"value": item.shown, "score": item.probability, "agent": item.model or None}
 
 
 def _prediction(item: QueueItem, schema: ExampleSchema) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ratchet.core.labels.formats.fields import (
     named,
 )
 from ratchet.core.labels.formats.items import ImportOptions, LeftOut, ToolOpinion, WrongItem, left, wrong
+from ratchet.core.labels.queue_marks import QUEUE_MARK
 
 
 def opinion_of_row(fields: Mapping[str, Any], place: str, options: ImportOptions) -> ToolOpinion | LeftOut:
@@ -40,6 +41,7 @@ def opinion_of_row(fields: Mapping[str, Any], place: str, options: ImportOptions
             labeler=labeler_of(named(fields, "labeler", options, "annotator", "user"), options),
             at=moment_of(named(fields, "labeled_at", options, "updated_at", "created_at"), options),
             corrects=corrects_of(fields, options),
+            mark=fields.get(QUEUE_MARK),
         )
     except WrongItem as error:
         return wrong(place, error)

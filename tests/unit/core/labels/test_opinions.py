@@ -195,6 +195,20 @@ def test_a_wrong_label_is_named_by_the_type_of_the_output(kind: str, label: Any,
     assert reason in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["short", *OUTPUTS])
+def test_a_queue_mark_is_kept_by_column_by_line_and_as_it_is_pushed(kind: str) -> None:
+    schema = schema_of(kind)
+    lines = [good_line(kind, id="a", queue_mark="audit.blind.Zm9v"), good_line(kind), good_line(kind, queue_mark=None)]
+    table = read_lines_as_table(b"\n".join(lines), schema)
+    assert table is not None and table["queue_mark"].to_pylist() == ["audit.blind.Zm9v", None, None]
+    assert table.to_pylist() == by_line(b"\n".join(lines), schema).to_pylist()
+    pushed = b"".join(render_opinion(row, schema) for row in table.to_pylist())
+    assert read_shard("a.jsonl", pushed, schema=schema).to_pylist() == table.to_pylist()
+    assert pushed.count(b"queue_mark") == 1, "a line without a mark stays the same bytes as before there were marks"
+    with pytest.raises(DataRejected, match="line 1: `queue_mark` must be a mark as `ratchet labels queue` writes it"):
+        read_shard("a.jsonl", good_line(kind, queue_mark="audited"), schema=schema)
+
+
 def test_a_short_line_may_name_its_input_and_not_twice() -> None:
     named = json.dumps({**SAID, "inputs": {"pixels": [0, 1.5]}}).encode()
     short, long = (read_shard("a.jsonl", data, schema=SHORT).to_pylist() for data in (good_line("short"), named))

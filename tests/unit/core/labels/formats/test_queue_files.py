@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ratchet.core.labels.formats.queue_files import WRITERS, QueueItem, label_config
+from ratchet.core.labels.queue_marks import QueueMark, parse_mark
 from tests.unit.core.labels.formats.reading import AT, DIGITS, FLIGHTS, MAILS, PETS, STARS, TOPICS, read
 
 CASES: dict[str, Any] = {
@@ -70,7 +71,17 @@ def labelled_csv(data: bytes, labels: list[Any]) -> bytes:
     return file.getvalue().encode()
 
 
+def labelled_argilla(data: bytes, labels: list[Any]) -> bytes:
+    """As `dataset.records.to_json` has it: metadata and suggestions as they came, and the response."""
+    records = json.loads(data)
+    for record, label in zip(records, labels, strict=True):
+        response = {"value": label, "user_id": "eva", "status": "submitted", "updated_at": AT}
+        record.update(responses={"any": [response]}, _server_id="5f1e", status="completed")
+    return json.dumps(records).encode()
+
+
 FILLED = {
+    "argilla": labelled_argilla,
     "jsonl": labelled_jsonl,
     "label-studio": labelled_label_studio,
     "doccano": labelled_doccano,
@@ -90,11 +101,13 @@ def test_a_queue_comes_back_as_labels_of_the_same_examples(name, case):
     assert [line["label"] for line in lines] == labels
     assert [line.get("inputs") or {"features": line["features"]} for line in lines] == inputs
     assert {(line["labeler"], line["labeled_at"]) for line in lines} == {("eva", AT)}
+    marks = [parse_mark(line["queue_mark"], line["id"]) for line in lines]
+    assert marks == [QueueMark("audit", True, answers[0], "digest"), QueueMark("margin", False, answers[1], "digest")]
     assert all(why == "prediction" for why, _ in left)
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", ["jsonl", "label-studio", "csv"])
+@pytest.mark.parametrize("name", ["jsonl", "label-studio", "argilla", "csv"])
 def test_an_unlabelled_queue_lands_nothing(name, case):
     schema, inputs, answers, _ = CASES[case]
     lines, left = read(name, b"".join(WRITERS[name](items_of(inputs, answers), schema)), schema, labeler="eva")
