@@ -14,11 +14,11 @@ from ratchet.core.labels.formats.items import (
     UnreadableFile,
     WrongItem,
     left,
+    parts_of,
     wrong,
 )
 from ratchet.core.labels.queue_marks import QUEUE_MARK
 from wire.printable import printable
-from wire.strict_json import NotJson, iter_parts
 from wire.validation_text import found_text
 
 
@@ -28,7 +28,7 @@ def read_coco(data: bytes, options: ImportOptions) -> Iterator[ToolOpinion | Lef
         raise UnreadableFile("COCO describes pictures, and the task has no input of type image")
     categories, images = _named_parts(data)
     found: dict[Any, dict[Any, None]] = {}
-    for _, each in _parts(data, "annotations"):
+    for _, each in parts_of(data, "annotations"):
         if isinstance(each, Mapping) and isinstance(each.get("image_id"), str | int):
             found.setdefault(each["image_id"], {})[_key(each.get("category_id"))] = None
     for number, image in images.items():
@@ -73,7 +73,7 @@ def _named_parts(data: bytes) -> tuple[dict[Any, str], dict[Any, Mapping[str, An
     """Names of categories and descriptions of pictures, by their numbers."""
     categories: dict[Any, str] = {}
     images: dict[Any, Mapping[str, Any]] = {}
-    for name, each in _parts(data, "categories", "images"):
+    for name, each in parts_of(data, "categories", "images"):
         if not isinstance(each, Mapping) or not isinstance(each.get("id"), str | int):
             raise UnreadableFile(f"`{name}` holds {found_text(each)}; objects with an `id` are expected")
         if name == "images":
@@ -83,18 +83,6 @@ def _named_parts(data: bytes) -> tuple[dict[Any, str], dict[Any, Mapping[str, An
     if not images:
         raise UnreadableFile("no COCO file: it has no `images`")
     return categories, images
-
-
-def _parts(data: bytes, *names: str) -> Iterator[tuple[str, Any]]:
-    number, inside = 0, ""
-    try:
-        for name, value in iter_parts(data):
-            number, inside = (number + 1 if name == inside else 1), name
-            if name in names:
-                yield name, value
-    except NotJson as error:
-        where = f"`{printable(inside, chars_max=60)}`, after element {number}: " if inside else ""
-        raise UnreadableFile(f"{where}{error}") from None
 
 
 def _key(value: Any) -> Any:

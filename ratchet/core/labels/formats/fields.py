@@ -103,8 +103,12 @@ def corrects_of(fields: Mapping[str, Any], options: ImportOptions) -> Any:
     else as it is."""
     is_input = any(each.name == "corrects" for each in options.schema.inputs)
     value = None if is_input and column_of("corrects", options) is None else named(fields, "corrects", options)
-    text = str(value).strip().lower()
-    return True if text in _YES else False if text in _NO else value
+    return True if is_yes(value) else False if str(value).strip().lower() in _NO else value
+
+
+def is_yes(value: Any) -> bool:
+    """Of a tool's checkbox: true, or a text that says so."""
+    return str(value).strip().lower() in _YES
 
 
 def input_value(value: Any, declared: InputSpec, options: ImportOptions) -> Any:

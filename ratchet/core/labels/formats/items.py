@@ -86,6 +86,20 @@ def read_objects_of(data: bytes, *, what: str) -> Iterator[tuple[str, dict[str, 
         yield (place, value) if isinstance(value, dict) else wrong(place, "a JSON object is expected")
 
 
+def parts_of(data: bytes, *names: str) -> Iterator[tuple[str, Any]]:
+    """(name, value) of the members of one large object that have these names; of a list each of its elements.
+    UnreadableFile says where it is broken."""
+    number, inside = 0, ""
+    try:
+        for name, value in iter_parts(data):
+            number, inside = (number + 1 if name == inside else 1), name
+            if name in names:
+                yield name, value
+    except NotJson as error:
+        where = f"`{printable(inside, chars_max=60)}`, after element {number}: " if inside else ""
+        raise UnreadableFile(f"{where}{error}") from None
+
+
 def _elements(body: bytes, what: str) -> Iterator[tuple[str, Any]]:
     number = 0
     try:

@@ -51,6 +51,8 @@ def guess_format(name: str, data: bytes) -> str | None:
 def _of_json(data: bytes, body: bytes) -> str | None:
     if body.startswith(b"{") and _is_coco(data):
         return "coco"
+    if body.startswith(b"{") and _is_datumaro(data):
+        return "cvat"
     try:
         first = next((each[1] for each in read_objects_of(data, what="item") if not isinstance(each, LeftOut)), None)
     except UnreadableFile:
@@ -75,6 +77,19 @@ def _of_object(item: Mapping[str, Any]) -> str | None:
     if is_listed and ("text" in names or "filename" in names):
         return "doccano"
     return "jsonl" if "label" in names and "labeler" in names else None
+
+
+def _is_datumaro(data: bytes) -> bool:
+    """By its categories, which come first in what CVAT writes."""
+    try:
+        for number, (name, value) in enumerate(iter_parts(data)):
+            if name == "categories":
+                return isinstance(value, Mapping) and isinstance(value.get("label"), Mapping)
+            if number >= _PARTS_LOOKED_AT:
+                return False
+    except NotJson:
+        pass
+    return False
 
 
 def _is_coco(data: bytes) -> bool:

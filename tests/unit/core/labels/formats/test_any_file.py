@@ -10,7 +10,7 @@ from ratchet.core.labels.formats.items import UnreadableFile
 from ratchet.core.labels.formats.registry import READERS, guess_format
 from tests.unit.core.labels.formats.reading import PETS, TOPICS, read
 from tests.unit.core.labels.formats.test_label_studio import annotation, choice, task
-from tests.unit.core.labels.formats.test_pictures import COCO, CVAT
+from tests.unit.core.labels.formats.test_pictures import COCO, CVAT, DATUMARO
 from tests.unit.core.labels.formats.test_texts_and_tables import CSV, RECORD, SERVED
 
 SAMPLES = [
@@ -18,6 +18,7 @@ SAMPLES = [
     json.dumps(COCO),
     CVAT,
     CSV,
+    json.dumps(DATUMARO),
     json.dumps(RECORD),
     '{"id": 1, "text": "a", "label": ["good"]}',
 ]
@@ -33,6 +34,7 @@ NAMES = [
     "annotation",
     "images",
     "items",
+    "categories",
     "completed_by",
     "value",
     "type",
@@ -64,7 +66,7 @@ def outcome(name: str, data: bytes) -> None:
             assert str(error).isprintable()
             continue
         assert all(
-            set(line) <= {"id", "inputs", "features", "label", "labeler", "labeled_at"} or name == "jsonl"
+            set(line) <= {"id", "inputs", "features", "label", "labeler", "labeled_at", "corrects"} or name == "jsonl"
             for line in lines
         )
         assert all(text.isprintable() for _, text in left)
@@ -95,6 +97,7 @@ def test_any_damaged_file_is_lines_or_reasons(name, sample, start, end, junk):
         pytest.param("x.json", json.dumps(task(), indent=2), "label-studio", id="one-task"),
         pytest.param("x.json", json.dumps(COCO), "coco", id="coco"),
         pytest.param("x.xml", CVAT, "cvat", id="cvat"),
+        pytest.param("x.json", json.dumps(DATUMARO, indent=1), "cvat", id="datumaro"),
         pytest.param("x.csv", CSV, "csv", id="csv"),
         pytest.param("x.json", json.dumps([SERVED]), "argilla", id="argilla"),
         pytest.param("x.jsonl", '{"id": 1, "text": "a", "label": ["good"]}\n{}', "doccano", id="doccano"),

@@ -1,5 +1,7 @@
 """COCO and CVAT: a label of the whole picture."""
 
+import json
+
 import pytest
 
 from ratchet.core.labels.formats.items import UnreadableFile
@@ -99,13 +101,113 @@ BOMB = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>'
         pytest.param(CVAT[:-40], "line 18: not XML", id="truncated"),
         pytest.param("<other/>", "its root is <other>", id="another-file"),
         pytest.param("<annotations>" + "<a>" * 40, "nested deeper than 32", id="deep"),
-        pytest.param('{"version": 0, "tags": [], "shapes": []}', "annotations.xml", id="its-json"),
+        pytest.param('{"version": 0, "tags": [], "shapes": []}', "`Datumaro 1.0` or `CVAT for", id="json-of-its-api"),
+        pytest.param(
+            '[{"version": 0, "tags": [], "shapes": []}]', "`Datumaro 1.0` or `CVAT for", id="json-of-a-backup"
+        ),
         pytest.param('<?xml version="1.0" encoding="nope"?><annotations/>', "not XML", id="odd-encoding"),
     ],
 )
 def test_a_file_that_is_no_cvat_is_refused(file, reason):
     with pytest.raises(UnreadableFile, match=reason):
         read("cvat", file, PETS, images="s3://pets/in")
+
+
+def test_checkboxes_say_what_cvat_has_no_field_for():
+    file = CVAT.replace('name="sure">yes', 'name="skipped">true').replace(
+        '<polygon label="dog" points="0,0;1,1">',
+        '<polygon label="dog" points="0,0;1,1"><attribute name="ground_truth">true</attribute>'
+        '<attribute name="queue_mark">audit.blind.</attribute>',
+    )
+    lines, left = read("cvat", file, PETS, images="s3://pets/in")
+    assert left[0] == ("cancelled", "skipped or discarded by the annotator")
+    assert lines[0]["id"] == "b.png" and (lines[0]["labeler"], lines[0]["corrects"]) == ("ground-truth", True)
+    assert [line.get("queue_mark") for line in lines] == ["audit.blind.", None]
+
+
+def mark(kind: str, number: object, **attributes: object) -> dict[str, object]:
+    return {"id": 0, "type": kind, "attributes": {"occluded": False, **attributes}, "group": 0, "label_id": number}
+
+
+def item(name: str, *annotations: object, path: str | None = None, **others: object) -> dict[str, object]:
+    media = {"path": f"{name}.png" if path is None else path, "size": [8, 8]}
+    return {"id": name, "annotations": list(annotations), "attr": {"frame": 0}, "image": media, **others}
+
+
+DATUMARO = {
+    "info": {},
+    "categories": {
+        "label": {
+            "labels": [
+                {"name": "cat", "parent": "", "attributes": []},
+                {"name": "dog", "parent": "", "attributes": []},
+            ],
+            "attributes": ["occluded"],
+        },
+        "points": {"items": []},
+    },
+    "items": [
+        item("a", mark("label", 0), mark("bbox", 1)),
+        item("sub/b", mark("polygon", 1), mark("mask", 1), {"type": "caption", "caption": "a dog"}),
+        item("c"),
+        item("d", mark("label", 0, source="auto")),
+        item("e.png", mark("label", 0, pet="dog")),
+        item("f", mark("label", 0, skipped=True)),
+        item("g", mark("label", 1, ground_truth=True), path="images/default/g.jpg"),
+        item("h", mark("bbox", None)),
+        item("i", mark("label", 1), attr={"frame": 8, "queue_mark": "audit.blind."}),
+    ],
+}
+
+
+def test_datumaros_labels_are_tags_and_its_shapes_count_where_no_tag_is():
+    lines, left = read("cvat", DATUMARO, PETS, images="s3://pets/in", labeler="eva")
+    assert [(line["id"], line["label"]) for line in lines] == [
+        ("a.png", "cat"), ("sub/b.png", "dog"), ("e.png", "dog"), ("g.jpg", "dog"), ("i.png", "dog")]  # fmt: skip
+    assert [line["inputs"]["picture"] for line in lines][1] == "s3://pets/in/sub/b.png"
+    assert [line["labeler"] for line in lines] == ["eva", "eva", "eva", "ground-truth", "eva"]
+    assert [line.get("queue_mark") for line in lines] == [None, None, None, None, "audit.blind."]
+    assert [why for why, _ in left] == ["unlabelled", "prediction", "unlabelled", "cancelled", "unlabelled"]
+
+
+def test_both_exports_of_cvat_give_one_picture_one_id():
+    xml, _ = read("cvat", CVAT, PETS, images="s3://pets/in", labeler="eva")
+    json_, _ = read("cvat", DATUMARO, PETS, images="s3://pets/in", labeler="eva")
+    assert xml[0]["id"] == json_[0]["id"] and xml[0]["inputs"] == json_[0]["inputs"]
+
+
+@pytest.mark.parametrize(
+    ("items", "reason"),
+    [
+        ([item("a", mark("label", 9))], "its label_id 9 is not in `categories`"),
+        ([item("a", mark("label", True))], "its label_id true is not in `categories`"),
+        ([item("a", mark("label", 0), mark("label", 1))], "2 labels ('cat', 'dog') where the task takes one class"),
+        ([item("a", mark("label", 0), path="")], "it names no file of its picture"),
+        ([{"id": "a", "point_cloud": {"path": "a.pcd"}, "annotations": []}], "it names no file of its picture"),
+        ([{"id": 7, "image": {"path": "a.png"}, "annotations": []}], "its `id` is 7; a text is expected"),
+        ([{"id": "a", "image": {"path": "a.png"}, "annotations": {}}], "its `annotations` are an object"),
+        ([item("a", "cat")], "an annotation is 'cat'; an object with a `type` is expected"),
+        ([item("../../a", mark("label", 0))], "leads out of the folder of `--images`"),
+        (["a"], "a JSON object is expected"),
+    ],
+)
+def test_an_item_that_is_wrong_has_its_reason(items, reason):
+    lines, left = read("cvat", {**DATUMARO, "items": items}, PETS, images="s3://pets/in", labeler="eva")
+    assert lines == [] and left[0][0] == "wrong" and reason in left[0][1]
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        pytest.param({"items": [item("a")]}, "it has no `items` and `categories`", id="no-categories"),
+        pytest.param({**DATUMARO, "items": []}, "it has no `items` and `categories`", id="no-items"),
+        pytest.param({**DATUMARO, "categories": {"label": {"labels": {}}}}, "must be a list of labels", id="odd"),
+        pytest.param(json.dumps(DATUMARO)[:-60], "`items`, after element 8", id="truncated"),
+    ],
+)
+def test_a_file_that_is_no_datumaro_is_refused(file, reason):
+    with pytest.raises(UnreadableFile, match=reason):
+        read("cvat", file, PETS, images="s3://pets/in", labeler="eva")
 
 
 def test_tracks_of_a_video_are_told():
