@@ -1,5 +1,6 @@
 """The gate: challenger against champion on the same test rows, and once through the real model server."""
 
+import json
 import logging
 import tempfile
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 # A class may add up the same numbers in another order than the gate.
 _SAME_WITHIN = 1e-9
 STEP = "evaluate"
+_TRAINING_ROWS = "training_rows"
 
 
 class Judged(BaseModel):
@@ -123,6 +125,7 @@ def _judge(
         "challenger": challenger.digest,
         "champion": champion_ref.digest if champion_ref else "",
         "champion_version": champion_ref.version if champion_ref else "",
+        **_training_rows_of(model_path),
     }
     verdict = judge(rows, policy=policy, inputs=of_verdict)
     log.info("%s: %s", verdict.verdict, verdict.summary())
@@ -131,6 +134,13 @@ def _judge(
         log.warning("test rows with a category that the training rows do not have, by input: %s", named)
     numbers = {**_measures_of(challenger, rows), **{f"unseen_{name}": float(num) for name, num in unseen.items()}}
     return verdict, metrics_of(verdict, numbers)
+
+
+def _training_rows_of(model_path: Path) -> dict[str, str]:
+    """Which rows the challenger was trained on, as `finetune` noted it; {} for all of them."""
+    path = model_path / "lineage.json"
+    lineage = json.loads(path.read_bytes()) if path.exists() else {}
+    return {_TRAINING_ROWS: str(lineage[_TRAINING_ROWS])} if _TRAINING_ROWS in lineage else {}
 
 
 def _load_champion(champion: ModelRef | None, spec: TaskSpec, objects: ObjectStore, path: Path) -> ServableModel | None:

@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict
 
 from components.finetune.checkpoints import kept_checkpoints
 from ratchet import __version__
-from ratchet.actions.labels.rows import describe_left_out, fetch_split
+from ratchet.actions.labels.replay import leave_out_old, old_version_of
+from ratchet.actions.labels.rows import SplitRows, describe_left_out, fetch_split
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import DataRejected, PolicyError, RatchetError
 from ratchet.core.labels.dataset import Manifest
+from ratchet.core.labels.replay import Replay
 from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, Ledger, ObjectStore
 from ratchet.stores.finished import FinishedSteps
@@ -27,7 +29,7 @@ from ratchet.training.job import EpochMetrics, StartRecord, TrainingJob
 from ratchet.training.learners import Learner
 
 log = logging.getLogger(__name__)
-LINEAGE_FILE = "lineage.json"
+LINEAGE_FILE, TRAINING_ROWS = "lineage.json", "training_rows"
 STEP = "finetune"
 
 
@@ -61,12 +63,17 @@ def finetune_step(
     base = champion_of(ledger.list_entries(spec.name)) if spec.training.start == "champion" else None
     code = collect_task_code(spec)
     inputs = _inputs_of(spec, manifest, base, code_digest=code.digest)
+    before, why_all = old_version_of(spec, manifest, base, datasets)
+    if before is not None:
+        inputs["champion's dataset"] = digest_of(before.model_dump(mode="json"))
     trained = _take_over(finished, inputs, model_path)
     if trained is None:
         trained = _train(
             spec,
             manifest,
             base,
+            before=before,
+            why_all=why_all,
             code_digest=code.digest,
             datasets=datasets,
             objects=objects,
@@ -113,6 +120,8 @@ def _train(
     manifest: Manifest,
     base: ModelRef | None,
     *,
+    before: Manifest | None,
+    why_all: str,
     code_digest: str,
     datasets: DatasetStore,
     objects: ObjectStore,
@@ -140,11 +149,15 @@ def _train(
         rows = fetch_split(datasets, manifest, "train", job.train_path, spec=spec)
         fetch_split(datasets, manifest, "val", job.val_path, spec=spec)
         left_out = describe_left_out(rows.left_out)
-        if rows.num_rows < spec.training.world_size:
+        replay = _replay(spec, manifest, job, rows, datasets=datasets, before=before, why_all=why_all)
+        if replay is not None:
+            finished.note("replay", replay.text())
+        num_rows = rows.num_rows if replay is None else replay.num_trained
+        if num_rows < spec.training.world_size:
             raise DataRejected(
-                f"{manifest.version} has {rows.num_rows} training rows. Push more labels for {spec.name!r}. {left_out}"
+                f"{manifest.version} has {num_rows} training rows. Push more labels for {spec.name!r}. {left_out}"
             )
-        log.info("training on %d rows of %s from %s", rows.num_rows, manifest.version, job.base_name)
+        log.info("training on %d rows of %s from %s", num_rows, manifest.version, job.base_name)
         if left_out:
             log.warning("%s", left_out)
         finished.fetch_checkpoint(inputs, job.checkpoint_dir)
@@ -154,8 +167,40 @@ def _train(
         shutil.copytree(job.model_path, model_path)
         start = StartRecord.model_validate_json(job.start_path.read_bytes())
         history = [EpochMetrics.model_validate_json(line) for line in job.history_path.read_text().splitlines()]
-    (model_path / LINEAGE_FILE).write_text(json.dumps(_lineage_of(spec, manifest, base, start), indent=2) + "\n")
+    lineage = _lineage_of(spec, manifest, base, start) | ({TRAINING_ROWS: replay.text()} if replay else {})
+    (model_path / LINEAGE_FILE).write_text(json.dumps(lineage, indent=2) + "\n")
     return Trained(digest=model_digest(model_path), last_epoch=history[-1])
+
+
+def _replay(
+    spec: TaskSpec,
+    manifest: Manifest,
+    job: TrainingJob,
+    rows: SplitRows,
+    *,
+    datasets: DatasetStore,
+    before: Manifest | None,
+    why_all: str,
+) -> Replay | None:
+    """What of the rows is trained; None where the task file does not choose among them."""
+    share = spec.training.replay_share
+    if share == "all":
+        return None
+    if before is not None and (of_base := _implementation_of(job.base_model_path)) != spec.implementation:
+        before, why_all = None, f"the champion is a {of_base}, of which a {spec.implementation} goes on from nothing"
+    if before is None:
+        return Replay("", rows.num_rows, 0, 0, why_all)
+    try:
+        return leave_out_old(datasets, manifest, before, job.train_path, rows.num_by_shard, share=share, spec=spec)
+    except RatchetError as error:
+        return Replay("", rows.num_rows, 0, 0, f"what the champion learned from cannot be read: {error}")
+
+
+def _implementation_of(path: Path | None) -> str:
+    """Of the model in a folder."""
+    if path is None:
+        return "model that is not there"
+    return TaskSpec.model_validate_json(read_model(path).task_json).implementation
 
 
 def _run_job(job: TrainingJob, learner: Learner, job_path: Path, log_path: Path) -> None:

@@ -174,6 +174,10 @@ class FinishedSteps(Store):
         whose = "an earlier attempt of this run" if of_run == self.run_id else f"run {of_run}"
         self._note(step, of_run, f"taken over from {whose}: {what}")
 
+    def note(self, step: str, text: str) -> None:
+        """Say what a step did otherwise than a reader of its run would think."""
+        self._note(step, "", text)
+
     def note_anew(self, step: str, why: str) -> None:
         self._note(step, "", f"done again, nothing is taken over: {why}")
 

@@ -1,6 +1,6 @@
 """`training:` of a task file. Pure data: importing this loads no torch."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,6 +21,9 @@ class TrainingSpec(BaseModel):
 
     start: Literal["champion", "scratch"] = "champion"
     """champion: from those of the champion's weights that fit (ratchet/training/takeover.py). scratch: from none."""
+    replay_share: Annotated[float, Field(ge=0, le=1)] | Literal["all"] = left_out("all")
+    """Share of the older rows that are trained beside those that are new since the champion's dataset version, of each
+    class alike. all: every row of the version."""
     num_epochs: int = Field(10, gt=0, le=100_000)
     batch_size: int = Field(64, gt=0, le=1_000_000)
     """Global: shared by all workers."""

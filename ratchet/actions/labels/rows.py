@@ -35,6 +35,8 @@ class SplitRows(NamedTuple):
     num_rows: int
     left_out: Mapping[str, int]
     """Class that the task no longer has, to its number of rows."""
+    num_by_shard: Mapping[str, int]
+    """Rows in the file by the sha256 of their shard, in their order."""
 
 
 def fetch_split(datasets: DatasetStore, manifest: Manifest, split: Split, path: Path, *, spec: TaskSpec) -> SplitRows:
@@ -43,7 +45,7 @@ def fetch_split(datasets: DatasetStore, manifest: Manifest, split: Split, path: 
     One shard is in memory at a time. DataRejected when rows lack an input of the task, or have vectors of another size.
     """
     wanted = pa.schema([spec.examples.rows_schema.field(name) for name in COLUMNS])
-    num_rows, left_out = 0, Counter[str]()
+    num_by_shard, left_out = Counter[str](), Counter[str]()
     overlay = joined_overlays(fetch_overlays(datasets, manifest)[::-1])
     with pq.ParquetWriter(path, wanted) as writer:
         for shard in manifest.shards:
@@ -54,8 +56,8 @@ def fetch_split(datasets: DatasetStore, manifest: Manifest, split: Split, path: 
                 left_out.update(_classes_of(rows.filter(pc.invert(is_known))["label"], spec.examples))
                 kept = rows.filter(is_known).select(COLUMNS)
                 writer.write_table(kept)
-                num_rows += kept.num_rows
-    return SplitRows(num_rows, dict(sorted(left_out.items())))
+                num_by_shard[shard.sha256] += kept.num_rows
+    return SplitRows(num_by_shard.total(), dict(sorted(left_out.items())), num_by_shard)
 
 
 def fetch_overlays(datasets: DatasetStore, manifest: Manifest) -> list[pa.Table]:

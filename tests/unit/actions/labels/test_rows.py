@@ -61,7 +61,7 @@ def stored(inputs: list[dict[str, Any]], labels: list[Any]) -> pa.Table:
 def test_a_version_with_features_is_read_as_the_only_vector_beside_a_newer_one(tmp_path: Path) -> None:
     old = pa.table({"id": ["a"], "features": [[1.0, 2.0]], "label": ["no"]})
     table, rows = fetched(VECTOR, [old, stored([{"pixels": [3.0, 4.0]}], ["yes"])], tmp_path)
-    assert table.schema.names == ["id", "inputs", "label"] and rows == (2, {})
+    assert table.schema.names == ["id", "inputs", "label"] and rows[:2] == (2, {})
     assert table["inputs"].to_pylist() == [{"pixels": [1.0, 2.0]}, {"pixels": [3.0, 4.0]}]
 
 
