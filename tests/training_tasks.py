@@ -47,6 +47,20 @@ class Noisy(Digits):
         return NoisyNetwork(len(self.spec.classes))
 
 
+class MovingNetwork(OddNetwork):
+    """Its frozen layer moves by itself, as that of a twin that follows slowly."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.frozen.weight.data.mul_(0.999)
+        return super().forward(inputs)
+
+
+class Moving(Digits):
+    def build_model(self) -> nn.Module:
+        return MovingNetwork(len(self.spec.classes))
+
+
 class Slow(Noisy):
     """A step takes some 10 ms, so that it can be killed within an epoch."""
 

@@ -16,6 +16,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 from safetensors.torch import load_file, save_file
 
+from ratchet.training.fixed import NOTHING_FIXED, Fixed, is_unchanged
+
 Weights = dict[str, torch.Tensor]
 TENSORS, STATE, HISTORY = "tensors.safetensors", "state.json", "history.jsonl"
 _WITHIN = "within"
@@ -61,6 +63,8 @@ class TrainingState:
     best_weights: Weights
     average: Weights | None = None
     """The moving average of the weights, where the task asks for it."""
+    fixed: Fixed = NOTHING_FIXED
+    """What no step changes; left out of checkpoints."""
     best_val_loss: float = float("inf")
     num_epochs_since_best: int = 0
 
@@ -77,6 +81,9 @@ class _Numbers(BaseModel):
     """Of the optimizer: its numbers, and which parameters it moves."""
     values: dict[str, dict[str, float | int | bool | None]]
     """What an optimizer keeps for a parameter beside tensors."""
+    left_out: tuple[str, ...] = ()
+    """Parameters that are as the training starts with them (fixed.py)."""
+    left_out_sha256: str = ""
 
 
 def save_checkpoint(
@@ -84,11 +91,14 @@ def save_checkpoint(
 ) -> None:
     """Called by worker 0. history_path: goes with it. within: of a place that is not the end of an epoch."""
     optimizer = state.optimizer.state_dict()
+    fixed = state.fixed if is_unchanged(state.network, state.fixed) else NOTHING_FIXED
+    parts = {"network": state.network.state_dict(), "best": state.best_weights, "average": state.average or {}}
     tensors = {
-        **{f"network/{name}": _alone(tensor) for name, tensor in state.network.state_dict().items()},
-        # These two are copies already.
-        **{f"best/{name}": tensor.contiguous() for name, tensor in state.best_weights.items()},
-        **{f"average/{name}": tensor.contiguous() for name, tensor in (state.average or {}).items()},
+        # The last two are copies already.
+        f"{part}/{name}": _alone(tensor) if part == "network" else tensor.contiguous()
+        for part, weights in parts.items()
+        for name, tensor in weights.items()
+        if name not in fixed.names
     }
     if within is not None:
         tensors[_LOSSES] = torch.tensor(within.losses, dtype=torch.float64)
@@ -106,6 +116,8 @@ def save_checkpoint(
         num_epochs_since_best=state.num_epochs_since_best,
         groups=optimizer["param_groups"],
         values=values,
+        left_out=fixed.names,
+        left_out_sha256=fixed.sha256,
     )
     target = checkpoint_dir / place.folder
     unfinished = target.with_suffix(".part")
@@ -140,14 +152,21 @@ def restore_checkpoint(state: TrainingState, folder: Path) -> WithinEpoch | None
             tensors[part][name] = tensor
     for number, values in numbers.values.items():
         kept[int(number)].update(values)
-    state.network.load_state_dict(tensors["network"])
+    fixed = {name: state.network.state_dict()[name] for name in numbers.left_out}
+    state.network.load_state_dict({**tensors["network"], **fixed})
     state.optimizer.load_state_dict({"state": dict(kept), "param_groups": _as_before(numbers.groups, state.optimizer)})
-    state.best_weights = tensors["best"]
-    state.average = tensors["average"] if state.average is not None else None
+    state.best_weights = {**tensors["best"], **_copies_of(fixed)}
+    state.average = {**tensors["average"], **_copies_of(fixed)} if state.average is not None else None
     state.best_val_loss = float("inf") if numbers.best_val_loss is None else numbers.best_val_loss
     state.num_epochs_since_best = numbers.num_epochs_since_best
     within = tensors[_WITHIN]
     return WithinEpoch(within["losses"].tolist(), within["random"]) if within else None
+
+
+def goes_with(folder: Path, fixed: Fixed) -> bool:
+    """Whether what a checkpoint leaves out is what a training starts with."""
+    numbers = _Numbers.model_validate_json((folder / STATE).read_bytes())
+    return not numbers.left_out or (numbers.left_out, numbers.left_out_sha256) == (fixed.names, fixed.sha256)
 
 
 def _as_before(groups: list[dict[str, Any]], optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
@@ -162,6 +181,10 @@ def _as_before(groups: list[dict[str, Any]], optimizer: torch.optim.Optimizer) -
 def _alone(tensor: torch.Tensor) -> torch.Tensor:
     """In memory of its own: safetensors refuses tied tensors and views."""
     return tensor.detach().clone(memory_format=torch.contiguous_format)
+
+
+def _copies_of(weights: Weights) -> Weights:
+    return {name: _alone(tensor) for name, tensor in weights.items()}
 
 
 def _checkpoints_in(checkpoint_dir: Path) -> list[Path]:

@@ -21,6 +21,7 @@ from ratchet.training.checkpoint import Place, TrainingState, WithinEpoch
 from ratchet.training.checks import check_answers, check_network, check_weights
 from ratchet.training.data import StepBatch, load_tensors
 from ratchet.training.fitting import fit_together
+from ratchet.training.fixed import fixed_of
 from ratchet.training.frozen import run_frozen_part
 from ratchet.training.job import EpochMetrics, TrainingJob
 from ratchet.training.measuring import measure
@@ -72,12 +73,14 @@ def _past_frozen(network: torch.nn.Module, rows: Rows, *, rank: int, world_size:
 
 def _train_epochs(network: torch.nn.Module, run: Run, checkpoints: Checkpoints) -> TrainingState:
     """From the newest checkpoint, or from the beginning, to the last epoch."""
-    training, first = run.training, checkpoints.place
+    training = run.training
     frozen = freeze(network, run.job.spec)
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = make_optimizer(trained, training)
     state = TrainingState(network, optimizer, best_weights=weights_of(network))
     state.average = weights_of(network) if training.ema_decay is not None else None
+    state.fixed = fixed_of(network, trained_later=frozen if training.unfreeze_after is not None else ())
+    first = checkpoints.find(state)
     # A checkpoint holds the optimizer's groups of its place: those of the frozen parameters came with their first step.
     if training.unfreeze_after is not None and first > (training.unfreeze_after, 0):
         _unfreeze(frozen, optimizer)

@@ -1,8 +1,10 @@
 """One worker's checkpoints: when one is made, at which all workers agree, and how a training goes on from one."""
 
+import logging
 import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch.distributed as dist
 
@@ -11,6 +13,7 @@ from ratchet.training.checkpoint import (
     Place,
     TrainingState,
     WithinEpoch,
+    goes_with,
     newest_checkpoint,
     restore_checkpoint,
     save_checkpoint,
@@ -20,6 +23,8 @@ from ratchet.training.running import Run
 from ratchet.training.step import Wishes
 from ratchet.training.stopping import TrainingStopped
 
+log = logging.getLogger(__name__)
+
 
 class Checkpoints:
     """Of one worker of a training."""
@@ -27,16 +32,20 @@ class Checkpoints:
     def __init__(self, run: Run, is_stopping: Callable[[], bool]) -> None:
         """is_stopping: whether this worker was asked to end."""
         self._run, self._is_stopping = run, is_stopping
-        self._newest = newest_checkpoint(run.job.checkpoint_dir)
+        self._newest: tuple[Place, Path] | None = None
         self._made_at = time.monotonic()
 
-    @property
-    def place(self) -> Place:
-        """Where the training goes on."""
-        return Place(0) if self._newest is None else self._newest[0]
+    def find(self, state: TrainingState) -> Place:
+        """Where the training goes on: at the newest checkpoint, if it goes with what no step changes."""
+        found = newest_checkpoint(self._run.job.checkpoint_dir)
+        if found is not None and not goes_with(found[1], state.fixed):
+            log.warning("the checkpoint of %s is not taken: the frozen weights were others", found[0])
+            found = None
+        self._newest = found
+        return Place(0) if found is None else found[0]
 
     def restore(self, state: TrainingState) -> WithinEpoch | None:
-        """Put the state of `place` into this one, and its history where it belongs."""
+        """Put the state of the place that was found into this one, and its history where it belongs."""
         history_path, is_first = self._run.job.history_path, self._run.rank == 0
         if self._newest is None:
             if is_first:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file
 
 from ratchet.core.errors import PolicyError
 from ratchet.tasks.model_files import load_weights
@@ -141,6 +142,48 @@ def noisy(tmp_path_factory: pytest.TempPathFactory) -> TrainingJob:
     job = job_in(tmp_path_factory.mktemp("noisy") / "job", spec=spec)
     train(job, rank=0, world_size=1)
     return job
+
+
+def stopped_once(job: TrainingJob) -> dict[str, torch.Tensor]:
+    """In the second epoch; gives what its newest checkpoint holds."""
+    looks = iter(range(1, 1_000))
+    with pytest.raises(TrainingStopped):
+        train(job, rank=0, world_size=1, is_stopping=lambda: next(looks) == 15)
+    return load_file(job.checkpoint_dir / "epoch-0001-step-000003" / "tensors.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("task", "freeze", "left_out"),
+    [
+        pytest.param("Odd", {"freeze": ["head.*"]}, {"frozen", "head"}, id="by-class-and-by-task"),
+        pytest.param("Odd", {"freeze": ["head.*"], "unfreeze_after": 2}, {"frozen"}, id="trained-later"),
+        pytest.param("Moving", {}, set(), id="moved-by-its-class"),
+    ],
+)
+def test_a_checkpoint_leaves_out_what_no_step_changes_and_gives_the_same_bits(task, freeze, left_out, tmp_path):
+    training = {**DIGITS.training.model_dump(), "num_epochs": 3, "ema_decay": 0.9, **freeze}
+    spec = changed(spec_of(task), {"training": training})
+    job, whole = job_in(tmp_path / "stopped", spec=spec), job_in(tmp_path / "whole", spec=spec)
+    held = {name.split(".")[0] for name in stopped_once(job)}
+    for part in ("network", "best", "average"):
+        assert {f"{part}/{name}" for name in {"norm", "unused", "frozen", "head"} - left_out} <= held
+        assert not {f"{part}/{name}" for name in left_out} & held
+    for each in (job, whole):
+        train(each, rank=0, world_size=1)
+    assert not differing(job, whole)
+
+
+def test_a_checkpoint_is_not_taken_where_the_frozen_weights_are_others(tmp_path, caplog):
+    odd = spec_of("Odd")
+    first = job_in(tmp_path / "first", spec=odd)
+    stopped_once(first)
+    other = changed(odd, {"training": {**odd.training.model_dump(), "seed": 1}})
+    whole = job_in(tmp_path / "whole", spec=other)
+    mixed = job_in(tmp_path / "mixed", spec=other).model_copy(update={"checkpoint_dir": first.checkpoint_dir})
+    for each in (mixed, whole):
+        train(each, rank=0, world_size=1)
+    assert "the checkpoint of step 3 of epoch 2 is not taken: the frozen weights were others" in caplog.text
+    assert not differing(mixed, whole)
 
 
 @pytest.mark.parametrize(
