@@ -119,6 +119,7 @@ def _drift_of(spec: Any, version: str, datasets: Any, objects: Any, names: list[
     from ratchet.stores.page_libraries import PageLibraries
     from ratchet.stores.signals import Signals
     from ratchet.stores.sketches import Sketches
+    from tests.fakes.ledger import FakeLedger
 
     bucket = "ratchet"
     stores = Stores(
@@ -127,6 +128,8 @@ def _drift_of(spec: Any, version: str, datasets: Any, objects: Any, names: list[
         DriftRecords(objects, bucket),
         PageLibraries(objects, bucket),
         Signals(objects, bucket),
+        FakeLedger(),
+        objects,
     )
     timer = Timer()
     paths = Paths(names[0], names[1], names[4], names[5])

@@ -7,7 +7,7 @@ from kfp import dsl
 from components.image import image
 
 
-@dsl.component(base_image=image("data"), install_kfp_package=False)
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def drift_check(
     task: str,
     version: str,
@@ -35,6 +35,8 @@ def drift_check(
                 records=wiring.drift_records(),
                 libraries=wiring.page_libraries(),
                 signals=wiring.signals(),
+                ledger=wiring.ledger(),
+                objects=wiring.object_store(),
             ),
             now=datetime.now(UTC),
             paths=Paths(incoming.path, reference.path, report.path, verdict.path),

@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ratchet.actions.labels.drift_report import Sample, sample_of_table, write_drift_verdict
-from ratchet.actions.labels.sketching import fetch_sketch, sketch_rows
+from ratchet.actions.labels.representing import Sources, represent
+from ratchet.actions.labels.sketching import fetch_sketch, sketch_file
 from ratchet.actions.labels.typed_drift import (
     Comparison,
     is_single_vector,
@@ -21,7 +22,7 @@ from ratchet.core.digest import digest_of
 from ratchet.core.labels.drift import DriftDecision, DriftPolicy, decide_drift
 from ratchet.core.labels.drift.tables import TableSketch
 from ratchet.core.labels.tables import with_features
-from ratchet.core.ports import DatasetStore
+from ratchet.core.ports import DatasetStore, Ledger, ObjectStore
 from ratchet.core.runs.findings import drift_signal_of
 from ratchet.core.verdict import Verdict
 from ratchet.stores.drift_records import DriftRecords
@@ -42,6 +43,8 @@ class Stores(NamedTuple):
     records: DriftRecords
     libraries: PageLibraries
     signals: Signals
+    ledger: Ledger
+    objects: ObjectStore
 
 
 class Paths(NamedTuple):
@@ -69,12 +72,16 @@ def drift_check_step(
 def _check_typed(
     spec: TaskSpec, version: str, policy: DriftPolicy, stores: Stores, now: datetime, paths: Paths
 ) -> DriftDecision:
-    """It costs the new rows, and what the parent's sketch does not cover yet."""
+    """It costs the new rows, what the sketch of the parent lacks, and a bounded number of accepted rows where the
+    champion is asked."""
     parent = stores.datasets.fetch_manifest(version).parent
-    new = sketch_rows(pq.read_table(paths.incoming, columns=["id", "inputs", "label"]), spec, num_rows_max=NEW_ROWS_MAX)
-    known = TableSketch()
+    new = sketch_file(paths.incoming, spec, num_rows_max=NEW_ROWS_MAX)
+    known, represented, features = TableSketch(), None, ""
     if parent and new.num_rows:
         known = fetch_sketch(spec, parent, datasets=stores.datasets, sketches=stores.sketches)
+        sources = Sources(stores.ledger, stores.objects, stores.datasets)
+        accepted = stores.datasets.fetch_manifest(parent)
+        represented, features = represent(spec, paths.incoming, accepted, sources, num_rows_min=policy.num_rows_min)
     comparison = Comparison(
         kind="drift_check",
         compared=f"new examples of {version} with the training rows of {parent or 'no version'}",
@@ -83,6 +90,8 @@ def _check_typed(
         schema=spec.examples,
         old=known,
         new=new,
+        represented=represented,
+        features=features,
     )
     decision = look_for_drift(spec, comparison, policy=policy, records=stores.records, now=now)
     verdict = typed_verdict(comparison, decision, policy=policy, version=version)

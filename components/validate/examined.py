@@ -4,22 +4,19 @@ What the checks ask of pixels (codes, signatures, contrasts) is computed while a
 stays: memory is bounded by a part and 0.6 kB a picture, however large pictures are.
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from ratchet.actions.labels.parts import read_parts
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.label_values import whole_column
 from ratchet.core.labels.near.images import THUMBNAIL_SIDE, thumbnails_in
 from ratchet.core.labels.near.signatures import Signatures, joined, look_at_rows
 from ratchet.core.labels.queue_marks import QUEUE_MARK
-from ratchet.core.labels.schema import ExampleSchema, ImageInput, inputs_table
+from ratchet.core.labels.schema import ExampleSchema, inputs_table
 
-PART_BYTES, _PART_ROWS = 8 << 20, 65_536
-"""Of pixels that are in memory at once."""
 _ADDED_LATER = {"corrects": False, QUEUE_MARK: None}
 """Columns of opinions that once were not there, in their order, and what they would hold."""
 
@@ -55,7 +52,10 @@ def as_examined(schema: ExampleSchema) -> ExampleSchema:
 def examine(path: str, wanted: pa.Schema, schema: ExampleSchema, *, steps_F: np.ndarray | None = None) -> ExaminedRows:
     """The rows of a file of `ingest`. wanted: its columns; DataRejected when it has others. steps_F: as in `signed`."""
     parts: list[ExaminedRows] = []
-    for rows in read_parts(path, wanted, schema):
+    for part in read_parts(path, schema):
+        rows = _as_today(part, wanted)
+        if not rows.schema.equals(wanted):
+            raise DataRejected(f"{path}: columns are {rows.schema.names}, expected {wanted.names}. Run ingest again.")
         signatures, contrasts = look_at_rows(rows, schema, steps_F=steps_F)
         steps_F = signatures.steps_F
         parts.append(ExaminedRows(_with_thumbnails(rows, signatures, schema), signatures, contrasts))
@@ -64,22 +64,6 @@ def examine(path: str, wanted: pa.Schema, schema: ExampleSchema, *, steps_F: np.
         joined([part.signatures for part in parts], schema),
         {name: np.concatenate([part.contrasts[name] for part in parts]) for name in parts[0].contrasts},
     )
-
-
-def read_parts(path: str, wanted: pa.Schema, schema: ExampleSchema) -> Iterator[pa.Table]:
-    """The rows of a file, with at most `PART_BYTES` of pixels a part; of an empty file one part."""
-    pixels = sum(each.num_bytes for each in schema.inputs if isinstance(each, ImageInput))
-    at_once = max(1, min(_PART_ROWS, PART_BYTES // max(1, pixels)))
-    # With a buffer ahead Arrow would hold all row groups that are asked for, compressed.
-    with pq.ParquetFile(path, pre_buffer=False) as file:
-        if not _as_today(file.schema_arrow.empty_table(), wanted).schema.equals(wanted):
-            raise DataRejected(
-                f"{path}: columns are {file.schema_arrow.names}, expected {wanted.names}. Run ingest again."
-            )
-        if not file.metadata.num_rows:
-            yield wanted.empty_table()
-        for batch in file.iter_batches(batch_size=at_once):
-            yield _as_today(pa.Table.from_batches([batch]), wanted)
 
 
 def _as_today(rows: pa.Table, wanted: pa.Schema) -> pa.Table:

@@ -28,6 +28,9 @@ class BoundModel(Protocol):
     def outputs(self, loaded: Any, inputs: pa.Table) -> np.ndarray:
         """Probabilities (B, K) or numbers (B,). loaded: the network, or the trees."""
 
+    def representation(self, loaded: Any, inputs: pa.Table) -> np.ndarray | None:
+        """(B, D) float32: what the answers are a linear function of; None where there is no such thing."""
+
 
 @dataclass(frozen=True)
 class TorchTask:
@@ -93,6 +96,23 @@ class TorchTask:
         with torch.inference_mode():
             return self.decode(loaded(self.encode(inputs)))
 
+    def representation(self, loaded: torch.nn.Module, inputs: pa.Table) -> np.ndarray | None:
+        """(B, D) float32: what the last linear layer takes. None of a network without one, or whose one does not take a
+        row for each example."""
+        linear = [module for module in loaded.modules() if isinstance(module, torch.nn.Linear)]
+        taken: list[torch.Tensor] = []
+        if not linear:
+            return None
+        hook = linear[-1].register_forward_pre_hook(lambda _, given: taken.append(given[0]))
+        try:
+            with torch.inference_mode():
+                loaded(self.encode(inputs))
+        finally:
+            hook.remove()
+        if len(taken) != 1 or taken[0].dim() != 2 or len(taken[0]) != inputs.num_rows:
+            return None
+        return np.asarray(taken[0].float().numpy())
+
 
 @dataclass(frozen=True)
 class TreesTask:
@@ -105,6 +125,9 @@ class TreesTask:
     def outputs(self, loaded: Any, inputs: pa.Table) -> np.ndarray:
         encoded = self.implementation.encode(inputs, self.state)
         return np.asarray(self.implementation.decode(loaded, encoded), dtype=np.float64)
+
+    def representation(self, loaded: Any, inputs: pa.Table) -> None:
+        """Trees have none."""
 
 
 def outputs_in_parts(bound: BoundModel, loaded: Any, inputs: pa.Table) -> np.ndarray:

@@ -81,6 +81,11 @@ class ServableModel:
         with a row."""
         return answers_of(outputs_in_parts(self._bound, self.network, inputs), self.spec.output)
 
+    def represent(self, inputs: pa.Table) -> np.ndarray | None:
+        """(B, D) float32: the examples as the last layer takes them; None of a model that has no such layer. Of few
+        rows: all are in memory at once."""
+        return self._bound.representation(self.network, inputs)
+
     def predict_proba(self, features_BF: np.ndarray) -> np.ndarray:
         """Class probabilities, (B, K) float64, of the raw features (B, F) of a single vector."""
         return self._bound.outputs(self.network, table_of_features(np.asarray(features_BF), self.spec))

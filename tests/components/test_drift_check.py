@@ -17,6 +17,7 @@ from ratchet.stores.signals import Signals
 from ratchet.stores.sketches import Sketches
 from tests.components.data import NOON, SPEC, digit_labels
 from tests.fakes.dataset_store import FakeDatasetStore
+from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import FakeObjectStore
 
 POLICY = DriftPolicy.model_validate(yaml.safe_load(Path("configs/policies/drift.yaml").read_text()))
@@ -42,6 +43,8 @@ def drift(
             DriftRecords(objects, "ratchet"),
             PageLibraries(objects, "ratchet"),
             Signals(objects, "ratchet"),
+            FakeLedger(),
+            objects,
         ),
         now=NOON,
         paths=paths,

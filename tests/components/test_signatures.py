@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.validate.examined import PART_BYTES, as_examined, examine, read_parts
+from components.validate.examined import as_examined, examine
+from ratchet.actions.labels.parts import PART_BYTES, read_parts
 from ratchet.actions.labels.signing import fetch_signatures
 from ratchet.core.labels.near.signatures import Signatures
 from ratchet.core.labels.schema import ExampleSchema
@@ -152,7 +153,7 @@ def test_no_part_holds_more_pixels_than_the_limit(room: Counted) -> None:
     spec = PHOTOS.model_copy(update={"inputs": large.inputs})
     push(room, [(f"photo-{at}", {"photo": photo(at)}) for at in range(5)])
     room.ingest(spec)
-    sizes = [part.num_rows for part in read_parts(room.path("incoming"), incoming_schema(large), large)]
+    sizes = [part.num_rows for part in read_parts(room.path("incoming"), large)]
     assert sum(sizes) == 5 and max(sizes) * 3 * 1024**2 <= PART_BYTES
 
 

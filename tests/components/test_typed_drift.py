@@ -71,6 +71,7 @@ class Flights:
         self.folder, self.datasets = folder, CountedDatasets()
         self.objects: FakeObjectStore = FakeObjectStore()
         self.sketches = Sketches(self.objects, "ratchet")
+        self.ledger = FakeLedger()
         self.shards: list[DatasetShard] = []
 
     def commit(self, rows: pa.Table) -> str:
@@ -112,6 +113,8 @@ class Flights:
                 records,
                 PageLibraries(self.objects, "ratchet"),
                 Signals(self.objects, "ratchet"),
+                self.ledger,
+                self.objects,
             ),
             now=NOON,
             paths=paths,

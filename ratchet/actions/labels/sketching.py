@@ -1,17 +1,19 @@
 """The sketch of a dataset version: that of its parent, and of the shards that the parent does not have."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ratchet.actions.labels.derived import nearest_kept
+from ratchet.actions.labels.parts import read_some
 from ratchet.actions.labels.rows import fitting_rows
 from ratchet.core.labels.dataset import DatasetShard
 from ratchet.core.labels.drift.sketches import Sketch
-from ratchet.core.labels.drift.tables import PartColumn, TableSketch, sketch_of, sketch_of_rows
-from ratchet.core.labels.schema import ExampleSchema
+from ratchet.core.labels.drift.tables import PartColumn, TableSketch, compared_rows, sketch_of, sketch_of_rows
+from ratchet.core.labels.schema import ExampleSchema, inputs_table
 from ratchet.core.labels.shards import Split
 from ratchet.core.ports import DatasetStore
 from ratchet.parallel import map_parallel
@@ -52,6 +54,31 @@ def _sketch_of_shard(spec: TaskSpec, shard: DatasetShard, version: str, datasets
 def sketch_rows(rows: pa.Table, spec: TaskSpec, *, num_rows_max: int | None = None) -> TableSketch:
     """The sketch of rows with the columns id, inputs, label, several columns at a time (`sketch_of_rows`)."""
     return sketch_of_rows(rows, spec.examples, num_rows_max=num_rows_max, each=_several_at_a_time)
+
+
+def sketch_file(path: str, spec: TaskSpec, *, num_rows_max: int, bytes_at_once: int = 64 << 20) -> TableSketch:
+    """As `sketch_rows`, of a file. bytes_at_once: about as much is in memory; a sketch of more rows at once is more
+    exact, and quicker."""
+    schema = spec.examples
+    rows_n, hashes_n = compared_rows(pq.read_table(path, columns=["id", "label"]), schema, num_rows_max=num_rows_max)
+    sketch, start = TableSketch(), 0
+    for rows in _gathered(read_some(path, schema, rows_n, columns=["inputs", "label"]), bytes_at_once):
+        hashes = hashes_n[start : start + rows.num_rows]
+        sketch = sketch.merge(sketch_columns(inputs_table(rows, schema), rows["label"], hashes, schema))
+        start += rows.num_rows
+    return sketch
+
+
+def _gathered(parts: Iterable[pa.Table], num_bytes: int) -> Iterator[pa.Table]:
+    """Parts put together until they have so many bytes."""
+    waiting: list[pa.Table] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(each.nbytes for each in waiting) >= num_bytes:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def sketch_columns(inputs: pa.Table, labels: pa.ChunkedArray, hashes: np.ndarray, schema: ExampleSchema) -> TableSketch:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ratchet.core.digest import digest_of
 from ratchet.core.labels.drift.decide import ColumnDrift, TypedDecision, advice_of, decide_typed_drift
 from ratchet.core.labels.drift.evidence import DriftLook, next_look
-from ratchet.core.labels.drift.measures import measure_shifts
+from ratchet.core.labels.drift.measures import Represented, measure_shifts
 from ratchet.core.labels.drift.page import render_columns
 from ratchet.core.labels.drift.policy import DriftDecision, DriftPolicy
 from ratchet.core.labels.drift.record import DriftKind, DriftRecord
@@ -34,6 +34,10 @@ class Comparison(NamedTuple):
     new: TableSketch
     schema: ExampleSchema
     """Of what both sides have."""
+    represented: Represented | None = None
+    """By the champion, where it represents texts and images."""
+    features: str = ""
+    """In words, how texts and images become numbers; "" where there are none."""
 
 
 def is_single_vector(schema: ExampleSchema) -> bool:
@@ -57,6 +61,7 @@ def look_for_drift(
         schema=comparison.schema,
         policy=policy,
         are_answers=comparison.kind == "drift_monitor",
+        represented=comparison.represented,
     )
     decision = decide_typed_drift(
         measures, num_old=comparison.old.num_rows, num_new=comparison.new.num_rows, look=look, policy=policy
@@ -140,6 +145,7 @@ def typed_verdict(
             "compared": comparison.compared,
             "num_incoming": comparison.new.num_rows,
             "num_reference": comparison.old.num_rows,
+            **({"features": comparison.features} if comparison.features else {}),
             "policy_digest": digest_of(policy.model_dump(mode="json")),
         },
     )

@@ -1,6 +1,6 @@
 """A few numbers for a text, an image or a vector, cheap and without anything learned: what a classifier gets that is to
-tell old rows from new ones. Pure. What the champion itself makes of its inputs can take this place later: any (S, D)
-do.
+tell old rows from new ones. Pure. Where the champion itself makes numbers of its inputs, these take their place
+(`Represented`).
 
 Shape suffixes: S rows drawn, D features.
 """
@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 from ratchet.core.labels.drift.hashing import bytes_of
 from ratchet.core.labels.schema import ImageInput, InputSpec, TextInput, VectorInput
 
+REPRESENTED_WIDTH_MAX = 256
+"""Numbers of a representation; a wider one is projected to that many."""
 NARROW_MAX = 64
 """Numbers of a vector up to which each is a feature of its own; a longer one is projected to that many."""
 _TEXT_CHARS_MAX = 2_000
@@ -33,6 +35,17 @@ def features_of(values: pa.Array, declared: InputSpec) -> np.ndarray:
         case VectorInput():
             return _of_vectors(values, declared.size)
     raise ValueError(f"an input of type {declared.type} has no features of this kind")
+
+
+def features_of_representation(found_SD: np.ndarray) -> np.ndarray:
+    """(S, D) float32: the norm, which is what a person is shown, and the numbers of a representation."""
+    numbers = np.nan_to_num(found_SD.astype(np.float64))
+    norms = np.linalg.norm(numbers, axis=1)
+    size = numbers.shape[1]
+    if size > REPRESENTED_WIDTH_MAX:
+        draw = np.random.default_rng(size)
+        numbers = numbers @ draw.standard_normal((size, REPRESENTED_WIDTH_MAX)) / np.sqrt(size)
+    return np.column_stack([norms, numbers]).astype(np.float32)
 
 
 def _of_texts(values: pa.Array) -> np.ndarray:

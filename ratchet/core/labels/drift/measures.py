@@ -1,6 +1,7 @@
 """How far each part of a table has shifted, and how likely chance alone does that: from two sketches. Pure."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,18 +24,37 @@ _HOURS_SPAN_S, _DAYS_SPAN_S = 2 * 86_400, 14 * 86_400
 _ANSWERS = "the champion's answers beside the labels it learned from"
 
 
+class Represented(NamedTuple):
+    """Rows of both sides as the champion takes its inputs, all of which are texts and images."""
+
+    old: SampleSketch
+    new: SampleSketch
+
+
 def measure_shifts(
-    old: TableSketch, new: TableSketch, *, schema: ExampleSchema, policy: DriftPolicy, are_answers: bool = False
+    old: TableSketch,
+    new: TableSketch,
+    *,
+    schema: ExampleSchema,
+    policy: DriftPolicy,
+    are_answers: bool = False,
+    represented: Represented | None = None,
 ) -> tuple[Measure, ...]:
     """Each part of the table, the labels' first. are_answers: the new labels are what a model said, which is never
-    spread as labels are; they are shown, and not judged."""
+    spread as labels are; they are shown, and not judged. represented: compared instead of the features of each text
+    and image."""
     if not (old.num_rows and new.num_rows):
         return ()
-    return tuple(
+    measures = (
         measure._replace(note=_ANSWERS) if are_answers and measure.role == "label" else measure
         for name in part_names_of(schema)
         for measure in _measures_of(name, old.parts[name.key], new.parts[name.key], old, new, schema, policy)
     )
+    if represented is None:
+        return tuple(measures)
+    name = PartName(", ".join(each.name for each in schema.inputs), "value")
+    whole = _measure_by_classifier(name, *represented, policy)._replace(detail="as the champion represents it")
+    return (*(each for each in measures if each.test != "classifier"), whole)
 
 
 def _measures_of(

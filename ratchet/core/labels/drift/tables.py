@@ -98,26 +98,34 @@ def _merged(one: Sketch, other: Sketch) -> Sketch:
     raise ValueError(f"a {type(one).__name__} cannot be merged with a {type(other).__name__}")
 
 
+def compared_rows(
+    rows: pa.Table, schema: ExampleSchema, *, num_rows_max: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) the numbers of the rows that are compared, rising, and the hashes of their ids: one row of each id, the
+    first, as opinions about one example are one example.
+
+    rows: with the columns id and label. Rows of a class that the task no longer has are left out: nothing can be like
+    them. num_rows_max: of more rows about this many are drawn by the hash of their id.
+    """
+    hashes_N = hashes_of(rows["id"])
+    is_kept_N = _is_known(rows, schema)
+    if num_rows_max is not None and len(hashes_N) > num_rows_max:
+        # A hash is uniform, so a threshold draws rows fairly, and all opinions of an id or none.
+        is_kept_N &= hashes_N < np.uint64(int(num_rows_max / len(hashes_N) * 2**64))
+    kept = np.flatnonzero(is_kept_N)
+    ordered = np.sort(hashes_N[kept])
+    if (ordered[1:] == ordered[:-1]).any():
+        kept = np.sort(kept[np.unique(hashes_N[kept], return_index=True)[1]])
+    return kept, hashes_N[kept]
+
+
 def sketch_of_rows(
     rows: pa.Table, schema: ExampleSchema, *, num_rows_max: int | None = None, each: Each = map
 ) -> TableSketch:
-    """One row of each id, the first: opinions about one example are one example.
-
-    rows: with the columns id, label and inputs (`schema.rows_schema`). Rows of a class that the task no longer has are
-    left out: nothing can be like them. num_rows_max: of more rows about this many are drawn by the hash of their id.
-    """
-    hashes = hashes_of(rows["id"])
-    if num_rows_max is not None and len(hashes) > num_rows_max:
-        # A hash is uniform, so a threshold draws rows fairly, and all opinions of an id or none.
-        drawn = hashes < np.uint64(int(num_rows_max / len(hashes) * 2**64))
-        rows, hashes = rows.filter(pa.array(drawn)), hashes[drawn]
-    known = _is_known(rows, schema)
-    if not known.all():
-        rows, hashes = rows.filter(pa.array(known)), hashes[known]
-    ordered = np.sort(hashes)
-    if (ordered[1:] == ordered[:-1]).any():
-        hashes, first = np.unique(hashes, return_index=True)
-        rows = rows.take(pa.array(first))
+    """Of `compared_rows`. rows: with the columns id, label and inputs (`schema.rows_schema`)."""
+    kept, hashes = compared_rows(rows, schema, num_rows_max=num_rows_max)
+    if len(kept) < rows.num_rows:
+        rows = rows.take(pa.array(kept))
     return sketch_of(inputs_table(rows, schema), rows["label"], hashes, schema, each=each)
 
 
@@ -125,7 +133,7 @@ def _is_known(rows: pa.Table, schema: ExampleSchema) -> np.ndarray:
     known = pc.and_(pc.is_valid(rows["id"]), pc.is_valid(rows["label"]))
     if isinstance(schema.output, CategoryOutput):
         known = pc.and_(known, pc.is_in(rows["label"], value_set=pa.array(schema.classes, pa.string())))
-    return np.asarray(known.to_numpy(), dtype=bool)
+    return np.array(known.to_numpy(), dtype=bool)
 
 
 def sketch_of(

@@ -9,6 +9,7 @@ from scipy.special import kolmogorov
 from scipy.stats import chi2_contingency, fisher_exact, ks_2samp
 
 from ratchet.core.labels.drift.distances import distances
+from ratchet.core.labels.drift.features import REPRESENTED_WIDTH_MAX, features_of_representation
 from ratchet.core.labels.drift.significance import (
     EXPECTED_MIN,
     detectable_effect,
@@ -114,12 +115,54 @@ def pair_of_features(random: np.random.Generator) -> float:
     return judge_by_classifier(random.normal(size=(120, 8)), random.normal(size=(60, 8)))[1]
 
 
+def pair_of_representations(random: np.random.Generator) -> float:
+    """Of two samples of one distribution, as a layer of a random network takes them: most numbers are often zero."""
+    layer = random.normal(size=(12, 24))
+    sides = [np.maximum(random.standard_t(3, size=(num, 12)) @ layer - 2, 0) for num in (150, 80)]
+    return judge_by_classifier(*map(features_of_representation, sides))[1]
+
+
+def pair_of_held_out(random: np.random.Generator) -> float:
+    """As a champion sees them that knows each of its training rows by heart."""
+    _, held_out, new = memorized(random)
+    return judge_by_classifier(held_out, new)[1]
+
+
+def memorized(random: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """(training rows, accepted rows of val and test, new rows): features that grow near a training row."""
+    learned = random.normal(size=(100, 4))
+    sides = (learned, random.normal(size=(90, 4)), random.normal(size=(90, 4)))
+    near = [np.exp(-((side[:, None] - learned[None]) ** 2).sum(axis=2)).max(axis=1) for side in sides]
+    return tuple(features_of_representation(np.column_stack(pair)) for pair in zip(sides, near, strict=True))
+
+
+def test_the_rows_that_a_champion_learned_are_told_from_any_others() -> None:
+    """Why drift_check compares new rows with accepted ones of val and test."""
+    learned, _, new = memorized(np.random.default_rng(0))
+    assert judge_by_classifier(learned, new)[1] < 1e-6
+
+
+def test_a_wide_representation_is_projected_and_what_is_no_number_is_none() -> None:
+    wide = np.random.default_rng(0).normal(size=(400, 1_000)).astype(np.float32)
+    moved = wide + np.float32(0.3)
+    wide[0, 0] = np.nan
+    old, new = features_of_representation(wide), features_of_representation(moved)
+    assert old.shape == (400, REPRESENTED_WIDTH_MAX + 1) and np.isfinite(old).all()
+    assert judge_by_classifier(old[:200], new[200:])[1] < 1e-6
+
+
 def pair_of_shares(random: np.random.Generator) -> float:
     return p_of_shares(int(random.binomial(400, 0.03)), 400, int(random.binomial(100, 0.03)), 100)
 
 
+PAIRS = (
+    *(pair_of_levels, pair_of_unseen, pair_of_features),
+    *(pair_of_representations, pair_of_held_out, pair_of_shares),
+)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("draw", [pair_of_levels, pair_of_unseen, pair_of_features, pair_of_shares])
+@pytest.mark.parametrize("draw", PAIRS)
 def test_without_drift_small_p_values_are_as_rare_as_they_say(draw: Callable[[np.random.Generator], float]) -> None:
     random = np.random.default_rng(2)
     found = np.array([draw(random) for _ in range(300)])
