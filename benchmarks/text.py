@@ -6,7 +6,6 @@ measured on held-out sentences: accuracy and macro F1, mean over seeds, and the 
 """
 
 import argparse
-import io
 import json
 import tarfile
 import tempfile
@@ -21,7 +20,8 @@ import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
 
-from demo.rounds.packages import Package, fetch_package
+from demo.rounds.packages import fetch_package
+from demo.rounds.sentiment import CLASSES, PACKAGE, feeling_of, read_files
 from ratchet.core.models.gate import outputs_of
 from ratchet.core.models.metrics import measure
 from ratchet.tasks.model_files import load_model
@@ -30,17 +30,6 @@ from ratchet.training.data import labels_of
 from ratchet.training.job import TrainingJob
 from ratchet.training.loop import train
 
-# Licence: MIT.
-PACKAGE = Package(
-    registry="pypi",
-    name="vaderSentiment",
-    version="3.3.2",
-    sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
-)
-INNER_ARCHIVE = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
-CLASSES = ("negative", "neutral", "positive")
-NEUTRAL_BELOW = 0.5
-"""Of the mean rating, either way."""
 MODELS: dict[str, dict[str, Any]] = {
     "hashed": {"kind": "text"},
     "minilm, head": {"kind": "text", "encoder": "minilm"},
@@ -64,29 +53,18 @@ class Score(NamedTuple):
 
 def sentences() -> list[Sentence]:
     """All of them, in an order of their own that is the same each time."""
-    found = [Sentence(text, _label_of(rating)) for rating, text in _read()]
+    found = [Sentence(text, feeling_of(rating)) for rating, text in _read()]
     return [found[place] for place in np.random.default_rng(0).permutation(len(found))]
 
 
 def _read() -> Iterator[tuple[float, str]]:
-    with tarfile.open(fetch_package(PACKAGE)) as outer:
-        inside = outer.extractfile(INNER_ARCHIVE)
-        assert inside is not None, INNER_ARCHIVE
-        with tarfile.open(fileobj=io.BytesIO(inside.read())) as archive:
-            for member in archive:
-                if not member.name.endswith("_GroundTruth.txt"):
-                    continue
-                file = archive.extractfile(member)
-                assert file is not None, member.name
-                for line in file.read().decode("utf-8-sig", errors="replace").splitlines():
-                    _, rating, text = line.split("\t", 2)
-                    yield float(rating), text
-
-
-def _label_of(rating: float) -> str:
-    if abs(rating) < NEUTRAL_BELOW:
-        return "neutral"
-    return "positive" if rating > 0 else "negative"
+    with tarfile.open(fetch_package(PACKAGE)) as archive:
+        files = read_files(archive)
+    for name, table in files.items():
+        if name.endswith("_GroundTruth.txt"):
+            for line in table.splitlines():
+                _, rating, text = line.split("\t", 2)
+                yield float(rating), text
 
 
 def score_of(model: str, learned: list[Sentence], held_out: list[Sentence], *, seed: int) -> Score:

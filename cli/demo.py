@@ -23,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("demo")(demo)
 
 
-Chosen = Literal["mails", "ratings", "flights", "digits-png"]
+Chosen = Literal["mails", "ratings", "flights", "digits-png", "sentiment"]
 _RATE_PER_S = 80.0
 _TASK_RATE_PER_S = 25.0
 """A mail costs a model server ten times what a row of 64 numbers costs."""

@@ -1,4 +1,4 @@
-"""Four real tasks, each through the whole loop twice: `ratchet demo mails`. Their data comes from public packages."""
+"""Five real tasks, each through the whole loop twice: `ratchet demo mails`. Their data comes from public packages."""
 
 import importlib
 

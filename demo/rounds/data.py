@@ -38,16 +38,22 @@ class Row:
     label: Any
     asked: Mapping[str, Any] | None = None
     """The inputs as a request gives them, where that differs: pictures inline."""
+    said: Mapping[str, Any] | None = None
+    """Labeler to opinion, where people label it; `label` is then what is measured by, and no label line has it."""
 
     @property
     def instance(self) -> dict[str, Any]:
         """Of a request to the model server."""
         return dict(self.inputs if self.asked is None else self.asked)
 
-    def line(self, labeler: str) -> bytes:
-        """As a labeling tool writes it."""
-        said = {"labeler": labeler, "labeled_at": datetime.now(UTC).isoformat()}
-        return orjson.dumps({"id": self.id, "inputs": self.inputs, "label": self.label, **said}) + b"\n"
+    def lines(self) -> list[bytes]:
+        """As a labeling tool writes them, one an opinion."""
+        at = datetime.now(UTC).isoformat()
+        return [
+            orjson.dumps({"id": self.id, "inputs": self.inputs, "label": label, "labeler": labeler, "labeled_at": at})
+            + b"\n"
+            for labeler, label in (self.said or {"corpus": self.label}).items()
+        ]
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,8 @@ class TwoRounds:
     """The task file from the second round on, where it changes."""
     prepare: Callable[[], None] | None = None
     """Before the first label: puts files where the labels' URIs point to."""
+    has_labelers: bool = False
+    """Whether several people label each example: then the demo shows how far they agree."""
     beside: Sequence[tuple[str, Callable[[], float]]] = field(default_factory=tuple)
     """Other learners on the same rows, for comparison: (what, its number on `held_out`)."""
 
@@ -107,6 +115,11 @@ def shuffled(rows: Iterable[Row]) -> list[Row]:
 def accuracy(labels: Sequence[Any], answers: Sequence[Answer]) -> float:
     """Share of right answers, 0..1."""
     return float(np.mean([answer["label"] == label for label, answer in zip(labels, answers, strict=True)]))
+
+
+def macro_f1(labels: Sequence[Any], answers: Sequence[Answer]) -> float:
+    """Mean of the F1 of each class, 0..1."""
+    return float(f1_score(labels, [answer["label"] for answer in answers], average="macro"))
 
 
 def f1_of(positive: str) -> Callable[[Sequence[Any], Sequence[Answer]], float]:

@@ -11,7 +11,10 @@ import yaml
 from demo.rounds.data import Answer, Row, TwoRounds
 from demo.story import Story, watch_next_run
 from ratchet import wiring
+from ratchet.actions.labels.labelers import list_labelers
 from ratchet.core.errors import Unavailable
+from ratchet.core.labels.quality import QualityPolicy
+from ratchet.core.labels.reliability.page import share_text
 from ratchet.core.models.ledger import champion_of
 
 _BATCH = 50
@@ -54,6 +57,8 @@ def _first_round(story: Story, rounds: TwoRounds) -> None:
     champion = champion_of(wiring.ledger().list_entries(rounds.name))
     story.check(run.state == "SUCCEEDED", f"run {run.name} succeeded")
     story.check(champion is not None, "the first model is champion and serves")
+    if rounds.has_labelers:
+        _tell_labelers(story, rounds)
     if champion is not None:
         _measure(story, rounds, "before")
         story.start_traffic([row.instance for row in rounds.held_out])
@@ -66,6 +71,8 @@ def _second_round(story: Story, rounds: TwoRounds) -> None:
     _push(story, rounds, rounds.second)
     run = watch_next_run(story)
     story.check(run.state == "SUCCEEDED", f"run {run.name} succeeded")
+    if rounds.has_labelers:
+        _tell_labelers(story, rounds)
     for signal in wiring.signals().fetch(rounds.name):
         if signal.kind == "drift":
             story.screen.say(f"  drift: {'seen' if signal.is_bad else 'none'}: {signal.text}")
@@ -88,9 +95,27 @@ def _second_round(story: Story, rounds: TwoRounds) -> None:
 
 def _push(story: Story, rounds: TwoRounds, rows: Sequence[Row]) -> None:
     """One shard, so that the sensor sees all of a round at once."""
-    lines = b"".join(row.line("corpus") for row in rows)
-    wiring.label_store().put_shard(rounds.name, lines, num_labels=len(rows))
-    story.screen.say(f"  {len(rows):,} labels land ({len(lines) / 2**20:.1f} MiB)")
+    lines = [line for row in rows for line in row.lines()]
+    data = b"".join(lines)
+    wiring.label_store().put_shard(rounds.name, data, num_labels=len(lines))
+    examples = f" of {len(rows):,} examples" if len(lines) > len(rows) else ""
+    story.screen.say(f"  {len(lines):,} labels{examples} land ({len(data) / 2**20:.1f} MiB)")
+
+
+def _tell_labelers(story: Story, rounds: TwoRounds) -> None:
+    """How far they agree, and what the checks make of each."""
+    stores, spec = wiring.label_stores(), wiring.task_spec(rounds.name)
+    versions = stores.datasets.list_versions(rounds.name)
+    verdict = stores.verdicts.fetch(versions[-1]) if versions else None
+    for reason in verdict.reasons if verdict else ():
+        if reason.check == "agreement beyond chance":
+            story.screen.say(f"  labelers: {reason.text}")
+    policy = wiring.policy(rounds.name, "quality", QualityPolicy)
+    for row in list_labelers(stores, spec, policy, watch=lambda done, total: None).rows:
+        story.screen.say(
+            f"  labelers: {row.labeler}: {row.status}, {row.num_opinions:,} labels, "
+            f"says what the others say on {share_text(row.agreement)}"
+        )
 
 
 def _measure(story: Story, rounds: TwoRounds, when: str) -> None:

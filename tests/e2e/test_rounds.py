@@ -15,7 +15,8 @@ pytestmark = [pytest.mark.rounds, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize(
-    ("task", "is_contest"), [("mails", False), ("flights", False), ("digits-png", False), ("ratings", True)]
+    ("task", "is_contest"),
+    [("mails", False), ("flights", False), ("digits-png", False), ("ratings", True), ("sentiment", False)],
 )
 def test_the_second_round_makes_a_better_champion(tmp_path: Path, task: str, is_contest: bool) -> None:
     """is_contest: another kind of model challenges, so the champion may also stay."""

