@@ -127,8 +127,7 @@ def test_settling_means_that_opinions_settle_on_a_label():
         for number, line in enumerate(path.read_text().splitlines(), start=1)
         if "settle" in line.lower()
     ]
-    labels = ("agreement", "corrections", "reliability/queued")
-    meant = {f"ratchet/core/labels/{name}.py" for name in labels} | {"components/ingest/step.py"}
+    meant = {f"ratchet/core/labels/{name}.py" for name in ("agreement", "corrections")} | {"components/ingest/step.py"}
     assert not [place for place in said if place.partition(":")[0] not in meant]
 
 

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from ratchet.core.labels.agreement import latest_opinions, settle_labels
+from ratchet.core.labels.agreement import latest_opinions
 from ratchet.core.labels.queue_marks import QUEUE_MARK, QueueMark, parse_mark
+from ratchet.core.labels.queueing import draw
 from ratchet.core.labels.reliability.wilson import newcombe_bounds, wilson_bounds
 from ratchet.core.labels.schema import NumberOutput, OutputSpec, TagsOutput
 
@@ -32,7 +33,7 @@ class Pull(BaseModel):
 class Anchoring(BaseModel):
     """Agreement with the champion's answer where it was shown, beside agreement where it was not.
 
-    Of one labeler, or of all (labeler ""): then each example counts once, with the label that it settles on.
+    Of one labeler, or of all (labeler ""): then each example counts once, with one opinion, drawn by hash.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -110,17 +111,16 @@ def measure_queue(said: pa.Table, output: OutputSpec, *, num_min: int) -> QueueR
     is_comparable = not isinstance(output, NumberOutput) or output.tolerance is not None
     rows = marked.take(pa.array(known if is_comparable else [], pa.int64()))
     answered = [marks[row] for row in known]
-    settled = settle_labels(rows, output)
     latest = latest_opinions(rows)
     each_said = _said(rows, latest.tolist(), rows["label"].take(pa.array(latest)).to_pylist(), answered, output)
-    each_settled = _said(rows, settled.rows.tolist(), settled.labels.to_pylist(), answered, output)
+    one_each = _one_of_each(rows, latest.tolist(), each_said)
     by_labeler: dict[str, list[_Said]] = defaultdict(list)
     for each in each_said:
         by_labeler[each.labeler].append(each)
     return QueueReport(
-        anchoring=_anchoring("", each_settled, num_min),
+        anchoring=_anchoring("", one_each, num_min),
         by_labeler=tuple(_anchoring(name, by_labeler[name], num_min) for name in sorted(by_labeler)),
-        audits=_audits(each_settled, _newest_first(rows, answered), num_min),
+        audits=_audits(one_each, _newest_first(rows, answered), num_min),
         num_foreign=marks.count(None),
         is_comparable=is_comparable,
     )
@@ -190,6 +190,17 @@ def _said(
         assert mark is not None
         found.append(_Said(labeler, mark, _is_same(label, mark.answer, output)))
     return found
+
+
+def _one_of_each(rows: pa.Table, places: Sequence[int], said: Sequence[_Said]) -> list[_Said]:
+    """One opinion of each example, drawn without a look at what it says: a majority would leave out the ties, and they
+    are where labelers differ from the champion."""
+    ids = rows["id"].take(pa.array(places, pa.int64())).to_pylist()
+    drawn = draw([f"{each.labeler}:{id}" for each, id in zip(said, ids, strict=True)], "queued")
+    first: dict[str, int] = {}
+    for number in drawn.argsort(kind="stable").tolist():
+        first.setdefault(ids[number], number)
+    return [said[number] for number in sorted(first.values())]
 
 
 def _is_same(label: Any, answer: Any, output: OutputSpec) -> bool:

@@ -78,8 +78,8 @@ def test_pull_is_measured_for_each_labeler_and_for_all() -> None:
     assert ada.pull is not None and ada.pull.value == 0.5 and 0.3 < ada.pull.low < 0.5 < ada.pull.high < 0.7
     assert bo.pull is not None and bo.pull.low < 0 < bo.pull.high
     assert cy.pull is None and (cy.num_shown, cy.num_blind) == (1, 0)
-    # Where the two differ on an example, nothing stands for it: it is left out of the count of all.
-    assert (found.anchoring.num_shown, found.anchoring.num_blind) == (30, 30)
+    assert (found.anchoring.num_shown, found.anchoring.num_blind) == (60, 30), "each example once"
+    assert found.anchoring.pull is not None and bo.pull.value < found.anchoring.pull.value < ada.pull.value
     assert {check for check, _, _ in queue_findings(found)} == {"anchoring"}
 
 
@@ -107,6 +107,18 @@ def test_accuracy_is_that_on_audited_examples_alone_and_of_each_champion() -> No
     assert new.low is not None and new.high is not None and 0.55 < new.low < 0.75 < new.high < 0.9
     assert (old.model, old.num, old.accuracy) == ("old", 1, None)
     assert [check for check, _, _ in queue_findings(found)] == ["anchoring", "audited accuracy of new"]
+
+
+def test_examples_on_which_labelers_differ_count_for_all_as_well() -> None:
+    """By ada the champion is right on 80 %, by bo on 50 %. Of the examples on which they agree it would be 80 %."""
+    opinions: list[Any] = []
+    for row in range(200):
+        opinions += [(f"e{row}", "ada", "x" if row % 5 else "y", blind(reason="audit"))]
+        opinions += [(f"e{row}", "bo", "x" if row % 2 else "y", blind(reason="audit"))]
+    found = report(opinions)
+    assert found is not None and found.audits[0].num == 200
+    assert found.audits[0].low is not None and found.audits[0].high is not None
+    assert found.audits[0].low < 0.65 < found.audits[0].high
 
 
 def test_a_mark_of_another_example_counts_for_nothing() -> None:
