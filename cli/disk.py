@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ratchet.adapters.guard_service import GuardService
 
 _DEADLINE_S = 1.0
+"""`ratchet status` shows a stack of which a server hangs: it waits for none of them."""
 _CONTROL_PLANE = Peer(name="The control plane", next_step="`ratchet up` starts it.", endpoint="its endpoint")
 _SHOWN_BYTES_MIN = 1 << 20
 """Smaller parts are in the JSON only."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ratchet.adapters.http import HttpClient
 
 _DEADLINE_S = 20.0
+"""Longer than the gateway's own 15 s for a request: its answer says more than that nobody answered."""
 _INSTANCE = re.compile(r"instances\[(\d+)\]")
 
 

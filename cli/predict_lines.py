@@ -11,6 +11,7 @@ from wire.csv_text import csv_reader
 from wire.validation_text import found_text
 
 ROWS_MAX = 64
+"""Of one request: 200 mails hold the model's only thread for over a second, the limit of a health check."""
 BYTES_MAX = 3 << 20
 """Of the values in one request; the gateway takes 4 MiB."""
 NEXT_STEP = 'Write one JSON object per line, as in {"features": [0, 3.5]} or {"inputs": {"distance": 900}}.'

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _CLAIM_POLL_S = 1.0
 _CLAIM_MARGIN_S = 10.0
+"""Beyond the lease: for a slow look, and for the store's clock, which is another one than ours."""
 
 
 def add_to(group: typer.Typer) -> None:
