@@ -107,6 +107,8 @@ def run_ours(folder: Path, *, steps: str) -> dict[str, float]:
         found |= timer.taken()
     if steps == "drift_check":
         found |= _drift_of(spec, version, stores.datasets, objects, names)
+    if steps == "evaluate":
+        found |= _evaluate_of(spec, version, stores.datasets, objects, out)
     return found
 
 
@@ -135,6 +137,53 @@ def _drift_of(spec: Any, version: str, datasets: Any, objects: Any, names: list[
     paths = Paths(names[0], names[1], names[4], names[5])
     drift_check_step(spec, version=version, policy=DriftPolicy(), stores=stores, now=_AT, paths=paths)
     fetch_sketch(spec, version, datasets=datasets, sketches=stores.sketches)
+    return timer.taken()
+
+
+def _evaluate_of(spec: Any, version: str, datasets: Any, objects: Any, out: Path) -> dict[str, float]:
+    """Of an untrained challenger against an untrained champion, and once more through the real model server: what a
+    gate costs does not depend on what it finds."""
+    import yaml
+
+    from components.evaluate.step import evaluate_step
+    from ratchet.actions.labels.rows import fetch_split
+    from ratchet.adapters.model_server import LocalModelServer
+    from ratchet.core.models.evaluation import EvaluationPolicy
+    from ratchet.core.models.ledger import LedgerEntry, ModelRef
+    from ratchet.packaged import packaged_configs
+    from ratchet.tasks.bound import TorchTask
+    from ratchet.tasks.loading import load_task
+    from ratchet.tasks.model_files import save_model
+    from ratchet.training.data import read_split
+    from tests.components.data import finished_steps
+    from tests.fakes.ledger import FakeLedger
+
+    policy = yaml.safe_load((packaged_configs() / "policies" / "evaluation.yaml").read_text())
+    manifest, path = datasets.fetch_manifest(version), out / "fit.parquet"
+    fetch_split(datasets, manifest, "validation", path, spec=spec)
+    task = TorchTask(spec, load_task(spec)).fitted(read_split(path, spec)[0])
+    digests = {
+        name: save_model(out / name, spec=spec, network=task.build_model(), state=task.state)
+        for name in ("champion", "challenger")
+    }
+    uri = f"s3://models/{spec.name}/{digests['champion']}"
+    objects.put_directory(out / "champion", uri)
+    champion = ModelRef(version="1", digest=digests["champion"], uri=uri, dataset_version=version)
+    promoted = LedgerEntry(
+        seq=1, task=spec.name, kind="promoted", model=champion, champion=champion, reason="", run_id="r", at=_AT
+    )
+    timer = Timer()
+    evaluate_step(
+        spec,
+        manifest,
+        out / "challenger",
+        policy=EvaluationPolicy.model_validate(policy),
+        datasets=datasets,
+        objects=objects,
+        ledger=FakeLedger([promoted]),
+        probe=LocalModelServer(),
+        finished=finished_steps(),
+    )
     return timer.taken()
 
 
@@ -236,13 +285,19 @@ CASES: dict[str, Any] = {
     "ingest": lambda folder: run_ours(folder, steps="ingest"),
     "validate": lambda folder: run_ours(folder, steps="validate"),
     "drift_check": lambda folder: run_ours(folder, steps="drift_check"),
+    "evaluate": lambda folder: run_ours(folder, steps="evaluate"),
     "pandas": run_pandas,
     "gx": run_gx,
 }
 
 
-STEPS = {"ingest": ("pandas", GOAL_INGEST), "validate": ("gx", GOAL_VALIDATE), "drift_check": ("", GOAL_VALIDATE)}
-"""Each with its peer and its goal in rows a second."""
+STEPS = {
+    "ingest": ("pandas", GOAL_INGEST),
+    "validate": ("gx", GOAL_VALIDATE),
+    "drift_check": ("", GOAL_VALIDATE),
+    "evaluate": ("", 0),
+}
+"""Each with its peer and its goal in rows a second of the version; an evaluation reads its test rows alone."""
 
 
 def results(sizes: tuple[int, ...]) -> Iterator[dict[str, Any]]:
