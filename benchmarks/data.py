@@ -160,7 +160,7 @@ def _evaluate_of(spec: Any, version: str, datasets: Any, objects: Any, out: Path
 
     policy = yaml.safe_load((packaged_configs() / "policies" / "evaluation.yaml").read_text())
     manifest, path = datasets.fetch_manifest(version), out / "fit.parquet"
-    fetch_split(datasets, manifest, "validation", path, spec=spec)
+    fetch_split(datasets, manifest, "val", path, spec=spec)
     task = TorchTask(spec, load_task(spec)).fitted(read_split(path, spec)[0])
     digests = {
         name: save_model(out / name, spec=spec, network=task.build_model(), state=task.state)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
@@ -19,6 +20,7 @@ from ratchet.core.models.evaluation import ACCURACY, EvaluationPolicy
 from ratchet.core.models.gate import GateRows, judge, outputs_of
 from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.models.metrics import measure, measures_of
+from ratchet.core.models.slices.columns import SliceColumn, columns_of, label_column
 from ratchet.core.ports import DatasetStore, Ledger, ModelProbe, ObjectStore
 from ratchet.core.verdict import Verdict
 from ratchet.stores.finished import FinishedSteps
@@ -118,6 +120,7 @@ def _judge(
             champion_classes=champion.spec.classes if champion else (),
             num_left_out=left_out,
             training_mean=_training_mean(spec, manifest, datasets, scratch / "train.parquet"),
+            columns=_columns_of(inputs, labels, spec) if champion else (),
         )
         unseen = challenger.unseen(inputs)
     of_verdict = {
@@ -141,6 +144,12 @@ def _training_rows_of(model_path: Path) -> dict[str, str]:
     path = model_path / "lineage.json"
     lineage = json.loads(path.read_bytes()) if path.exists() else {}
     return {_TRAINING_ROWS: str(lineage[_TRAINING_ROWS])} if _TRAINING_ROWS in lineage else {}
+
+
+def _columns_of(inputs: pa.Table, labels: pa.ChunkedArray, spec: TaskSpec) -> list[SliceColumn]:
+    """What divides the rows: their inputs, and the class."""
+    columns = columns_of(inputs, spec.examples)
+    return columns if spec.output.type != "category" else [*columns, label_column(labels.to_pylist())]
 
 
 def _load_champion(champion: ModelRef | None, spec: TaskSpec, objects: ObjectStore, path: Path) -> ServableModel | None:

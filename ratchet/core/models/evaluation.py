@@ -37,7 +37,8 @@ class EvaluationPolicy(BaseModel):
     num_rows_min: int = Field(gt=0)
     """Fewer test rows prove nothing: missing evidence refuses."""
     slice_loss_max: float = Field(ge=0, le=1)
-    """The most accuracy that one class may lose, as far as the rows prove it."""
+    """The most that one class, or a part of the rows that the gate finds, may lose, as far as the rows prove it: of
+    accuracy, of the share of right tags, or of a number as a share of the champion's mean error."""
     slice_rows_min: int = Field(gt=0)
     """Classes with fewer test rows are not judged alone."""
     serving_mismatch_max: float = Field(ge=0, le=1)

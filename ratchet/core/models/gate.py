@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ratchet.core.errors import DataRejected
-from ratchet.core.labels.answers import Answers, label_text
+from ratchet.core.labels.answers import TAG_PROBABILITY_MIN, Answers, label_text
 from ratchet.core.labels.schema import CategoryOutput, NumberOutput, OutputSpec
 from ratchet.core.models.comparison import check_metric
 from ratchet.core.models.evaluation import (
@@ -26,6 +26,8 @@ from ratchet.core.models.evaluation import (
     serving_reason,
 )
 from ratchet.core.models.metrics import measure
+from ratchet.core.models.slices.check import check_found
+from ratchet.core.models.slices.columns import SliceColumn
 from ratchet.core.verdict import Reason, Verdict
 
 _SAME_SHARE = 1e-5
@@ -52,18 +54,22 @@ class GateRows:
     """Test rows of classes that the challenger does not have."""
     training_mean: float | None = None
     """Of the labels of the training rows; of a number."""
+    columns: Sequence[SliceColumn] = ()
+    """What the search for parts where the challenger is worse looks through; of the same rows."""
 
 
 def judge(rows: GateRows, *, policy: EvaluationPolicy, inputs: dict[str, str]) -> Verdict:
     """Passed or refused, with every number on both sides."""
     if isinstance(rows.output, CategoryOutput):
-        return judge_challenger(_paired(rows, rows.output.classes), policy=policy, inputs=inputs)
+        judged = judge_challenger(_paired(rows, rows.output.classes), policy=policy, inputs=inputs)
+        return _with(_check_parts(rows, policy), judged)
     reasons = [check_rows(len(rows.targets), policy)]
     if len(rows.targets):
         reasons += [_check_floor(rows, policy), _check_serving(rows, policy)]
         reasons += _check_champion(rows, policy)
     verdict = PASSED if all(reason.passed for reason in reasons) else REFUSED
-    return Verdict(kind="evaluate", verdict=verdict, reasons=tuple(reasons), inputs=dict(inputs))
+    judged = Verdict(kind="evaluate", verdict=verdict, reasons=tuple(reasons), inputs=dict(inputs))
+    return _with(_check_parts(rows, policy), judged)
 
 
 def outputs_of(answers: Answers) -> np.ndarray:
@@ -156,6 +162,46 @@ def _check_champion(rows: GateRows, policy: EvaluationPolicy) -> list[Reason]:
         here, there = [list(classes).index(name) for name in common], _places(rows.champion_classes, common)
         targets, challenger, champion = targets[:, here], challenger[:, here], champion[:, there]
     return reasons + check_metric(rows.metric, targets, challenger, champion, policy)
+
+
+def _check_parts(rows: GateRows, policy: EvaluationPolicy) -> list[Reason]:
+    """Of each row how much worse the challenger's answer is: wrong where the champion's is right, the share of tags
+    that are wrong, or the error of a number beside the champion's mean error."""
+    if rows.champion is None or not len(rows.targets):
+        return []
+    targets, columns = rows.targets, rows.columns
+    if isinstance(rows.output, NumberOutput):
+        errors, before = (np.abs(outputs_of(answers) - targets) for answers in (rows.challenger, rows.champion))
+        mean = float(before.mean())
+        if not mean:
+            return []
+        return check_found((errors - before) / mean, columns, policy, of=" of the champion's mean error")
+    classes = rows.output.classes
+    known = [name for name in classes if name in (rows.champion_classes or classes)]
+    if isinstance(rows.output, CategoryOutput):
+        labels = np.array(classes, dtype=object)[targets]
+        is_known_N = np.isin(labels, known)
+        wrong = [
+            (np.array(answers.labels.to_pylist(), dtype=object) != labels)[is_known_N].astype(np.int64)
+            for answers in (rows.challenger, rows.champion)
+        ]
+        kept = [SliceColumn(column.conditions, column.code_N[is_known_N]) for column in columns]
+        return check_found(wrong[0] - wrong[1], kept, policy)
+    if not known:
+        return []
+    here, there = _places(classes, known), _places(rows.champion_classes or classes, known)
+    wrong_shares = [
+        ((outputs_of(answers)[:, places] >= TAG_PROBABILITY_MIN) != (targets[:, here] > 0)).mean(axis=1)
+        for answers, places in ((rows.challenger, here), (rows.champion, there))
+    ]
+    return check_found(wrong_shares[0] - wrong_shares[1], columns, policy)
+
+
+def _with(more: Sequence[Reason], verdict: Verdict) -> Verdict:
+    """The verdict with further reasons, each of which may refuse."""
+    if not all(reason.passed for reason in more):
+        verdict = verdict.model_copy(update={"verdict": REFUSED})
+    return verdict.model_copy(update={"reasons": (*verdict.reasons, *more)})
 
 
 def _places(classes: Sequence[str], names: Sequence[str]) -> list[int]:

@@ -1,0 +1,1 @@
+"""Where a challenger got worse: conditions on inputs (`columns`), and the search among them (`search`)."""
