@@ -150,7 +150,7 @@ def _print(told: Mapping[str, Any], forecast: "Forecast", *, was_guessed: bool, 
     done = f"pushed as {key}" if key else "can be pushed (dry run)" if lands else forecast.text
     known = f"; {forecast.num_known} of their ids have a label already" if forecast.num_known and key else ""
     if told["num_corrections"]:
-        known += f"; {told['num_corrections']:,} correct another label"
+        known += f"; corrections: {told['num_corrections']:,}"
     stdout.print(
         f"{told['num_labels']:,} labels of {told['task']}: {done}{known}; {num_left_out:,} left out{queued}",
         markup=False,

@@ -26,6 +26,7 @@ def ingest(
     from components.ingest.step import Paths
     from ratchet import wiring
     from ratchet.actions.runs.turn import OwnRun
+    from ratchet.core.labels.quality import QualityPolicy
 
     with wiring.step_of_run("ingest", task=task, run_id=run_id) as told:
         version, num_new, turn_name = fenced_ingest(
@@ -36,6 +37,7 @@ def ingest(
             paths=Paths(incoming.path, reference.path, manifest.path, rejected.path),
             policy_digest=wiring.policy_digest(task),
             clock=wiring.clock(),
+            by_weight=wiring.policy(task, "quality", QualityPolicy).settled_by == "consensus",
         )
         if version and num_new == 0:
             told.origin("ingest", text=f"no example is new in {version}")

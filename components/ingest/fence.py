@@ -23,6 +23,7 @@ def fenced_ingest(
     paths: Paths,
     policy_digest: str,
     clock: Clock,
+    by_weight: bool = False,
 ) -> tuple[str, int, str]:
     """`ingest_step` and "current"; or no version, 0 and "superseded" when it is not this run's turn."""
 
@@ -33,7 +34,9 @@ def fenced_ingest(
     log.log(logging.INFO if turn.is_current else logging.WARNING, "%s", turn.text)
     if not turn.is_current:
         return "", 0, turn.name
-    version, num_new = ingest_step(spec, run_key=run.run_key or run.run_id, stores=stores, paths=paths)
+    version, num_new = ingest_step(
+        spec, run_key=run.run_key or run.run_id, stores=stores, paths=paths, by_weight=by_weight
+    )
     return version, num_new, turn.name
 
 

@@ -30,6 +30,7 @@ from ratchet.core.labels.corrections import (
     joined_overlays,
     overlay_of,
     settle_new,
+    words_among,
 )
 from ratchet.core.labels.dataset import DataFile, Manifest, version_name, version_number
 from ratchet.core.labels.label_values import counts_by_class
@@ -58,13 +59,15 @@ class Paths(NamedTuple):
     """JSON of `core.labels.measured.IngestNotes`: shards that could not be read, and what came back from quarantine."""
 
 
-def ingest_step(spec: TaskSpec, *, run_key: str, stores: LabelStores, paths: Paths) -> tuple[str, int]:
+def ingest_step(
+    spec: TaskSpec, *, run_key: str, stores: LabelStores, paths: Paths, by_weight: bool = False
+) -> tuple[str, int]:
     """Make a version of what is pending; gives its name and the number of new examples.
 
     Safe to repeat: its only effect is the version, one commit with its tag. An attempt that was killed after it left a
     version that nobody judged; the next one takes that version when it holds the same, and else makes one of its own.
     With nothing pending it is the newest accepted version and 0: a deliberate retraining on the same data.
-    DataRejected when there is no data at all.
+    DataRejected when there is no data at all. by_weight: the policy settles opinions by consensus.
     """
     pending = list_pending(stores, task=spec.name, is_counted=False)
     parent = stores.datasets.fetch_manifest(pending.accepted.version) if pending.accepted else None
@@ -75,7 +78,7 @@ def ingest_step(spec: TaskSpec, *, run_key: str, stores: LabelStores, paths: Pat
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         if pending.shards:
-            manifest, batch = _make_version(spec, pending, parent, overlays, stores, scratch)
+            manifest, batch = _make_version(spec, pending, parent, overlays, stores, scratch, by_weight)
         elif parent is not None:
             manifest, batch = parent, empty_batch(spec, scratch=scratch)
         else:
@@ -98,16 +101,20 @@ def _make_version(
     overlays: Sequence[pa.Table],
     stores: LabelStores,
     scratch: Path,
+    by_weight: bool,
 ) -> tuple[Manifest, Batch]:
     indexes = [_read_table(file, stores.datasets) for file in (parent.index if parent else ())]
     batch = read_batch(spec, pending, stores, indexes, scratch=scratch)
-    settled = _new_examples(batch, spec)
+    settled = _new_examples(batch, spec, by_weight)
     number = max(map(version_number, stores.datasets.list_versions(spec.name)), default=0) + 1
     files = VersionFiles(scratch)
     ids = batch.ids[settled.rows]
     index = index_table(ids, batch.digests[settled.rows], settled.labels, spec.output)
     standing = joined_overlays(overlays[::-1])
-    put_right = corrections_of(batch.opinions, spec.output, reviewers=spec.reviewers, overlay=standing)
+    put_right = corrections_of(
+        batch.opinions, spec.output, reviewers=spec.reviewers, overlay=standing, by_weight=by_weight
+    )
+    words = words_among(batch.opinions, settled, reviewers=spec.reviewers)
     manifest = Manifest(
         version=version_name(spec.name, number),
         parent=parent.version if parent else None,
@@ -121,7 +128,9 @@ def _make_version(
         index=index_files(
             pa.concat_tables([index, _corrected_index(batch, put_right, spec)]), number, parent, indexes, files
         ),
-        overlays=overlay_files(overlay_of(batch.opinions, put_right, spec.examples), number, parent, overlays, files),
+        overlays=overlay_files(
+            overlay_of(batch.opinions, put_right, spec.examples, words=words), number, parent, overlays, files
+        ),
         erased=parent.erased if parent else 0,
     )
     if len(put_right.rows):
@@ -142,7 +151,7 @@ def _newest_unjudged(task: str, stores: LabelStores) -> Manifest | None:
     return stores.datasets.fetch_manifest(versions[-1])
 
 
-def _new_examples(batch: Batch, spec: TaskSpec) -> Settled:
+def _new_examples(batch: Batch, spec: TaskSpec, by_weight: bool) -> Settled:
     """One label of each new id, in the order of ids (`settle_new`).
 
     An id that the parent holds is not added again, with whatever label: what is said of it later is a correction
@@ -150,7 +159,7 @@ def _new_examples(batch: Batch, spec: TaskSpec) -> Settled:
     """
     said = batch.opinions.select(["id", "label", "labeler", "labeled_at", "shard", "corrects"])
     unknown = np.flatnonzero(pc.is_null(batch.opinions["known_label"]).to_numpy(zero_copy_only=False))
-    settled = settle_new(said.take(pa.array(unknown)), spec.output, reviewers=spec.reviewers)
+    settled = settle_new(said.take(pa.array(unknown)), spec.output, reviewers=spec.reviewers, by_weight=by_weight)
     return Settled(unknown[settled.rows], settled.labels)
 
 

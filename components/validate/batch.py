@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ratchet.core.labels.digests import id_digests
 from ratchet.core.labels.label_values import codes_of, whole_column
 from ratchet.core.labels.measured import Count, IngestNotes
 from ratchet.core.labels.shards import Place
@@ -64,6 +65,14 @@ def count_bad(check: str, rule: str, is_bad_N: np.ndarray, places: Places) -> Co
 def first_rows(codes_N: np.ndarray) -> np.ndarray:
     """Of each value the first row that has it, in the order of the rows."""
     return np.sort(np.unique(codes_N, return_index=True)[1])
+
+
+def drawn(rows: pa.Table, some: np.ndarray, num: int) -> np.ndarray:
+    """At most `num` of some of the rows, drawn by the digests of their ids: the same ones at each attempt."""
+    if len(some) <= num:
+        return some
+    digests = id_digests(rows["id"].take(pa.array(some)))
+    return np.asarray(some[np.argsort(digests, kind="stable")[:num]])
 
 
 def count_changed(rows: pa.Table, inputs_N: np.ndarray, places: Places) -> Count:

@@ -6,9 +6,8 @@ Shape suffixes: N opinions of the batch, R accepted rows, F numbers of an exampl
 import numpy as np
 import pyarrow as pa
 
-from components.validate.batch import codes_in
+from components.validate.batch import codes_in, drawn
 from ratchet.core.labels.agreement import latest_opinions
-from ratchet.core.labels.digests import id_digests
 from ratchet.core.labels.excess import LabelerRecord
 from ratchet.core.labels.label_values import codes_of, whole_column
 from ratchet.core.labels.noise import local_disagreement, measure_label_noise
@@ -48,15 +47,16 @@ class Neighbours:
             self._reference_RF = self._numbers(reference, accepted)
             self._reference_labels_R = labels_R[accepted]
 
-    def measure_noise(self) -> tuple[LabelerRecord, ...]:
-        """How each labeler's labels are contradicted, compared with the labels around them."""
+    def measure_noise(self, is_excused_N: np.ndarray) -> tuple[LabelerRecord, ...]:
+        """How each labeler's labels are contradicted, compared with the labels around them. is_excused_N: opinions that
+        are left out."""
         if not self._is_asked:
             return ()
         latest = latest_opinions(self._rows)
-        usable = latest[(self._labels_N[latest] >= 0) & self._is_whole_N[latest]]
+        usable = latest[((self._labels_N >= 0) & self._is_whole_N & ~is_excused_N)[latest]]
         if len(usable) + len(self._reference_labels_R) < self._policy.num_noise_rows_min:
             return ()
-        some = self._drawn(usable, NOISE_ROWS_MAX)
+        some = drawn(self._rows, usable, NOISE_ROWS_MAX)
         said = self._rows.take(pa.array(some))
         return measure_label_noise(
             self._numbers(self._rows, some),
@@ -77,7 +77,7 @@ class Neighbours:
         if not self._is_asked:
             return None
         known = np.flatnonzero(known_N.is_valid().to_numpy(zero_copy_only=False) & self._is_whole_N)
-        some = self._drawn(known, KNOWN_ROWS_MAX)
+        some = drawn(self._rows, known, KNOWN_ROWS_MAX)
         differ_n = local_disagreement(
             self._numbers(self._rows, some),
             self._reference_RF,
@@ -89,13 +89,6 @@ class Neighbours:
         noise_N = np.full(self._rows.num_rows, np.nan)
         noise_N[some] = differ_n
         return noise_N
-
-    def _drawn(self, rows_n: np.ndarray, num: int) -> np.ndarray:
-        """At most so many of the rows, whole examples by the digests of their ids: the same ones at each attempt."""
-        if len(rows_n) <= num:
-            return rows_n
-        digests_n = id_digests(self._rows["id"].take(pa.array(rows_n)))
-        return np.asarray(rows_n[np.argsort(digests_n, kind="stable")[:num]])
 
     def _numbers(self, rows: pa.Table, some: np.ndarray) -> np.ndarray:
         """(n, F) float64 of these rows, which are whole."""

@@ -8,11 +8,11 @@ Shape suffixes: N opinions of the batch, R accepted rows, n those of both that a
 import numpy as np
 import pyarrow as pa
 
-from components.validate.batch import Places, codes_in, count_bad
+from components.validate.batch import Places, codes_in, count_bad, drawn
 from components.validate.examined import ExaminedRows
 from ratchet.core.labels.agreement import latest_opinions
 from ratchet.core.labels.digests import id_digests
-from ratchet.core.labels.label_errors import NUM_FOLDS, encoded, likely_wrong, out_of_fold
+from ratchet.core.labels.label_errors import ERRORS_LEFT_MAX, NUM_FOLDS, encoded, likely_wrong, out_of_fold
 from ratchet.core.labels.measured import FOUND_ROWS_MAX, FoundRow, RowFinding, not_looked
 from ratchet.core.labels.outliers import ROWS_MIN, outliers_of
 from ratchet.core.labels.schema import CategoryOutput, inputs_table
@@ -22,8 +22,6 @@ CLASS_ROWS_MIN = 20
 """Labels of a class from which on a classifier has learned it."""
 ROWS_MAX = 3_000
 """Of the batch, and of the accepted ones: 1 s."""
-ERRORS_LEFT_MAX = 0.5
-"""The classifier must make at most this share of the errors of one that always answers the most frequent class."""
 _ERRORS, _ERRORS_RULE = "likely label errors", "labels are likely wrong"
 
 
@@ -59,7 +57,8 @@ def find_label_errors(rows: pa.Table, reference: pa.Table, places: Places, spec:
     """Labels of the batch that a plain classifier, which has not seen them, contradicts with confidence."""
     if not isinstance(spec.output, CategoryOutput):
         return _not_asked(f"the output is of type {spec.output.type}")
-    own, accepted = _drawn(rows, latest_opinions(rows)), _drawn(reference, np.arange(reference.num_rows))
+    own = drawn(rows, latest_opinions(rows), ROWS_MAX)
+    accepted = drawn(reference, np.arange(reference.num_rows), ROWS_MAX)
     parts = ((rows, own), (reference, accepted))
     both = pa.concat_tables([part.select(["id", "inputs", "label"]).take(pa.array(some)) for part, some in parts])
     codes_n = codes_in(both["label"], pa.array(spec.classes, pa.string()))
@@ -116,11 +115,3 @@ def _errors(
         )
     count = count_bad(_ERRORS, _ERRORS_RULE, is_bad_N, places).model_copy(update={"num_rows": num_judged})
     return RowFinding(count=count, rows=tuple(found))
-
-
-def _drawn(rows: pa.Table, some: np.ndarray) -> np.ndarray:
-    """At most `ROWS_MAX` of the rows, whole examples by the digests of their ids: the same ones at each attempt."""
-    if len(some) <= ROWS_MAX:
-        return some
-    digests = id_digests(rows["id"].take(pa.array(some)))
-    return np.asarray(some[np.argsort(digests, kind="stable")[:ROWS_MAX]])

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.validate.batch import Places, count_changed, num_new_of
+from components.validate.disputed import look_at_disputes
 from components.validate.examined import as_examined, examine
 from components.validate.near import find_near
 from components.validate.neighbours import Neighbours, skip_text
@@ -186,6 +188,8 @@ def _measure(
     rows, inputs_N = examined.rows, examined.codes_N
     kept = Places.of(rows)
     known_N = _comparable(rows, spec)
+    voices = voices_of(rows, known_N)
+    disputed = look_at_disputes(rows, reference.rows, kept, known_N, voices, spec, confidence=policy.confidence)
     neighbours = Neighbours(spec, policy, rows, reference.rows)
     num_new = num_new_of(everything.rows)
     num_known = max(0, manifest.num_labels - num_new)
@@ -199,28 +203,36 @@ def _measure(
         row_counts=(*check_rows(rows, spec.examples), count_changed(rows, inputs_N, kept)),
         duplicates=duplicates,
         leaks=leaks,
-        agreement=_of_labelers(
-            measure_agreement(
-                rows,
-                known_N,
-                output=spec.output,
-                confidence=policy.confidence,
-                num_judged_min=policy.num_shared_min,
-                noise_N=neighbours.noise_around(known_N),
-            ),
-            spec,
-        ),
+        agreement=_of_labelers(_agreement(rows, disputed.known_N, neighbours, spec, policy), spec),
         findings=(
+            *disputed.findings,
             *find_near(examined, known, kept, spec.examples, policy),
             find_outliers(examined, reference, kept, spec),
             find_label_errors(rows, reference.rows, kept, spec),
         ),
-        reliability=measure_reliability(voices_of(rows, known_N), spec.output, num_shared_min=policy.num_shared_min),
+        reliability=measure_reliability(voices, spec.output, num_shared_min=policy.num_shared_min),
         queued=measure_queue(rows, spec.output, num_min=policy.num_shared_min),
-        noise=_of_labelers(neighbours.measure_noise(), spec),
+        noise=_of_labelers(neighbours.measure_noise(disputed.is_excused_N), spec),
         noise_skipped=skip_text(spec.examples),
         labels_by_class=_labels_by_class(spec, manifest),
         is_first=manifest.parent is None,
+    )
+
+
+def _agreement(
+    rows: pa.Table, known_N: pa.Array, neighbours: Neighbours, spec: TaskSpec, policy: QualityPolicy
+) -> tuple[LabelerRecord, ...]:
+    """Without opinions that correct others of the same batch: who corrects chooses what differs."""
+    is_fair_N = pc.invert(pc.and_(rows["corrects"], pc.is_null(rows["known_label"]))).to_numpy(zero_copy_only=False)
+    fair = np.flatnonzero(is_fair_N)
+    noise_N = neighbours.noise_around(known_N)
+    return measure_agreement(
+        rows.select(["id", "label", "labeler", "labeled_at", "shard"]).take(pa.array(fair)),
+        known_N.take(pa.array(fair)),
+        output=spec.output,
+        confidence=policy.confidence,
+        num_judged_min=policy.num_shared_min,
+        noise_N=None if noise_N is None else noise_N[fair],
     )
 
 

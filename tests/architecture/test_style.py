@@ -127,7 +127,9 @@ def test_settling_means_that_opinions_settle_on_a_label():
         for number, line in enumerate(path.read_text().splitlines(), start=1)
         if "settle" in line.lower()
     ]
-    meant = {f"ratchet/core/labels/{name}.py" for name in ("agreement", "corrections")} | {"components/ingest/step.py"}
+    labels = ("agreement", "consensus", "corrections", "quality")
+    meant = {f"ratchet/core/labels/{name}.py" for name in labels}
+    meant |= {f"components/ingest/{name}.py" for name in ("component", "step")}
     assert not [place for place in said if place.partition(":")[0] not in meant]
 
 

@@ -85,10 +85,11 @@ class Room:
     def push(self, labels: Sequence[Label]) -> str:
         return self.labels.put_shard("digits", render_labels(labels), num_labels=len(labels))
 
-    def ingest(self, spec: TaskSpec = SPEC) -> tuple[str, int]:
+    def ingest(self, spec: TaskSpec = SPEC, *, by_weight: bool = False) -> tuple[str, int]:
         stores = label_stores(self.labels, self.datasets, self.objects)
         names = ("incoming", "reference", "manifest", "rejected")
-        return ingest_step(spec, run_key="k", stores=stores, paths=IngestPaths(*(self.path(name) for name in names)))
+        paths = IngestPaths(*(self.path(name) for name in names))
+        return ingest_step(spec, run_key="k", stores=stores, paths=paths, by_weight=by_weight)
 
     def validate(self, version: str, policy: QualityPolicy = QUALITY, spec: TaskSpec = SPEC) -> Verdict:
         names = ("incoming", "reference", "manifest", "rejected", "report.html", "verdict.json")

@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ratchet.core.labels.consensus import weigh_voices
 from ratchet.core.labels.excess import LabelerRecord, each_confidence, not_judged, record_of
 from ratchet.core.labels.label_values import codes_of, whole_column
 from ratchet.core.labels.pairs import Pairs
-from ratchet.core.labels.schema import NumberOutput, OutputSpec
+from ratchet.core.labels.schema import CategoryOutput, NumberOutput, OutputSpec
 
 
 class Settled(NamedTuple):
@@ -72,6 +73,25 @@ def settle_labels(said: pa.Table, output: OutputSpec) -> Settled:
         return Settled(rows[order], labels.take(pa.array(rows[order])))
     numbers = np.concatenate([labels.take(pa.array(alone_N)).to_numpy(zero_copy_only=False), medians])
     return Settled(rows[order], pa.array(numbers[order], pa.float64()))
+
+
+def settle_by_weight(said: pa.Table, output: OutputSpec) -> Settled:
+    """As `settle_labels`, but voices weigh by how far they agree with others (`consensus.weigh_voices`), so that two
+    careless labelers do not outvote a careful one. Numbers settle on their median all the same."""
+    if isinstance(output, NumberOutput):
+        return settle_labels(said, output)
+    codes, labels = Codes.of(said), whole_column(said["label"])
+    rows_n = latest_opinions(said)
+    ids_n, labels_n = codes.ids[rows_n], codes_of(labels.take(pa.array(rows_n)))
+    found = weigh_voices(ids_n, codes.labelers[rows_n], labels_n, num_classes=num_labels_of(output, labels_n))
+    chosen_n = (labels_n == found.labels_U[ids_n]) & ~found.is_tied_U[ids_n]
+    rows = _first_by_age(codes, rows_n[chosen_n])
+    return Settled(rows, labels.take(pa.array(rows)))
+
+
+def num_labels_of(output: OutputSpec, codes_N: np.ndarray) -> int:
+    """How many labels there can be; of tags, as many sets of them as are there."""
+    return len(output.classes) if isinstance(output, CategoryOutput) else max(2, int(codes_N.max(initial=0)) + 1)
 
 
 def _majority(codes: Codes, rows_n: np.ndarray, labels_n: np.ndarray) -> np.ndarray:

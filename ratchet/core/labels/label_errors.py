@@ -21,6 +21,8 @@ from ratchet.core.labels.near.texts import plain_texts
 from ratchet.core.labels.schema import ExampleSchema, ImageInput
 
 NUM_FOLDS = 5
+ERRORS_LEFT_MAX = 0.5
+"""The classifier must make at most this share of the errors of one that always answers the most frequent class."""
 _WORDS_MAX, _VALUES_MAX, _NUMBERS_MAX = 400, 50, 512
 """Columns of one text, of one category, of all numbers: the most frequent words and values, evenly drawn numbers."""
 _SHRINKAGE = 0.1
@@ -45,12 +47,24 @@ def encoded(inputs: pa.Table, schema: ExampleSchema) -> np.ndarray:
     return np.concatenate(blocks, axis=1)
 
 
-def out_of_fold(rows_ND: np.ndarray, labels_N: np.ndarray, folds_N: np.ndarray, num_classes: int) -> np.ndarray:
-    """(N, K) float64 probabilities of each row, of a classifier that was fitted on the other folds."""
+def out_of_fold(
+    rows_ND: np.ndarray,
+    labels_N: np.ndarray,
+    folds_N: np.ndarray,
+    num_classes: int,
+    *,
+    is_learned_N: np.ndarray | None = None,
+) -> np.ndarray:
+    """(N, K) float64 probabilities of each row, of a classifier that was fitted on the other folds.
+
+    is_learned_N: False for rows that are asked about and never learned from, whatever their labels.
+    """
+    is_learned_N = np.ones(len(labels_N), dtype=bool) if is_learned_N is None else is_learned_N
     found_NK = np.zeros((len(rows_ND), num_classes))
     for fold in np.unique(folds_N):
         is_in = folds_N == fold
-        found_NK[is_in] = _discriminant(rows_ND[~is_in], labels_N[~is_in], rows_ND[is_in], num_classes)
+        learned = ~is_in & is_learned_N
+        found_NK[is_in] = _discriminant(rows_ND[learned], labels_N[learned], rows_ND[is_in], num_classes)
     return found_NK
 
 

@@ -1,6 +1,7 @@
 """May these labels teach a model? `decide_quality`, given what was measured. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +24,9 @@ class QualityPolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    settled_by: Literal["newest", "consensus"] = "newest"
+    """How opinions settle on a label. newest: the majority's label, and the newest correction of it. consensus: voices
+    weigh by how far they agree with others. A single correction (`corrects`, a reviewer) stands either way."""
     bad_row_ratio_max: float = Field(0.0, ge=0, le=1)
     """Share of rows that may break one rule (type, range, missing). 0: tools that write one wrong row write more."""
     rejected_shard_ratio_max: float = Field(0.5, ge=0, le=1)

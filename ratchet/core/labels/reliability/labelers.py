@@ -104,7 +104,7 @@ def labelers_of(
         return ()
     voices = voices_of(said)
     agreements = {each.labeler: each for each in agreements_of(voices, output, num_shared_min=policy.num_shared_min)}
-    reasons = _reasons_now(said, output, policy)
+    reasons = _reasons_now(said, history.overlay, output, policy)
     earlier = _reasons_then(history.verdicts)
     labelers_N = codes_of(said["labeler"])
     made, received = _corrections(said, history.overlay)
@@ -184,16 +184,28 @@ def _sample(voices: Voices, others: Others, rows: np.ndarray) -> tuple[Disagreem
     )
 
 
-def _reasons_now(said: pa.Table, output: OutputSpec, policy: QualityPolicy) -> dict[str, Reason]:
-    """The check of agreement, as `validate` does it, of everything that was ever said."""
+def _reasons_now(
+    said: pa.Table, overlay: pa.Table | None, output: OutputSpec, policy: QualityPolicy
+) -> dict[str, Reason]:
+    """The check of agreement, as `validate` does it, of everything that was ever said. A label that was put right is
+    a voice for who put it right."""
     records = measure_agreement(
         said,
-        pa.nulls(said.num_rows, whole_column(said["label"]).type),
+        _put_right(said, overlay),
         output=output,
         confidence=policy.confidence,
         num_judged_min=policy.num_shared_min,
     )
     return {record.labeler: judge_agreement(record, policy) for record in records}
+
+
+def _put_right(said: pa.Table, overlay: pa.Table | None) -> pa.Array:
+    """(N,) the label that an accepted correction gave the example of the row, or null."""
+    kind = whole_column(said["label"]).type
+    if overlay is None:
+        return pa.nulls(said.num_rows, kind)
+    places = pc.index_in(whole_column(said["id"]), value_set=whole_column(overlay["id"]))
+    return whole_column(overlay["label"]).cast(kind).take(places)
 
 
 def _reasons_then(verdicts: Sequence[tuple[str, Verdict]]) -> Mapping[str, tuple[Reason, ...]]:
@@ -219,10 +231,9 @@ def _status_of(reasons: Sequence[Reason]) -> tuple[Status, str]:
 
 
 def _corrections(said: pa.Table, overlay: pa.Table | None) -> tuple[Counter[str], Counter[str]]:
-    """Made and received, by labeler."""
+    """Made and received, by labeler. Who repeats an accepted label corrects nobody."""
     if overlay is None or not overlay.num_rows:
         return Counter(), Counter()
-    made = Counter(overlay["labeler"].to_pylist())
     latest = said.take(pa.array(latest_opinions(said)))
     places = pc.index_in(latest["id"], value_set=whole_column(overlay["id"]))
     touched = latest.filter(pc.is_valid(places))
@@ -230,7 +241,10 @@ def _corrections(said: pa.Table, overlay: pa.Table | None) -> tuple[Counter[str]
     codes = codes_of(pa.concat_arrays([whole_column(touched["label"]), whole_column(newer["label"])]))
     is_other = codes[: touched.num_rows] != codes[touched.num_rows :]
     is_older = pc.less_equal(whole_column(touched["labeled_at"]), whole_column(newer["labeled_at"]))
-    return made, Counter(touched["labeler"].filter(pc.and_(pa.array(is_other), is_older)).to_pylist())
+    is_put_right = pc.and_(pa.array(is_other), is_older)
+    _, first = np.unique(codes_of(newer["id"].filter(is_put_right)), return_index=True)
+    made = newer["labeler"].filter(is_put_right).take(pa.array(first)).to_pylist()
+    return Counter(made), Counter(touched["labeler"].filter(is_put_right).to_pylist())
 
 
 def _is_held(said: pa.Table, held: Collection[Place]) -> np.ndarray:

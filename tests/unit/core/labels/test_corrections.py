@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,6 +95,37 @@ def test_what_was_said_before_the_correction_that_stands_changes_nothing() -> No
     assert put_right([("1", "ANN", "c", "b", 5)], overlay=stands) == {"1": "c"}
     late: list[Said] = [("1", "ann", "c", "b", 4), ("1", "ben", "c", "b", 9)]
     assert put_right(late, overlay=stands) == {}
+
+
+def reliable(*careless: str) -> list[Said]:
+    """Thirty new examples on which ann, ben and cy agree, and each careless labeler says something else."""
+    said: list[Said] = []
+    for number in range(30):
+        label = "abc"[number % 3]
+        said += [(f"n{number}", name, label, None, 0) for name in ("ann", "ben", "cy")]
+        said += [(f"n{number}", name, "abc"[(number + 1 + place) % 3], None, 0) for place, name in enumerate(careless)]
+    return said
+
+
+def test_by_weight_two_careless_labelers_put_nothing_right_and_settle_nothing() -> None:
+    said = [*reliable("dan", "eve"), ("1", "dan", "b", "a", 0), ("1", "eve", "b", "a", 0)]
+    said += [("2", "ann", "c", None, 0), ("2", "dan", "b", None, 0), ("2", "eve", "b", None, 0)]
+    said += [("3", "ann", "b", "a", 0), ("3", "ben", "b", "a", 0), ("3", "dan", "c", "a", 0)]
+    table = incoming(said)
+    new = np.flatnonzero(pc.is_null(table["known_label"]).to_numpy(zero_copy_only=False))
+    for by_weight, put_right, label in ((False, ["1", "3"], "b"), (True, ["3"], "c")):
+        found = corrections_of(table, CATEGORY.output, reviewers=REVIEWERS, by_weight=by_weight)
+        assert table["id"].take(pa.array(found.rows)).to_pylist() == put_right
+        settled = settle_new(table.take(pa.array(new)), CATEGORY.output, reviewers=REVIEWERS, by_weight=by_weight)
+        ids = table["id"].take(pa.array(new[settled.rows])).to_pylist()
+        assert dict(zip(ids, settled.labels.to_pylist(), strict=True))["2"] == label
+        assert len(ids) == 31 == len(set(ids)) and ids == sorted(ids)
+
+
+def test_by_weight_one_labeler_alone_puts_nothing_right() -> None:
+    table = incoming([("1", "ann", "b", "a", 0), ("2", "ben", "b", "a", 0), ("2", "ANN", "c", "a", 0)])
+    found = corrections_of(table, CATEGORY.output, reviewers=REVIEWERS, by_weight=True)
+    assert found.labels.to_pylist() == ["c"]
 
 
 @pytest.mark.parametrize(
