@@ -2,7 +2,7 @@
 
 from ratchet.core import errors
 
-NOT_PROMOTED, NOT_SERVING, INTERRUPTED, OUTPUT_CLOSED = 9, 10, 130, 141
+NOT_PROMOTED, NOT_SERVING, NOT_REPRODUCED, INTERRUPTED, OUTPUT_CLOSED = 9, 10, 12, 130, 141
 EXIT_CODES: dict[int, str] = {
     0: "done",
     1: "failed: the awaited run, a check, or an unexpected error",
@@ -16,6 +16,7 @@ EXIT_CODES: dict[int, str] = {
     NOT_PROMOTED: "the awaited run succeeded and promoted no model",
     NOT_SERVING: "`up`, `status`: every server is ready, but a champion does not serve; the stack stays up",
     errors.NothingNew.exit_code: "nothing to do: the same exists already, such as labels that were pushed before",
+    NOT_REPRODUCED: "`models reproduce`: the same training gave other weights",
     INTERRUPTED: "interrupted by Ctrl-C",
     OUTPUT_CLOSED: "the reader of the output has gone, such as `| head`",
 }

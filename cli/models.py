@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
 
+from cli.known_models import KnownModels, ModelArgument, fetch_known, fetch_model
+from cli.models_reproduce import reproduce_model
 from cli.names import check_task, complete_model, complete_task
 from cli.output import JsonFlag, print_json, print_rows, stderr
 from ratchet.core.errors import NotFound
 from ratchet.core.models.ledger import LedgerEntry, champion_of
-from ratchet.core.models.registered import AliasChange, KnownModel, find_model, merge_models, plan_aliases
+from ratchet.core.models.registered import KnownModel
 
 TaskArgument = Annotated[
     str | None,
@@ -31,11 +33,12 @@ TaskAlias = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add `models list|show|history|allow|heal`."""
+    """Add `models list|show|history|reproduce|allow|heal`."""
     models_app = typer.Typer(help="Trained models: versions, lineage, history.", no_args_is_help=True)
     models_app.command("list")(list_models)
     models_app.command("show")(show_model)
     models_app.command("history")(show_history)
+    models_app.command("reproduce")(reproduce_model)
     models_app.command("allow")(allow_model)
     models_app.command("heal")(heal_registry)
     app.add_typer(models_app, name="models")
@@ -50,7 +53,7 @@ def list_models(task: TaskArgument = None, task_option: TaskAlias = None, as_jso
     from ratchet.actions.models.files import find_missing
 
     name = _task_of(task, task_option)
-    known = _fetch_known(name)
+    known = fetch_known(name)
     missing = find_missing(wiring.object_store(), [model.uri for model in known.models])
     rows = [_model_row(model, missing.get(model.uri.rstrip("/"), ())) for model in known.models]
     columns = ("version", "aliases", "dataset_version", "accuracy", "registered_at", "refused", "note")
@@ -58,26 +61,21 @@ def list_models(task: TaskArgument = None, task_option: TaskAlias = None, as_jso
     _tell_differences(known, name)
 
 
-def show_model(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="TASK/VERSION or TASK@ALIAS, as in digits/3 or digits@champion.", autocompletion=complete_model
-        ),
-    ],
-    as_json: JsonFlag = False,
-) -> None:
-    """Show one version: its location, lineage and metrics.
+def show_model(model: ModelArgument, as_json: JsonFlag = False) -> None:
+    """Show one version: its location, lineage, metrics, and what it was trained on (packages, CPU, threads, seed).
 
     Example: ratchet models show digits@champion
     """
     from ratchet import wiring
     from ratchet.actions.models.files import list_missing
+    from ratchet.actions.models.provenance import fetch_environment
 
-    found, known = _fetch_model(model)
+    found, known = fetch_model(model)
     missing = list_missing(wiring.object_store(), found.uri)
+    environment = fetch_environment(wiring.object_store(), found.uri)
     if as_json:
-        print_json(found.model_dump(mode="json") | {"missing_files": missing})
+        of_training = environment.model_dump(mode="json") if environment else None
+        print_json(found.model_dump(mode="json") | {"missing_files": missing, "environment": of_training})
         return
     registered_at = found.registered_at.isoformat() if found.registered_at else None
     rows: list[dict[str, Any]] = [
@@ -88,6 +86,10 @@ def show_model(
     ]
     rows += [{"name": name, "value": value} for name, value in sorted(found.tags.items())]
     rows += [{"name": name, "value": f"{value:.6g}"} for name, value in sorted(found.metrics.items())]
+    if environment is None:
+        rows.append({"name": "trained on", "value": "not recorded: the model is older than this record"})
+    else:
+        rows += [{"name": f"trained on: {name}", "value": value} for name, value in environment.rows]
     print_rows([row for row in rows if row["value"]], columns=("name", "value"), as_json=False)
     _tell_differences(known, known.task)
 
@@ -148,7 +150,7 @@ def allow_model(
     from ratchet import wiring
     from ratchet.actions.models.promotions import allow_again
 
-    found, known = _fetch_model(model)
+    found, known = fetch_model(model)
     allowed, task = found.as_ref(), known.task
     then = f"ratchet rollout start --task {task} --version {found.name}"
     now, run_id = datetime.now(UTC), f"cli-{uuid4().hex[:12]}"
@@ -167,39 +169,6 @@ def _task_of(argument: str | None, option: str | None) -> str:
     if not name:
         raise typer.BadParameter("name a task, as in `ratchet models history digits`")
     return name
-
-
-class _Known(NamedTuple):
-    task: str
-    models: tuple[KnownModel, ...]
-    differences: tuple[AliasChange, ...]
-
-
-def _fetch_known(task: str) -> _Known:
-    from ratchet import wiring
-
-    registry = wiring.registry()
-    aliases, versions = registry.fetch_aliases(task), registry.list_versions(task)
-    entries = wiring.ledger().list_entries(task)
-    return _Known(task, merge_models(entries, versions, aliases), plan_aliases(entries, versions, aliases))
-
-
-def _fetch_model(name: str) -> tuple[KnownModel, _Known]:
-    """The model of `task/3`, `task/<digest>` or `task@alias`; champion and previous are the ledger's."""
-    task, separator, version = name.partition("/")
-    if separator and task and version:
-        known = _fetch_known(task)
-        return find_model(known.models, version, task=task), known
-    task, separator, alias = name.partition("@")
-    if not (separator and task and alias):
-        raise typer.BadParameter(f"{name!r} is neither TASK/VERSION nor TASK@ALIAS, as in digits/3 or digits@champion")
-    known = _fetch_known(task)
-    names_of = {model.uri: {*model.aliases, model.role} - {""} for model in known.models}
-    for model in known.models:
-        if alias in names_of[model.uri]:
-            return model, known
-    given = sorted(set().union(*names_of.values()))
-    raise NotFound(f"{task} has no alias {alias!r}; its aliases: {', '.join(given) or 'none'}.")
 
 
 def _model_row(model: KnownModel, missing: Sequence[str]) -> dict[str, Any]:
@@ -227,7 +196,7 @@ def _note_of(model: KnownModel, missing: Sequence[str]) -> str:
     return "; ".join(notes)
 
 
-def _tell_differences(known: _Known, task: str) -> None:
+def _tell_differences(known: KnownModels, task: str) -> None:
     for change in known.differences:
         stderr.print(
             f"{change.text}. The ledger is right: `ratchet models heal {task}` corrects MLflow now, the guard within "

@@ -1,9 +1,7 @@
 """Train a challenger, from what fits of the champion's weights or from scratch, on all rows of a dataset version."""
 
 import json
-import logging
 import platform
-import shutil
 import tempfile
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -13,23 +11,21 @@ from pydantic import BaseModel, ConfigDict
 
 from components.finetune.checkpoints import kept_checkpoints
 from ratchet import __version__
-from ratchet.actions.labels.replay import leave_out_old, old_version_of
-from ratchet.actions.labels.rows import SplitRows, describe_left_out, fetch_split
+from ratchet.actions.labels.replay import old_version_of
+from ratchet.actions.models.training import LINEAGE_FILE, TrainingInputs, prepare_job, run_job, take_model
 from ratchet.core.digest import digest_of
-from ratchet.core.errors import DataRejected, PolicyError, RatchetError
-from ratchet.core.labels.dataset import Manifest
-from ratchet.core.labels.replay import Replay
+from ratchet.core.errors import PolicyError
+from ratchet.core.labels.dataset import Manifest, training_digest_of
 from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, Ledger, ObjectStore
 from ratchet.stores.finished import FinishedSteps
 from ratchet.tasks.code_collect import collect_task_code
-from ratchet.tasks.identity import model_digest, read_model
+from ratchet.tasks.identity import model_digest
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.job import EpochMetrics, StartRecord, TrainingJob
+from ratchet.training.job import EpochMetrics, StartRecord
 from ratchet.training.learners import Learner
 
-log = logging.getLogger(__name__)
-LINEAGE_FILE, TRAINING_ROWS = "lineage.json", "training_rows"
+TRAINING_ROWS = "training_rows"
 STEP = "finetune"
 
 
@@ -69,12 +65,7 @@ def finetune_step(
     trained = _take_over(finished, inputs, model_path)
     if trained is None:
         trained = _train(
-            spec,
-            manifest,
-            base,
-            before=before,
-            why_all=why_all,
-            code_digest=code.digest,
+            TrainingInputs(spec, manifest, base, code_digest=code.digest, before=before, why_all=why_all),
             datasets=datasets,
             objects=objects,
             learner=learner,
@@ -116,13 +107,8 @@ def _take_over(finished: FinishedSteps, inputs: Mapping[str, str], model_path: P
 
 
 def _train(
-    spec: TaskSpec,
-    manifest: Manifest,
-    base: ModelRef | None,
+    training: TrainingInputs,
     *,
-    before: Manifest | None,
-    why_all: str,
-    code_digest: str,
     datasets: DatasetStore,
     objects: ObjectStore,
     learner: Learner,
@@ -131,110 +117,29 @@ def _train(
     finished: FinishedSteps,
     inputs: Mapping[str, str],
 ) -> Trained:
-    with tempfile.TemporaryDirectory() as scratch_name:
-        scratch = Path(scratch_name)
-        job = TrainingJob(
-            spec=spec,
-            train_path=scratch / "train.parquet",
-            val_path=scratch / "val.parquet",
-            code_digest=code_digest,
-            base_model_path=_fetch_base(base, objects, scratch / "base"),
-            base_name=_name_of(base, spec),
-            checkpoint_dir=scratch / "checkpoints",
-            model_path=scratch / "model",
-            start_path=scratch / "start.json",
-            history_path=scratch / "history.jsonl",
-            failure_path=scratch / "failure.txt",
-        )
-        rows = fetch_split(datasets, manifest, "train", job.train_path, spec=spec)
-        fetch_split(datasets, manifest, "val", job.val_path, spec=spec)
-        left_out = describe_left_out(rows.left_out)
-        replay = _replay(spec, manifest, job, rows, datasets=datasets, before=before, why_all=why_all)
+    with tempfile.TemporaryDirectory() as scratch:
+        job, replay = prepare_job(training, Path(scratch), datasets=datasets, objects=objects)
         if replay is not None:
             finished.note("replay", replay.text())
-        num_rows = rows.num_rows if replay is None else replay.num_trained
-        if num_rows < spec.training.world_size:
-            raise DataRejected(
-                f"{manifest.version} has {num_rows} training rows. Push more labels for {spec.name!r}. {left_out}"
-            )
-        log.info("training on %d rows of %s from %s", num_rows, manifest.version, job.base_name)
-        if left_out:
-            log.warning("%s", left_out)
         finished.fetch_checkpoint(inputs, job.checkpoint_dir)
         with kept_checkpoints(finished, inputs, job.checkpoint_dir):
-            _run_job(job, learner, scratch / "job.json", log_path)
-        shutil.rmtree(model_path, ignore_errors=True)  # of an attempt that was cut off: its code would stay beside
-        shutil.copytree(job.model_path, model_path)
-        start = StartRecord.model_validate_json(job.start_path.read_bytes())
-        history = [EpochMetrics.model_validate_json(line) for line in job.history_path.read_text().splitlines()]
-    lineage = _lineage_of(spec, manifest, base, start) | ({TRAINING_ROWS: replay.text()} if replay else {})
+            run_job(job, learner, log_path=log_path)
+        start, last_epoch = take_model(job, model_path)
+    lineage = _lineage_of(training, start) | ({TRAINING_ROWS: replay.text()} if replay else {})
     (model_path / LINEAGE_FILE).write_text(json.dumps(lineage, indent=2) + "\n")
-    return Trained(digest=model_digest(model_path), last_epoch=history[-1])
+    return Trained(digest=model_digest(model_path), last_epoch=last_epoch)
 
 
-def _replay(
-    spec: TaskSpec,
-    manifest: Manifest,
-    job: TrainingJob,
-    rows: SplitRows,
-    *,
-    datasets: DatasetStore,
-    before: Manifest | None,
-    why_all: str,
-) -> Replay | None:
-    """What of the rows is trained; None where the task file does not choose among them."""
-    share = spec.training.replay_share
-    if share == "all":
-        return None
-    if before is not None and (of_base := _implementation_of(job.base_model_path)) != spec.implementation:
-        before, why_all = None, f"the champion is a {of_base}, of which a {spec.implementation} goes on from nothing"
-    if before is None:
-        return Replay("", rows.num_rows, 0, 0, why_all)
-    try:
-        return leave_out_old(datasets, manifest, before, job.train_path, rows.num_by_shard, share=share, spec=spec)
-    except RatchetError as error:
-        return Replay("", rows.num_rows, 0, 0, f"what the champion learned from cannot be read: {error}")
-
-
-def _implementation_of(path: Path | None) -> str:
-    """Of the model in a folder."""
-    if path is None:
-        return "model that is not there"
-    return TaskSpec.model_validate_json(read_model(path).task_json).implementation
-
-
-def _run_job(job: TrainingJob, learner: Learner, job_path: Path, log_path: Path) -> None:
-    try:
-        learner.train(job, job_path=job_path, log_path=log_path)
-    except RatchetError as error:
-        raise type(error)(f"The training of {job.spec.name!r} stopped: {error}") from None
-    finally:
-        if log_path.exists():
-            log.info("%s", log_path.read_text(errors="replace").strip())
-    if not job.model_path.is_dir():
-        raise PolicyError(
-            f"The training of {job.spec.name!r} ended without a model and without an error. Look for an os._exit in "
-            f"{job.spec.implementation}, and try it with `ratchet tasks check {job.spec.name}`."
-        )
-
-
-def _fetch_base(base: ModelRef | None, objects: ObjectStore, path: Path) -> Path | None:
-    if base is None:
-        return None
-    objects.fetch_directory(base.uri, path)
-    try:
-        read_model(path, expected_digest=base.digest)
-    except DataRejected as error:
-        raise DataRejected(f"{base.uri} is not the model that the ledger names: {error}") from None
-    return path
-
-
-def _lineage_of(spec: TaskSpec, manifest: Manifest, base: ModelRef | None, start: StartRecord) -> dict[str, str]:
+def _lineage_of(training: TrainingInputs, start: StartRecord) -> dict[str, str]:
     """What a retraining needs to give the same bits, beside the code."""
+    spec, manifest, base = training.spec, training.manifest, training.base
     return {
         "dataset_version": manifest.version,
+        "dataset_digest": training_digest_of(manifest, training.before),
+        "dataset_erased": str(manifest.erased),
         "base_model_version": base.version if base else "",
         "base_model_digest": base.digest if base else "",
+        "base_dataset_version": base.dataset_version if base else "",
         "start": spec.training.start if base else "scratch",
         "start_weights": start.text(),
         "implementation": spec.implementation,
@@ -258,9 +163,3 @@ def _library_of(spec: TaskSpec) -> dict[str, str]:
             f"{name} is not installed here, and {spec.name!r} is of kind {spec.model.kind}. Install the extra "
             f"`{'trees' if name == 'lightgbm' else 'train'}` of Ratchet."
         ) from None
-
-
-def _name_of(base: ModelRef | None, spec: TaskSpec) -> str:
-    if base is None:
-        return "scratch (there is no champion)" if spec.training.start == "champion" else "scratch (training.start)"
-    return f"champion version {base.version}"

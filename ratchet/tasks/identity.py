@@ -59,6 +59,11 @@ def model_digest(path: Path) -> str:
     return digest_of_files(sha256_by_name)
 
 
+def file_digests(path: Path) -> dict[str, str]:
+    """SHA-256 of each file that decides the answers of the model in a folder, by its name there."""
+    return _read(path)[0]
+
+
 def read_model(path: Path, *, expected_digest: str = "") -> ModelFolder:
     """The model in a folder, compared with the digest that it must have. Runs nothing of it.
 

@@ -8,11 +8,13 @@
     code/               the source of the implementation and of the user's modules that it imports (code_collect.py)
     library.json        instead of code/, where the implementation lies in an installed library: its name and version
     digests.json        the digest of each file above: tells which one differs
+    lineage.json        what it was trained from (components/finetune)
+    environment.json    what it was trained on: versions, CPU, workers, threads, seed
     requirements.txt    the installed distributions that it was trained with
     verdict.json        added by register: why the gate let it pass
     MODEL_CARD.md       added by register: the same for people
 
-The identity of a model is the digest of all but the last four (identity.py). Those describe it.
+The identity of a model is the digest of all above digests.json (identity.py). The others describe it.
 """
 
 import json
@@ -50,6 +52,7 @@ from ratchet.tasks.identity import (
 )
 from ratchet.tasks.inputs import table_of_features
 from ratchet.tasks.loading import differences, load_installed_task, load_task_from
+from ratchet.tasks.origins import distributions_of
 from ratchet.tasks.spec import TaskSpec
 from ratchet.tasks.user_errors import sentence_of
 
@@ -228,6 +231,19 @@ def _task_of(spec: TaskSpec, folder: ModelFolder) -> Any:
     if not folder.code:
         return load_installed_task(spec)
     return load_task_from(spec, TaskCode(folder.code, {}))
+
+
+def code_carried_by(folder: ModelFolder, spec: TaskSpec) -> TaskCode:
+    """What trains the model in a folder once more: the code that it carries, bound to its digest; the installed
+    implementation where it was trained with that, or was written before models carried code.
+
+    spec: of the model. PolicyError when a library that holds the implementation has another version here.
+    """
+    if folder.library:
+        _check_library(folder.library)
+    if not folder.code:
+        return collect_task_code(spec)
+    return TaskCode(folder.code, distributions_of(_requirements_of(folder.path)))
 
 
 def _check_library(library: Mapping[str, str]) -> None:

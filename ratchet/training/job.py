@@ -19,6 +19,8 @@ class TrainingJob(BaseModel):
     val_path: Path
     code_digest: str = ""
     """Of the task's code when the step looked at it: a worker that finds other code stops. "" compares nothing."""
+    code_path: Path | None = None
+    """Folder of a model whose code trains; None = the user's code as it is now."""
     base_model_path: Path | None
     """Folder of the model whose weights are the start; None = a fresh network."""
     base_name: str = "the base model"
@@ -30,6 +32,8 @@ class TrainingJob(BaseModel):
     """Where worker 0 writes the `StartRecord`."""
     history_path: Path
     """Where worker 0 writes one JSON line an epoch."""
+    environment_path: Path | None = None
+    """Where worker 0 writes the `TrainingEnvironment`; None writes none."""
     failure_path: Path
     """Where a worker says what no restart can mend (failure.py); absent when all went well."""
 

@@ -9,17 +9,18 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from ratchet.core.errors import DataRejected
 from ratchet.core.models.learning_rate import rate_share
 from ratchet.tasks.bound import TorchTask
-from ratchet.tasks.code_collect import TaskCode, collect_task_code
+from ratchet.tasks.code_collect import TaskCode
 from ratchet.tasks.loading import load_task_from
 from ratchet.tasks.model_files import save_model
 from ratchet.tasks.training_spec import TrainingSpec
 from ratchet.training.averaging import clone, copy_buffers, move_average, weights_of
 from ratchet.training.checkpoint import Place, TrainingState, WithinEpoch
 from ratchet.training.checks import check_answers, check_network, check_weights
+from ratchet.training.code import code_of
 from ratchet.training.data import StepBatch, load_tensors
+from ratchet.training.environment import record_environment
 from ratchet.training.fitting import fit_together
 from ratchet.training.fixed import fixed_of
 from ratchet.training.frozen import run_frozen_part
@@ -46,7 +47,9 @@ def train(job: TrainingJob, *, rank: int, world_size: int, is_stopping: Callable
     checkpoint.
     """
     spec, training = job.spec, job.spec.training
-    code = _collect_code(job)
+    code = code_of(job)
+    if rank == 0:
+        record_environment(job, code)
     torch.manual_seed(training.seed)
     implementation = load_task_from(spec, code)
     check_loss_takes_weighting(implementation, spec)
@@ -110,17 +113,6 @@ def _unfreeze(frozen: tuple[torch.nn.Parameter, ...], optimizer: torch.optim.Opt
     for each in frozen:
         each.requires_grad_(True)
     optimizer.add_param_group({"params": list(frozen)})
-
-
-def _collect_code(job: TrainingJob) -> TaskCode:
-    """The user's code as it is now: the same for all workers, also after a restart, and what the model will carry."""
-    code = collect_task_code(job.spec)
-    if job.code_digest and code.digest != job.code_digest:
-        raise DataRejected(
-            f"The code of {job.spec.implementation} was edited after this training began, so its workers would train "
-            "two different things. Start the run again."
-        )
-    return code
 
 
 def _train_epoch(

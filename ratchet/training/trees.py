@@ -23,12 +23,13 @@ from ratchet.core.errors import DataRejected, PolicyError
 from ratchet.core.labels.answers import answers_of
 from ratchet.processes import die_with_parent
 from ratchet.tasks.bound import fit_state
-from ratchet.tasks.code_collect import collect_task_code
 from ratchet.tasks.identity import TREES, read_model
 from ratchet.tasks.loading import load_task_from
 from ratchet.tasks.model_files import read_state, save_trees
 from ratchet.tasks.spec import TaskSpec
+from ratchet.training.code import code_of
 from ratchet.training.data import labelled, labels_of, read_split
+from ratchet.training.environment import record_environment
 from ratchet.training.failure import record_failure
 from ratchet.training.job import EpochMetrics, StartRecord, TrainingJob
 from ratchet.training.takeover import why_no_weights
@@ -71,9 +72,8 @@ class Grown:
 
 def train(job: TrainingJob) -> None:
     """Read, learn, write: what `loop.train` is for networks."""
-    spec, code = job.spec, collect_task_code(job.spec)
-    if job.code_digest and code.digest != job.code_digest:
-        raise DataRejected(f"The code of {spec.implementation} was edited after this training began. Start it again.")
+    spec, code = job.spec, code_of(job)
+    record_environment(job, code)
     kind = load_task_from(spec, code)
     inputs, labels = read_split(job.train_path, spec)
     base, start = _base_of(job, kind)

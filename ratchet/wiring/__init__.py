@@ -35,6 +35,7 @@ from ratchet.wiring.models import (
     model_probe,
     output_in_use,
     registry,
+    reproduce_ports,
 )
 from ratchet.wiring.retention import (
     retention_ports,
@@ -117,6 +118,7 @@ __all__ = [
     "policy",
     "policy_digest",
     "registry",
+    "reproduce_ports",
     "retention_ports",
     "retrain_ports",
     "rollout_choice",

@@ -4,23 +4,29 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ratchet.core import ports
-from ratchet.wiring import connections, tasks
+from ratchet.wiring import connections, labels, tasks
 
 if TYPE_CHECKING:
     from ratchet.actions.models.classes import OutputInUse
     from ratchet.actions.models.fallback import LoadProof
     from ratchet.actions.models.files import ModelFiles
+    from ratchet.actions.models.reproducing import ReproducePorts
     from ratchet.stores.models import ModelFolders
+    from ratchet.tasks.spec import TaskSpec
     from ratchet.training.learners import Learner
 
 
 def learner(task: str) -> "Learner":
     """What turns rows into the task's kind of model."""
+    return learner_of(tasks.task_spec(task))
+
+
+def learner_of(spec: "TaskSpec") -> "Learner":
+    """As `learner`, for a task as a model has it."""
     from ratchet.adapters.child_process import ChildProcessTrainer
     from ratchet.adapters.torchrun import TorchrunTrainer
     from ratchet.training.learners import TorchLearner, TreesLearner
 
-    spec = tasks.task_spec(task)
     if spec.model.learner == "trees":
         return TreesLearner(ChildProcessTrainer())
     # torchrun has torch loaded once more, for nothing where there is one worker: 3 s.
@@ -77,3 +83,14 @@ def output_in_use() -> "OutputInUse":
     from ratchet.actions.models.classes import OutputInUse
 
     return OutputInUse(ledger(), connections.object_store(), output_of=lambda task: tasks.task_spec(task).output)
+
+
+def reproduce_ports() -> "ReproducePorts":
+    from ratchet.actions.models.reproducing import ReproducePorts
+
+    return ReproducePorts(
+        datasets=labels.dataset_store(),
+        objects=connections.object_store(),
+        learner_of=learner_of,
+        git_commit=connections.settings().git_commit,
+    )

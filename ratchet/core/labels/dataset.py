@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ratchet.core.digest import digest_of
 from ratchet.core.labels.shards import Split
 
 _VERSION = re.compile(r"(?P<task>[a-z][a-z0-9-]*)/v(?P<number>[1-9]\d*)")
@@ -89,6 +90,23 @@ def task_of(version: str) -> str:
     """The task of a version: `digits` of `digits/v3`."""
     version_number(version)
     return version.split("/")[0]
+
+
+def training_digest_of(manifest: Manifest, before: Manifest | None = None) -> str:
+    """Digest of the rows that a training reads: shards of the splits train and val in their order, and overlays. An
+    erasure that takes a row out of one of these files changes it.
+
+    before: what the champion learned from, where that decides which rows are trained (`replay_share`).
+    """
+    named = [
+        {
+            "rows": [[shard.split, shard.sha256] for shard in each.shards if shard.split != "test"],
+            "overlays": [overlay.sha256 for overlay in each.overlays],
+        }
+        for each in (manifest, before)
+        if each is not None
+    ]
+    return digest_of(named)
 
 
 def plan_index_merge(num_rows: Sequence[int], num_new: int) -> int:

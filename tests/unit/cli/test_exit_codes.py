@@ -2,7 +2,7 @@ import re
 
 from typer.testing import CliRunner
 
-from cli.exit_codes import EXIT_CODES, NOT_PROMOTED, NOT_SERVING
+from cli.exit_codes import EXIT_CODES, NOT_PROMOTED, NOT_REPRODUCED, NOT_SERVING
 from cli.main import app
 from ratchet.core.errors import RatchetError
 from tests.conftest import PROJECT_DIR
@@ -18,7 +18,7 @@ def kinds_of(kind: type[RatchetError]) -> set[type[RatchetError]]:
 def test_every_kind_of_error_has_an_exit_code_of_its_own_and_a_meaning() -> None:
     codes = [kind.exit_code for kind in kinds_of(RatchetError)]
     assert len(codes) == len(set(codes)) and set(codes) <= EXIT_CODES.keys()
-    assert EXIT_CODES.keys() - set(codes) == {0, 2, NOT_PROMOTED, NOT_SERVING, 130, 141}, (
+    assert EXIT_CODES.keys() - set(codes) == {0, 2, NOT_PROMOTED, NOT_SERVING, NOT_REPRODUCED, 130, 141}, (
         "and no code is without a cause"
     )
 

@@ -372,8 +372,8 @@ def test_a_worker_that_finds_other_code_than_its_training_began_with_stops(user:
         base_model_path=None,
         **{
             name: tmp_path / name
-            for name in TrainingJob.model_fields
-            if name.endswith(("_path", "_dir")) and name != "base_model_path"
+            for name, field in TrainingJob.model_fields.items()
+            if name.endswith(("_path", "_dir")) and field.annotation is Path
         },
     )
     user.edit("scaling.py", "/ 16", "/ 15")
