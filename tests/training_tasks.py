@@ -47,6 +47,14 @@ class Noisy(Digits):
         return NoisyNetwork(len(self.spec.classes))
 
 
+class Wide(Digits):
+    """So many parameters that each worker of three sums a part of them."""
+
+    def build_model(self) -> nn.Module:
+        layers = nn.Linear(64, 200), nn.ReLU(), nn.Linear(200, 333), nn.ReLU(), nn.Linear(333, len(self.spec.classes))
+        return nn.Sequential(nn.Flatten(), *layers)
+
+
 class MovingNetwork(OddNetwork):
     """Its frozen layer moves by itself, as that of a twin that follows slowly."""
 

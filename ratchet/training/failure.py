@@ -52,9 +52,9 @@ def record_failure(error: BaseException, path: Path, *, rank: int, world_size: i
     return path.exists()
 
 
-def record_stop(text: str, path: Path, *, rank: int, world_size: int) -> None:
-    """Write down that a training ended early and goes on at the next attempt. No worker is started again here."""
-    stopped = TrainingFailure(text=text, kind=Unavailable.__name__, rank=rank, world_size=world_size)
+def record_stop(text: str, path: Path) -> None:
+    """Write down that a training ended early and goes on at the next attempt: no worker's own doing."""
+    stopped = TrainingFailure(text=text, kind=Unavailable.__name__, rank=0, world_size=1)
     _write_once(path, stopped.model_dump_json())
 
 

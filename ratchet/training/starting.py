@@ -77,7 +77,26 @@ def distribute(network: torch.nn.Module, run: Run) -> torch.nn.Module:
     step = LossStep(network, run.task, is_shared=run.world_size > 1)
     if run.world_size == 1:
         return step
-    return DistributedDataParallel(step, find_unused_parameters=bool(unused))
+    model = DistributedDataParallel(step, find_unused_parameters=bool(unused))
+    if run.world_size > 2 and not unused:
+        _sort_buckets(model, run.rows.inputs[first], run.rows.labels[first])
+    return model
+
+
+def _sort_buckets(model: DistributedDataParallel, inputs: torch.Tensor, labels: torch.Tensor) -> None:
+    """One pass that changes nothing, after which DDP has sorted its buckets of gradients for good.
+
+    It sorts them by what arrived when in its first pass, and a gradient's place in a bucket decides in which order
+    three workers or more are summed: a training that was resumed would sum its first step in another order.
+    """
+    kept = [(each, each.detach().clone()) for each in (*model.parameters(), *model.buffers())]
+    model.train()
+    model(inputs, labels).backward()
+    with torch.no_grad():
+        for tensor, before in kept:
+            tensor.copy_(before)
+    for parameter in model.parameters():
+        parameter.grad = None
 
 
 def loss_step_of(model: torch.nn.Module) -> LossStep:

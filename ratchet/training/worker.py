@@ -34,7 +34,7 @@ def main() -> None:
             train(job, rank=rank, world_size=world_size, is_stopping=lambda: _is_stopping(request, stop_path))
             dist.barrier()
         except TrainingStopped as stopped:
-            record_stop(str(stopped), job.failure_path, rank=rank, world_size=world_size)
+            record_stop(str(stopped), job.failure_path)
         except BaseException as error:
             if not record_failure(error, job.failure_path, rank=rank, world_size=world_size):
                 raise

@@ -21,6 +21,7 @@ from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import load_model, load_weights
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.job import EpochMetrics, TrainingJob
+from ratchet.training.stopping import stop_path_of
 from tests.models import DIGITS, changed, digit_rows
 
 
@@ -216,6 +217,20 @@ def test_sigterm_to_a_whole_pod_lets_all_workers_end_at_one_step_with_a_checkpoi
         run(job)
     stopper.join()
     assert list(job.checkpoint_dir.glob("epoch-*-step-*")) and not pids_of(job)
+
+
+@pytest.mark.whole
+def test_three_workers_that_are_stopped_sum_on_in_the_same_order(tmp_path):
+    """Of two numbers the order is all one."""
+    wide = spec_of("Wide")
+    spec = changed(wide, {"training": {**wide.training.model_dump(), "world_size": 3, "num_epochs": 1}})
+    whole, stopped = job_in(tmp_path / "whole", spec=spec), job_in(tmp_path / "stopped", spec=spec)
+    stop_path_of(stopped.failure_path).touch()
+    with pytest.raises(Unavailable, match="did after step 1 of epoch 1 of 1"):
+        run(stopped)
+    for path in (stop_path_of(stopped.failure_path), stopped.failure_path):
+        path.unlink()
+    assert run(stopped) == run(whole)
 
 
 def test_a_training_beyond_its_time_is_stopped(tmp_path):
