@@ -28,6 +28,7 @@ from ratchet.wiring.labels import (
 )
 from ratchet.wiring.models import (
     learner,
+    learner_of,
     ledger,
     load_proof,
     model_files,
@@ -104,6 +105,7 @@ __all__ = [
     "label_store",
     "label_stores",
     "learner",
+    "learner_of",
     "ledger",
     "load_proof",
     "model_files",
