@@ -21,7 +21,7 @@ from ratchet.core.labels.tables import incoming_schema
 from ratchet.tasks.spec import TaskSpec
 from tests.components.data import NOON
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.whole]
 
 POLICY = QualityPolicy()
 CORRECTORS = ("carl", "dora")

@@ -107,6 +107,7 @@ def test_a_killed_worker_resumes_and_gives_the_same_bits_with_frozen_unused_and_
     assert log.count("epoch 1/4") == 1
 
 
+@pytest.mark.whole
 def test_one_worker_gives_the_same_bits_with_and_without_torchrun_though_it_is_killed(tmp_path):
     alone = DIGITS.model_copy(update={"training": DIGITS.training.model_copy(update={"world_size": 1})})
     whole, killed = job_in(tmp_path / "whole", spec=alone), job_in(tmp_path / "killed", spec=alone)

@@ -14,6 +14,8 @@ from embedded.control_plane.engine.family import list_marked
 from tests.embedded import chaos, kfp_constructs
 from tests.embedded.kfp_server import KfpServer, run_pipeline, wait_until
 
+pytestmark = pytest.mark.whole
+
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KfpServer]:

@@ -37,7 +37,7 @@ from tests.fault_proxy import Fault, FaultProxy
 
 LEADER_LEASE_S = 60.0
 """A leader that was paused believes that its lease is young: what it reads must stop it, not its clock."""
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.whole]
 
 
 @pytest.fixture(scope="module")

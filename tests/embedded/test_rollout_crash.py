@@ -33,7 +33,7 @@ from tests.crash_points import file_name_of
 from tests.embedded.rollout_driver import Job, ports_of
 from tests.embedded.serving_world import PROJECT_DIR, ServingWorld, serving_world, wait_for
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.whole]
 DEADLINE_S = 90.0
 POLICY = RolloutPolicy(
     weight_pct_steps=(40, 70, 100),
