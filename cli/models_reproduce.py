@@ -11,6 +11,7 @@ from cli.exit_codes import NOT_REPRODUCED
 from cli.known_models import ModelArgument, fetch_model
 from cli.output import JsonFlag, print_json, stderr, stdout, table_of
 from ratchet.core.errors import DataRejected
+from wire.printable import printable
 
 if TYPE_CHECKING:
     from ratchet.core.models.reproduction import ArrayDifference, Reproduction
@@ -74,9 +75,13 @@ def json_of(result: "Reproduction", keep: Path | None) -> dict[str, Any]:
 
 def _make_empty(keep: Path) -> None:
     """Before the training, which may take hours."""
-    if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
-        raise DataRejected(f"--keep {keep}: it is there and is no empty folder. Name a new one.")
-    keep.mkdir(parents=True, exist_ok=True)
+    try:
+        if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+            raise DataRejected(f"--keep {keep}: it is there and is no empty folder. Name a new one.")
+        keep.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        why = getattr(error, "strerror", None) or error
+        raise DataRejected(f"--keep {printable(str(keep))}: {why}. Name a folder that can be made.") from None
 
 
 @contextmanager
