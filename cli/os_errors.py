@@ -22,6 +22,7 @@ _STEPS = {
     errno.ENOENT: "Create it, or correct the name.",
     errno.ENOSPC: _NO_SPACE,
     errno.EDQUOT: _NO_SPACE,
+    errno.EIO: "It cannot be read or written there; name another file, or look at the disk.",
     errno.EMFILE: "Raise the limit of open files: `ulimit -n 4096`.",
     errno.ENFILE: "End programs that hold files open, and repeat the command.",
     errno.ENOMEM: "End other programs, and repeat the command.",

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from cli.os_errors import is_of_the_machine, words_of
 from cli.output import print_error
 from ratchet import wiring
 from ratchet.core.errors import RatchetError
@@ -73,13 +74,15 @@ def line_of(rng: Random, places: tuple[str, ...]) -> Line:
 
 
 def check_ends_in_words(line: Line) -> None:
-    """Whatever is refused is refused by an error of ours or by the parser of the command line."""
+    """Whatever is refused is refused by an error of ours, of the machine, or by the parser of the command line."""
     os.environ["COLUMNS"] = line.columns
     result = CliRunner().invoke(app, list(line.words), input=line.stdin)
     error = result.exception
     if isinstance(error, RatchetError):
         print_error(str(error))
         assert str(error).strip() and len(str(error)) < 20_000
+    elif isinstance(error, OSError) and is_of_the_machine(error):
+        assert words_of(error)  # as `cli.main` says it
     elif error is not None and not isinstance(error, SystemExit):
         raise error
     assert "Traceback" not in result.output
