@@ -33,7 +33,7 @@ test: $(STAMP) ## the tests, on real servers, two at a time; `make whole`, `guid
 test-fast: $(STAMP) ## the unit tests but for simulations and wide searches, in under a minute
 	@$(PYTEST) -m "not slow" --hypothesis-profile fast tests/unit
 
-whole: $(STAMP) ## the loop as a user runs it, and whatever is killed again and again: a stack, trainings, rollouts (about 18 minutes)
+whole: $(STAMP) ## the loop as a user runs it, and whatever is killed again and again: a stack, trainings, rollouts
 	@$(BIN)/python -m pytest -m whole tests
 
 guide: $(STAMP) ## follow the pages of docs/guide, every command and what it prints (about 7 minutes)

@@ -168,10 +168,7 @@ def erasures(task: TaskOption, as_json: JsonFlag = False) -> None:
 def _ids_of(ids: list[str] | None, path: Path | None) -> tuple[str, ...]:
     from ratchet.core.labels.erasure import parse_ids
 
-    try:
-        listed = parse_ids(path.read_bytes(), where=str(path)) if path else []
-    except OSError as error:
-        raise DataRejected(f"{path}: {error.strerror}. Name a readable file with one id a line.") from None
+    listed = parse_ids(path.read_bytes(), where=str(path)) if path else []
     found = tuple(dict.fromkeys((*(ids or ()), *listed)))
     if not found:
         raise typer.BadParameter("name at least one id, or a file of them with --from")

@@ -79,9 +79,8 @@ def _make_empty(keep: Path) -> None:
         if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
             raise DataRejected(f"--keep {keep}: it is there and is no empty folder. Name a new one.")
         keep.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        why = getattr(error, "strerror", None) or error
-        raise DataRejected(f"--keep {printable(str(keep))}: {why}. Name a folder that can be made.") from None
+    except ValueError as error:  # a NUL in the name; what the machine refuses, `cli.main` says
+        raise DataRejected(f"--keep {printable(str(keep))}: {error}. Name a folder that can be made.") from None
 
 
 @contextmanager

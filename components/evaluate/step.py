@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from components.evaluate.comparable import check_comparable
 from ratchet import __version__
 from ratchet.actions.labels.rows import fetch_split
+from ratchet.actions.models.training import LINEAGE_FILE, TRAINING_ROWS
 from ratchet.core.digest import digest_of
 from ratchet.core.labels.dataset import Manifest
 from ratchet.core.models.evaluation import ACCURACY, EvaluationPolicy
@@ -34,7 +35,6 @@ log = logging.getLogger(__name__)
 # A class may add up the same numbers in another order than the gate.
 _SAME_WITHIN = 1e-9
 STEP = "evaluate"
-_TRAINING_ROWS = "training_rows"
 
 
 class Judged(BaseModel):
@@ -141,9 +141,9 @@ def _judge(
 
 def _training_rows_of(model_path: Path) -> dict[str, str]:
     """Which rows the challenger was trained on, as `finetune` noted it; {} for all of them."""
-    path = model_path / "lineage.json"
+    path = model_path / LINEAGE_FILE
     lineage = json.loads(path.read_bytes()) if path.exists() else {}
-    return {_TRAINING_ROWS: str(lineage[_TRAINING_ROWS])} if _TRAINING_ROWS in lineage else {}
+    return {TRAINING_ROWS: str(lineage[TRAINING_ROWS])} if TRAINING_ROWS in lineage else {}
 
 
 def _columns_of(inputs: pa.Table, labels: pa.ChunkedArray, spec: TaskSpec) -> list[SliceColumn]:

@@ -12,7 +12,14 @@ from pydantic import BaseModel, ConfigDict
 from components.finetune.checkpoints import kept_checkpoints
 from ratchet import __version__
 from ratchet.actions.labels.replay import old_version_of
-from ratchet.actions.models.training import LINEAGE_FILE, TrainingInputs, prepare_job, run_job, take_model
+from ratchet.actions.models.training import (
+    LINEAGE_FILE,
+    TRAINING_ROWS,
+    TrainingInputs,
+    prepare_job,
+    run_job,
+    take_model,
+)
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import PolicyError
 from ratchet.core.labels.dataset import Manifest, training_digest_of
@@ -25,7 +32,6 @@ from ratchet.tasks.spec import TaskSpec
 from ratchet.training.job import EpochMetrics, StartRecord
 from ratchet.training.learners import Learner
 
-TRAINING_ROWS = "training_rows"
 STEP = "finetune"
 
 

@@ -32,7 +32,7 @@ _ERRORS: Mapping[type[Exception], Callable[[Any, Any], Awaitable[Response]]] = {
 }
 """KServe's own words for its own errors."""
 
-Headers = Mapping[str, str]
+Headers = dict[str, str]
 Answer = tuple[bytes, list[tuple[bytes, bytes]]]
 """A body, and its headers but for its length."""
 
@@ -72,7 +72,7 @@ class DirectAnswers:
 
     async def _answer_v1(self, body: bytes, headers: Headers) -> Answer:
         payload, _ = self._dataplane.decode(body, headers)
-        answer, _ = await self._dataplane.infer(self._model.name, payload, headers=dict(headers))
+        answer, _ = await self._dataplane.infer(self._model.name, payload, headers=headers)
         return orjson.dumps(answer), [(b"content-type", _JSON)]
 
     async def _answer_v2(self, body: bytes, headers: Headers) -> Answer:
@@ -81,7 +81,7 @@ class DirectAnswers:
             parsed = await self._model.read_v2(body, header_length=headers.get(HEADER_LENGTH), model=name)
         except DataRejected as error:
             raise InvalidInput(f"{name}: {error}") from None
-        answer, _ = await self._dataplane.infer(name, parsed, headers=dict(headers))
+        answer, _ = await self._dataplane.infer(name, parsed, headers=headers)
         encoded, json_length = answer.to_rest()
         if json_length is None:
             return orjson.dumps(encoded), [(b"content-type", _JSON)]

@@ -21,6 +21,8 @@ from ratchet.training.learners import Learner
 log = logging.getLogger(__name__)
 LINEAGE_FILE = "lineage.json"
 """In a model's folder, beside its digest: what a repetition of the training has to begin with."""
+TRAINING_ROWS = "training_rows"
+"""Field of it: which rows were trained, where the task file chooses among them."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 
 _WEIGHT_MIN = 1e-6
 """Of a voice that is no better than always answering the most frequent class; and the least E."""
-_SAME = 1e-9
+SAME_WITHIN = 1e-9
 """Probabilities nearer than that are equal."""
 
 
@@ -87,7 +87,7 @@ def weigh_voices(
     best_U = order[last_U]
     second_U = order[np.maximum(last_U - 1, 0)]
     has_second_U = (votes.examples_K[second_U] == votes.examples_K[best_U]) & (second_U != best_U)
-    is_tied_U = has_second_U & (found_K[best_U] - found_K[second_U] < _SAME)
+    is_tied_U = has_second_U & (found_K[best_U] - found_K[second_U] < SAME_WITHIN)
     return Consensus(
         votes.labels_K[best_U], found_K[best_U], is_tied_U, found_K[votes.key_N], weights_L, classifier_weight
     )

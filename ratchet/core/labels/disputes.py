@@ -15,15 +15,13 @@ import pyarrow.compute as pc
 from scipy.special import ndtri
 
 from ratchet.core.labels.agreement import num_labels_of
-from ratchet.core.labels.consensus import Classified, Consensus, weigh_voices
+from ratchet.core.labels.consensus import SAME_WITHIN, Classified, Consensus, weigh_voices
 from ratchet.core.labels.label_values import codes_of, whole_column
 from ratchet.core.labels.reliability.voices import ACCEPTED, Voices
 from ratchet.core.labels.schema import CategoryOutput, NumberOutput, OutputSpec
 
 RIGHT, UNTOLD, WRONG = 1, 0, -1
 """Of an opinion against the accepted label."""
-_SAME = 1e-9
-"""Probabilities nearer than that are equal."""
 
 
 class AskedExamples(NamedTuple):
@@ -114,7 +112,7 @@ def _sides(
         num_classes = classified.probabilities_AC.shape[1]
         is_learned_D = np.maximum(labels_N[against], labels_N[accepted]) < num_classes
         can_tell_D |= is_learned_D & np.isin(examples_D, classified.examples_A)
-    return np.where(can_tell_D & (np.abs(gap_D) > _SAME), np.sign(gap_D), UNTOLD).astype(np.int8)
+    return np.where(can_tell_D & (np.abs(gap_D) > SAME_WITHIN), np.sign(gap_D), UNTOLD).astype(np.int8)
 
 
 def _codes(labels: pa.Array, output: OutputSpec, answered: AskedExamples | None) -> tuple[np.ndarray, int]:

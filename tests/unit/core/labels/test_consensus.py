@@ -1,5 +1,7 @@
 """Voices weighed by how far they agree: the numbers of cleanlab's CROWDLAB, and those worked out by hand."""
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -78,11 +80,11 @@ CELLS = st.lists(st.sampled_from([NONE, 0, 1, 2]), min_size=3, max_size=3)
     st.lists(CELLS.filter(lambda row: not np.isnan(row).all()), min_size=1, max_size=6).map(np.array),
     st.randoms(use_true_random=False),
 )
-def test_the_consensus_is_a_distribution_and_knows_no_order(wide: np.ndarray, random: object) -> None:
+def test_the_consensus_is_a_distribution_and_knows_no_order(wide: np.ndarray, random: Random) -> None:
     wide = wide[:, ~np.isnan(wide).all(axis=0)]
     examples, labelers = np.nonzero(~np.isnan(wide))
     labels = wide[examples, labelers].astype(np.int64)
-    order = np.random.default_rng(random.randrange(99)).permutation(len(labels))  # type: ignore[attr-defined]
+    order = np.random.default_rng(random.randrange(99)).permutation(len(labels))
     found = weigh_voices(examples, labelers, labels, num_classes=3)
     other = weigh_voices(examples[order], labelers[order], labels[order], num_classes=3)
     assert other.labels_U.tolist() == found.labels_U.tolist()
