@@ -10,7 +10,7 @@ import typer
 from cli.limits import HOURS_MAX, check_finite
 from cli.names import TaskOption
 from cli.output import JsonFlag, print_json, stderr, stdout
-from ratchet.core.errors import DataRejected
+from ratchet.core.errors import DataRejected, Unavailable
 from wire.printable import printable
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ def queue(
     hours: Annotated[
         float, typer.Option(min=0.01, max=HOURS_MAX, callback=check_finite, help="Of `payloads`: hours to look back.")
     ] = 24.0,
+    answers: Annotated[
+        bool, typer.Option("--answers/--no-answers", help="Ask the champion and show what it says, or ask nobody.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Another seed draws another random share.")] = 0,
     as_json: JsonFlag = False,
 ) -> None:
@@ -70,10 +73,11 @@ def queue(
         )
     candidates = _candidates(source, schema, task=task, hours=hours)
     labelled = list_labelled(wiring.label_stores(), schema, task=task)
-    is_by_answers = chosen == "coverage" and all(each.type == "image" for each in schema.inputs)
-    asks = source != PAYLOADS and (chosen in {"auto", "margin"} or is_by_answers)
-    http = gateway_of(wiring.settings()) if asks else None
-    made = make_queue(candidates, labelled, schema, size=size, strategy=chosen, seed=seed, http=http, task=task)
+    http = gateway_of(wiring.settings()) if answers and source != PAYLOADS else None
+    try:
+        made = make_queue(candidates, labelled, schema, size=size, strategy=chosen, seed=seed, http=http, task=task)
+    except Unavailable as error:
+        raise Unavailable(f"{error} `--strategy random --no-answers` queues without a champion.") from None
     data = b"".join(WRITERS[format_name](made.items, schema))
     if out is not None:
         _write(out, data)
@@ -136,8 +140,8 @@ def _tell(told: dict[str, Any], *, num_left: int, to_stdout: bool) -> None:
         f"{told['num_blind']} blind",
         markup=False,
     )
-    if "coverage" in told["num_by_reason"] and not told["num_asked"]:
-        stderr.print("no champion was asked; the queue goes by coverage of the inputs", markup=False)
+    if all(item["champion"] is None for item in told["items"]):
+        stderr.print("no champion was asked: no example shows an answer", markup=False)
     if told["num_labelled"]:
         stderr.print(f"{told['num_labelled']:,} candidates have a label already and are left out", markup=False)
     if told["num_refused"]:

@@ -57,7 +57,7 @@ def _ask(
     response = http.send(Request("POST", f"/v2/models/{task}/infer", content=content, headers=headers))
     if response.status == 404:
         raise NotFound(
-            f"{response.where}: no model of {task} serves yet. `--strategy coverage` or `random` needs none; "
+            f"{response.where}: no model of {task} serves yet. `--strategy coverage` or `random` does without; "
             f"`ratchet run retrain --task {task}` trains one."
         )
     if response.status in {400, 413, 422}:  # one bad example refuses the whole request: halve it until it is found

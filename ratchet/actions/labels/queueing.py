@@ -46,7 +46,7 @@ class Queue(NamedTuple):
     """Candidates that have a label already: left out."""
     num_asked: int
     num_refused: int
-    """Candidates that the model server did not take: left out."""
+    """Candidates of those asked about that the model server did not take: left out."""
 
 
 def read_candidates(path: Path, schema: ExampleSchema) -> list[Candidate]:
@@ -100,50 +100,77 @@ def make_queue(
     http: HttpClient | None,
     task: str,
 ) -> Queue:
-    """http: the gateway, None: no champion is asked. NothingNew when every candidate has a label."""
+    """http: the gateway, None: no champion is asked, and no answer is shown. NothingNew when every candidate has a
+    label; NotFound when the strategy goes by the answers of a champion, and there is none."""
     has_label_B = labelled.has([each.id for each in candidates]) if candidates else np.zeros(0, dtype=bool)
     new = [each for each, has_label in zip(candidates, has_label_B, strict=True) if not has_label]
-    try:
-        answers, num_asked = _answers(new, schema, http=http, task=task, seed=seed)
-    except NotFound:
-        if strategy != "auto":
-            raise
-        answers, num_asked = _answers(new, schema, http=None, task=task, seed=seed)  # before the first champion
-    refused = {each.id for each in new if each.id in answers and answers[each.id] is None}
-    fine = [each for each in new if each.id not in refused]
+    asked = _Asked(http, schema, task)
+    if strategy in {"auto", "margin"} or (strategy == "coverage" and _is_of_pictures(schema)):
+        asked.ask(_at_most(ASKED_MAX, new, seed=seed), is_needed=strategy != "auto")  # auto: before the first champion
+    answers = {**{each.id: each.answer for each in new if each.answer is not None}, **asked.answers}
+    fine = [each for each in new if each.id not in asked.refused]
     tied = [Candidate(each.id, each.inputs) for each in labelled.tied] if strategy in {"auto", "disagreement"} else []
     pool = _pool([*fine, *tied], len(tied), answers, schema, strategy)
     picks = pick_next(pool, size=size, strategy=strategy, seed=seed) if pool.ids else ()
     if not picks:
         why = "no example has tied opinions" if strategy == "disagreement" else "every candidate has a label already"
         raise NothingNew(f"There is nothing to queue: {why} ({len(candidates):,} candidates).")
-    all_of_them = [*fine, *tied]
+    picked = [([*fine, *tied][pick.row], pick) for pick in picks]
+    asked.ask([each for each, _ in picked if each.id not in answers], is_needed=False)
+    answers.update(asked.answers)
     items = tuple(
-        _item(all_of_them[pick.row], answers.get(all_of_them[pick.row].id), pick.reason, is_blind=pick.is_blind)
-        for pick in picks
+        _item(each, answers.get(each.id), pick.reason, is_blind=pick.is_blind)
+        for each, pick in picked
+        if each.id not in asked.refused
     )
-    return Queue(items, len(candidates), len(candidates) - len(new), num_asked, len(refused))
+    return Queue(items, len(candidates), len(candidates) - len(new), asked.num_asked, len(asked.refused))
 
 
-def _answers(
-    new: Sequence[Candidate], schema: ExampleSchema, *, http: HttpClient | None, task: str, seed: int
-) -> tuple[dict[str, ChampionAnswer | None], int]:
-    """By id: what the log has, and what the champion says of at most `ASKED_MAX` others; None: it was refused."""
-    answers: dict[str, ChampionAnswer | None] = {each.id: each.answer for each in new if each.answer is not None}
-    unknown = [each for each in new if each.answer is None]
-    if http is None or not unknown:
-        return answers, 0
-    order = np.argsort(draw([each.id for each in unknown], f"audit:{seed}"), kind="stable")[:ASKED_MAX]
-    asked = [unknown[place] for place in order]
-    said = ask_champion(http, (each.inputs for each in asked), schema, task=task)
-    answers.update(zip((each.id for each in asked), said, strict=True))
-    return answers, len(asked)
+class _Asked:
+    """What the champion has said so far."""
+
+    def __init__(self, http: HttpClient | None, schema: ExampleSchema, task: str) -> None:
+        self._http, self._schema, self._task = http, schema, task
+        self.answers: dict[str, ChampionAnswer] = {}
+        self.refused: set[str] = set()
+        """Ids of what the model server did not take."""
+        self.num_asked = 0
+
+    def ask(self, candidates: Sequence[Candidate], *, is_needed: bool) -> None:
+        """is_needed: NotFound is raised when no model serves; else nobody is asked from then on."""
+        unknown = [each for each in candidates if each.answer is None]
+        if self._http is None or not unknown:
+            return
+        try:
+            said = list(ask_champion(self._http, (each.inputs for each in unknown), self._schema, task=self._task))
+        except NotFound:
+            if is_needed:
+                raise
+            self._http = None
+            return
+        self.num_asked += len(unknown)
+        for each, answer in zip(unknown, said, strict=True):
+            if answer is None:
+                self.refused.add(each.id)
+            else:
+                self.answers[each.id] = answer
+
+
+def _is_of_pictures(schema: ExampleSchema) -> bool:
+    return all(each.type == "image" for each in schema.inputs)
+
+
+def _at_most(num_max: int, candidates: Sequence[Candidate], *, seed: int) -> list[Candidate]:
+    """Those without an answer, drawn by hash where there are more."""
+    unknown = [each for each in candidates if each.answer is None]
+    order = np.argsort(draw([each.id for each in unknown], f"audit:{seed}"), kind="stable")[:num_max]
+    return [unknown[place] for place in order]
 
 
 def _pool(
     candidates: Sequence[Candidate],
     num_tied: int,
-    answers: Mapping[str, ChampionAnswer | None],
+    answers: Mapping[str, ChampionAnswer],
     schema: ExampleSchema,
     strategy: Strategy,
 ) -> Pool:

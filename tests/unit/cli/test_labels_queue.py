@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from ratchet import wiring
-from ratchet.core.errors import DataRejected, NotFound
+from ratchet.core.errors import DataRejected, NotFound, Unavailable
 from ratchet.core.rollout.payloads import Prediction
+from ratchet.settings import Settings
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.payload_log import FakePayloadLog
 from tests.stores import label_stores
@@ -41,8 +42,8 @@ def invoke(*words: object) -> Any:
 
 def test_a_queue_of_a_file_is_written_whole(candidates: Path, tmp_path: Path) -> None:
     out = tmp_path / "queue.json"
-    words = ("--from", candidates, "--size", 10, "--strategy", "random", "--format", "label-studio", "--out", out)
-    told = json.loads(invoke(*words, "--json").stdout)
+    words = ("--from", candidates, "--size", 10, "--strategy", "random", "--no-answers", "--format", "label-studio")
+    told = json.loads(invoke(*words, "--out", out, "--json").stdout)
     assert (told["num_items"], told["num_by_reason"], told["num_blind"]) == (10, {"audit": 1, "random": 9}, 1)
     assert told["label_config"].startswith("<View>") and '<Choice value="7"/>' in told["label_config"]
     tasks = json.loads(out.read_text())
@@ -51,9 +52,18 @@ def test_a_queue_of_a_file_is_written_whole(candidates: Path, tmp_path: Path) ->
 
 
 def test_standard_output_is_the_queue_and_nothing_else(candidates: Path) -> None:
-    result = invoke("--from", candidates, "--size", 5, "--strategy", "random")
+    result = invoke("--from", candidates, "--size", 5, "--strategy", "random", "--no-answers")
     assert [json.loads(line)["label"] for line in result.stdout.splitlines()] == [None] * 5
     assert "5 of 30 candidates of digits queued" in result.stderr
+    assert "no example shows an answer" in result.stderr
+
+
+def test_a_gateway_that_is_away_names_the_queue_that_needs_none(
+    candidates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire(monkeypatch, settings=lambda: Settings(gateway_endpoint="http://127.0.0.1:9"))
+    result = invoke("--from", candidates, "--size", 5, "--strategy", "random")
+    assert isinstance(result.exception, Unavailable) and "--no-answers" in str(result.exception)
 
 
 def test_what_users_asked_is_queued_without_asking_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from ratchet.actions.labels.labelled import list_labelled
 from ratchet.actions.labels.queueing import Candidate, make_queue
 from ratchet.adapters.http import HttpClient, Request, Response
 from ratchet.core.errors import NotFound, NothingNew
+from ratchet.core.labels.queueing import STRATEGIES
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
@@ -87,6 +88,28 @@ def test_a_candidate_that_the_model_server_refuses_is_left_out_alone():
     gateway = Gateway()
     made = queued(candidates(*["fine"] * 5, "refuse", *["fine"] * 5), gateway=gateway, size=20)
     assert made.num_refused == 1 and len(made.items) == 10 and "m-5" not in {item.id for item in made.items}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_whatever_is_picked_shows_the_champions_answer(strategy):
+    opinions = [("t-1", "good", "ann"), ("t-1", "bad", "bob")]
+    gateway = Gateway()
+    made = queued(candidates(*["fine"] * 200), *opinions, gateway=gateway, strategy=strategy)
+    assert {(item.label, item.model) for item in made.items} == {("good", "d1")}
+    if strategy in {"random", "coverage", "disagreement"}:
+        assert sum(gateway.num_rows) == len(made.items) == made.num_asked, "a draw asks about what it drew only"
+    before_the_first = queued(candidates("a", "b"), *opinions, strategy=strategy, gateway=None)
+    assert all(item.label is None for item in before_the_first.items) and before_the_first.num_asked == 0
+
+
+def test_a_drawn_example_that_the_model_server_refuses_is_left_out_alone():
+    made = queued(candidates("fine", "refuse", "fine"), gateway=Gateway(), strategy="random")
+    assert made.num_refused == 1 and sorted(item.id for item in made.items) == ["m-0", "m-2"]
+
+
+def test_a_draw_needs_no_champion():
+    made = queued(candidates("a", "b"), gateway=Gateway(status=404), strategy="random")
+    assert [item.label for item in made.items] == [None, None] and made.num_asked == 0
 
 
 def test_nothing_to_label_is_told():
