@@ -25,7 +25,8 @@ from ratchet.tasks.bound import TorchTask
 from ratchet.tasks.loading import load_task
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.averaging import weights_of
-from ratchet.training.checkpoint import Place, TrainingState, save_checkpoint
+from ratchet.training.checkpoint import TrainingState, save_checkpoint
+from ratchet.training.checkpoint_places import Place
 from ratchet.training.data import batches_of, load_tensors
 from ratchet.training.job import TrainingJob
 from ratchet.training.loop import make_optimizer, take_step

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ratchet.core.errors import RatchetError
 from ratchet.stores.finished import FinishedSteps
-from ratchet.training.checkpoint import Place, newest_checkpoint
+from ratchet.training.checkpoint_places import Place, newest_checkpoint
 from wire.loop import Loop
 
 log = logging.getLogger(__name__)

@@ -5,43 +5,25 @@ Tensors are safetensors and all else is JSON: a checkpoint may come back from a 
 loaded from there. The workers' states are equal, so worker 0 writes for all.
 """
 
-import re
 import shutil
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 from safetensors.torch import load_file, save_file
 
+from ratchet.training.checkpoint_places import Place, checkpoints_in
 from ratchet.training.fixed import NOTHING_FIXED, Fixed, is_unchanged
 
 Weights = dict[str, torch.Tensor]
 TENSORS, STATE, HISTORY = "tensors.safetensors", "state.json", "history.jsonl"
 _WITHIN = "within"
 _LOSSES, _RANDOM = f"{_WITHIN}/losses", f"{_WITHIN}/random"
-_FOLDER = re.compile(r"^epoch-(\d+)(?:-step-(\d+))?$")
 _NUM_KEPT = 2
 """The newest, and the one before for a reader who has just found it."""
-
-
-class Place(NamedTuple):
-    """In a training. Places are ordered as they come."""
-
-    epoch: int
-    """Whole epochs that were done."""
-    step: int = 0
-    """Steps of the next one that were done."""
-
-    @property
-    def folder(self) -> str:
-        return f"epoch-{self.epoch:04d}" + (f"-step-{self.step:06d}" if self.step else "")
-
-    def __str__(self) -> str:
-        """For people."""
-        return f"step {self.step} of epoch {self.epoch + 1}" if self.step else f"epoch {self.epoch}"
 
 
 @dataclass(frozen=True)
@@ -128,14 +110,8 @@ def save_checkpoint(
     shutil.copyfile(history_path, unfinished / HISTORY)
     shutil.rmtree(target, ignore_errors=True)  # of an attempt that was not told of it
     unfinished.rename(target)
-    for old in _checkpoints_in(checkpoint_dir)[:-_NUM_KEPT]:
+    for old in checkpoints_in(checkpoint_dir)[:-_NUM_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def newest_checkpoint(checkpoint_dir: Path) -> tuple[Place, Path] | None:
-    """Where it is in the training, and its folder."""
-    found = _checkpoints_in(checkpoint_dir)
-    return (_place_of(found[-1]), found[-1]) if found else None
 
 
 def restore_checkpoint(state: TrainingState, folder: Path) -> WithinEpoch | None:
@@ -185,14 +161,3 @@ def _alone(tensor: torch.Tensor) -> torch.Tensor:
 
 def _copies_of(weights: Weights) -> Weights:
     return {name: _alone(tensor) for name, tensor in weights.items()}
-
-
-def _checkpoints_in(checkpoint_dir: Path) -> list[Path]:
-    """The oldest first."""
-    return sorted((path for path in checkpoint_dir.glob("epoch-*") if _FOLDER.match(path.name)), key=_place_of)
-
-
-def _place_of(folder: Path) -> Place:
-    match = _FOLDER.match(folder.name)
-    assert match is not None, "the name of a checkpoint"
-    return Place(int(match[1]), int(match[2] or 0))

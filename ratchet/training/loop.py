@@ -16,7 +16,8 @@ from ratchet.tasks.loading import load_task_from
 from ratchet.tasks.model_files import save_model
 from ratchet.tasks.training_spec import TrainingSpec
 from ratchet.training.averaging import clone, copy_buffers, move_average, weights_of
-from ratchet.training.checkpoint import Place, TrainingState, WithinEpoch
+from ratchet.training.checkpoint import TrainingState, WithinEpoch
+from ratchet.training.checkpoint_places import Place
 from ratchet.training.checks import check_answers, check_network, check_weights
 from ratchet.training.code import code_of
 from ratchet.training.data import StepBatch, load_tensors

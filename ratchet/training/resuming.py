@@ -10,14 +10,13 @@ import torch.distributed as dist
 
 from ratchet.training.checkpoint import (
     HISTORY,
-    Place,
     TrainingState,
     WithinEpoch,
     goes_with,
-    newest_checkpoint,
     restore_checkpoint,
     save_checkpoint,
 )
+from ratchet.training.checkpoint_places import Place, newest_checkpoint
 from ratchet.training.randomness import gather_random_states
 from ratchet.training.running import Run
 from ratchet.training.step import Wishes

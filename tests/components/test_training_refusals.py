@@ -9,7 +9,8 @@ import torch.distributed as dist
 
 from ratchet.core.errors import DataRejected
 from ratchet.tasks.model_files import load_weights
-from ratchet.training.checkpoint import Place, TrainingState, newest_checkpoint, restore_checkpoint, save_checkpoint
+from ratchet.training.checkpoint import TrainingState, restore_checkpoint, save_checkpoint
+from ratchet.training.checkpoint_places import Place, newest_checkpoint
 from ratchet.training.checks import check_metrics, check_weights
 from ratchet.training.job import StartRecord
 from ratchet.training.loop import train
