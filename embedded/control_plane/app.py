@@ -1,4 +1,4 @@
-"""The control plane as one ASGI application: the KFP API with its engine, and the Kubernetes API for serving."""
+"""The control plane as one ASGI application: the KFP API with its engine, the Kubernetes API for serving, training."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -23,6 +23,7 @@ from embedded.control_plane.kfp.store import Store
 from embedded.control_plane.kfp.sweep import Sweep
 from embedded.control_plane.kfp.token import KfpTokenOnly
 from embedded.control_plane.kserve.serving import ServingSide
+from embedded.control_plane.trainer.training import TrainingSide
 from wire.callers import foreign_header
 from wire.heartbeat import problem_in
 
@@ -46,6 +47,7 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
     sweep = Sweep(store, folders, config.retention)
     log_cap = LogCap(config.log_limit_mib * MIB)
     serving = ServingSide(config)
+    training = TrainingSide(config, serving.core)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -54,12 +56,14 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
         schedule.loop.start()
         sweep.loop.start()
         await serving.start()
+        await training.start()
         try:
             yield
         finally:
             # What begins or removes runs stops first, the log cap last: tasks print until the engine has ended them.
             schedule.loop.stop()
             sweep.loop.stop()
+            await training.stop()  # its objects are in the store that the serving side closes
             await serving.stop()
             engine.stop()
             log_cap.loop.stop()
@@ -68,7 +72,7 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
     app = FastAPI(title="Ratchet control plane", lifespan=lifespan, docs_url=None, redoc_url=None)
 
     loops = (schedule.loop, sweep.loop, log_cap.loop)
-    heartbeats = (engine.heartbeat, serving.heartbeat, *(loop.heartbeat for loop in loops))
+    heartbeats = (engine.heartbeat, serving.heartbeat, training.heartbeat, *(loop.heartbeat for loop in loops))
 
     @app.get("/readyz", tags=["health"])
     @app.get("/healthz", tags=["health"])
@@ -81,7 +85,7 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
 
     answer_errors(app)
     app.include_router(router_of(store, engine, folders))
-    app.include_router(serving.router())
+    app.include_router(serving.router(training.stored(), training.routes()))
     serve_docs(app)
     serve_page(app, store, needs_token=bool(config.kfp_token))
     if config.kfp_token:

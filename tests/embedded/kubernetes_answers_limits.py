@@ -115,9 +115,9 @@ LIMITS = [
         Told(404, "NotFound", NOT_FOUND),
     ),
     Row(
-        "pods-are-processes",
+        "config-maps-are-files",
         "GET",
-        "/api/v1/namespaces/default/pods",
+        "/api/v1/namespaces/default/configmaps",
         SERVED,
         Told(200),
         Told(404, "NotFound", NOT_FOUND),

@@ -48,12 +48,14 @@ def test_without_the_token_every_path_is_401(world, token):
 def test_discovery_leads_to_the_collection(world):
     assert world.api.get("/version").json()["major"] == "1"
     assert world.api.get("/api").json()["kind"] == "APIVersions"
-    serving, gateway, _ = world.api.get("/apis").json()["groups"]
+    serving, gateway, training, _ = world.api.get("/apis").json()["groups"]
     resources = world.api.get(f"/apis/{serving['preferredVersion']['groupVersion']}").json()["resources"]
     assert resources[0]["name"] == "inferenceservices" and resources[0]["shortNames"] == ["isvc"]
     assert world.api.get(f"/apis/{gateway['name']}").json()["preferredVersion"] == gateway["preferredVersion"]
     (routes,) = world.api.get(f"/apis/{gateway['preferredVersion']['groupVersion']}").json()["resources"]
     assert routes["name"] == "httproutes"
+    jobs = world.api.get(f"/apis/{training['preferredVersion']['groupVersion']}").json()["resources"]
+    assert {"trainjobs", "trainjobs/status", "clustertrainingruntimes"} < {each["name"] for each in jobs}
 
 
 def test_a_new_service_has_what_the_server_gives(world, isvc):
@@ -156,7 +158,7 @@ def test_unknown_things_are_404_and_unserved_things_say_so(world, isvc):
     for method, path in (
         ("GET", f"{COLLECTION}/nobody"),
         ("DELETE", f"{COLLECTION}/nobody"),
-        ("GET", "/api/v1/pods"),
+        ("GET", "/api/v1/configmaps"),
         ("GET", "/apis/serving.kserve.io/v1alpha1/servingruntimes"),
     ):
         response = world.api.request(method, path)

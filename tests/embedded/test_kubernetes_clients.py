@@ -38,10 +38,14 @@ def test_the_python_clients_read_version_groups_kinds_and_access(api: TestClient
         with client.ApiClient(configuration) as connection:
             assert client.VersionApi(connection).get_code().git_version == "v1.32.0+ratchet"
             groups = {group.name for group in client.ApisApi(connection).get_api_versions().groups}
-            assert groups == {"serving.kserve.io", "gateway.networking.k8s.io", "authorization.k8s.io"}
+            assert groups == {
+                *("serving.kserve.io", "gateway.networking.k8s.io", "trainer.kubeflow.org", "authorization.k8s.io")
+            }
             assert client.CoreApi(connection).get_api_versions().versions == ["v1"]
             core = client.CoreV1Api(connection)
-            assert {each.name for each in core.get_api_resources().resources} == {"namespaces", "events", "services"}
+            assert {each.name for each in core.get_api_resources().resources} == {
+                *("namespaces", "events", "services", "pods", "pods/log")
+            }
             assert core.list_service_for_all_namespaces().items == []
             access = client.AuthorizationV1Api(connection)
             rules = client.V1SelfSubjectRulesReview(spec=client.V1SelfSubjectRulesReviewSpec(namespace="default"))

@@ -1,4 +1,4 @@
-"""The schemas here against the definitions that a cluster installs (KServe's and the Gateway API's CRD files).
+"""The schemas here against the definitions that a cluster installs (CRD files: KServe, Gateway API, Kubeflow Trainer).
 
 Without the files these tests are skipped: they are not ours to commit.
 Each decision is compared with an independent reading of the definition: `jsonschema` over the whole of it.
@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
-from embedded.control_plane.kubernetes.kinds import HTTP_ROUTES, INFERENCE_SERVICES, ObjectKind
+from embedded.control_plane.kubernetes.kinds import HTTP_ROUTES, INFERENCE_SERVICES, TRAIN_JOBS, ObjectKind
 from embedded.control_plane.kubernetes.schema import schema_of
 from embedded.control_plane.kubernetes.schema_words import FOREIGN, RULES
 from embedded.control_plane.kubernetes.structure import prune, structure_errors, with_defaults
@@ -25,8 +25,9 @@ FOLDER = PROJECT_DIR.parent / "shared" / "crds"
 FILES = {
     INFERENCE_SERVICES.plural: "serving.kserve.io_inferenceservices.yaml",
     HTTP_ROUTES.plural: "gatewayapi_httproute.yaml",
+    TRAIN_JOBS.plural: "trainer.kubeflow.org_trainjobs.yaml",
 }
-KINDS = [pytest.param(kind, id=kind.plural) for kind in (INFERENCE_SERVICES, HTTP_ROUTES)]
+KINDS = [pytest.param(kind, id=kind.plural) for kind in (INFERENCE_SERVICES, HTTP_ROUTES, TRAIN_JOBS)]
 COMPARED = (
     *("type", "format", "pattern", "enum", "default", "required", "minimum", "maximum", "minLength", "maxLength"),
     *("minItems", "maxItems", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
@@ -181,6 +182,13 @@ SEEDS = {
     HTTP_ROUTES.plural: [
         route(backendRefs=BACKENDS, matches=[MATCH, {"path": {"value": "/b"}}])["spec"],
         route(backendRefs=BACKENDS[:1], filters=[MIRROR], name="x")["spec"],
+    ],
+    TRAIN_JOBS.plural: [
+        {"runtimeRef": {"name": "torch-distributed"}, "suspend": True, "activeDeadlineSeconds": 60},
+        {
+            "runtimeRef": {"name": "r", "kind": "TrainingRuntime"},
+            "trainer": {"command": ["x"], "args": ["a"], "env": ENV, "image": "i", "numNodes": 2, "numProcPerNode": 1},
+        },
     ],
 }
 

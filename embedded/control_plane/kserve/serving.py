@@ -1,10 +1,12 @@
 """The serving side of the control plane, assembled: the seam to `app.py`."""
 
+from collections.abc import Mapping, Sequence
+
 from fastapi import APIRouter
 
 from embedded.control_plane.config import ControlPlaneConfig
 from embedded.control_plane.kserve.gateway import EnvoyGateway
-from embedded.control_plane.kserve.http_route_objects import HttpRouteObjects
+from embedded.control_plane.kserve.http_route_objects import http_route_objects
 from embedded.control_plane.kserve.models import ModelCache
 from embedded.control_plane.kserve.reconciler import Reconciler
 from embedded.control_plane.kserve.register import ServerRegister
@@ -14,6 +16,9 @@ from embedded.control_plane.kserve.server import ServerSite
 from embedded.control_plane.kserve.server_pool import Servers
 from embedded.control_plane.kserve.store import ServingStore
 from embedded.control_plane.kubernetes.api import router_of
+from embedded.control_plane.kubernetes.core import CoreObjects
+from embedded.control_plane.kubernetes.kinds import HTTP_ROUTES, ObjectKind
+from embedded.control_plane.kubernetes.writing import Endpoint, Objects
 from wire.heartbeat import Heartbeat
 
 
@@ -33,16 +38,26 @@ class ServingSide:
             url=config.gateway_url,
         )
 
-    def router(self) -> APIRouter:
+    @property
+    def core(self) -> CoreObjects:
+        """The store of all objects but the InferenceServices."""
+        return self._store.core
+
+    def router(
+        self, stored: Mapping[ObjectKind, Objects] | None = None, others: Sequence[tuple[str, str, Endpoint]] = ()
+    ) -> APIRouter:
+        """The Kubernetes API. stored, others: further kinds and paths, as `router_of` takes them."""
         objects = InferenceServiceObjects(
             self._store,
             runtimes_dir=self._config.runtimes_dir,
             secrets_dir=self._config.secrets_dir,
             on_change=self._on_change,
         )
-        http_routes = HttpRouteObjects(self._store.core, on_change=self._reconciler.wake)
+        http_routes = http_route_objects(self._store.core, on_change=self._reconciler.wake)
         store = self._store
-        return router_of(objects, http_routes, core=store.core, journal=store.journal, token=self._config.token)
+        kinds = {HTTP_ROUTES: http_routes, **(stored or {})}
+        token = self._config.token
+        return router_of(objects, kinds, core=store.core, journal=store.journal, token=token, others=others)
 
     @property
     def heartbeat(self) -> Heartbeat:

@@ -1,4 +1,4 @@
-"""The Kubernetes REST API for InferenceServices, HTTPRoutes, and the namespaces and events about them: HTTP in and out.
+"""The Kubernetes REST API for InferenceServices, HTTPRoutes, TrainJobs, and what belongs to them: HTTP in and out.
 
 Enough of it for the unmodified `kserve.KServeClient`, `kubernetes` clients and `kubectl`. Errors are `Status` objects.
 What is not served is refused by name.
@@ -16,9 +16,16 @@ from fastapi.routing import APIRoute
 from embedded.control_plane.kubernetes import access as kubernetes_access
 from embedded.control_plane.kubernetes import discovery
 from embedded.control_plane.kubernetes.core import CoreObjects
-from embedded.control_plane.kubernetes.errors import GROUP, PLURAL, VERSION, ApiError, not_found
+from embedded.control_plane.kubernetes.errors import GROUP, VERSION, ApiError, not_found
 from embedded.control_plane.kubernetes.journal import Journal
-from embedded.control_plane.kubernetes.kinds import HTTP_ROUTES, INFERENCE_SERVICES, KINDS, NAMESPACES, ObjectKind
+from embedded.control_plane.kubernetes.kinds import (
+    HTTP_ROUTES,
+    INFERENCE_SERVICES,
+    KINDS,
+    NAMESPACES,
+    TRAIN_JOBS,
+    ObjectKind,
+)
 from embedded.control_plane.kubernetes.listing import Page, Pages, check_version
 from embedded.control_plane.kubernetes.media import (
     Shape,
@@ -46,12 +53,21 @@ class ReadObjects(Objects, Protocol):
 
 
 def router_of(
-    services: ReadObjects, http_routes: Objects, *, core: CoreObjects, journal: Journal, token: str
+    services: ReadObjects,
+    stored: Mapping[ObjectKind, Objects],
+    *,
+    core: CoreObjects,
+    journal: Journal,
+    token: str,
+    others: Sequence[tuple[str, str, Endpoint]] = (),
 ) -> APIRouter:
-    """The routes; every one of them asks for the bearer token. services: the InferenceServices."""
+    """The routes; every one of them asks for the bearer token.
+
+    services: the InferenceServices. stored: the other kinds that can be written. others: path, method, endpoint of
+    what is no plain object.
+    """
     api = KubernetesApi(services, core, journal)
     router = APIRouter(route_class=route_class(token))
-    namespaced = f"{INFERENCE_SERVICES.root}/namespaces/{{namespace}}/{PLURAL}"
     routes: list[tuple[str, str, Endpoint]] = [
         *_discovery_routes(),
         ("/openapi/v2", "GET", openapi_v2),
@@ -61,8 +77,12 @@ def router_of(
         *kubernetes_access.access_routes(),
         ("/api/v1/namespaces", "POST", namespace_creator(core)),
         *writing_routes(INFERENCE_SERVICES, services),
-        *writing_routes(HTTP_ROUTES, http_routes),
-        (f"{namespaced}/{{name}}/status", "GET", api.reader_of(INFERENCE_SERVICES)),
+        *(route for kind, objects in stored.items() for route in writing_routes(kind, objects)),
+        *(
+            (f"{kind.root}/namespaces/{{namespace}}/{kind.plural}/{{name}}/status", "GET", api.reader_of(kind))
+            for kind in (INFERENCE_SERVICES, TRAIN_JOBS)
+        ),
+        *others,
     ]
     for path, method, endpoint in routes:
         router.add_api_route(path, endpoint, methods=[method], include_in_schema=False)
@@ -88,6 +108,8 @@ def _discovery_routes() -> list[tuple[str, str, Endpoint]]:
         f"/apis/{HTTP_ROUTES.group}": lambda: discovery.render_group(HTTP_ROUTES),
         f"/apis/{kubernetes_access.GROUP}": discovery.render_authorization,
         f"/apis/{GROUP}/{VERSION}": lambda: discovery.render_resources(INFERENCE_SERVICES.root),
+        f"/apis/{TRAIN_JOBS.group}": lambda: discovery.render_group(TRAIN_JOBS),
+        TRAIN_JOBS.root: lambda: discovery.render_resources(TRAIN_JOBS.root),
         HTTP_ROUTES.root: lambda: discovery.render_resources(HTTP_ROUTES.root),
         kubernetes_access.ROOT: discovery.render_reviews,
     }

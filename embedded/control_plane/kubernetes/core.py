@@ -57,7 +57,7 @@ class CoreObjects:
 
     def put(self, kind: ObjectKind, found: Mapping[str, Any]) -> dict[str, Any]:
         """Add or replace an object; gives it its resource version."""
-        before = self.fetch(kind, found["metadata"]["namespace"], found["metadata"]["name"])
+        before = self.fetch(kind, found["metadata"].get("namespace", ""), found["metadata"]["name"])
         with self._journal.transaction():
             return self._put(kind, found, is_new=before is None)
 
@@ -119,7 +119,7 @@ class CoreObjects:
         metadata = found["metadata"]
         gone = self._db.execute(
             "DELETE FROM core_objects WHERE plural = ? AND namespace = ? AND name = ?",
-            (kind.plural, metadata["namespace"], metadata["name"]),
+            (kind.plural, metadata.get("namespace", ""), metadata["name"]),
         )
         if gone.rowcount:
             version = str(self._journal.next_version())

@@ -3,7 +3,14 @@
 from typing import Any
 
 from embedded.control_plane.kubernetes import access as kubernetes_access
-from embedded.control_plane.kubernetes.kinds import HTTP_ROUTES, INFERENCE_SERVICES, KINDS, ObjectKind
+from embedded.control_plane.kubernetes.kinds import (
+    HTTP_ROUTES,
+    INFERENCE_SERVICES,
+    KINDS,
+    PODS,
+    TRAIN_JOBS,
+    ObjectKind,
+)
 
 _VERSION = ("1", "32")
 _BUILT_AT = "1970-01-01T00:00:00Z"
@@ -32,7 +39,7 @@ def render_core_versions() -> dict[str, Any]:
 
 
 def render_groups() -> dict[str, Any]:
-    groups = [_group(INFERENCE_SERVICES), _group(HTTP_ROUTES), _AUTHORIZATION]
+    groups = [_group(INFERENCE_SERVICES), _group(HTTP_ROUTES), _group(TRAIN_JOBS), _AUTHORIZATION]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
 
@@ -47,6 +54,12 @@ def render_resources(root: str) -> dict[str, Any]:
     if INFERENCE_SERVICES in kinds:
         status = {"kind": INFERENCE_SERVICES.kind, "namespaced": True, "singularName": ""}
         resources.append({**status, "name": f"{INFERENCE_SERVICES.plural}/status", "verbs": ["get"]})
+    if TRAIN_JOBS in kinds:
+        status = {"kind": TRAIN_JOBS.kind, "namespaced": True, "singularName": ""}
+        resources.append({**status, "name": f"{TRAIN_JOBS.plural}/status", "verbs": ["get"]})
+    if PODS in kinds:
+        log = {"kind": PODS.kind, "namespaced": True, "singularName": ""}
+        resources.append({**log, "name": f"{PODS.plural}/log", "verbs": ["get"]})
     version = kinds[0].api_version
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources}
 

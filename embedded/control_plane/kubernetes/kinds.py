@@ -80,6 +80,11 @@ def _of_target(field: str, **wanted: Any) -> Callable[[Mapping[str, Any]], Any]:
     return value
 
 
+def _of_container(pod: Mapping[str, Any], field: str) -> Any:
+    """Of its only container; None before it has started."""
+    return next((each.get(field) for each in field_of(pod, "status.containerStatuses") or ()), None)
+
+
 _NAME = Column(name="Name", type="string", format="name", of=_field("metadata.name"))
 _AGE = Column(name="Age", type="date", of=_field("metadata.creationTimestamp"))
 
@@ -162,4 +167,61 @@ SERVICES = ObjectKind(  # `kubectl cluster-info` lists them
     short_names=("svc",),
     columns=(_NAME, _AGE),
 )
-KINDS = (INFERENCE_SERVICES, HTTP_ROUTES, NAMESPACES, EVENTS, SERVICES)
+_ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+_TRAINER_GROUP, _TRAINER_VERSION = "trainer.kubeflow.org", "v1alpha1"
+TRAIN_JOBS = ObjectKind(
+    group=_TRAINER_GROUP,
+    version=_TRAINER_VERSION,
+    kind="TrainJob",
+    plural="trainjobs",
+    is_namespaced=True,
+    verbs=_ALL_VERBS,
+    columns=(  # `additionalPrinterColumns` of Kubeflow Trainer's CustomResourceDefinition
+        _NAME,
+        Column(
+            name="State",
+            type="string",
+            of=lambda found: ((field_of(found, "status.conditions") or [{}])[-1]).get("type"),
+        ),
+        _AGE,
+    ),
+)
+CLUSTER_TRAINING_RUNTIMES = ObjectKind(
+    group=_TRAINER_GROUP,
+    version=_TRAINER_VERSION,
+    kind="ClusterTrainingRuntime",
+    plural="clustertrainingruntimes",
+    is_namespaced=False,
+    verbs=_ALL_VERBS,
+    columns=(_NAME, _AGE),
+)
+TRAINING_RUNTIMES = ObjectKind(
+    group=_TRAINER_GROUP,
+    version=_TRAINER_VERSION,
+    kind="TrainingRuntime",
+    plural="trainingruntimes",
+    is_namespaced=True,
+    verbs=_ALL_VERBS,
+    columns=(_NAME, _AGE),
+)
+PODS = ObjectKind(
+    group="",
+    version="v1",
+    kind="Pod",
+    plural="pods",
+    is_namespaced=True,
+    verbs=("get", "list", "watch"),
+    short_names=("po",),
+    fields=("metadata.name", "metadata.namespace", "status.phase"),
+    columns=(
+        _NAME,
+        Column(name="Ready", type="string", of=lambda found: "1/1" if _of_container(found, "ready") else "0/1"),
+        Column(name="Status", type="string", of=_field("status.phase")),
+        Column(name="Restarts", type="string", of=lambda found: str(_of_container(found, "restartCount") or 0)),
+        _AGE,
+    ),
+)
+KINDS = (
+    *(INFERENCE_SERVICES, HTTP_ROUTES, NAMESPACES, EVENTS, SERVICES),
+    *(TRAIN_JOBS, CLUSTER_TRAINING_RUNTIMES, TRAINING_RUNTIMES, PODS),
+)

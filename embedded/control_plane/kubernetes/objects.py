@@ -69,7 +69,7 @@ def check_update(kind: Named, stored: Mapping[str, Any], given: Mapping[str, Any
     if given.get("name") != name:
         text = f"the name of the object ({given.get('name') or ''}) does not match the name on the URL ({name})"
         raise bad_request(text)
-    check_namespace(given, stored["namespace"])
+    check_namespace(given, stored.get("namespace", ""))
     version, uid = given.get("resourceVersion"), given.get("uid")
     if needs_version and not version:
         text = "Invalid value: 0x0: must be specified for an update"

@@ -5,7 +5,7 @@ validates fields. One source for both: what `kubectl explain` shows is what obje
 from collections.abc import Mapping
 from typing import Any
 
-from embedded.control_plane.kubernetes import schema_routes, schema_serving
+from embedded.control_plane.kubernetes import schema_routes, schema_serving, schema_training
 from embedded.control_plane.kubernetes.kinds import (
     EVENTS,
     HTTP_ROUTES,
@@ -47,8 +47,13 @@ _FIELDS: Mapping[str, Mapping[str, Schema]] = {
         "lastTimestamp": text("RFC 3339."),
     },
     SERVICES.plural: {"spec": object_of("There is none.")},
+    **schema_training.FIELDS,
 }
-_REQUIRED = {INFERENCE_SERVICES.plural: schema_serving.REQUIRED, HTTP_ROUTES.plural: schema_routes.REQUIRED}
+_REQUIRED = {
+    INFERENCE_SERVICES.plural: schema_serving.REQUIRED,
+    HTTP_ROUTES.plural: schema_routes.REQUIRED,
+    **schema_training.REQUIRED,
+}
 METADATA = object_of(
     "Standard metadata.",
     name=text("Unique in its namespace."),
@@ -91,6 +96,7 @@ _ABOUT = {
     NAMESPACES.plural: "A scope for names. It comes with the first InferenceService in it.",
     EVENTS.plural: "What happened to an InferenceService within the last hour.",
     SERVICES.plural: "Always empty: models are reached through the gateway.",
+    **schema_training.ABOUT,
 }
 _QUERY = ("dryRun", "fieldManager", "fieldValidation", "force", "pretty")
 

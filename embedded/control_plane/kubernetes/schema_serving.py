@@ -48,7 +48,7 @@ def _key_of(what: str) -> Schema:
     )
 
 
-_ENV = list_of(
+ENV = list_of(
     "Environment variables; a later one may refer to an earlier one as $(NAME).",
     object_of(
         "One variable.",
@@ -88,7 +88,7 @@ _MODEL = object_of(
     name=text("Name of the container; no effect here."),
     command=list_of("Replaces the runtime's command.", _WORD, **_ATOMIC),
     args=list_of("Added to the runtime's arguments.", _WORD, **_ATOMIC),
-    env=_ENV,
+    env=ENV,
     others=f"{_CONTAINER_OTHERS} confidential image:string ports:array runtimeVersion:string storage",
 )
 _CONTAINER = object_of(
@@ -98,7 +98,7 @@ _CONTAINER = object_of(
     image=text("Ignored here; needed on a cluster."),
     command=list_of("What to run.", _WORD, **_ATOMIC),
     args=list_of("Arguments of the command.", _WORD, **_ATOMIC),
-    env=_ENV,
+    env=ENV,
     ports=_PORTS,
     others=_CONTAINER_OTHERS,
 )

@@ -22,6 +22,10 @@ class Rule(NamedTuple):
     holds: Callable[[Any], bool]
 
 
+IMMUTABLE = Rule("self == oldSelf", "field is immutable", lambda value: True)
+"""Of a change: `StoredObjects` compares both values."""
+
+
 def text(description: str, **limits: Any) -> Schema:
     return {"type": "string", "description": description, **limits}
 

@@ -62,32 +62,33 @@ def writing_routes(kind: ObjectKind, objects: Objects) -> list[tuple[str, str, E
     async def create(request: Request) -> Response:
         intake = Intake.of(request, kind)
         body = await _read_object(request, intake)
-        made = objects.create(request.path_params["namespace"], body, _author(request, intake))
+        made = objects.create(request.path_params.get("namespace", ""), body, _author(request, intake))
         return _answer(made, intake, status=201)
 
     async def replace(request: Request) -> Response:
         intake = Intake.of(request, kind)
         body = await _read_object(request, intake)
-        replaced = objects.replace(**request.path_params, body=body, author=_author(request, intake))
+        replaced = objects.replace(**_named(request), body=body, author=_author(request, intake))
         return _answer(replaced, intake)
 
     async def patch(request: Request) -> Response:
         return await _patch(request, kind, objects)
 
     async def delete(request: Request) -> Response:
-        found, is_gone = objects.delete(**request.path_params, deletion=await _deletion(request))
+        found, is_gone = objects.delete(**_named(request), deletion=await _deletion(request))
         if not is_gone:
             return JSONResponse(found)
         return JSONResponse(_success(kind, name=found["metadata"]["name"], uid=found["metadata"]["uid"]))
 
     async def delete_chosen(request: Request) -> Response:
         deletion, is_chosen = await _deletion(request), chooser_of(kind, request)
-        for found in objects.list(request.path_params["namespace"]):
+        for found in objects.list(request.path_params.get("namespace")):
             if is_chosen(found, labels_of(found)):
-                objects.delete(found["metadata"]["namespace"], found["metadata"]["name"], deletion)
+                objects.delete(found["metadata"].get("namespace", ""), found["metadata"]["name"], deletion)
         return JSONResponse(_success(kind))
 
-    collection = f"{kind.root}/namespaces/{{namespace}}/{kind.plural}"
+    scope = "/namespaces/{namespace}" if kind.is_namespaced else ""
+    collection = f"{kind.root}{scope}/{kind.plural}"
     one = f"{collection}/{{name}}"
     routes: list[tuple[str, str, Endpoint]] = [(collection, "POST", create), (collection, "DELETE", delete_chosen)]
     return [*routes, (one, "PUT", replace), (one, "PATCH", patch), (one, "DELETE", delete)]
@@ -144,7 +145,7 @@ async def _patch(request: Request, kind: ObjectKind, objects: Objects) -> Respon
             raise ApiError(422, "Invalid", f"the patch cannot be applied: {error}") from None
         return intake.read_patched(patched)
 
-    return _answer(objects.patch(**request.path_params, change=change, author=_author(request, intake)), intake)
+    return _answer(objects.patch(**_named(request), change=change, author=_author(request, intake)), intake)
 
 
 async def _apply(request: Request, intake: Intake, objects: Objects) -> Response:
@@ -153,9 +154,14 @@ async def _apply(request: Request, intake: Intake, objects: Objects) -> Response
         raise _patch_option_refused("fieldManager", text, reason="FieldValueRequired")
     config = intake.read_applied(await read_body(request))
     applied, is_new = objects.apply(
-        **request.path_params, config=config, author=_author(request, intake), is_forced=flag_of(request, "force")
+        **_named(request), config=config, author=_author(request, intake), is_forced=flag_of(request, "force")
     )
     return _answer(applied, intake, status=201 if is_new else 200)
+
+
+def _named(request: Request) -> dict[str, str]:
+    """Of objects without a namespace it is empty."""
+    return {"namespace": "", **request.path_params}
 
 
 def _patch_option_refused(field: str, text: str, *, reason: str) -> ApiError:
