@@ -14,6 +14,14 @@ ModelArgument = Annotated[
         help="TASK/VERSION or TASK@ALIAS, as in digits/3 or digits@champion.", autocompletion=complete_model
     ),
 ]
+OptionalModel = Annotated[
+    str | None,
+    typer.Argument(
+        help="TASK/VERSION or TASK@ALIAS, as in digits/3 or digits@champion.",
+        show_default=False,
+        autocompletion=complete_model,
+    ),
+]
 
 
 class KnownModels(NamedTuple):

@@ -7,29 +7,15 @@ from uuid import uuid4
 
 import typer
 
-from cli.known_models import KnownModels, ModelArgument, fetch_known, fetch_model
+from cli.known_models import KnownModels, OptionalModel, fetch_known, fetch_model
+from cli.models_commit import CommitOption, show_models_of
+from cli.models_history import TaskAlias, TaskArgument, show_history, task_of
 from cli.models_reproduce import reproduce_model
-from cli.names import check_task, complete_model, complete_task
+from cli.names import complete_model
 from cli.output import JsonFlag, print_json, print_rows, stderr
+from cli.person import user_name
 from ratchet.core.errors import NotFound
-from ratchet.core.models.ledger import LedgerEntry, champion_of
 from ratchet.core.models.registered import KnownModel
-
-TaskArgument = Annotated[
-    str | None,
-    typer.Argument(help="Name of the task.", show_default=False, callback=check_task, autocompletion=complete_task),
-]
-TaskAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--task",
-        "-t",
-        help="The same, as an option.",
-        show_default=False,
-        callback=check_task,
-        autocompletion=complete_task,
-    ),
-]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -52,7 +38,7 @@ def list_models(task: TaskArgument = None, task_option: TaskAlias = None, as_jso
     from ratchet import wiring
     from ratchet.actions.models.files import find_missing
 
-    name = _task_of(task, task_option)
+    name = task_of(task, task_option)
     known = fetch_known(name)
     missing = find_missing(wiring.object_store(), [model.uri for model in known.models])
     rows = [_model_row(model, missing.get(model.uri.rstrip("/"), ())) for model in known.models]
@@ -61,11 +47,23 @@ def list_models(task: TaskArgument = None, task_option: TaskAlias = None, as_jso
     _tell_differences(known, name)
 
 
-def show_model(model: ModelArgument, as_json: JsonFlag = False) -> None:
+def show_model(model: OptionalModel = None, commit: CommitOption = None, as_json: JsonFlag = False) -> None:
     """Show one version: its location, lineage, metrics, and what it was trained on (packages, CPU, threads, seed).
+
+    With --commit, show the models of every task that were trained from that git commit.
 
     Example: ratchet models show digits@champion
     """
+    if (model is None) == (commit is None):
+        raise typer.BadParameter("name a model, as in `ratchet models show digits/3`, or a commit with --commit")
+    if commit is not None:
+        show_models_of(commit, as_json=as_json)
+        return
+    assert model is not None
+    _show_one(model, as_json=as_json)
+
+
+def _show_one(model: str, *, as_json: bool) -> None:
     from ratchet import wiring
     from ratchet.actions.models.files import list_missing
     from ratchet.actions.models.provenance import fetch_environment
@@ -102,7 +100,7 @@ def heal_registry(task: TaskArgument = None, task_option: TaskAlias = None, as_j
     from ratchet import wiring
     from ratchet.actions.models.registry_mirror import align_aliases
 
-    name = _task_of(task, task_option)
+    name = task_of(task, task_option)
     changes = align_aliases(wiring.registry(), wiring.ledger(), task=name)
     if as_json:
         print_json([change.model_dump() for change in changes])
@@ -111,26 +109,6 @@ def heal_registry(task: TaskArgument = None, task_option: TaskAlias = None, as_j
         stderr.print(f"{name}: {change.text}: set back", markup=False)
     if not changes:
         stderr.print(f"{name}: MLflow agrees with the ledger", markup=False)
-
-
-def show_history(task: TaskArgument = None, task_option: TaskAlias = None, as_json: JsonFlag = False) -> None:
-    """Show the ledger, oldest entry first: each champion, when and why. --json adds digests and run ids.
-
-    Example: ratchet models history digits
-    """
-    from ratchet import wiring
-
-    name = _task_of(task, task_option)
-    entries = wiring.ledger().list_entries(name)
-    if as_json:
-        print_json([entry.model_dump(mode="json") for entry in entries])
-        return
-    rows = [_entry_row(entry) for entry in entries]
-    columns = ("at", "what", "model", "champion", "why")
-    print_rows(rows, columns=columns, as_json=False, empty=f"No model of {name} has been deployed yet.")
-    champion = champion_of(entries)
-    if champion is not None:
-        stderr.print(f"champion: version {champion.version}, trained on {champion.dataset_version}", markup=False)
 
 
 def allow_model(
@@ -154,21 +132,15 @@ def allow_model(
     allowed, task = found.as_ref(), known.task
     then = f"ratchet rollout start --task {task} --version {found.name}"
     now, run_id = datetime.now(UTC), f"cli-{uuid4().hex[:12]}"
-    if not allow_again(wiring.ledger(), task=task, model=allowed, reason=reason, run_id=run_id, now=now):
+    is_allowed = allow_again(
+        wiring.ledger(), task=task, model=allowed, reason=reason, run_id=run_id, now=now, actor=user_name()
+    )
+    if not is_allowed:
         raise NotFound(f"{model} is not refused: `ratchet models list {task}` shows which versions are.")
     if as_json:
         print_json({"task": task, "allowed": allowed.model_dump(mode="json"), "reason": reason, "next_step": then})
     else:
         stderr.print(f"{task}: version {found.name} may be rolled out again: `{then}`", markup=False)
-
-
-def _task_of(argument: str | None, option: str | None) -> str:
-    if argument and option and argument != option:
-        raise typer.BadParameter(f"two tasks are given: {argument!r} and {option!r}")
-    name = argument or option
-    if not name:
-        raise typer.BadParameter("name a task, as in `ratchet models history digits`")
-    return name
 
 
 def _model_row(model: KnownModel, missing: Sequence[str]) -> dict[str, Any]:
@@ -203,13 +175,3 @@ def _tell_differences(known: KnownModels, task: str) -> None:
             f"a minute",
             markup=False,
         )
-
-
-def _entry_row(entry: LedgerEntry) -> dict[str, str]:
-    return {
-        "at": entry.at.isoformat(timespec="seconds"),
-        "what": entry.kind.replace("_", " "),
-        "model": entry.model.version or entry.model.digest[:12],
-        "champion": entry.champion.version if entry.champion else "none",
-        "why": entry.reason,
-    }

@@ -52,7 +52,8 @@ def roll_back_task(
         typer.confirm(f"{task}: {plan}?", abort=True, err=True)
     if plan:
         stderr.print(f"{task}: {plan}; waiting for the new revision to become ready")
-    after = roll_back(ports, task=task, reason=reason, run_id=f"cli-{uuid4().hex[:12]}", ready_s_max=policy.ready_s_max)
+    run_id, actor = f"cli-{uuid4().hex[:12]}", user_name()
+    after = roll_back(ports, task=task, reason=reason, run_id=run_id, actor=actor, ready_s_max=policy.ready_s_max)
     for text in after.told:
         stderr.print(f"{task}: {text}", markup=False)
     if as_json:

@@ -30,6 +30,16 @@ def commit_of(project_dir: Path) -> str:
         return ""
 
 
+def resolve_commit(project_dir: Path, revision: str) -> str:
+    """The commit that a name stands for in the repository of this folder; "" where there is none of that name."""
+    if revision.startswith("-"):  # an option of git's, and no name
+        return ""
+    try:
+        return _git("-C", str(project_dir), "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
+    except Unavailable:
+        return ""
+
+
 def _git(*arguments: str) -> str:
     try:
         run = subprocess.run(

@@ -7,6 +7,7 @@ import typer
 
 from cli.names import TaskOption
 from cli.output import WAIT_HELP, JsonFlag, print_json, stderr, stdout
+from cli.person import user_name
 from cli.runs.find import TimeoutOption
 from ratchet.core.errors import Conflict, NotFound, RatchetError, Unavailable
 from ratchet.core.runs import Skip, TriggerPolicy, plan_request
@@ -143,7 +144,11 @@ def _allow_rolled_back(task: str) -> None:
     from ratchet.actions.models.promotions import allow_newest_refused
 
     allowed = allow_newest_refused(
-        wiring.ledger(), task=task, reason="`ratchet run retrain --allow-rolled-back`", now=datetime.now(UTC)
+        wiring.ledger(),
+        task=task,
+        reason="`ratchet run retrain --allow-rolled-back`",
+        now=datetime.now(UTC),
+        actor=user_name(),
     )
     told = f"version {allowed.version} may be rolled out again" if allowed else "no model is refused"
     stderr.print(f"{task}: {told}", markup=False)

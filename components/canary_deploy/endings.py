@@ -7,13 +7,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from components.canary_deploy.outcome import RolloutEnd
+from components.canary_deploy.outcome import RolloutEnd, render_verdict
 from ratchet.actions.models.promotions import check_comparable, promote, record_refusal
 from ratchet.actions.rollout.ports import RolloutPorts
 from ratchet.actions.rollout.rollback import serve_champion
 from ratchet.actions.rollout.traffic import close_canary, roll_out, stop_mirror
 from ratchet.actions.rollout.witness import take_traffic
-from ratchet.core.errors import Conflict
+from ratchet.core.errors import Conflict, Unavailable
 from ratchet.core.models.ledger import LedgerEntry, LedgerKind, ModelRef, champion_of
 from ratchet.core.rollout.policy import RolloutPolicy
 from ratchet.stores.rollout_record import Recorded
@@ -41,6 +41,8 @@ def promote_model(rollout: Rollout, compared_with: Sequence[LedgerEntry], outcom
         now = ports.ledger.list_entries(task)
         # Before users are moved; the ledger asks once more when it takes the entry.
         check_comparable(now, task=task, model=model, expected=compared_with, run_id=run_id)
+        # Before users are moved too: nobody is promoted by a verdict that is not there to be read.
+        verdict_digest = keep_decision(rollout, outcome)
         roll_out(ports.services, ports.clock, task=task, uri=model.uri)
         text = "; ".join(reason.text for reason in outcome.reasons)
         promote(
@@ -51,6 +53,7 @@ def promote_model(rollout: Rollout, compared_with: Sequence[LedgerEntry], outcom
             reason=text,
             run_id=run_id,
             now=ports.clock.now(),
+            verdict_digest=verdict_digest,
         )
     except Conflict:
         close_canary(ports.services, ports.clock, task=task)
@@ -69,7 +72,7 @@ def end_canary(rollout: Rollout, outcome: RolloutEnd) -> RolloutEnd:
     seen = take_traffic(ports, task=rollout.task, digest=rollout.model.digest)
     text = "; ".join(reason.text for reason in outcome.reasons if not reason.passed)
     log.warning("%s: canary closed: %s", rollout.task, text)
-    record_end(rollout, kind=_ledger_kind_of(outcome, rollout.policy), reason=text)
+    record_end(rollout, outcome, kind=_ledger_kind_of(outcome, rollout.policy))
     stop_mirror(ports.services, task=rollout.task)
     serve_again(rollout, champion_of(ports.ledger.list_entries(rollout.task)))
     return replace(outcome, reasons=(*outcome.reasons, seen) if seen else outcome.reasons)
@@ -91,13 +94,27 @@ def serve_again(rollout: Rollout, champion: ModelRef | None) -> None:
         serve_champion(rollout.ports, task=rollout.task, champion=champion, timeout_s=timeout_s)
 
 
-def record_end(rollout: Rollout, *, kind: LedgerKind, reason: str) -> None:
+def record_end(rollout: Rollout, outcome: RolloutEnd, *, kind: LedgerKind) -> None:
+    """In the ledger. The traffic is gone by then, so a verdict that cannot be kept does not hold this up."""
+    try:
+        verdict_digest = keep_decision(rollout, outcome)
+    except Unavailable as error:
+        log.warning("%s: the ledger names no verdict for this entry: %s", rollout.task, error)
+        verdict_digest = ""
     record_refusal(
         rollout.ports.ledger,
         kind=kind,
         task=rollout.task,
         model=rollout.model,
-        reason=reason,
+        reason="; ".join(reason.text for reason in outcome.reasons if not reason.passed),
         run_id=rollout.run_id,
         now=rollout.ports.clock.now(),
+        verdict_digest=verdict_digest,
     )
+
+
+def keep_decision(rollout: Rollout, outcome: RolloutEnd) -> str:
+    """Store what was decided where the ledger entry will name it; gives its digest."""
+    task, run_id = rollout.task, rollout.run_id
+    decided = render_verdict(outcome, task=task, model=rollout.model, run_id=run_id, policy=rollout.policy)
+    return rollout.ports.records.put_decision(decided, task=task, run_id=run_id)

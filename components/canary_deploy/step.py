@@ -110,13 +110,13 @@ def _close_earlier(rollout: Rollout) -> RolloutEnd | None:
         serve_again(rollout, champion)
         return _outcome_before(rollout, _name_of(ended, rollout.recorded), ledger_reason(ended, passed=False))
     if is_refused:
-        reason = refused_reason(model, entries)
-        record_end(rollout, kind="withdrawn", reason=reason.text)
-        return RolloutEnd("rolled_back", (reason,))
+        refused = RolloutEnd("rolled_back", (refused_reason(model, entries),))
+        record_end(rollout, refused, kind="withdrawn")
+        return refused
     closed = ending_in(entries, rollout.recorded) if rollout.recorded else None
     if closed is not None:  # by somebody else, the guard say, who took this run for dead
         reason = ledger_reason(closed, passed=False)
-        record_end(rollout, kind="withdrawn", reason=reason.text)
+        record_end(rollout, RolloutEnd("inconclusive", (reason,)), kind="withdrawn")
         serve_again(rollout, champion)
         return _outcome_before(rollout, "inconclusive", reason)
     return None
@@ -145,9 +145,9 @@ def _start(rollout: Rollout) -> RolloutEnd:
     is_deployed = state is not None and state.storage_uri == model.uri
     trouble = "" if is_deployed else trouble_of(ports.files, model)
     if trouble:
-        reason = files_reason(trouble)
-        record_end(rollout, kind="withdrawn", reason=reason.text)
-        return RolloutEnd("inconclusive", (reason,))
+        unfit = RolloutEnd("inconclusive", (files_reason(trouble),))
+        record_end(rollout, unfit, kind="withdrawn")
+        return unfit
     if champion is None:
         return _install_first(rollout, entries)
     if not is_deployed:
@@ -181,9 +181,9 @@ def _install_first(rollout: Rollout, entries: Sequence[LedgerEntry]) -> RolloutE
         if state is None or not state.stable_revision:
             # No revision has ever served, so there is none to go back to.
             ports.services.delete(task)
-        reason = unready_reason(error, limit_s=rollout.policy.ready_s_max)
-        record_end(rollout, kind="withdrawn", reason=reason.text)
-        return RolloutEnd("inconclusive", (reason,))
+        unready = RolloutEnd("inconclusive", (unready_reason(error, limit_s=rollout.policy.ready_s_max),))
+        record_end(rollout, unready, kind="withdrawn")
+        return unready
     return promote_model(rollout, entries, RolloutEnd("promoted", (first_champion_reason(),)))
 
 

@@ -11,7 +11,7 @@ from ratchet.core.models.ledger import (
     ModelRef,
     champion_of,
     denied_digests_of,
-    next_seq,
+    next_entry,
 )
 from ratchet.core.ports import Ledger
 
@@ -29,6 +29,7 @@ def promote(
     reason: str,
     run_id: str,
     now: datetime,
+    verdict_digest: str = "",
 ) -> None:
     """Make `model` champion in the ledger; twice by one run is once. Conflict as `check_comparable` says."""
 
@@ -36,8 +37,8 @@ def promote(
         if champion_of(entries) == model:
             return None
         check_comparable(entries, task=task, model=model, expected=expected, run_id=run_id)
-        return LedgerEntry(
-            seq=next_seq(entries),
+        return next_entry(
+            entries,
             task=task,
             kind="promoted",
             model=model,
@@ -45,6 +46,7 @@ def promote(
             reason=reason,
             run_id=run_id,
             at=now,
+            verdict_digest=verdict_digest,
         )
 
     _append(ledger, entry_of, task=task, run_id=run_id)
@@ -70,19 +72,41 @@ def check_comparable(
 
 
 def record_refusal(
-    ledger: Ledger, *, kind: LedgerKind, task: str, model: ModelRef, reason: str, run_id: str, now: datetime
+    ledger: Ledger,
+    *,
+    kind: LedgerKind,
+    task: str,
+    model: ModelRef,
+    reason: str,
+    run_id: str,
+    now: datetime,
+    actor: str = "",
+    verdict_digest: str = "",
 ) -> None:
     """Write that a canary was rolled back or withdrawn; the champion stays. Twice by one run is once."""
 
     def entry_of(entries: Sequence[LedgerEntry]) -> LedgerEntry | None:
         if ending_of(entries, model=model, run_id=run_id):
             return None
-        return _beside_the_champion(entries, kind=kind, task=task, model=model, reason=reason, run_id=run_id, now=now)
+        return next_entry(
+            entries,
+            task=task,
+            kind=kind,
+            model=model,
+            champion=champion_of(entries),
+            reason=reason,
+            run_id=run_id,
+            at=now,
+            actor=actor,
+            verdict_digest=verdict_digest,
+        )
 
     _append(ledger, entry_of, task=task, run_id=run_id)
 
 
-def allow_again(ledger: Ledger, *, task: str, model: ModelRef, reason: str, run_id: str, now: datetime) -> bool:
+def allow_again(
+    ledger: Ledger, *, task: str, model: ModelRef, reason: str, run_id: str, now: datetime, actor: str = ""
+) -> bool:
     """Take a model off the deny-list; False when it was not on it."""
     was_denied = False
 
@@ -91,15 +115,23 @@ def allow_again(ledger: Ledger, *, task: str, model: ModelRef, reason: str, run_
         if model.digest not in denied_digests_of(entries):
             return None
         was_denied = True
-        return _beside_the_champion(
-            entries, kind="allowed", task=task, model=model, reason=reason, run_id=run_id, now=now
+        return next_entry(
+            entries,
+            task=task,
+            kind="allowed",
+            model=model,
+            champion=champion_of(entries),
+            reason=reason,
+            run_id=run_id,
+            at=now,
+            actor=actor,
         )
 
     _append(ledger, entry_of, task=task, run_id=run_id)
     return was_denied
 
 
-def allow_newest_refused(ledger: Ledger, *, task: str, reason: str, now: datetime) -> ModelRef | None:
+def allow_newest_refused(ledger: Ledger, *, task: str, reason: str, now: datetime, actor: str = "") -> ModelRef | None:
     """Take the model that was rolled back last off the deny-list; None when no model is on it."""
     entries = ledger.list_entries(task)
     denied = denied_digests_of(entries)
@@ -107,7 +139,8 @@ def allow_newest_refused(ledger: Ledger, *, task: str, reason: str, now: datetim
     newest = next(refused, None)
     if newest is None:
         return None
-    allow_again(ledger, task=task, model=newest.model, reason=reason, run_id=f"cli-{uuid4().hex[:12]}", now=now)
+    run_id = f"cli-{uuid4().hex[:12]}"
+    allow_again(ledger, task=task, model=newest.model, reason=reason, run_id=run_id, now=now, actor=actor)
     return newest.model
 
 
@@ -125,30 +158,6 @@ def _append(
             continue
         return
     raise Conflict(f"The ledger of {task} changed {_NUM_ATTEMPTS} times while run {run_id} wrote to it. Run it again.")
-
-
-def _beside_the_champion(
-    entries: Sequence[LedgerEntry],
-    *,
-    kind: LedgerKind,
-    task: str,
-    model: ModelRef,
-    reason: str,
-    run_id: str,
-    now: datetime,
-) -> LedgerEntry:
-    """An entry that leaves the champion as it is."""
-    champion = champion_of(entries)
-    return LedgerEntry(
-        seq=next_seq(entries),
-        task=task,
-        kind=kind,
-        model=model,
-        champion=champion,
-        reason=reason,
-        run_id=run_id,
-        at=now,
-    )
 
 
 def ending_of(entries: Sequence[LedgerEntry], *, model: ModelRef, run_id: str) -> LedgerEntry | None:

@@ -11,7 +11,7 @@ from ratchet.actions.rollout.ports import RolloutPorts, ServingPorts
 from ratchet.actions.rollout.traffic import READY_S_MAX, close_canary, is_rolled_out, serve, stop_mirror
 from ratchet.actions.rollout.witness import check_gone, take_traffic
 from ratchet.core.errors import NotFound
-from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of, earlier_champions_of, next_seq
+from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of, earlier_champions_of, next_entry
 from ratchet.core.ports import ServiceState
 from ratchet.errand import Errand
 from ratchet.stores.rollout_orders import RolloutOrder
@@ -33,13 +33,13 @@ class RolledBack:
 
 
 def roll_back(
-    ports: RolloutPorts, *, task: str, reason: str, run_id: str, ready_s_max: float = READY_S_MAX
+    ports: RolloutPorts, *, task: str, reason: str, run_id: str, actor: str = "", ready_s_max: float = READY_S_MAX
 ) -> RolledBack:
     """Go one model back and refuse the one that served.
 
     An open canary is closed and refused; with none open the champion goes back to the newest earlier one whose files
     are whole. What this run has already ended stays ended, so the last task of a retraining may always call it.
-    NotFound, before any traffic moves, when there is nothing to go back to.
+    NotFound, before any traffic moves, when there is nothing to go back to. actor: for the ledger; "" as `next_entry`.
     """
     entries = ports.ledger.list_entries(task)
     champion = champion_of(entries)
@@ -55,12 +55,13 @@ def roll_back(
         take_traffic(ports, task=task, digest=model_at(open_uri).digest)
         if is_told:
             _wait_for_controller(ports, entries, task=task, digest=model_at(open_uri).digest)
-        refuse_canary(ports, task=task, model=model_at(open_uri), reason=reason, run_id=run_id)
+        refuse_canary(ports, task=task, model=model_at(open_uri), reason=reason, run_id=run_id, actor=actor)
         stop_mirror(ports.services, task=task)
         told.append(serve_champion(ports, task=task, champion=champion, timeout_s=ready_s_max))
     else:
         fallback = find_fallback(ports.files, entries, task=task)
-        _replace_champion(ports, entries, fallback, task=task, reason=reason, run_id=run_id, ready_s_max=ready_s_max)
+        deed = Replacement(task, reason, run_id, actor)
+        _replace_champion(ports, entries, fallback, deed, ready_s_max=ready_s_max)
         champion, told = fallback.model, [*fallback.passed_over]
     told.append(tell_registry(ports.registry, ports.ledger, task=task))
     return RolledBack(champion, tuple(text for text in told if text))
@@ -122,10 +123,19 @@ def _wait_for_controller(ports: RolloutPorts, before: Sequence[LedgerEntry], *, 
         ports.clock.sleep(_POLL_S)
 
 
-def refuse_canary(ports: RolloutPorts, *, task: str, model: ModelRef, reason: str, run_id: str) -> None:
+def refuse_canary(
+    ports: RolloutPorts, *, task: str, model: ModelRef, reason: str, run_id: str, actor: str = ""
+) -> None:
     """Deny-list a canary that has no traffic any more."""
     record_refusal(
-        ports.ledger, kind="rolled_back", task=task, model=model, reason=reason, run_id=run_id, now=ports.clock.now()
+        ports.ledger,
+        kind="rolled_back",
+        task=task,
+        model=model,
+        reason=reason,
+        run_id=run_id,
+        now=ports.clock.now(),
+        actor=actor,
     )
 
 
@@ -133,30 +143,39 @@ def _is_ended_by(entries: Sequence[LedgerEntry], run_id: str) -> bool:
     return any(entry.run_id == run_id and entry.kind in {"rolled_back", "withdrawn"} for entry in entries)
 
 
+@dataclass(frozen=True)
+class Replacement:
+    """What the ledger says of a champion that is replaced by an earlier one."""
+
+    task: str
+    reason: str
+    run_id: str
+    actor: str = ""
+
+
 def _replace_champion(
     ports: RolloutPorts,
     entries: Sequence[LedgerEntry],
     fallback: Fallback,
+    deed: Replacement,
     *,
-    task: str,
-    reason: str,
-    run_id: str,
     ready_s_max: float,
 ) -> None:
     champion = champion_of(entries)
     assert champion is not None
-    serve(ports.services, ports.clock, task=task, uri=fallback.model.uri, timeout_s=ready_s_max)
-    check_gone(ports, task=task, names={champion.digest})
+    serve(ports.services, ports.clock, task=deed.task, uri=fallback.model.uri, timeout_s=ready_s_max)
+    check_gone(ports, task=deed.task, names={champion.digest})
     ports.ledger.append(
-        LedgerEntry(
-            seq=next_seq(entries),
-            task=task,
+        next_entry(
+            entries,
+            task=deed.task,
             kind="rolled_back",
             model=champion,
             champion=fallback.model,
-            reason="; ".join((reason, *fallback.passed_over)),
-            run_id=run_id,
+            reason="; ".join((deed.reason, *fallback.passed_over)),
+            run_id=deed.run_id,
             at=ports.clock.now(),
+            actor=deed.actor,
         )
     )
 

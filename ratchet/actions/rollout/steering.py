@@ -41,7 +41,8 @@ def abort_rollout(ports: RolloutPorts, *, task: str, reason: str, by: str, withi
         except NotFound:
             return "its controller closed the canary"
         if silent_s_of(recorded, now=ports.clock.now()) > SILENT_S_MAX:
-            _close(ports, recorded, reason=f"aborted by a person: {reason}", ready_s_max=ready_s_max)
+            reason = f"aborted by a person: {reason}"
+            _close(ports, recorded, reason=reason, actor=by, ready_s_max=ready_s_max)
             return "its controller is dead; the canary is closed and the champion serves"
         if ports.clock.elapsed_s() >= deadline_s:
             return "ordered; its controller has not finished yet: `ratchet rollout status` shows when it has"
@@ -85,7 +86,7 @@ def next_weight_pct_of(recorded: Recorded) -> int:
     return next((step for step in policy.weight_pct_steps if step >= wanted and step > approved), 100)
 
 
-def _close(ports: RolloutPorts, recorded: Recorded, *, reason: str, ready_s_max: float) -> None:
+def _close(ports: RolloutPorts, recorded: Recorded, *, reason: str, actor: str, ready_s_max: float) -> None:
     """What the controller would have done: traffic 0 first, then the ledger, then the champion's revision."""
     task, model = recorded.begin.task, recorded.begin.model
     state = ports.services.fetch(task)
@@ -100,6 +101,7 @@ def _close(ports: RolloutPorts, recorded: Recorded, *, reason: str, ready_s_max:
         reason=reason,
         run_id=recorded.begin.run_id,
         now=ports.clock.now(),
+        actor=actor,
     )
     champion = champion_of(ports.ledger.list_entries(task))
     if is_there and champion is not None:

@@ -1,9 +1,12 @@
 """The ledger: an append-only history of who became champion when and why. Pure: what its entries mean."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from ratchet.core.digest import digest_of
 
 LedgerKind = Literal["promoted", "rolled_back", "withdrawn", "allowed"]
 
@@ -39,6 +42,14 @@ class LedgerEntry(BaseModel):
     reason: str
     run_id: str
     at: AwareDatetime
+    actor: str = ""
+    """Who did it: "pipeline", "guard", or a person's account. "" in entries from before this was noted."""
+    previous: ModelRef | None = None
+    """Who served before this entry; None when nobody did, and in entries from before this was noted."""
+    verdict_digest: str = ""
+    """SHA-256 of the verdict that decided it, kept in the rollout's record; "" where a person or the guard decided."""
+    after: str = ""
+    """`entry_digest` of the entry before: an entry that is edited later breaks the chain. "" as for `actor`."""
 
 
 def champion_of(entries: Sequence[LedgerEntry]) -> ModelRef | None:
@@ -91,3 +102,71 @@ def refusal_of(entries: Sequence[LedgerEntry], digest: str) -> LedgerEntry | Non
 
 def next_seq(entries: Sequence[LedgerEntry]) -> int:
     return entries[-1].seq + 1 if entries else 1
+
+
+def next_entry(
+    entries: Sequence[LedgerEntry],
+    *,
+    task: str,
+    kind: LedgerKind,
+    model: ModelRef,
+    champion: ModelRef | None,
+    reason: str,
+    run_id: str,
+    at: datetime,
+    actor: str = "",
+    verdict_digest: str = "",
+) -> LedgerEntry:
+    """The entry that follows these, chained to the last of them. actor: "" takes it from the run's name."""
+    return LedgerEntry(
+        seq=next_seq(entries),
+        task=task,
+        kind=kind,
+        model=model,
+        champion=champion,
+        reason=reason,
+        run_id=run_id,
+        at=at,
+        actor=actor or actor_of(run_id),
+        previous=champion_of(entries),
+        verdict_digest=verdict_digest,
+        after=entry_digest(entries[-1]) if entries else "",
+    )
+
+
+def actor_of(run_id: str) -> str:
+    """Who writes under this name: the guard and the command line have prefixes of their own, all else is a run's id."""
+    prefix = run_id.partition("-")[0]
+    return {"guard": "guard", "cli": "command line"}.get(prefix, "pipeline")
+
+
+def entry_digest(entry: LedgerEntry) -> str:
+    """What names an entry's whole content. Fields at their default are left out, so that a field that a later version
+    adds does not change the digests of earlier entries."""
+    return digest_of(entry.model_dump(mode="json", exclude_defaults=True))
+
+
+def find_break(entries: Sequence[LedgerEntry]) -> str:
+    """The first place where the history is not one chain: a gap, or an entry that was edited; "" when it is whole.
+
+    An entry from before entries were chained says nothing of the one before it. The newest entry has no successor that
+    would tell of an edit.
+    """
+    for number, entry in enumerate(entries, 1):
+        if entry.seq != number:
+            return f"ledger entry {number} is missing: the next one is {entry.seq}"
+        before = entries[number - 2] if number > 1 else None
+        if entry.after and (before is None or entry.after != entry_digest(before)):
+            return f"ledger entry {number - 1} is not the one that entry {number} was written after"
+    return ""
+
+
+def entry_at(entries: Sequence[LedgerEntry], at: datetime) -> LedgerEntry | None:
+    """The entry that said who served at that time; None before the first. An entry whose clock was behind the one
+    before it counts from its place in the order."""
+    standing = None
+    for entry in entries:
+        if entry.at > at:
+            break
+        standing = entry
+    return standing

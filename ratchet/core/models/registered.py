@@ -16,6 +16,8 @@ from ratchet.core.ports import ModelVersion
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
 _DIGEST_CHARS_MIN = 8
 """A shorter text is a version number, or too little of a digest."""
+_COMMIT_CHARS_MIN = 7
+"""What git itself shows of a commit."""
 
 
 class KnownModel(BaseModel):
@@ -93,6 +95,19 @@ def find_model(models: Sequence[KnownModel], name: str, *, task: str) -> KnownMo
         known = ", ".join(model.name for model in models) or "none"
         raise NotFound(f"{task} has no version {name!r}; known: {known}. `ratchet models list {task}` shows them.")
     return found[0]
+
+
+def find_of_commit(models: Sequence[KnownModel], commit: str) -> tuple[KnownModel, ...]:
+    """The models that were trained from a git commit, or from its files with changes (`<commit>-dirty`).
+
+    DataRejected when the text is too short to mean one commit.
+    """
+    if len(commit) < _COMMIT_CHARS_MIN:
+        raise DataRejected(
+            f"{commit!r} is too short for a commit: give {_COMMIT_CHARS_MIN} characters or more, or the name of a tag "
+            "or branch of the repository in this folder."
+        )
+    return tuple(model for model in models if model.tags.get("git_commit", "").startswith(commit.lower()))
 
 
 def plan_aliases(

@@ -13,7 +13,10 @@ KINDS = {"task": "task", "task_option": "task", "run": "run", "schedule": "sched
          "model": "model"}  # fmt: skip
 KNOWN = {"task": "digits", "run": "retrain-digits-1", "schedule": "night", "pipeline": "retrain", "model": "digits/1"}
 UNKNOWN = {"model": "digits/77"}
-NEEDED: dict[tuple[str, ...], dict[str, str]] = {("judge", "replay"): {"rollout": "run-1"}}
+NEEDED: dict[tuple[str, ...], dict[str, str]] = {
+    ("judge", "replay"): {"rollout": "run-1"},
+    ("models", "show"): {"model": KNOWN["model"]},
+}
 """What a command requires besides, though no single parameter is required."""
 VALUES = {"cron": "@daily", "reason": "because", "yes": None}
 

@@ -33,7 +33,7 @@ NAMED = [
 def test_an_unknown_name_is_one_line_with_the_known_ones(path: tuple[str, ...], name: str, file: Path) -> None:
     kind = kind_of(path, next(each for each in COMMANDS[path].params if each.name == name))
     result = CliRunner().invoke(
-        app, words_of(path, file, **NEEDED.get(path, {}), **{name: UNKNOWN.get(kind or "", "nope")})
+        app, words_of(path, file, **(NEEDED.get(path, {}) | {name: UNKNOWN.get(kind or "", "nope")}))
     )
     assert isinstance(result.exception, NotFound | PolicyError), (result.output, result.exception)
     text = str(result.exception)
