@@ -11,6 +11,7 @@ from cli.known_models import KnownModels, OptionalModel, fetch_known, fetch_mode
 from cli.models_commit import CommitOption, show_models_of
 from cli.models_history import TaskAlias, TaskArgument, show_history, task_of
 from cli.models_reproduce import reproduce_model
+from cli.models_verify import verify_registered
 from cli.names import complete_model
 from cli.output import JsonFlag, print_json, print_rows, stderr
 from cli.person import user_name
@@ -19,12 +20,13 @@ from ratchet.core.models.registered import KnownModel
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add `models list|show|history|reproduce|allow|heal`."""
+    """Add `models list|show|history|reproduce|verify|allow|heal`."""
     models_app = typer.Typer(help="Trained models: versions, lineage, history.", no_args_is_help=True)
     models_app.command("list")(list_models)
     models_app.command("show")(show_model)
     models_app.command("history")(show_history)
     models_app.command("reproduce")(reproduce_model)
+    models_app.command("verify")(verify_registered)
     models_app.command("allow")(allow_model)
     models_app.command("heal")(heal_registry)
     app.add_typer(models_app, name="models")

@@ -3,6 +3,8 @@
 import secrets
 from pathlib import Path
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from embedded.layout import write_private
@@ -15,6 +17,14 @@ def _token() -> str:
 
 def _access_key() -> str:
     return secrets.token_hex(10).upper()
+
+
+def _signing_key() -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    encoded = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return encoded.decode()
 
 
 class S3Credential(BaseModel):
@@ -43,6 +53,14 @@ class Credentials(BaseModel):
     guard_token: str = Field(default_factory=_token, repr=False)
     mlflow_token: str = Field(default_factory=_token, repr=False)
     sensor_token: str = Field(default_factory=_token, repr=False)
+    signing_key: str = Field(default_factory=_signing_key, repr=False)
+    """PEM: signs models and the ledger's entries."""
+
+    def trusted_keys(self) -> str:
+        """PEM of the public half."""
+        key = serialization.load_pem_private_key(self.signing_key.encode(), password=None).public_key()
+        encoded = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        return encoded.decode()
 
 
 def load_or_make_credentials(path: Path) -> Credentials:

@@ -25,6 +25,14 @@ class Layout(BaseModel):
         return self.state_dir / "credentials.json"
 
     @property
+    def signing_key(self) -> Path:
+        return self.state_dir / "signing_key.pem"
+
+    @property
+    def trusted_keys(self) -> Path:
+        return self.state_dir / "trusted_keys.pem"
+
+    @property
     def ports(self) -> Path:
         return self.state_dir / "ports.json"
 

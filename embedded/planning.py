@@ -60,6 +60,8 @@ def plan_settings(base: Settings, site: Site) -> Settings:
             "s3_access_key": credentials.s3.access_key,
             "s3_secret_key": SecretStr(credentials.s3.secret_key),
             "dataset_repo": str(layout.dataset_repo),
+            "signing_key_file": base.signing_key_file or str(layout.signing_key),
+            "trusted_keys_file": base.trusted_keys_file or str(layout.trusted_keys),
             "kfp_endpoint": site.url_of(CONTROL_PLANE),
             "kfp_token": SecretStr(credentials.kfp_token),
             "kubernetes_endpoint": site.url_of(CONTROL_PLANE),
@@ -77,8 +79,12 @@ def plan_settings(base: Settings, site: Site) -> Settings:
 
 
 def plan_serving_secret(settings: Settings, credentials: Credentials) -> dict[str, str]:
-    """What the model servers are told: where the payload log goes, where images may be, and a key for these alone."""
-    names = ("s3_endpoint", "s3_region", "ratchet_bucket", "image_buckets", "payload_sample_ratio")
+    """What the model servers are told: where the payload log goes, where images may be, a key for these alone, and
+    whose signatures count."""
+    names = (
+        *("s3_endpoint", "s3_region", "ratchet_bucket", "image_buckets", "payload_sample_ratio"),
+        *("trusted_keys_file", "unsigned_models"),
+    )
     own = {
         variable_of("s3_access_key"): credentials.serving_s3.access_key,
         variable_of("s3_secret_key"): credentials.serving_s3.secret_key,

@@ -92,6 +92,8 @@ def write_files(settings: Settings, site: Site) -> None:
     write_private(layout.token, site.credentials.kubernetes_token)
     write_private(layout.mlflow_token, site.credentials.mlflow_token)
     write_private(layout.kfp_token, site.credentials.kfp_token)
+    write_private(layout.signing_key, site.credentials.signing_key)
+    write_private(layout.trusted_keys, site.credentials.trusted_keys())
     write_private(layout.kubeconfig, render_kubeconfig(settings))
     for name, value in settings.as_env().items():
         write_private(layout.secrets / "ratchet" / name, value)

@@ -101,6 +101,14 @@ class Settings(BaseModel):
     prometheus_token: SecretStr = SecretStr("")
     prometheus_mesh: Literal["knative", "istio"] = "knative"
     """Whose metrics Prometheus holds."""
+    signing_key_file: str = ""
+    """PEM file of the private key (P-256, P-384 or P-521) that signs models and ledger entries; empty: none is signed.
+    `ratchet up` makes one."""
+    trusted_keys_file: str = ""
+    """PEM file of the public keys whose signatures count, one after the other; empty: no signature is checked."""
+    unsigned_models: Literal["warn", "refuse"] = "warn"
+    """What happens to a model without a signature, as those from before signing: it loads with a warning, or not at
+    all. One whose signature does not match is always refused."""
     sensor_endpoint: str = ""
     sensor_token: SecretStr = SecretStr("")
     """Bearer token of what may make the sensor look now: bucket notifications, `ratchet sensor tick`."""

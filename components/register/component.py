@@ -23,7 +23,7 @@ def register(
     from pathlib import Path
 
     from components.image import image
-    from components.register.step import Lineage, register_step
+    from components.register.step import Lineage, Signing, register_step
     from ratchet import wiring
     from ratchet.core.verdict import Verdict
 
@@ -45,5 +45,10 @@ def register(
             lineage=lineage,
             models=wiring.model_folders(),
             registry=wiring.registry(),
+            signing=Signing(
+                signer=wiring.signer(),
+                manifest=wiring.dataset_store().fetch_manifest(lineage.dataset_version),
+                files=wiring.model_files(),
+            ),
         )
     return (version, uri, digest, lineage.dataset_version)

@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         expected = arguments.model_digest or model_digest_from_env()
+        check_signature(arguments.model_dir)
         servable = load_model(arguments.model_dir, expected_digest=expected)
     except RatchetError as error:
         logging.getLogger(__name__).error("%s", error)
@@ -53,16 +54,31 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def check_signature(path: Path) -> None:
+    """Before anything of the model is read or run. DataRejected when the signature refuses it, SettingsError when the
+    keys to check it with are not there; a model that is not signed is told."""
+    from ratchet.adapters.ec_keys import EcTrustedKeys
+    from ratchet.settings import settings_from_env
+    from ratchet.tasks.signature import check_folder
+
+    settings = settings_from_env()
+    told = check_folder(path, EcTrustedKeys.of(settings), is_required=settings.unsigned_models == "refuse")
+    if told:
+        logging.getLogger(__name__).warning("%s", told)
+
+
 def _serve_forks() -> NoReturn:
     """After importing all that a model server uses, also what it imports late."""
     own_socket()
     import safetensors.torch  # noqa: F401
 
+    import ratchet.adapters.ec_keys
     import ratchet.adapters.s3
     import ratchet.serving.model
     import ratchet.serving.payload_writer
     import ratchet.serving.server
-    import ratchet.tasks.model_files  # noqa: F401
+    import ratchet.tasks.model_files
+    import ratchet.tasks.signature  # noqa: F401
 
     serve_forks(main, set_process_env)
 

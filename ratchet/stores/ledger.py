@@ -8,8 +8,10 @@ from pydantic import ValidationError
 
 from ratchet.core.errors import Conflict, DataRejected
 from ratchet.core.layouts import Layout
-from ratchet.core.models.ledger import LedgerEntry
-from ratchet.core.ports import StoredObject
+from ratchet.core.models.envelope import sign_statement
+from ratchet.core.models.ledger import LedgerEntry, entry_digest
+from ratchet.core.models.statements import entry_statement
+from ratchet.core.ports import Signer, StoredObject
 from ratchet.stores.layout import Store
 from wire.validation_text import validation_text
 
@@ -22,6 +24,8 @@ class S3Ledger(Store):
     """
 
     layout: ClassVar[Layout] = "ledger"
+    signer: Signer | None = None
+    """Signs what is appended; the signature lies in the entry, so neither is ever there without the other."""
     _known: dict[str, tuple[str, LedgerEntry]] = field(default_factory=dict, init=False, repr=False, compare=False)
     """URI to etag and entry: one that was restored from a backup is read again."""
 
@@ -33,16 +37,24 @@ class S3Ledger(Store):
 
         A conditional write whose answer was lost is sent again by the object store and then meets itself.
         """
-        uri = f"{self._folder_of(entry.task)}{entry.seq:08d}.json"
+        uri = self.uri_of(entry.task, entry.seq)
         try:
-            self.objects.put_if_absent(uri, (entry.model_dump_json(indent=2) + "\n").encode())
+            self.objects.put_if_absent(uri, (self._signed(entry).model_dump_json(indent=2) + "\n").encode())
         except Conflict:
             first = self._fetch(uri)
-            if first != entry:
+            if entry_digest(first) != entry_digest(entry):
                 raise Conflict(
                     f"{uri}: run {first.run_id!r} came first ({first.kind} model {first.model.digest[:12]}). "
                     "Start the rollout again: it will be compared with the present champion."
                 ) from None
+
+    def uri_of(self, task: str, seq: int) -> str:
+        return f"{self._folder_of(task)}{seq:08d}.json"
+
+    def _signed(self, entry: LedgerEntry) -> LedgerEntry:
+        if self.signer is None:
+            return entry
+        return entry.model_copy(update={"attestation": sign_statement(entry_statement(entry), self.signer)})
 
     def _folder_of(self, task: str) -> str:
         return self._uri(task, "")

@@ -37,6 +37,9 @@ from ratchet.wiring.models import (
     output_in_use,
     registry,
     reproduce_ports,
+    signer,
+    trusted_keys,
+    verify_ports,
 )
 from ratchet.wiring.retention import (
     retention_ports,
@@ -134,6 +137,7 @@ __all__ = [
     "serving_ports",
     "settings",
     "signals",
+    "signer",
     "sketches",
     "space_kinds",
     "step_of_run",
@@ -142,6 +146,8 @@ __all__ = [
     "task_spec",
     "tick_archive",
     "traffic_stats",
+    "trusted_keys",
     "verdicts",
+    "verify_ports",
     "wanted_schedules",
 ]

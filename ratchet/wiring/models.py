@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ratchet.actions.models.fallback import LoadProof
     from ratchet.actions.models.files import ModelFiles
     from ratchet.actions.models.reproducing import ReproducePorts
+    from ratchet.actions.models.verifying import VerifyPorts
     from ratchet.stores.models import ModelFolders
     from ratchet.tasks.spec import TaskSpec
     from ratchet.training.learners import Learner
@@ -51,7 +52,23 @@ def registry() -> ports.Registry:
 def ledger() -> ports.Ledger:
     from ratchet.stores.ledger import S3Ledger
 
-    return S3Ledger(connections.object_store(), connections.settings().ratchet_bucket)
+    return S3Ledger(connections.object_store(), connections.settings().ratchet_bucket, signer=signer())
+
+
+@lru_cache
+def signer() -> ports.Signer | None:
+    """None where no key is set: then nothing is signed."""
+    from ratchet.adapters.ec_keys import EcSigner
+
+    return EcSigner.of(connections.settings())
+
+
+@lru_cache
+def trusted_keys() -> ports.TrustedKeys | None:
+    """None where none are set: then no signature is asked for."""
+    from ratchet.adapters.ec_keys import EcTrustedKeys
+
+    return EcTrustedKeys.of(connections.settings())
 
 
 def model_folders() -> "ModelFolders":
@@ -64,7 +81,8 @@ def model_folders() -> "ModelFolders":
 def model_files() -> "ModelFiles":
     from ratchet.actions.models.files import StoredModelFiles
 
-    return StoredModelFiles(connections.object_store())
+    is_required = connections.settings().unsigned_models == "refuse"
+    return StoredModelFiles(connections.object_store(), trusted_keys(), is_signature_required=is_required)
 
 
 def load_proof() -> "LoadProof":
@@ -83,6 +101,23 @@ def output_in_use() -> "OutputInUse":
     from ratchet.actions.models.classes import OutputInUse
 
     return OutputInUse(ledger(), connections.object_store(), output_of=lambda task: tasks.task_spec(task).output)
+
+
+def verify_ports() -> "VerifyPorts":
+    """SettingsError where no public keys are set."""
+    from ratchet.actions.models.verifying import VerifyPorts
+    from ratchet.stores.rollout_record import RolloutRecords
+
+    connections.settings().require("trusted_keys_file")
+    keys = trusted_keys()
+    assert keys is not None
+    return VerifyPorts(
+        objects=connections.object_store(),
+        datasets=labels.dataset_store,
+        ledger=ledger(),
+        records=RolloutRecords(connections.object_store(), connections.settings().ratchet_bucket),
+        keys=keys,
+    )
 
 
 def reproduce_ports() -> "ReproducePorts":

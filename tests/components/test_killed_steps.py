@@ -17,13 +17,15 @@ from components.choose_model.step import choose_model_step
 from components.ingest.fence import fenced_ingest
 from components.ingest.step import Paths as IngestPaths
 from components.notify.step import EndedRun, notify_step
-from components.register.step import Lineage, register_step
+from components.register.step import Lineage, Signing, register_step
 from components.rollback.step import rollback_step
 from components.validate.step import Paths as ValidatePaths
 from components.validate.step import validate_step
+from ratchet.actions.models.files import StoredModelFiles
 from ratchet.actions.rollout.ports import ServingPorts
 from ratchet.actions.rollout.start import ChoiceStores
 from ratchet.actions.runs.turn import OwnRun
+from ratchet.core.labels.dataset import Manifest
 from ratchet.core.pages import CutPage
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.stores.finished import FinishedWork
@@ -39,6 +41,7 @@ from tests.components.test_drift_check import drift
 from tests.components.test_drift_monitor import Production
 from tests.components.test_notify import open_canary
 from tests.fakes.registry import FakeRegistry
+from tests.keys import SIGNER, TRUSTED
 from tests.models import digits_model
 from tests.stores import label_stores
 
@@ -49,6 +52,10 @@ PASSED = Verdict(
     inputs={"dataset_version": "digits/v1"},
 )
 LINEAGE = Lineage(dataset_version="digits/v1", run_id="run-1", run_key="", policy_digest="p", git_commit="", image="i")
+
+MANIFEST = Manifest(
+    version="digits/v1", parent=None, num_labels=1, num_labels_by_class={"0": 1}, watermark="", shards=()
+)
 
 
 class Clock:
@@ -142,6 +149,7 @@ def register(world: World, strike: Strike) -> Any:
         lineage=LINEAGE,
         models=ModelFolders(objects, "models"),
         registry=Watched(world.registry, strike),
+        signing=Signing(SIGNER, MANIFEST, StoredModelFiles(objects, TRUSTED, is_signature_required=True)),
     )
 
 

@@ -7,8 +7,9 @@ from typing import Protocol
 
 from ratchet.core.errors import DataRejected, NotFound, SettingsError
 from ratchet.core.models.ledger import ModelRef
-from ratchet.core.ports import ObjectStore
+from ratchet.core.ports import ObjectStore, TrustedKeys
 from ratchet.tasks.identity import IDENTITY_FILES, missing_of, read_model
+from ratchet.tasks.signature import check_folder
 
 _S3 = "s3://"
 _RESTORE = "Restore them from a backup of the models' bucket, or roll out another version"
@@ -22,10 +23,15 @@ class ModelFiles(Protocol):
 
 
 class StoredModelFiles:
-    """`ModelFiles` over the bucket: fetches a model and compares its digest."""
+    """`ModelFiles` over the bucket: fetches a model, and compares its digest and its signature.
 
-    def __init__(self, objects: ObjectStore) -> None:
-        self._objects = objects
+    keys: None where no signature is checked. A model without one is in order unless `is_signature_required`.
+    """
+
+    def __init__(
+        self, objects: ObjectStore, keys: TrustedKeys | None = None, *, is_signature_required: bool = False
+    ) -> None:
+        self._objects, self._keys, self._is_signature_required = objects, keys, is_signature_required
 
     def find_trouble(self, model: ModelRef) -> str:
         missing = list_missing(self._objects, model.uri)
@@ -38,6 +44,10 @@ class StoredModelFiles:
                 read_model(path, expected_digest=model.digest)
             except (DataRejected, NotFound) as error:
                 return f"files changed: {error}".replace(str(path), model.uri).rstrip(".")
+            try:
+                check_folder(path, self._keys, is_required=self._is_signature_required)
+            except DataRejected as error:
+                return f"signature refused: {error}".replace(str(path), model.uri).rstrip(".")
         return ""
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -50,6 +50,8 @@ class LedgerEntry(BaseModel):
     """SHA-256 of the verdict that decided it, kept in the rollout's record; "" where a person or the guard decided."""
     after: str = ""
     """`entry_digest` of the entry before: an entry that is edited later breaks the chain. "" as for `actor`."""
+    attestation: dict[str, Any] | None = Field(None, repr=False)
+    """The signature over all of the above (core/models/statements.py); None where nobody who wrote it had a key."""
 
 
 def champion_of(entries: Sequence[LedgerEntry]) -> ModelRef | None:
@@ -142,8 +144,8 @@ def actor_of(run_id: str) -> str:
 
 def entry_digest(entry: LedgerEntry) -> str:
     """What names an entry's whole content. Fields at their default are left out, so that a field that a later version
-    adds does not change the digests of earlier entries."""
-    return digest_of(entry.model_dump(mode="json", exclude_defaults=True))
+    adds does not change the digests of earlier entries; so is the signature, which is over this."""
+    return digest_of(entry.model_dump(mode="json", exclude_defaults=True, exclude={"attestation"}))
 
 
 def find_break(entries: Sequence[LedgerEntry]) -> str:

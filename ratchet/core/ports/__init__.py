@@ -12,6 +12,7 @@ from ratchet.core.ports.pipelines import Pipelines, RunArtifact, RunState, RunTa
 from ratchet.core.ports.probe import ModelProbe
 from ratchet.core.ports.registry import ModelVersion, Registry
 from ratchet.core.ports.services import InferenceServices, ServiceState
+from ratchet.core.ports.signing import Signer, TrustedKeys
 from ratchet.core.ports.traffic import RevisionCounts, TrafficStats
 from ratchet.core.ports.trainer import Trainer
 
@@ -38,7 +39,9 @@ __all__ = [
     "RunTask",
     "Schedule",
     "ServiceState",
+    "Signer",
     "StoredObject",
     "TrafficStats",
     "Trainer",
+    "TrustedKeys",
 ]

@@ -30,6 +30,7 @@ from embedded.planning import (
 from embedded.ports import StackPorts, plan_ports, random_ports
 from embedded.store_identity import is_whole, make_identity, render_identity
 from embedded.supervisor import backoff_s
+from ratchet.adapters.ec_keys import EcSigner, EcTrustedKeys
 from ratchet.core.errors import SettingsError
 from ratchet.settings import Settings, parse_profile, settings_of
 
@@ -173,6 +174,25 @@ def test_the_model_servers_get_a_key_of_their_own() -> None:
     assert secret["RATCHET_S3_SECRET_KEY"] == CREDENTIALS.serving_s3.secret_key
     assert secret["RATCHET_S3_ENDPOINT"] == settings.s3_endpoint and secret["RATCHET_PAYLOAD_SAMPLE_RATIO"] == "0.5"
     assert not set(secret.values()) & {CREDENTIALS.s3.secret_key, CREDENTIALS.s3.access_key}
+    assert secret["RATCHET_TRUSTED_KEYS_FILE"] == "/state/trusted_keys.pem"
+    assert "RATCHET_SIGNING_KEY_FILE" not in secret, "a model server checks signatures, and makes none"
+
+
+def test_a_stack_signs_with_a_key_of_its_own_unless_one_is_set(tmp_path: Path) -> None:
+    settings = plan_settings(Settings(), site())
+    assert (settings.signing_key_file, settings.trusted_keys_file) == (
+        "/state/signing_key.pem",
+        "/state/trusted_keys.pem",
+    )
+    assert plan_settings(Settings(signing_key_file="/mine.pem"), site()).signing_key_file == "/mine.pem"
+    write_private(tmp_path / "key.pem", CREDENTIALS.signing_key)
+    write_private(tmp_path / "keys.pem", CREDENTIALS.trusted_keys())
+    written = Settings(signing_key_file=str(tmp_path / "key.pem"), trusted_keys_file=str(tmp_path / "keys.pem"))
+    signer, trusted = EcSigner.of(written), EcTrustedKeys.of(written)
+    assert signer is not None and trusted is not None
+    assert trusted.find_trouble(b"x", signer.sign(b"x"), key_hint=signer.key_hint) == ""
+    assert (tmp_path / "key.pem").stat().st_mode & 0o777 == 0o600
+    assert "PRIVATE" not in repr(CREDENTIALS)
 
 
 def test_each_port_of_the_object_store_has_a_key_of_its_own() -> None:
