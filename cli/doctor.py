@@ -21,6 +21,7 @@ def doctor(as_json: JsonFlag = False) -> None:
     Exit code 1 when something is wrong. Example: `ratchet doctor`
     """
     from cli.champions import champion_findings
+    from cli.registry_findings import registry_findings
     from embedded.doctor import Finding, examine_machine, examine_settings
     from embedded.reports import read_report
 
@@ -34,6 +35,7 @@ def doctor(as_json: JsonFlag = False) -> None:
         findings += _examine_cluster()
         findings += _examine_tasks()
         findings += champion_findings(findings)
+        findings += registry_findings(findings)
     except SettingsError as error:
         findings.append(Finding(name="settings", is_fine=False, detail=str(error), fix="correct or unset it"))
     rows = _settings_rows(settings or Settings())

@@ -95,21 +95,22 @@ def _show_one(model: str, *, as_json: bool) -> None:
 
 
 def heal_registry(task: TaskArgument = None, task_option: TaskAlias = None, as_json: JsonFlag = False) -> None:
-    """Set MLflow's aliases to the ledger's values now. The guard does the same within a minute.
+    """Set MLflow's aliases and tags to the ledger's values now, and register champion and previous where they are gone.
 
-    Example: ratchet models heal digits
+    The guard sets aliases and tags within a minute. Example: ratchet models heal digits
     """
     from ratchet import wiring
-    from ratchet.actions.models.registry_mirror import align_aliases
+    from ratchet.actions.models.registry_mirror import align_aliases, restore_versions
 
     name = task_of(task, task_option)
-    changes = align_aliases(wiring.registry(), wiring.ledger(), task=name)
+    restored = restore_versions(wiring.registry(), wiring.ledger(), task=name)
+    changes = align_aliases(wiring.registry(), wiring.ledger(), task=name, records=wiring.rollout_records())
     if as_json:
         print_json([change.model_dump() for change in changes])
         return
-    for change in changes:
-        stderr.print(f"{name}: {change.text}: set back", markup=False)
-    if not changes:
+    for text in (*restored, *(f"{change.text}: set back" for change in changes)):
+        stderr.print(f"{name}: {text}", markup=False)
+    if not changes and not restored:
         stderr.print(f"{name}: MLflow agrees with the ledger", markup=False)
 
 

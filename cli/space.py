@@ -48,6 +48,8 @@ def kept_texts() -> dict[str, str]:
     days = {"payloads": policy.payload_days, "feedback": policy.feedback_days, "rollouts": policy.rollout_days}
     days |= {"proofs": policy.proof_days, "guard": policy.decision_days}
     told = {kind: f"{num:g} days" if num else "permanently" for kind, num in days.items()}
+    if policy.refused_model_days:
+        told["models"] = f"permanently; refused ones {policy.refused_model_days:g} days"
     return {**told, "ticks": "30 days, the newest 500"}
 
 

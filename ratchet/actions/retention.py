@@ -24,6 +24,7 @@ from ratchet.core.retention import (
     needed_of,
     plan_dated,
     plan_decisions,
+    plan_models,
     plan_proofs,
     plan_rollouts,
 )
@@ -129,6 +130,11 @@ def _list_due_of_task(
         listed = ports.objects.list_objects(folder)
         planned = plan_rollouts(listed, folder_uri=folder, policy=policy, needed=needed, before=before, now=now)
         yield from _due("rollouts", planned)
+    if before := kept_from("models", policy=policy, needed=needed, now=now):
+        folder, entries = f"{ports.folders['models']}{task}/", ports.ledger.list_entries(task)
+        listed = ports.objects.list_objects(folder)
+        planned = plan_models(listed, folder_uri=folder, entries=entries, needed=needed, policy=policy, before=before)
+        yield from _due("models", planned)
     if before := kept_from("guard", policy=policy, needed=needed, now=now):
         folder = f"{ports.folders['guard']}{task}/"
         listed = ports.objects.list_objects(folder)

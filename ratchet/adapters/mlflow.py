@@ -79,6 +79,11 @@ class MlflowRegistry:
         with self._expected_errors(f"list the versions of {task}"):
             return tuple(self._version_of(found) for found in self._search(task))
 
+    def tag_version(self, task: str, version: str, tags: Mapping[str, str]) -> None:
+        with self._expected_errors(f"tag version {version} of {task}"):
+            for name, value in tags.items():
+                self._client.set_model_version_tag(task, version, name, value)
+
     def note_refused(self, task: str, *, key: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
         with self._expected_errors(f"show the refused challenger of run {key}"):
             self._log_run(task, key, tags=tags, metrics=metrics, key_tag=_REFUSAL_TAG)

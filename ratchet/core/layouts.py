@@ -26,8 +26,9 @@ Layout = Literal[
     "ticks",
     "verdicts",
 ]
-RecordKind = Literal["payloads", "feedback", "rollouts", "proofs", "guard"]
-"""Those that have a retention (core/retention.py); `ticks` has its own, in the sensor."""
+RecordKind = Literal["payloads", "feedback", "rollouts", "proofs", "guard", "models"]
+"""Those that have a retention (core/retention.py): `models` lie in a bucket of their own, and only refused ones go;
+`ticks` has its own, in the sensor."""
 
 
 def layout_uri(bucket: str, layout: Layout, *names: str) -> str:

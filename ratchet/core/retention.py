@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ratchet.core.labels.shards import first_key_at, is_shard_key
 from ratchet.core.layouts import RecordKind
-from ratchet.core.models.ledger import LedgerEntry, champion_of, previous_of
+from ratchet.core.models.ledger import LedgerEntry, champion_of, denied_digests_of, previous_of
 from ratchet.core.ports import StoredObject
 
 
@@ -34,6 +34,10 @@ class RetentionPolicy(BaseModel):
     """Days since a model server loaded a model. A proof that is gone costs 12 s when it is needed again."""
     decision_days: float = Field(365, ge=0)
     """Days since the guard decided on a rollback that the ledger has answered since."""
+    refused_model_days: float = Field(0, ge=0)
+    """Days since a canary was rolled back, after which the files of its model go. One that ever served stays."""
+    refused_model_num_min: int = Field(20, ge=0)
+    """The newest entries of a task's ledger: what they are about stays whatever its age."""
 
 
 class Needed(NamedTuple):
@@ -91,6 +95,7 @@ def kept_from(kind: RecordKind, *, policy: RetentionPolicy, needed: Needed, now:
         "rollouts": policy.rollout_days,
         "proofs": policy.proof_days,
         "guard": policy.decision_days,
+        "models": policy.refused_model_days,
     }[kind]
     if not days:
         return None
@@ -161,4 +166,28 @@ def plan_decisions(
     for stored in listed:
         seq = stored.uri.removeprefix(folder_uri).removeprefix("rollback-").removesuffix(".json")
         if seq.isdecimal() and int(seq) < newest_seq and stored.last_modified_at < before:
+            yield stored
+
+
+def plan_models(
+    listed: Iterable[StoredObject],
+    *,
+    folder_uri: str,
+    entries: Sequence[LedgerEntry],
+    needed: Needed,
+    policy: RetentionPolicy,
+    before: datetime,
+) -> Iterator[StoredObject]:
+    """Files of a task's models, `<folder_uri><digest>/…`, that were rolled back before then and never served.
+
+    Missing evidence deletes nothing: a model that the ledger does not name stays, and one without a verdict does too.
+    """
+    served = {entry.champion.digest for entry in entries if entry.champion is not None}
+    newest = entries[max(0, len(entries) - policy.refused_model_num_min) :]
+    spared = served | needed.digests | {entry.model.digest for entry in newest}
+    refused_at = {entry.model.digest: entry.at for entry in entries}
+    due = {digest for digest in denied_digests_of(entries) - spared if refused_at[digest] < before}
+    for stored in listed:
+        digest, slash, _ = stored.uri.removeprefix(folder_uri).partition("/")
+        if slash and digest in due:
             yield stored

@@ -18,7 +18,7 @@ def kinds_of(*, labels: str, models: str, datasets: str, ratchet: str) -> Mappin
     return {**whole, **{name: layout_uri(ratchet, name) for name in MEASURED}}
 
 
-def record_folders(bucket: str) -> Mapping[RecordKind, str]:
-    """The folders of the records that have a retention."""
+def record_folders(bucket: str, *, models: str) -> Mapping[RecordKind, str]:
+    """The folders of the records that have a retention; `models` is a bucket of its own."""
     kinds: tuple[RecordKind, ...] = get_args(RecordKind)
-    return {kind: layout_uri(bucket, kind) for kind in kinds}
+    return {kind: s3_uri(models, "") if kind == "models" else layout_uri(bucket, kind) for kind in kinds}

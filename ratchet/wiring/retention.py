@@ -28,7 +28,7 @@ def retention_ports() -> "RetentionPorts":
         objects=connections.object_store(),
         ledger=models.ledger(),
         records=rollout.rollout_records(),
-        folders=record_folders(connections.settings().ratchet_bucket),
+        folders=record_folders(connections.settings().ratchet_bucket, models=connections.settings().models_bucket),
         list_tasks=tasks.task_names,
         policies_of=policies_of,
     )

@@ -10,6 +10,7 @@ import pytest
 from components.register.step import Lineage, register_step
 from components.rollback.step import rollback_step
 from ratchet.actions.models.files import list_missing
+from ratchet.actions.models.registry_mirror import align_aliases, restore_versions
 from ratchet.actions.rollout.guard_report import GuardReport
 from ratchet.actions.rollout.guarding import GuardPolicies, GuardPorts, TaskGuard
 from ratchet.actions.rollout.rollback import roll_back
@@ -20,6 +21,7 @@ from ratchet.core.rollout.guard import GuardPolicy
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.stores.guard_memory import GuardMemory
 from ratchet.stores.models import ModelFolders
+from ratchet.stores.rollout_record import RolloutRecords
 from tests.components.rollout_world import (
     CHALLENGER,
     CHAMPION,
@@ -134,6 +136,48 @@ def test_the_guard_sets_the_registry_right_and_says_it_once(
     assert world.registry.fetch_aliases(TASK) == {name: at for name, at in wanted.items() if at}
     assert report.registry == ""
     assert report.num_repairs == {"alias": 1, "moved-alias": 1}.get(damage, 0)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda world: world.registry.remove_alias(TASK, "challenger"), id="deleted-alias"),
+        pytest.param(lambda world: world.registry.set_alias(TASK, "challenger", CHAMPION.version), id="moved-alias"),
+    ],
+)
+def test_the_guard_sets_back_the_challenger_of_an_open_rollout(
+    world: World, tmp_path: Path, damage: Callable[[World], None]
+) -> None:
+    deploy_killed_at(world, tmp_path, "services.set_traffic(10):after", model=NEWCOMER, run_id="run-3")
+    damage(world)
+    align_aliases(world.registry, world.ledger, task=TASK, records=RolloutRecords(world.objects, "ratchet"))
+    assert world.registry.fetch_aliases(TASK)["challenger"] == NEWCOMER.version
+    roll_back(world.ports(), task=TASK, reason="not now", run_id="run-9")
+    align_aliases(world.registry, world.ledger, task=TASK, records=RolloutRecords(world.objects, "ratchet"))
+    assert "challenger" not in world.registry.fetch_aliases(TASK)
+
+
+def test_a_rolled_back_version_says_so_in_mlflow(world: World, tmp_path: Path) -> None:
+    world.behaviours[NEWCOMER.uri] = ERRS
+    assert deploy(world, tmp_path, model=NEWCOMER, run_id="run-3") == "rolled_back"
+    tags = {version.version: version.tags for version in world.registry.list_versions(TASK)}
+    assert tags[NEWCOMER.version]["ratchet.state"] == "rolled back"
+    assert tags[NEWCOMER.version]["ratchet.reason"] == world.ledger.list_entries(TASK)[-1].reason[:500]
+    assert tags[CHALLENGER.version]["ratchet.state"] == "promoted"
+
+
+@pytest.mark.parametrize("damage", ["champion-version", "previous-version", "model"])
+def test_champion_and_previous_are_registered_again_when_a_person_asks(world: World, damage: str) -> None:
+    DAMAGE[damage](world)
+    told = restore_versions(world.registry, world.ledger, task=TASK)
+    assert len(told) == (2 if damage == "model" else 1)
+    assert restore_versions(world.registry, world.ledger, task=TASK) == (), "once"
+    align_aliases(world.registry, world.ledger, task=TASK)
+    uri_of = {version.version: version.uri for version in world.registry.list_versions(TASK)}
+    aliases = world.registry.fetch_aliases(TASK)
+    assert {name: uri_of[aliases[name]] for name in ("champion", "previous")} == {
+        "champion": CHALLENGER.uri, "previous": CHAMPION.uri,
+    }  # fmt: skip
 
 
 # The bucket.

@@ -239,6 +239,17 @@ def test_details_that_mlflow_refuses_cost_no_registration(
     assert [found.uri for found in registry.list_versions(task)] == ["s3://models/t/a"]
 
 
+def test_a_version_is_tagged_and_keeps_its_other_tags(registry: Registry, task: str) -> None:
+    registry.register(task, "s3://models/t/a", tags=TAGS, metrics=METRICS)
+    for reason in ("errs", "errs more"):
+        registry.tag_version(task, "1", {"ratchet.state": "rolled back", "ratchet.reason": reason})
+    (found,) = registry.list_versions(task)
+    assert found.tags == {**TAGS, "ratchet.state": "rolled back", "ratchet.reason": "errs more"}
+    assert found.metrics == METRICS
+    with pytest.raises(NotFound):
+        registry.tag_version(task, "7", {"ratchet.state": "promoted"})
+
+
 def test_a_server_that_is_down_is_unavailable_soon() -> None:
     registry = MlflowRegistry(f"http://127.0.0.1:{free_port()}", num_retries=1)
     began = time.monotonic()

@@ -43,7 +43,7 @@ def test_a_sweep_deletes_what_is_old_of_every_task(objects: ObjectStore) -> None
         objects=objects,
         ledger=FakeLedger(),
         records=RolloutRecords(objects, "ratchet"),
-        folders=record_folders("ratchet"),
+        folders=record_folders("ratchet", models="models"),
         list_tasks=lambda: (),
         policies_of=lambda task: TaskPolicies(RetentionPolicy(), MonitorPolicy()),
     )

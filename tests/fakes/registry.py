@@ -47,6 +47,15 @@ class FakeRegistry:
         self._check_up()
         return dict(self._aliases[task])
 
+    def tag_version(self, task: str, version: str, tags: Mapping[str, str]) -> None:
+        self._check_up()
+        if version not in {found.version for found in self.versions[task]}:
+            raise NotFound(f"{task} has no version {version}.")
+        self.versions[task] = [
+            found.model_copy(update={"tags": {**found.tags, **tags}}) if found.version == version else found
+            for found in self.versions[task]
+        ]
+
     def note_refused(self, task: str, *, key: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
         self.refused.setdefault(key, (dict(tags), dict(metrics)))
 

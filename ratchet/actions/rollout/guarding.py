@@ -57,7 +57,8 @@ class TaskGuard:
         """Why the newest open rollout could not be closed to the end."""
         self._done_seq = 0
         """Ledger entry for which no rollback is left half done."""
-        self._registry = RegistryWatch(ports.rollout.registry, ports.rollout.ledger, task=task)
+        rollout = ports.rollout
+        self._registry = RegistryWatch(rollout.registry, rollout.ledger, task=task, records=rollout.records)
 
     def look(self, policies: GuardPolicies) -> GuardReport:
         """See how the task's service is, and do what has to be done. Raises what servers that are down raise."""

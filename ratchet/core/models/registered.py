@@ -14,6 +14,10 @@ from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of, denie
 from ratchet.core.ports import ModelVersion
 
 CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
+STATE_TAG, REASON_TAG = "ratchet.state", "ratchet.reason"
+"""What the ledger last said of a version, and why."""
+_REASON_CHARS_MAX = 500
+"""A page of MLflow shows a tag in one line; the ledger has the whole reason."""
 _DIGEST_CHARS_MIN = 8
 """A shorter text is a version number, or too little of a digest."""
 _COMMIT_CHARS_MIN = 7
@@ -64,6 +68,15 @@ class AliasChange(BaseModel):
     text: str
 
 
+class TagChange(BaseModel):
+    """Tags that a version must get to say what the ledger says."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    tags: Mapping[str, str]
+
+
 def merge_models(
     entries: Sequence[LedgerEntry], versions: Sequence[ModelVersion], aliases: Mapping[str, str]
 ) -> tuple[KnownModel, ...]:
@@ -111,9 +124,16 @@ def find_of_commit(models: Sequence[KnownModel], commit: str) -> tuple[KnownMode
 
 
 def plan_aliases(
-    entries: Sequence[LedgerEntry], versions: Sequence[ModelVersion], aliases: Mapping[str, str]
+    entries: Sequence[LedgerEntry],
+    versions: Sequence[ModelVersion],
+    aliases: Mapping[str, str],
+    *,
+    challenger: ModelRef | None = None,
 ) -> tuple[AliasChange, ...]:
-    """What makes the registry's aliases agree with the ledger. A model that is not registered can have no alias."""
+    """What makes the registry's aliases agree with the ledger. A model that is not registered can have no alias.
+
+    challenger: the model of the rollout under way, where one is known.
+    """
     version_of = {_key(found.uri): found.version for found in reversed(versions)}
     uri_of = {found.version: _key(found.uri) for found in versions}
     changes = []
@@ -122,10 +142,29 @@ def plan_aliases(
         if found != wanted:
             text = _difference(alias, found=found, wanted=wanted, model=model)
             changes.append(AliasChange(alias=alias, found=found, wanted=wanted, text=text))
-    challenger = aliases.get(CHALLENGER, "")
-    if challenger and uri_of.get(challenger) in _decided_uris(entries):
-        text = f"MLflow says that version {challenger} is the challenger; the ledger holds its decision already"
-        changes.append(AliasChange(alias=CHALLENGER, found=challenger, wanted="", text=text))
+    found, wanted = aliases.get(CHALLENGER, ""), version_of.get(_key(challenger.uri), "") if challenger else ""
+    if wanted and found != wanted:
+        said = f"version {found} is the challenger" if found else "there is no challenger"
+        text = f"MLflow says that {said}; version {wanted} is being rolled out"
+        changes.append(AliasChange(alias=CHALLENGER, found=found, wanted=wanted, text=text))
+    elif found and not wanted and uri_of.get(found) in _decided_uris(entries):
+        text = f"MLflow says that version {found} is the challenger; the ledger holds its decision already"
+        changes.append(AliasChange(alias=CHALLENGER, found=found, wanted="", text=text))
+    return tuple(changes)
+
+
+def plan_tags(entries: Sequence[LedgerEntry], versions: Sequence[ModelVersion]) -> tuple[TagChange, ...]:
+    """What makes each registered version say what the ledger last said of it: promoted, rolled back, withdrawn, allowed
+    again, and why. Versions without an entry have no such tags."""
+    newest = {_key(entry.model.uri): entry for entry in entries}
+    changes = []
+    for found in versions:
+        entry = newest.get(_key(found.uri))
+        if entry is None:
+            continue
+        tags = {STATE_TAG: entry.kind.replace("_", " "), REASON_TAG: entry.reason[:_REASON_CHARS_MAX]}
+        if any(found.tags.get(name) != value for name, value in tags.items()):
+            changes.append(TagChange(version=found.version, tags=tags))
     return tuple(changes)
 
 

@@ -32,6 +32,9 @@ class Registry(Protocol):
     def fetch_aliases(self, task: str) -> Mapping[str, str]:
         """Alias to version; empty when nothing was registered."""
 
+    def tag_version(self, task: str, version: str, tags: Mapping[str, str]) -> None:
+        """Set these tags of a version, and leave its others. Raises NotFound when there is no such version."""
+
     def note_refused(self, task: str, *, key: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
         """Show a challenger that got no version, with its numbers. The same `key` again shows it once."""
 

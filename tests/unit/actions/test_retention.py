@@ -11,7 +11,15 @@ from ratchet.actions.retention import RetentionPorts, TaskPolicies, list_due, sw
 from ratchet.core.errors import Unavailable
 from ratchet.core.models.ledger import LedgerEntry, LedgerKind, ModelRef
 from ratchet.core.ports import StoredObject
-from ratchet.core.retention import Needed, RetentionPolicy, kept_from, plan_dated, plan_proofs, plan_rollouts
+from ratchet.core.retention import (
+    Needed,
+    RetentionPolicy,
+    kept_from,
+    plan_dated,
+    plan_models,
+    plan_proofs,
+    plan_rollouts,
+)
 from ratchet.core.rollout.monitor import MonitorPolicy
 from ratchet.core.rollout.payloads import record_key_of
 from ratchet.core.rollout.policy import RolloutPolicy
@@ -51,7 +59,7 @@ class World:
             objects=self.objects,
             ledger=self.ledger,
             records=RolloutRecords(self.objects, "ratchet"),
-            folders=record_folders("ratchet"),
+            folders=record_folders("ratchet", models="models"),
             list_tasks=lambda: ("digits",),
             policies_of=lambda task: TaskPolicies(self.policy, MonitorPolicy()),
         )
@@ -263,3 +271,80 @@ def test_a_proof_goes_by_its_age_unless_its_model_is_in_use():
     listed = [stored(f"s3://ratchet/proofs/{name}/s.json", days) for name, days in (("a", 100), ("b", 100), ("c", 1))]
     due = plan_proofs(listed, folder_uri="s3://ratchet/proofs/", digests=frozenset("a"), before=ago(90))
     assert [one.uri for one in due] == ["s3://ratchet/proofs/b/s.json"]
+
+
+@pytest.fixture
+def refused(world: World) -> World:
+    """Two champions, a canary that was rolled back and one that was withdrawn, and a model that nobody rolled out."""
+    world.policy = RetentionPolicy(refused_model_days=90, refused_model_num_min=0)
+    for name in ("first", "second"):
+        world.promote(name, run_id=name)
+    for kind, name in (("rolled_back", "bad"), ("withdrawn", "quiet")):
+        seq = len(world.ledger.list_entries("digits")) + 1
+        world.ledger.append(
+            LedgerEntry(
+                seq=seq, task="digits", kind=kind, model=model(name), champion=model("second"), reason="",
+                run_id=name, at=ago(100),
+            )
+        )  # fmt: skip
+    for name in ("first", "second", "bad", "quiet", "unknown"):
+        world.put(f"s3://models/digits/{name}/MLmodel", f"s3://models/digits/{name}/code/a.py")
+    return world
+
+
+BAD = {"s3://models/digits/bad/MLmodel", "s3://models/digits/bad/code/a.py"}
+
+
+def test_the_files_of_a_refused_model_go_after_their_time_and_no_others(refused: World) -> None:
+    assert refused.due() == BAD
+    sweep(refused.ports, now=NOW, num_max=1)
+    sweep(refused.ports, now=NOW, num_max=10)
+    assert not any("/bad/" in uri for uri in refused.objects.all_uris()), "cut off and gone on with"
+    assert len([uri for uri in refused.objects.all_uris() if uri.startswith("s3://models/")]) == 8
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        pytest.param({"refused_model_days": 0}, id="permanently"),
+        pytest.param({"refused_model_days": 101}, id="not-yet"),
+        pytest.param({"refused_model_num_min": 2}, id="among-the-newest-entries"),
+    ],
+)
+def test_a_refused_model_stays(refused: World, policy: dict[str, float]) -> None:
+    refused.policy = refused.policy.model_copy(update=policy)
+    assert refused.due() == set()
+
+
+def test_a_refused_model_that_is_rolled_out_again_or_was_allowed_stays(refused: World) -> None:
+    refused.begin("r9", days=0, name="bad")
+    assert refused.due() == set()
+    refused.begin("r10", days=0, name="other")
+    assert refused.due() == BAD
+    refused.ledger.append(
+        LedgerEntry(
+            seq=5, task="digits", kind="allowed", model=model("bad"), champion=model("second"), reason="",
+            run_id="cli-1", at=ago(99),
+        )
+    )  # fmt: skip
+    assert refused.due() == set()
+
+
+@given(kinds=st.lists(st.tuples(st.sampled_from(["promoted", "rolled_back", "withdrawn"]), st.integers(0, 5))))
+def test_no_model_that_ever_served_is_due(kinds: list[tuple[LedgerKind, int]]) -> None:
+    entries: list[LedgerEntry] = []
+    for seq, (kind, number) in enumerate(kinds, 1):
+        champion = model(f"m{number}") if kind == "promoted" else entries[-1].champion if entries else None
+        entries.append(
+            LedgerEntry(
+                seq=seq, task="t", kind=kind, model=model(f"m{number}"), champion=champion, reason="", run_id="r",
+                at=ago(400),
+            )
+        )  # fmt: skip
+    listed = [stored(f"s3://models/t/m{number}/MLmodel") for number in range(7)]
+    policy = RetentionPolicy(refused_model_days=1, refused_model_num_min=0)
+    due = plan_models(
+        listed, folder_uri="s3://models/t/", entries=entries, needed=Needed(NOW), policy=policy, before=ago(1)
+    )
+    served = {entry.champion.digest for entry in entries if entry.champion}
+    assert not {one.uri.split("/")[4] for one in due} & (served | {"m6"})

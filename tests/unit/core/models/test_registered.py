@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from ratchet.core.errors import DataRejected, NotFound
 from ratchet.core.models.ledger import LedgerEntry, LedgerKind, ModelRef, champion_of, previous_of
-from ratchet.core.models.registered import KnownModel, find_model, merge_models, plan_aliases
+from ratchet.core.models.registered import (
+    REASON_TAG,
+    STATE_TAG,
+    KnownModel,
+    find_model,
+    find_of_commit,
+    merge_models,
+    plan_aliases,
+    plan_tags,
+)
 from ratchet.core.ports import ModelVersion
 
 NOON = datetime(2026, 1, 1, tzinfo=UTC)
@@ -215,3 +224,56 @@ def test_aliases_that_were_set_right_stay_right(
     assert {name: at for name, at in aligned.items() if name == "mine"} == {
         name: at for name, at in aliases.items() if name == "mine"
     }
+
+
+@pytest.mark.parametrize(
+    ("found", "rolled_out", "wanted"),
+    [
+        pytest.param("", 5, "5", id="deleted-while-it-is-rolled-out"),
+        pytest.param("2", 5, "5", id="moved-while-another-is-rolled-out"),
+        pytest.param("5", 5, None, id="as-it-should-be"),
+        pytest.param("5", None, None, id="registered-and-waiting"),
+        pytest.param("", 6, None, id="rolled-out-and-not-registered"),
+        pytest.param("3", None, "", id="refused"),
+    ],
+)
+def test_the_challenger_is_the_model_of_the_open_rollout(
+    found: str, rolled_out: int | None, wanted: str | None
+) -> None:
+    aliases = {"champion": "4", "previous": "2", **({"challenger": found} if found else {})}
+    versions = registered([1, 2, 3, 4, 5])
+    challenger = ref(rolled_out) if rolled_out else None
+    changes = plan_aliases(ENTRIES, versions, aliases, challenger=challenger)
+    assert [(change.alias, change.wanted) for change in changes] == ([] if wanted is None else [("challenger", wanted)])
+
+
+def test_each_version_is_tagged_with_what_the_ledger_last_said_of_it() -> None:
+    entries = [entry.model_copy(update={"reason": f"why {entry.seq}"}) for entry in ENTRIES]
+    versions = registered([1, 2, 3, 4, 5])
+    tags = {change.version: change.tags for change in plan_tags(entries, versions)}
+    assert tags["3"] == {STATE_TAG: "rolled back", REASON_TAG: "why 3"}
+    assert {version: each[STATE_TAG] for version, each in tags.items()} == {
+        "1": "promoted", "2": "promoted", "3": "rolled back", "4": "promoted",
+    }  # fmt: skip
+    told = [
+        version.model_copy(update={"tags": {**version.tags, **tags.get(version.version, {})}}) for version in versions
+    ]
+    assert plan_tags(entries, told) == (), "once"
+
+
+def test_a_reason_is_cut_and_then_stays() -> None:
+    long = [entry.model_copy(update={"reason": "x" * 9999}) for entry in ledger(("promoted", 1))]
+    (change,) = plan_tags(long, registered([1]))
+    assert len(change.tags[REASON_TAG]) == 500
+    tagged = registered([1])[0].model_copy(update={"tags": change.tags})
+    assert plan_tags(long, [tagged]) == ()
+
+
+def test_a_commit_finds_its_models_and_a_short_one_is_refused() -> None:
+    known = [
+        model.model_copy(update={"tags": {"git_commit": f"{number}" * 40}})
+        for number, model in enumerate(merge_models(ENTRIES, registered([1, 2]), {}))
+    ]
+    assert [model.name for model in find_of_commit(known, "1" * 7)] == [known[1].name]
+    with pytest.raises(DataRejected, match="too short"):
+        find_of_commit(known, "1" * 6)
