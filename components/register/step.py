@@ -4,10 +4,11 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.register.card import CardFacts, render_model_card
 from ratchet.actions.models.files import ModelFiles, trouble_of
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import Conflict, DataRejected, NotFound
@@ -23,7 +24,6 @@ from ratchet.tasks.signature import SIGNATURE, sign_folder
 from ratchet.tasks.spec import TaskSpec
 
 log = logging.getLogger(__name__)
-_NAMES_MAX = 50
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,20 @@ def register_step(
             folder = Path(scratch_name) / "model"
             shutil.copytree(model_path, folder)
             (folder / VERDICT).write_text(verdict.model_dump_json(indent=2) + "\n")
-            (folder / "MODEL_CARD.md").write_text(render_model_card(spec, verdict=verdict, metrics=metrics, tags=tags))
+            (folder / "MODEL_CARD.md").write_text(_card(spec, verdict, metrics, tags, signing))
             _sign(folder, tags, signing, task=spec.name)
             models.put(folder, task=spec.name, digest=digest)
         if trouble := trouble_of(signing.files if signing else None, stored):
             raise DataRejected(f"What was stored of model {digest[:12]} is not what was signed: {trouble}.")
     return _tell_registry(registry, spec.name, uri, tags=tags, metrics=metrics), uri, digest
+
+
+def _card(
+    spec: TaskSpec, verdict: Verdict, metrics: Mapping[str, float], tags: Mapping[str, str], signing: Signing | None
+) -> str:
+    manifest = signing.manifest if signing else None
+    is_signed = signing is not None and signing.signer is not None
+    return render_model_card(spec, CardFacts(verdict, metrics, tags, manifest, is_signed))
 
 
 def _is_signed(stored: ModelRef, models: ModelFolders, signing: Signing | None) -> bool:
@@ -143,52 +151,3 @@ def _tell_registry(
     except (Conflict, DataRejected, NotFound) as error:
         log.warning("%s: MLflow does not show %s as it should, the rollout goes on: %s", task, uri, error)
     return version
-
-
-def render_model_card(
-    spec: TaskSpec, *, verdict: Verdict, metrics: Mapping[str, float], tags: Mapping[str, str]
-) -> str:
-    """The model for people: what it answers, how good it is, why it may serve, where it came from."""
-    lines = [
-        f"# {spec.name}",
-        "",
-        f"Answers {_output_text(spec)} from {_inputs_text(spec)}.",
-        "",
-        f"Model: {_kind_text(spec)}.",
-        "",
-        "## How good",
-        *(f"- {name}: {value:.4f}" for name, value in sorted(metrics.items())),
-        "",
-        f"## Why it may serve: {verdict.verdict}",
-        *(f"- {'held' if reason.passed else 'failed'}: {reason.text}" for reason in verdict.reasons),
-        "",
-        "## Where it came from",
-        *(f"- {name}: {value}" for name, value in sorted(tags.items()) if value),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _output_text(spec: TaskSpec) -> str:
-    classes = f"{len(spec.classes)} classes ({_listed(spec.classes)})"
-    of_type = {"category": f"one of {classes}", "tags": f"any number of {classes}", "number": "a number"}
-    return of_type[spec.output.type] + ("" if spec.output.name == "label" else f", {spec.output.name},")
-
-
-def _inputs_text(spec: TaskSpec) -> str:
-    vector = spec.examples.short_input
-    if vector is not None:
-        return f"{vector.size} numbers between {vector.range[0]:g} and {vector.range[1]:g}"
-    named = [f"{each.name} ({each.type}{', may be missing' if each.optional else ''})" for each in spec.inputs]
-    return f"{len(named)} inputs: {_listed(named)}"
-
-
-def _kind_text(spec: TaskSpec) -> str:
-    options = [f"{name} {value}" for name, value in sorted(spec.model.options.items())]
-    return ", ".join([spec.model.kind, *options])
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Cut where a card would become a list."""
-    more = f" and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
-    return ", ".join(names[:_NAMES_MAX]) + more
