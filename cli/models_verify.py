@@ -32,8 +32,8 @@ def verify_registered(model: VerifiedModel, data: DataFlag = False, as_json: Jso
     from ratchet import wiring
     from ratchet.actions.models.verifying import is_refused, verify_model
 
-    ports = wiring.verify_ports()
     found, task = _find(model)
+    ports = wiring.verify_ports()
     with tempfile.TemporaryDirectory() as scratch:
         links = verify_model(found, ports, task=task, path=Path(scratch) / "model", is_with_data=data)
     is_required = wiring.settings().unsigned_models == "refuse"

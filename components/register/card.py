@@ -108,7 +108,8 @@ def _reproduce_lines(spec: TaskSpec, facts: CardFacts) -> Iterator[str]:
     if commit := facts.tags.get("git_commit"):
         yield f"- code: commit {commit}"
     if seed := facts.tags.get("seed"):
-        yield f"- seed {seed}, {facts.tags.get('world_size', '1')} workers, {facts.tags.get('num_threads', '1')} threads"
+        workers, threads = facts.tags.get("world_size", "1"), facts.tags.get("num_threads", "1")
+        yield f"- seed {seed}, workers {workers}, threads {threads}"
 
 
 def _is_part(reason: Reason) -> bool:

