@@ -40,7 +40,7 @@ def registry_findings(others: "Sequence[Finding]") -> "list[Finding]":
 def _trouble_of(task: str) -> str:
     known = fetch_known(task)
     gone = [
-        f"{model.role} (version {model.name}) is not in MLflow; it serves all the same"
+        f"{model.role} (version {model.name}) is not in MLflow; this does not affect what it serves"
         for model in known.models
         if model.role in {CHAMPION, PREVIOUS} and not model.is_registered
     ]

@@ -16,6 +16,7 @@ from ratchet.actions.rollout.witness import take_traffic
 from ratchet.core.errors import Conflict, Unavailable
 from ratchet.core.models.ledger import LedgerEntry, LedgerKind, ModelRef, champion_of
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.stores.decisions import Decisions
 from ratchet.stores.rollout_record import Recorded
 
 log = logging.getLogger(__name__)
@@ -117,4 +118,5 @@ def keep_decision(rollout: Rollout, outcome: RolloutEnd) -> str:
     """Store what was decided where the ledger entry will name it; gives its digest."""
     task, run_id = rollout.task, rollout.run_id
     decided = render_verdict(outcome, task=task, model=rollout.model, run_id=run_id, policy=rollout.policy)
-    return rollout.ports.records.put_decision(decided, task=task, run_id=run_id)
+    records = rollout.ports.records
+    return Decisions(records.objects, records.bucket).put(decided, task=task, run_id=run_id)

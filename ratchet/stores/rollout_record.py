@@ -7,21 +7,19 @@
   written only by who has read chunk n - 1: of two controllers the slower finds its place taken, and leaves.
 - `orders/<n:08d>.json`: what people asked for (rollout_orders.py).
 - `fallback.json`: whether the champion could still be loaded, were this canary to be rolled back.
-- `decided-<digest>.json`: the verdict that a ledger entry names by its SHA-256, written before the entry.
+- `decided-<digest>.json`: the verdict that a ledger entry names (decisions.py).
 - `verdict.json`: how it ended.
 
 `s3://ratchet/rollouts/<task>/current.json` names the rollout that began last.
 """
 
 import json
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, model_validator
 
-from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.layouts import Layout
 from ratchet.core.models.ledger import ModelRef
@@ -36,7 +34,6 @@ from ratchet.parallel import map_parallel
 from ratchet.stores.layout import Store
 from wire.validation_text import validation_text
 
-log = logging.getLogger(__name__)
 Part = TypeVar("Part", bound=BaseModel)
 
 
@@ -148,19 +145,6 @@ class RolloutRecords(Store):
     def put_verdict(self, verdict: Verdict, begin: RolloutBegin) -> None:
         """Close the record."""
         self._put_part(verdict, begin, "verdict.json")
-
-    def put_decision(self, verdict: Verdict, *, task: str, run_id: str) -> str:
-        """Keep a verdict under its own digest, and give that: the ledger names it. The same one twice is one."""
-        data = verdict.model_dump_json(indent=2).encode()
-        digest = digest_of_bytes(data)
-        try:
-            self.objects.put_if_absent(self.decision_uri(task, run_id, digest), data)
-        except Conflict:
-            log.debug("%s: verdict %s is kept already", task, digest[:12])
-        return digest
-
-    def decision_uri(self, task: str, run_id: str, digest: str) -> str:
-        return f"{self.folder_of(task, run_id)}/decided-{digest}.json"
 
     def reader(self, task: str, run_id: str) -> "RecordReader":
         return RecordReader(self.objects, self.folder_of(task, run_id), run_id=run_id)

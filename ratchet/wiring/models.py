@@ -106,7 +106,7 @@ def output_in_use() -> "OutputInUse":
 def verify_ports() -> "VerifyPorts":
     """SettingsError where no public keys are set."""
     from ratchet.actions.models.verifying import VerifyPorts
-    from ratchet.stores.rollout_record import RolloutRecords
+    from ratchet.stores.decisions import Decisions
 
     connections.settings().require("trusted_keys_file")
     keys = trusted_keys()
@@ -115,7 +115,7 @@ def verify_ports() -> "VerifyPorts":
         objects=connections.object_store(),
         datasets=labels.dataset_store,
         ledger=ledger(),
-        records=RolloutRecords(connections.object_store(), connections.settings().ratchet_bucket),
+        decisions=Decisions(connections.object_store(), connections.settings().ratchet_bucket),
         keys=keys,
     )
 

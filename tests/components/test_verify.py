@@ -17,9 +17,9 @@ from ratchet.core.labels.dataset import DatasetShard, Manifest, md5_of
 from ratchet.core.models.ledger import LedgerEntry, ModelRef
 from ratchet.core.models.registered import find_model, merge_models
 from ratchet.core.verdict import Reason, Verdict
+from ratchet.stores.decisions import Decisions
 from ratchet.stores.ledger import S3Ledger
 from ratchet.stores.models import ModelFolders
-from ratchet.stores.rollout_record import RolloutRecords
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.registry import FakeRegistry
@@ -64,8 +64,8 @@ class Chain:
         return S3Ledger(self.objects, "ratchet", signer=SIGNER)
 
     @property
-    def records(self) -> RolloutRecords:
-        return RolloutRecords(self.objects, "ratchet")
+    def decisions(self) -> Decisions:
+        return Decisions(self.objects, "ratchet")
 
     def files(self) -> StoredModelFiles:
         return StoredModelFiles(self.objects, TRUSTED, is_signature_required=True)
@@ -89,7 +89,7 @@ class Chain:
 
     def promote(self, model: ModelRef) -> None:
         decided = Verdict(kind="rollout", verdict="promoted", reasons=(HELD,))
-        digest = self.records.put_decision(decided, task="digits", run_id="run-1")
+        digest = self.decisions.put(decided, task="digits", run_id="run-1")
         promote(
             self.ledger,
             task="digits",
@@ -102,7 +102,7 @@ class Chain:
         )
 
     def verify(self, path: Path, *, is_with_data: bool = True) -> dict[str, ChainLink]:
-        ports = VerifyPorts(self.objects, lambda: self.datasets, self.ledger, self.records, TRUSTED)
+        ports = VerifyPorts(self.objects, lambda: self.datasets, self.ledger, self.decisions, TRUSTED)
         entries = () if not self._is_ledger_readable() else self.ledger.list_entries("digits")
         known = merge_models(entries, self.registry.list_versions("digits"), {})
         links = verify_model(

@@ -18,7 +18,7 @@ from ratchet.core.models.reproduction import erased_text
 from ratchet.core.models.statements import VERDICT, ModelOrigin, entry_statement, manifest_digest, origin_in
 from ratchet.core.ports import DatasetStore, Ledger, ObjectStore, TrustedKeys
 from ratchet.core.verdict import Verdict
-from ratchet.stores.rollout_record import RolloutRecords
+from ratchet.stores.decisions import Decisions
 from ratchet.tasks.identity import read_model
 from ratchet.tasks.signature import PROVENANCE, check_folder, folder_digests, read_bundle
 
@@ -44,7 +44,7 @@ class VerifyPorts:
     objects: ObjectStore
     datasets: Callable[[], DatasetStore]
     ledger: Ledger
-    records: RolloutRecords
+    decisions: Decisions
     keys: TrustedKeys
 
 
@@ -181,7 +181,7 @@ def _entry_trouble(entry: LedgerEntry, ports: VerifyPorts) -> str:
             return f"{name} says another thing than its signature"
     if entry.verdict_digest:
         with suppress(NotFound):  # its record's time is over (configs/policies/retention.yaml)
-            uri = ports.records.decision_uri(entry.task, entry.run_id, entry.verdict_digest)
+            uri = ports.decisions.uri_of(entry.task, entry.run_id, entry.verdict_digest)
             if digest_of_bytes(ports.objects.fetch(uri)) != entry.verdict_digest:
                 return f"{name}: the verdict in {uri} has changed"
     return ""
