@@ -66,6 +66,7 @@ def plan_settings(base: Settings, site: Site) -> Settings:
             "kfp_token": SecretStr(credentials.kfp_token),
             "kubernetes_endpoint": site.url_of(CONTROL_PLANE),
             "kubernetes_token": SecretStr(credentials.kubernetes_token),
+            "training_dir": str(layout.state_dir / "training"),
             "mlflow_endpoint": site.url_of(tracking.NAME),
             "mlflow_token": SecretStr(credentials.mlflow_token),
             "gateway_endpoint": site.url_of(gateway.NAME),

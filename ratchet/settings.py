@@ -88,6 +88,11 @@ class Settings(BaseModel):
     """Bearer token of MLflow; empty for a server that asks for none. `ratchet up` generates one."""
     task_runtime: Literal["process", "oci"] = "process"
     """How the embedded stack runs tasks: as processes of this machine, or their images by podman, nerdctl or docker."""
+    training_dir: str = ""
+    """Folder that the steps of pipelines and the nodes of TrainJobs have at one path, on a volume that they share: for
+    tasks that train on several nodes."""
+    training_runtime: str = "torch-distributed"
+    """ClusterTrainingRuntime of these TrainJobs."""
     gateway_endpoint: str = ""
     """Where user requests enter."""
     serving_mode: Literal["knative", "standard"] = "knative"

@@ -30,7 +30,7 @@ def finetune(
             datasets=wiring.dataset_store(),
             objects=wiring.object_store(),
             ledger=wiring.ledger(),
-            learner=wiring.learner(task),
+            learner=wiring.learner(task, run_id),
             model_path=Path(model.path),
             log_path=Path(training_log.path),
             finished=wiring.finished_steps(task, run_id),

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import tempfile
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -123,7 +122,7 @@ def _train(
     finished: FinishedSteps,
     inputs: Mapping[str, str],
 ) -> Trained:
-    with tempfile.TemporaryDirectory() as scratch:
+    with learner.scratch() as scratch:
         job, replay = prepare_job(training, Path(scratch), datasets=datasets, objects=objects)
         if replay is not None:
             finished.note("replay", replay.text())

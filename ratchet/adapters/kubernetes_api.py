@@ -118,7 +118,8 @@ class KubernetesApi:
         is_rehearsal: bool = False,
         num_tries: int = _NUM_TRIES,
     ) -> dict[str, Any]:
-        """Tries again, a few times, while the server is away, busy, or at odds with somebody else's change.
+        """The object that is answered. Tries again, a few times, while the server is away, busy, or at odds with
+        somebody else's change.
 
         A rehearsal changes nothing: the server says what it would do. Raises NotFound, Conflict, DataRejected,
         UnknownField, SettingsError, Unavailable.
@@ -131,11 +132,18 @@ class KubernetesApi:
         # Any request may be repeated: an object's name is its key, so a POST that was done answers AlreadyExists.
         request = Request(method, path, asked, body, headers={"content-type": content_type}, is_repeatable=True)
         retry = replace(_RETRY if retries_conflict else _RETRY_BUT_CONFLICTS, num_tries=num_tries)
+        return errors.object_in(self._answer(request, retry))
+
+    def text(self, path: str, *, query: Mapping[str, str] | None = None) -> str:
+        """What is answered as it is, a pod's log say. Raises as `request` does."""
+        return self._answer(Request("GET", path, {**(query or {})}), _RETRY).text
+
+    def _answer(self, request: Request, retry: Retry) -> Response:
         response = self._send(request, retry, is_refused=False)
-        if response.status == 401 and num_tries > 1:  # a token that expired meanwhile, in a plugin's hands
+        if response.status == 401 and retry.num_tries > 1:  # a token that expired meanwhile, in a plugin's hands
             response = self._send(request, retry, is_refused=True)
         if response.is_success:
-            return errors.object_in(response)
+            return response
         raise errors.error_of(response, identity=self._identity)
 
     def _send(self, request: Request, retry: Retry, *, is_refused: bool) -> Response:

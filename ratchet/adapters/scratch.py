@@ -1,4 +1,4 @@
-"""A private folder in the temporary directory. One whose process was killed is removed when the next is made."""
+"""A private folder in the temporary directory, or in a given one. Once its process was killed, the next removes it."""
 
 import fcntl
 import os
@@ -19,9 +19,12 @@ _UNOWNED_S = 86_400.0
 class ScratchFolder:
     """Lives as long as this object, or its process."""
 
-    def __init__(self, prefix: str) -> None:
-        remove_abandoned(prefix)
-        self._folder = tempfile.TemporaryDirectory(prefix=prefix)
+    def __init__(self, prefix: str, *, folder: Path | None = None) -> None:
+        """folder: where it is made, and where abandoned ones are looked for; None: the temporary directory."""
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(prefix, folder=folder)
+        self._folder = tempfile.TemporaryDirectory(prefix=prefix, dir=folder)
         self.path = Path(self._folder.name)
         self._owner = (self.path / _OWNER).open("w")
         fcntl.flock(self._owner, fcntl.LOCK_EX)
@@ -34,10 +37,10 @@ class ScratchFolder:
         self._owner.close()
 
 
-def remove_abandoned(prefix: str) -> int:
+def remove_abandoned(prefix: str, *, folder: Path | None = None) -> int:
     """Remove the folders of our own whose owner is dead; how many. A folder in use is locked, and stays."""
     num = 0
-    for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+    for path in (folder or Path(tempfile.gettempdir())).glob(f"{prefix}*"):
         with suppress(OSError):
             if _is_abandoned(path):
                 shutil.rmtree(path, ignore_errors=True)

@@ -54,6 +54,8 @@ class TrainingSpec(BaseModel):
     """bf16: products of matrices in bfloat16 (autocast); weights, loss and what is served stay in float32."""
     world_size: int = Field(2, ge=1, le=4_096)
     """Number of DDP workers."""
+    num_nodes: int = left_out(1, ge=1, le=1_024)
+    """Machines that the workers are spread over, by a TrainJob of Kubeflow Trainer. 1: the pod of the step."""
     num_threads: int = Field(1, ge=1, le=4_096)
     """Torch threads of each worker."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
@@ -69,6 +71,15 @@ class TrainingSpec(BaseModel):
         """Fields that the loss has to know of, as far as they ask for something."""
         asked = {"class_weights": self.class_weights != "none", "label_smoothing": self.label_smoothing > 0}
         return tuple(name for name, is_asked in asked.items() if is_asked)
+
+    @model_validator(mode="after")
+    def _check_nodes(self) -> Self:
+        if self.world_size % self.num_nodes:
+            raise ValueError(
+                f"`world_size` {self.world_size} over `num_nodes` {self.num_nodes}: each node has as many workers; "
+                "make world_size a multiple of num_nodes"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_freeze(self) -> Self:

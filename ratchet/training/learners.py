@@ -1,13 +1,22 @@
 """The learners: what turns the files of a training job into a model's folder. A task's kind of model chooses one."""
 
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 from ratchet.core.ports import Trainer
 from ratchet.training.job import TrainingJob
 
+Scratch = Callable[[], AbstractContextManager[str | Path]]
+"""Makes the folder of a training's files, where all processes that work on it see it by the same path."""
+
 
 class Learner(Protocol):
+    @property
+    def scratch(self) -> Scratch: ...
+
     def train(self, job: TrainingJob, *, job_path: Path, log_path: Path) -> None:
         """Leave the model, the start record and the history where the job says, and what was said in `log_path`.
 
@@ -19,8 +28,9 @@ class Learner(Protocol):
 class TorchLearner:
     """A network, trained by the torch loop in as many workers as the task file says."""
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer, *, scratch: Scratch = tempfile.TemporaryDirectory) -> None:
         self._trainer = trainer
+        self.scratch = scratch
 
     def train(self, job: TrainingJob, *, job_path: Path, log_path: Path) -> None:
         _run(self._trainer, "ratchet.training.worker", job, job_path, log_path, world_size=job.spec.training.world_size)
@@ -31,6 +41,7 @@ class TreesLearner:
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
+        self.scratch: Scratch = tempfile.TemporaryDirectory
 
     def train(self, job: TrainingJob, *, job_path: Path, log_path: Path) -> None:
         _run(self._trainer, "ratchet.training.trees", job, job_path, log_path, world_size=1)

@@ -1,9 +1,11 @@
 """Training, the registry, the ledger and the files of models."""
 
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ratchet.core import ports
+from ratchet.core.digest import digest_of
 from ratchet.wiring import connections, labels, tasks
 
 if TYPE_CHECKING:
@@ -17,13 +19,32 @@ if TYPE_CHECKING:
     from ratchet.training.learners import Learner
 
 
-def learner(task: str) -> "Learner":
-    """What turns rows into the task's kind of model."""
-    return learner_of(tasks.task_spec(task))
+def learner(task: str, run_id: str) -> "Learner":
+    """What turns rows into the task's kind of model, on the nodes that the task asks for."""
+    spec = tasks.task_spec(task)
+    if spec.training.num_nodes == 1:
+        return learner_of(spec)
+    from ratchet.adapters.kubernetes_api import KubernetesApi
+    from ratchet.adapters.scratch import ScratchFolder
+    from ratchet.adapters.train_job import TrainJobTrainer
+    from ratchet.training.learners import TorchLearner
+
+    settings = connections.settings()
+    settings.require("training_dir")
+    trainer = TrainJobTrainer(
+        KubernetesApi.of(settings),
+        # The same for each attempt of a step, and nobody else's. 20 digits of a digest: no two runs share it.
+        name=f"ratchet-{digest_of([task, run_id])[:20]}",
+        task=task,
+        num_nodes=spec.training.num_nodes,
+        runtime=settings.training_runtime,
+    )
+    folder = Path(settings.training_dir)
+    return TorchLearner(trainer, scratch=lambda: ScratchFolder("ratchet-training-", folder=folder))
 
 
 def learner_of(spec: "TaskSpec") -> "Learner":
-    """As `learner`, for a task as a model has it."""
+    """As `learner`, for a task as a model has it, on this machine alone: as many workers make the same bits there."""
     from ratchet.adapters.child_process import ChildProcessTrainer
     from ratchet.adapters.torchrun import TorchrunTrainer
     from ratchet.training.learners import TorchLearner, TreesLearner

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from ratchet.settings import Settings
 from ratchet.stores.finished import FinishedWork
 from ratchet.stores.run_outcomes import RunOutcomes
 from ratchet.training.job import TrainingJob
-from ratchet.training.learners import Learner, TorchLearner
+from ratchet.training.learners import Learner, Scratch, TorchLearner
 from ratchet.training.loop import train
 from tests.components.learning import one_worker
 from tests.components.rollout_world import TASK, Objects
@@ -48,6 +49,9 @@ SPEC = changed(
 
 class ThisProcess:
     """A learner that starts no worker."""
+
+    def __init__(self) -> None:
+        self.scratch: Scratch = tempfile.TemporaryDirectory
 
     def train(self, job: TrainingJob, *, job_path: Path, log_path: Path) -> None:
         with one_worker(job_path.parent):

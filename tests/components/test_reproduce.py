@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from ratchet.stores.models import ModelFolders
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.job import EpochMetrics, TrainingJob
+from ratchet.training.learners import Scratch
 from ratchet.training.loop import train as train_network
 from ratchet.training.trees import train as grow_trees
 from tests.components.data import finished_steps
@@ -56,6 +58,7 @@ class HereLearner:
     """Trains in this process: a start of torch takes seconds."""
 
     change: Callable[[TrainingJob], TrainingJob] = lambda job: job
+    scratch: Scratch = tempfile.TemporaryDirectory
 
     def train(self, job: TrainingJob, *, job_path: Path, log_path: Path) -> None:
         job = self.change(job)

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from ratchet import wiring
+from ratchet.core.errors import SettingsError
 from ratchet.settings import Settings
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.object_store import FakeObjectStore
+from tests.models import DIGITS, changed
 from tests.wired import wire
 
 ROOMS = tuple(module.name for module in pkgutil.iter_modules(wiring.__path__))
@@ -66,3 +69,15 @@ def test_tests_replace_builders_by_wire_alone():
     tests = Path(__file__).parents[1]
     found = [path.name for path in tests.rglob("*.py") if "setattr(" + "wiring" in path.read_text()]
     assert not found, "use tests/wired.py"
+
+
+def test_a_task_of_several_nodes_trains_in_a_folder_that_they_share(monkeypatch, tmp_path):
+    spec = changed(DIGITS, {"training": {**DIGITS.training.model_dump(), "world_size": 2, "num_nodes": 2}})
+    known = {"kubernetes_endpoint": "http://127.0.0.1:1", "kubernetes_token": SecretStr("t")}
+    wire(monkeypatch, settings=lambda: Settings(**known), task_spec=lambda name: spec)
+    with pytest.raises(SettingsError, match="RATCHET_TRAINING_DIR is not set"):
+        wiring.learner("digits", "run-1")
+    shared = tmp_path / "shared"
+    wire(monkeypatch, settings=lambda: Settings(**known, training_dir=str(shared)))
+    with wiring.learner("digits", "run-1").scratch() as scratch:
+        assert Path(scratch).parent == shared

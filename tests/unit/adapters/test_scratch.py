@@ -55,3 +55,15 @@ def test_what_is_young_or_not_ours_stays(temporary):
     assert remove_abandoned(PREFIX) == 0
     age(young, 90_000)
     assert remove_abandoned(PREFIX) == 1 and other.is_dir()
+
+
+def test_a_folder_elsewhere_is_made_there_and_abandoned_ones_are_looked_for_there(tmp_path: Path):
+    shared = tmp_path / "shared" / "training"
+    abandoned = shared / f"{PREFIX}old"
+    abandoned.mkdir(parents=True)
+    (abandoned / ".owner").touch()
+    age(abandoned, 120)
+    with ScratchFolder(PREFIX, folder=shared) as path:
+        assert path.parent == shared
+        assert not abandoned.exists()
+    assert list(shared.iterdir()) == []

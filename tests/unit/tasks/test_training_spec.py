@@ -57,3 +57,12 @@ def test_a_task_file_that_says_nothing_new_keeps_its_digest():
     """It is in the digest of each model and of each checkpoint."""
     before = "63c0f1f514da830a1172f9a6254db228e5dcc9450967a7961825bbf3ecff2ce7"
     assert digest_of(DIGITS.model_dump(mode="json")) == before
+
+
+def test_the_workers_are_spread_evenly_over_the_nodes_and_one_node_is_not_written():
+    assert task_of(CATEGORY, world_size=4, num_nodes=2).training.num_nodes == 2
+    with pytest.raises(ValidationError, match="`world_size` 3 over `num_nodes` 2: each node has as many workers"):
+        task_of(CATEGORY, world_size=3, num_nodes=2)
+    assert "num_nodes" not in task_of(CATEGORY).model_dump()["training"]
+    with pytest.raises(ValidationError, match="`world_size` 1 over `num_nodes` 2"):
+        task_of(CATEGORY, kind="trees", num_nodes=2)

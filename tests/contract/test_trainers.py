@@ -1,0 +1,139 @@
+"""One contract for both ways to run the workers of a training: torchrun in the pod of the step, and a TrainJob over two
+nodes, which the embedded control plane runs."""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ratchet.adapters.kubernetes_api import KubernetesApi
+from ratchet.adapters.torchrun import TorchrunTrainer
+from ratchet.adapters.train_job import TrainJobTrainer
+from ratchet.core.errors import PolicyError, Unavailable
+from ratchet.core.ports import Trainer
+from ratchet.training.job import TrainingJob
+from tests.components.test_training import job_in, run, spec_of
+from tests.embedded.serving_world import wait_for
+from tests.embedded.training_world import TrainingWorld, environment_of
+from tests.models import DIGITS, changed
+
+NAME = "ratchet-contract"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingWorld]:
+    world = TrainingWorld(tmp_path_factory.mktemp("training"))
+    world.start()
+    try:
+        yield world
+    finally:
+        world.stop()
+
+
+def train_job_trainer(world: TrainingWorld) -> TrainJobTrainer:
+    api = KubernetesApi(world.url, token=lambda: "t", namespace="default")
+    return TrainJobTrainer(api, name=NAME, task="digits", num_nodes=2, runtime="torch-distributed")
+
+
+@pytest.fixture(params=["torchrun", "train-job"])
+def trainer(request: pytest.FixtureRequest, world: TrainingWorld) -> Trainer:
+    return TorchrunTrainer() if request.param == "torchrun" else train_job_trainer(world)
+
+
+@pytest.fixture(scope="module")
+def digest(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of the model that two workers of one machine make."""
+    return run(job_in(tmp_path_factory.mktemp("one-machine") / "job"))
+
+
+def test_two_workers_make_the_same_bits_wherever_they_run(trainer: Trainer, digest: str, tmp_path: Path):
+    job = job_in(tmp_path / "job")
+    assert run(job, trainer) == digest
+    assert "epoch 1/" in (tmp_path / "job" / "log.txt").read_text()
+
+
+def test_an_exception_of_the_task_is_raised_as_its_worker_wrote_it_down(trainer: Trainer, tmp_path: Path):
+    job = job_in(tmp_path / "job", spec=changed(DIGITS, {"implementation": "tests.broken_tasks:FailsInOneWorker"}))
+    with pytest.raises(PolicyError, match=r"KeyError: 'missing' .*in loss\) \(worker 1 of 2\)"):
+        run(job, trainer)
+
+
+def test_a_training_that_takes_too_long_is_ended_with_all_its_processes(trainer: Trainer, tmp_path: Path):
+    job = job_in(tmp_path / "job", spec=spec_of("Slow"))
+    with pytest.raises(Unavailable, match="did not end in 12 s"):
+        trainer.run(
+            module="ratchet.training.worker",
+            spec_path=tmp_path / "job" / "job.json",
+            world_size=2,
+            log_path=tmp_path / "log.txt",
+            failure_path=job.failure_path,
+            timeout_s=12,  # two nodes import torch in 8 s on two busy cores
+        )
+    assert workers_of(job) == []
+
+
+@pytest.mark.whole  # each node is started again six times over: a minute
+def test_workers_that_end_without_a_word_are_said_to_have_failed(
+    trainer: Trainer, tmp_path: Path, world: TrainingWorld
+):
+    with pytest.raises(Unavailable, match=r"No module named ratchet\.training\.no_such_worker"):
+        trainer.run(
+            module="ratchet.training.no_such_worker",
+            spec_path=tmp_path / "job.json",
+            world_size=2,
+            log_path=tmp_path / "log.txt",
+            failure_path=tmp_path / "failure.json",
+            timeout_s=300,
+        )
+
+
+def test_a_repeated_step_ends_the_nodes_of_its_attempt_before_and_leaves_no_job(
+    world: TrainingWorld, digest: str, tmp_path: Path
+):
+    world.create(NAME, ["/bin/sh", "-c", "echo began; sleep 600"])
+    wait_for(lambda: world.logs(NAME) == ["began\n"], "the attempt before")
+    pids = world.pids(NAME)
+    assert run(job_in(tmp_path / "job"), train_job_trainer(world)) == digest
+    assert not any(map(environment_of, pids))
+    assert [job["metadata"]["name"] for job in world.jobs()] == [] and world.pods(NAME) == []
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("seed", range(3))
+def test_a_killed_rank_of_two_nodes_costs_no_bit(world: TrainingWorld, tmp_path: Path, seed: int):
+    """Whichever it is, within an epoch, with checkpoints every five steps."""
+    noisy, rng = spec_of("Noisy"), random.Random(seed)
+    spec = changed(noisy, {"training": {**noisy.training.model_dump(), "checkpoint_every_steps": 5}})
+    whole, killed = job_in(tmp_path / "whole", spec=spec), job_in(tmp_path / "killed", spec=spec)
+    digest = run(whole)
+    killer = threading.Thread(target=kill_one_after, args=(killed, "epoch-0002-step-000001", rng))
+    killer.start()
+    assert run(killed, train_job_trainer(world)) == digest
+    killer.join()
+    log = (tmp_path / "killed" / "log.txt").read_text()
+    assert "going on after" in log and log.count("epoch 1/4") == 1
+
+
+def kill_one_after(job: TrainingJob, checkpoint: str, rng: random.Random) -> None:
+    deadline = time.monotonic() + 120  # the start of two nodes and an epoch, on a busy machine
+    while not (job.checkpoint_dir / checkpoint).exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(rng.choice(workers_of(job)), signal.SIGKILL)
+
+
+def workers_of(job: TrainingJob) -> list[int]:
+    """Pids of its workers; not of what started them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode(errors="replace").split("\0")
+        except OSError:  # it has just ended
+            continue
+        if str(job.model_path.parent / "job.json") in words and "torch.distributed.run" not in words:
+            found.append(int(path.parent.name))
+    return sorted(found)
