@@ -11,10 +11,12 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
+from ratchet.core.errors import Unavailable
 from ratchet.processes import die_with_parent
-from ratchet.training.failure import record_failure, record_stop
+from ratchet.training.failure import is_lost_peer, record_failure, record_stop
 from ratchet.training.job import TrainingJob
 from ratchet.training.loop import train
+from ratchet.training.roll import Roll
 from ratchet.training.stopping import GRACE_S, StopRequest, TrainingStopped, stop_path_of
 
 
@@ -28,6 +30,8 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)
     _meet_the_others()
     rank, world_size, stop_path = dist.get_rank(), dist.get_world_size(), stop_path_of(job.failure_path)
+    roll = Roll(job.failure_path.with_name("workers"), rank=rank, world_size=world_size)
+    roll.sign_in()
     # The alarm ends a worker that made no step since, as one that still reads its rows.
     with StopRequest(partial(signal.alarm, GRACE_S)).listening() as request:
         try:
@@ -37,6 +41,8 @@ def main() -> None:
             record_stop(str(stopped), job.failure_path)
         except BaseException as error:
             if not record_failure(error, job.failure_path, rank=rank, world_size=world_size):
+                if world_size > 1 and is_lost_peer(error):
+                    raise Unavailable(roll.lost_words()) from error
                 raise
         finally:
             dist.destroy_process_group()
