@@ -15,7 +15,7 @@ from wire.printable import printable
 
 if TYPE_CHECKING:
     from ratchet.core.models.reproduction import ArrayDifference, Reproduction
-    from ratchet.training.job import EpochMetrics
+    from ratchet.core.models.training_history import EpochMetrics
 
 KeepOption = Annotated[
     Path | None,

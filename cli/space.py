@@ -1,7 +1,7 @@
 """`ratchet space …`: what takes room, how long it stays, and deleting what is over its time."""
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +9,7 @@ import typer
 from cli.output import JsonFlag, print_json, print_rows, stderr
 from ratchet.core.layouts import RecordKind
 from ratchet.core.ports import StoredObject
+from ratchet.core.retention import PROGRESS_KEPT
 
 _BATCH = 1000
 _SHOWN_MAX = 20
@@ -47,6 +48,7 @@ def kept_texts() -> dict[str, str]:
     policy = wiring.default_retention()
     days = {"payloads": policy.payload_days, "feedback": policy.feedback_days, "rollouts": policy.rollout_days}
     days |= {"proofs": policy.proof_days, "guard": policy.decision_days}
+    days["progress"] = PROGRESS_KEPT / timedelta(days=1)
     told = {kind: f"{num:g} days" if num else "permanently" for kind, num in days.items()}
     if policy.refused_model_days:
         told["models"] = f"permanently; refused ones {policy.refused_model_days:g} days"

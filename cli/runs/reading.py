@@ -53,11 +53,12 @@ def list_(
 
 
 def show(run: RunArgument, as_json: JsonFlag = False) -> None:
-    """Show a run with its tasks, the full errors of failed tasks, and its outcome.
+    """Show a run with its tasks, how far its training is, the full errors of failed tasks, and its outcome.
 
     Example: ratchet runs show retrain-digits-1f2e3d4c5b6a
     """
     from cli.runs.outcome import errors_text, fetch_origins, outcome_of, outcome_row, print_outcome
+    from cli.runs.training import fetch_training
     from cli.runs.view import row_of, tree_of, tree_order
     from ratchet import wiring
 
@@ -67,12 +68,14 @@ def show(run: RunArgument, as_json: JsonFlag = False) -> None:
     now = datetime.now(UTC)
     outcome, _ = outcome_of(found)
     origins = fetch_origins(wiring.run_outcomes(), found)
+    training = fetch_training(found.run_id, tasks)
     if as_json:
         rows = [row_of(task, tasks, now=now) for task in tasks]
         told = {"outcome": outcome_row(outcome), "origins": [origin.model_dump() for origin in origins]}
+        told["training"] = None if training is None else training.model_dump(mode="json")
         print_json({**found.model_dump(mode="json"), **told, "tasks": rows})
         return
-    stdout.print(tree_of(found, tasks, now=now))
+    stdout.print(tree_of(found, tasks, now=now, training=training))
     for origin in origins:
         stdout.print(f"{origin.step}: {origin.text}", markup=False)
     if errors := errors_text(found, tasks):
@@ -152,7 +155,9 @@ def report(
 
 
 def watch_(run: RunArgument, timeout_s: TimeoutOption = 3600.0, as_json: JsonFlag = False) -> None:
-    """Follow a run to its end, as a live tree on a terminal. Exit 1: it failed; 9: it succeeded and promoted nothing.
+    """Follow a run to its end, as a live tree on a terminal. A training shows its epoch, step, loss and time left.
+
+    Exit 1: it failed; 9: it succeeded and promoted nothing.
 
     Example: ratchet runs watch retrain-digits-1f2e3d4c5b6a
     """

@@ -11,10 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.output import stderr
+from cli.runs.training import TrainingWatch, training_words
 from ratchet.core.errors import Unavailable
+from ratchet.core.models.training_progress import TrainingProgress
 from ratchet.core.ports import Pipelines, RunState, RunTask
 
 POLL_S = 0.5
+_TOLD_AGAIN_S = 10.0
+"""Lines of a log about one training are as far apart."""
 _ERROR_LENGTH = 240
 _STYLE_OF = {"SUCCEEDED": "green", "FAILED": "bold red", "RUNNING": "cyan", "CANCELED": "yellow", "SKIPPED": "dim"}
 
@@ -70,8 +74,10 @@ def duration_s_of(item: RunTask | RunState, *, now: datetime) -> float | None:
     return max(0.0, round(((item.finished_at or now) - started_at).total_seconds(), 1))
 
 
-def tree_of(run: RunState, tasks: Sequence[RunTask], *, now: datetime) -> Group:
-    """The run and its tasks, for people."""
+def tree_of(
+    run: RunState, tasks: Sequence[RunTask], *, now: datetime, training: TrainingProgress | None = None
+) -> Group:
+    """The run, its tasks and how far its training is, for people."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("task", "state", "time", "error"):
         table.add_column(name)
@@ -84,7 +90,9 @@ def tree_of(run: RunState, tasks: Sequence[RunTask], *, now: datetime) -> Group:
             Text(short_error(task.error)),
         )
     head = Text.assemble(run.name, "  ", (run.state, _STYLE_OF.get(run.state, "")), "  ", run.run_id)
-    return Group(head, table) if not run.error else Group(head, Text(run.error, style="red"), table)
+    error = [Text(run.error, style="red")] if run.error else []
+    told = [Text(training_words(training), style="cyan")] if training else []
+    return Group(head, *error, table, *told)
 
 
 def short_error(error: str) -> str:
@@ -100,15 +108,17 @@ class _LiveView:
     def __init__(self, live: Live) -> None:
         self._live = live
 
-    def __call__(self, run: RunState, tasks: Sequence[RunTask]) -> None:
-        self._live.update(tree_of(run, tasks, now=datetime.now(UTC)))
+    def __call__(self, run: RunState, tasks: Sequence[RunTask], training: TrainingProgress | None) -> None:
+        self._live.update(tree_of(run, tasks, now=datetime.now(UTC), training=training))
 
 
 class _LineView:
     def __init__(self) -> None:
         self._shown: dict[str, str] = {}
+        self._training: TrainingProgress | None = None
+        self._told_at_s = 0.0
 
-    def __call__(self, run: RunState, tasks: Sequence[RunTask]) -> None:
+    def __call__(self, run: RunState, tasks: Sequence[RunTask], training: TrainingProgress | None) -> None:
         now = datetime.now(UTC)
         items: list[RunTask | RunState] = [*tasks, run]
         for item in items:
@@ -120,13 +130,21 @@ class _LineView:
             took = f" after {seconds:.1f} s" if item.finished_at and seconds is not None else ""
             error = f": {short_error(item.error)}" if item.error else ""
             stderr.print(f"{now:%H:%M:%S} {item.name} {item.state}{took}{error}", markup=False)
+        if training is not None and self._is_news(training):
+            self._training, self._told_at_s = training, time.monotonic()
+            stderr.print(f"{now:%H:%M:%S} {training_words(training)}", markup=False)
+
+    def _is_news(self, training: TrainingProgress) -> bool:
+        is_soon = time.monotonic() - self._told_at_s < _TOLD_AGAIN_S
+        return self._training is None or (training != self._training and not is_soon)
 
 
 def _follow(pipelines: Pipelines, run_id: str, *, timeout_s: float, show: "_LiveView | _LineView") -> RunState:
-    deadline = time.monotonic() + timeout_s
+    deadline, trained = time.monotonic() + timeout_s, TrainingWatch.of_run(run_id)
     while True:
         run = pipelines.fetch_run(run_id)
-        show(run, pipelines.fetch_tasks(run_id))
+        tasks = pipelines.fetch_tasks(run_id)
+        show(run, tasks, trained.look(tasks))
         if run.is_finished:
             return run
         if time.monotonic() > deadline:

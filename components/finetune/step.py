@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from components.finetune.checkpoints import kept_checkpoints
+from components.finetune.progress import shown_progress
 from ratchet import __version__
 from ratchet.actions.labels.replay import old_version_of
 from ratchet.actions.models.training import (
@@ -23,12 +24,13 @@ from ratchet.core.digest import digest_of
 from ratchet.core.errors import PolicyError
 from ratchet.core.labels.dataset import Manifest, training_digest_of
 from ratchet.core.models.ledger import ModelRef, champion_of
+from ratchet.core.models.training_history import EpochMetrics
 from ratchet.core.ports import DatasetStore, Ledger, ObjectStore
 from ratchet.stores.finished import FinishedSteps
 from ratchet.tasks.code_collect import collect_task_code
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.job import EpochMetrics, StartRecord
+from ratchet.training.job import StartRecord
 from ratchet.training.learners import Learner
 
 STEP = "finetune"
@@ -127,7 +129,10 @@ def _train(
         if replay is not None:
             finished.note("replay", replay.text())
         finished.fetch_checkpoint(inputs, job.checkpoint_dir)
-        with kept_checkpoints(finished, inputs, job.checkpoint_dir):
+        with (
+            kept_checkpoints(finished, inputs, job.checkpoint_dir),
+            shown_progress(finished.progress, job.progress_path),
+        ):
             run_job(job, learner, log_path=log_path)
         start, last_epoch = take_model(job, model_path)
     lineage = _lineage_of(training, start) | ({TRAINING_ROWS: replay.text()} if replay else {})

@@ -67,6 +67,7 @@ def notify_step(
         at=serving.clock.now(),
     )
     outcome = outcomes.put_outcome(ended)
+    _forget_progress(finished, run)
     if state == "SUCCEEDED":
         _forget_finished(finished, run.task)
     is_well = state in ("SUCCEEDED", "SUPERSEDED")
@@ -82,6 +83,14 @@ def _forget_finished(finished: FinishedWork, task: str) -> None:
         finished.forget(task)
     except RatchetError as error:
         log.warning("the results of the steps of %s are kept: %s", task, error)
+
+
+def _forget_progress(finished: FinishedWork, run: EndedRun) -> None:
+    """A training that was killed has left it; one that ended has not."""
+    try:
+        finished.of_run(run.task, run.run_id).progress.forget()
+    except RatchetError as error:
+        log.warning("the progress of run %s stays until its time is over: %s", run.run_id, error)
 
 
 def outcome_state_of(state: str, *, is_own: bool = True) -> OutcomeState:

@@ -25,6 +25,7 @@ from ratchet.core.retention import (
     plan_dated,
     plan_decisions,
     plan_models,
+    plan_progress,
     plan_proofs,
     plan_rollouts,
 )
@@ -79,6 +80,7 @@ def list_due(ports: RetentionPorts, *, now: datetime) -> Iterator[Due]:
     needed = {task: fetch_needed(ports, task, policies[task], now=now) for task in tasks}
     for task in tasks:
         yield from _list_due_of_task(ports, task, policies[task].retention, needed[task], now=now)
+    yield from _due("progress", plan_progress(ports.objects.list_objects(ports.folders["progress"]), now=now))
     if tasks:
         yield from _list_due_proofs(ports, [policies[task].retention for task in tasks], needed, now=now)
 

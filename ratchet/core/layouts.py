@@ -16,6 +16,7 @@ Layout = Literal[
     "libraries",
     "outcomes",
     "payloads",
+    "progress",
     "proofs",
     "quarantine",
     "rollouts",
@@ -26,7 +27,7 @@ Layout = Literal[
     "ticks",
     "verdicts",
 ]
-RecordKind = Literal["payloads", "feedback", "rollouts", "proofs", "guard", "models"]
+RecordKind = Literal["payloads", "feedback", "rollouts", "proofs", "guard", "models", "progress"]
 """Those that have a retention (core/retention.py): `models` lie in a bucket of their own, and only refused ones go;
 `ticks` has its own, in the sensor."""
 

@@ -87,6 +87,11 @@ def needed_of(
     )
 
 
+PROGRESS_KEPT = timedelta(days=1)
+"""Written over every few seconds while a training goes on, and removed at its end: one that is older was left by a run
+whose machine was gone."""
+
+
 def kept_from(kind: RecordKind, *, policy: RetentionPolicy, needed: Needed, now: datetime) -> datetime | None:
     """Records of this kind from then on stay; None when all do."""
     days = {
@@ -96,6 +101,7 @@ def kept_from(kind: RecordKind, *, policy: RetentionPolicy, needed: Needed, now:
         "proofs": policy.proof_days,
         "guard": policy.decision_days,
         "models": policy.refused_model_days,
+        "progress": PROGRESS_KEPT / timedelta(days=1),
     }[kind]
     if not days:
         return None
@@ -157,6 +163,11 @@ def plan_proofs(
         digest = stored.uri.removeprefix(folder_uri).partition("/")[0]
         if digest not in digests and stored.last_modified_at < before:
             yield stored
+
+
+def plan_progress(listed: Iterable[StoredObject], *, now: datetime) -> Iterator[StoredObject]:
+    """The progress of trainings that no longer tell any."""
+    return (stored for stored in listed if stored.last_modified_at < now - PROGRESS_KEPT)
 
 
 def plan_decisions(

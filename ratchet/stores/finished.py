@@ -23,6 +23,7 @@ from ratchet.core.layouts import Layout
 from ratchet.core.runs.outcome import Origin
 from ratchet.stores.layout import Store
 from ratchet.stores.run_outcomes import RunOutcomes
+from ratchet.stores.run_progress import RunProgress
 from ratchet.tasks.identity import read_model
 from wire.printable import printable
 
@@ -79,6 +80,11 @@ class FinishedSteps(Store):
     layout: ClassVar[Layout] = "finished"
     task: str
     run_id: str
+
+    @property
+    def progress(self) -> RunProgress:
+        """How far the training of this run is, for those who watch."""
+        return RunProgress(self.objects, self.bucket, self.run_id)
 
     def find(self, step: str, inputs: Mapping[str, str], kind: type[Result]) -> tuple[str, Result] | None:
         """The result of the same inputs, and the run that it is of; None when the step has to do its work."""

@@ -5,7 +5,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from ratchet.core.models.training_history import EpochMetrics
 from ratchet.tasks.spec import TaskSpec
+
+__all__ = ["EpochMetrics", "StartRecord", "TrainingJob"]
 
 
 class TrainingJob(BaseModel):
@@ -34,6 +37,8 @@ class TrainingJob(BaseModel):
     """Where worker 0 writes one JSON line an epoch."""
     environment_path: Path | None = None
     """Where worker 0 writes the `TrainingEnvironment`; None writes none."""
+    progress_path: Path | None = None
+    """Where worker 0 tells how far it is while it trains (progress.py); None tells nothing."""
     failure_path: Path
     """Where a worker says what no restart can mend (failure.py); absent when all went well."""
 
@@ -89,19 +94,3 @@ class StartRecord(BaseModel):
 def _listed(names: Sequence[str], names_max: int) -> str:
     more = f" and {len(names) - names_max} more" if len(names) > names_max else ""
     return ", ".join(names[:names_max]) + more
-
-
-class EpochMetrics(BaseModel):
-    """One line of the history."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epoch: int
-    train_loss: float
-    val_loss: float | None
-    val_accuracy: float | None
-    """None where the validation split is empty."""
-    learning_rate: float | None = None
-    """Of the epoch's last step. None of trees, which have one rate."""
-    rows_per_s: float | None = None
-    """Training rows, of all workers together, over the epoch's steps."""

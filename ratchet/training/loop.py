@@ -10,6 +10,8 @@ import torch
 import torch.distributed as dist
 
 from ratchet.core.models.learning_rate import rate_share
+from ratchet.core.models.training_history import EpochMetrics
+from ratchet.core.models.training_progress import TrainingProgress
 from ratchet.tasks.bound import TorchTask
 from ratchet.tasks.code_collect import TaskCode
 from ratchet.tasks.loading import load_task_from
@@ -25,8 +27,9 @@ from ratchet.training.environment import record_environment
 from ratchet.training.fitting import fit_together
 from ratchet.training.fixed import fixed_of
 from ratchet.training.frozen import run_frozen_part
-from ratchet.training.job import EpochMetrics, TrainingJob
+from ratchet.training.job import TrainingJob
 from ratchet.training.measuring import measure
+from ratchet.training.progress import LiveProgress, peak_memory_mb
 from ratchet.training.randomness import seed_epoch, set_random_state
 from ratchet.training.resuming import Checkpoints
 from ratchet.training.running import Rows, Run
@@ -63,7 +66,7 @@ def train(job: TrainingJob, *, rank: int, world_size: int, is_stopping: Callable
     task = weigh(task, rows.labels, rank=rank)
     start = start_from_base(network, task, rows, job)
     rows, val_rows = (_past_frozen(network, each, rank=rank, world_size=world_size) for each in (rows, val_rows))
-    run = Run(job, task, rows, val_rows, rank, world_size)
+    run = Run(job, task, rows, val_rows, rank, world_size, LiveProgress(job.progress_path if rank == 0 else None))
     if rank == 0:
         log.info("start: %s", start.text(names_max=_NAMES_LOGGED_MAX))
         job.start_path.write_text(start.model_dump_json())
@@ -92,6 +95,7 @@ def _train_epochs(network: torch.nn.Module, run: Run, checkpoints: Checkpoints) 
     if first > (0, 0) and run.rank == 0:
         log.info("going on after %s", first)
     model = distribute(network, run)
+    run.live.begin(num_before=first.epoch * run.num_steps + first.step)
     for epoch in range(first.epoch, training.num_epochs):
         if training.early_stop_epochs is not None and state.num_epochs_since_best >= training.early_stop_epochs:
             log.info("no lower validation loss in %d epochs: the training ends early", state.num_epochs_since_best)
@@ -99,7 +103,8 @@ def _train_epochs(network: torch.nn.Module, run: Run, checkpoints: Checkpoints) 
         if epoch == training.unfreeze_after and within is None and frozen:
             _unfreeze(frozen, optimizer)
             model = distribute(network, run)
-        _train_epoch(epoch, model, state, run, checkpoints, within)
+        resumed_at_step = first.step if first > (0, 0) and epoch == first.epoch else None
+        _train_epoch(epoch, model, state, run, checkpoints, within, resumed_at_step=resumed_at_step)
         within = None
         checkpoints.save(state, Place(epoch + 1))
     return state
@@ -123,6 +128,8 @@ def _train_epoch(
     run: Run,
     checkpoints: Checkpoints,
     within: WithinEpoch | None,
+    *,
+    resumed_at_step: int | None = None,
 ) -> None:
     """One pass over the training rows, or the rest of one (within), its validation, and its line of the history."""
     losses, loss_step = [] if within is None else within.losses, loss_step_of(model)
@@ -132,14 +139,17 @@ def _train_epoch(
         set_random_state(within.random_WN[run.rank])
     state.network.train()
     began, num_rows = time.monotonic(), 0
-    for batch in islice(run.batches(epoch), len(losses), None):
+    run.waiting.total_s = 0.0
+    for batch in run.waiting.timed(islice(run.batches(epoch), len(losses), None)):
         place = Place(epoch, len(losses) + 1)
         loss_step.wishes = checkpoints.wishes(place)
         losses.append(take_step(epoch * run.num_steps + len(losses), batch, model, state, run))
         num_rows += batch.num_rows
         if any(loss_step.wishes):
             checkpoints.grant(loss_step.wishes, state, place, losses)
-    rows_per_s = num_rows / (time.monotonic() - began)
+        if run.live.is_due:
+            _tell(place, run, losses, rows_per_s=num_rows / (time.monotonic() - began))
+    spent_s = time.monotonic() - began
     _take_buffers_of_first(state.network)
     if state.average is not None:
         copy_buffers(state.average, state.network)
@@ -153,10 +163,26 @@ def _train_epoch(
         val_loss=val_loss,
         val_accuracy=val_accuracy,
         learning_rate=state.optimizer.param_groups[0]["lr"],
-        rows_per_s=rows_per_s,
+        rows_per_s=num_rows / spent_s,
+        peak_memory_mb=peak_memory_mb(),
+        wait_ratio=run.waiting.total_s / spent_s,
+        resumed_at_step=resumed_at_step,
     )
     if run.rank == 0:
         _record(metrics, run.job)
+
+
+def _tell(place: Place, run: Run, losses: list[float], *, rows_per_s: float) -> None:
+    """place: after the step that was just made."""
+    told = TrainingProgress(
+        epoch=place.epoch + 1,
+        num_epochs=run.training.num_epochs,
+        step=place.step,
+        num_steps=run.num_steps,
+        rows_per_s=rows_per_s,
+        is_at_most=run.training.early_stop_epochs is not None,
+    )
+    run.live.tell(told, losses)
 
 
 def take_step(place: int, batch: StepBatch, model: torch.nn.Module, state: TrainingState, run: Run) -> float:
@@ -167,7 +193,9 @@ def take_step(place: int, batch: StepBatch, model: torch.nn.Module, state: Train
     for number, part in enumerate(parts, 1):
         weight = len(part) * run.world_size / batch.num_rows
         with apart(model, is_last=number == len(parts)):
-            model(run.rows.inputs[part], run.rows.labels[part], weight).backward()
+            with run.waiting:
+                inputs, labels = run.rows.inputs[part], run.rows.labels[part]
+            model(inputs, labels, weight).backward()
     mean_loss = loss_step.take_mean_loss()
     epoch, step = divmod(place, run.num_steps)
     check_mean_loss(mean_loss, run.rows.inputs, batch.rows, epoch=epoch + 1, step=step + 1, spec=run.job.spec)

@@ -1,7 +1,7 @@
 """What all parts of one worker's training share."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -9,6 +9,7 @@ from ratchet.tasks.bound import TorchTask
 from ratchet.tasks.training_spec import TrainingSpec
 from ratchet.training.data import StepBatch, batches_of, num_batches_of
 from ratchet.training.job import TrainingJob
+from ratchet.training.progress import LiveProgress, Stopwatch
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Run:
     val_rows: Rows
     rank: int
     world_size: int
+    live: LiveProgress = field(default_factory=lambda: LiveProgress(None))
+    waiting: Stopwatch = field(default_factory=Stopwatch)
+    """For the rows of its batches."""
 
     @property
     def training(self) -> TrainingSpec:

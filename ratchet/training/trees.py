@@ -11,7 +11,7 @@ trained anew in seconds, on all rows of the dataset, and do not depend on what c
 import argparse
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ import pyarrow as pa
 
 from ratchet.core.errors import DataRejected, PolicyError
 from ratchet.core.labels.answers import answers_of
+from ratchet.core.models.training_history import EpochMetrics
+from ratchet.core.models.training_progress import TrainingProgress
 from ratchet.processes import die_with_parent
 from ratchet.tasks.bound import fit_state
 from ratchet.tasks.identity import TREES, read_model
@@ -31,7 +33,8 @@ from ratchet.training.code import code_of
 from ratchet.training.data import labelled, labels_of, read_split
 from ratchet.training.environment import record_environment
 from ratchet.training.failure import record_failure
-from ratchet.training.job import EpochMetrics, StartRecord, TrainingJob
+from ratchet.training.job import StartRecord, TrainingJob
+from ratchet.training.progress import LiveProgress, peak_memory_mb
 from ratchet.training.takeover import why_no_weights
 from ratchet.training.weighting import log_weights, weights_by_class
 
@@ -87,7 +90,7 @@ def train(job: TrainingJob) -> None:
         LabelledRows(inputs, labels_of(labels, spec)),
         LabelledRows(val_inputs, labels_of(val_labels, spec)),
     )
-    grown = grow(kind, state, rows, val_rows, base=base)
+    grown = grow(kind, state, rows, val_rows, base=base, live=LiveProgress(job.progress_path))
     job.history_path.write_text("".join(f"{each.model_dump_json()}\n" for each in grown.history))
     text = kind.text_of(grown.boosters)
     _prove(kind.load_model(text, state), kind, state, rows, spec)
@@ -102,8 +105,10 @@ def grow(
     *,
     base: Sequence["lightgbm.Booster"] = (),
     num_trees: int | None = None,
+    live: LiveProgress | None = None,
 ) -> Grown:
-    """kind: an instance of `kinds.trees.Trees`. base: whose trees are kept. num_trees: instead of the task file's."""
+    """kind: an instance of `kinds.trees.Trees`. base: whose trees are kept. num_trees: instead of the task file's.
+    live: told of each tree."""
     spec = kind.spec
     if val_rows is not None and len(val_rows) < _VAL_ROWS_MIN:
         val_rows = None
@@ -129,6 +134,7 @@ def grow(
             val_set,
             base=base[column] if base else None,
             num_trees=num_trees or kind.options.num_trees,
+            callbacks=[_telling(live, column=column, num_columns=len(train_sets))] if live else [],
         )
         boosters.append(booster)
         histories.append(losses)
@@ -141,7 +147,13 @@ def grow(
 
 
 def _grow_one(
-    kind: Any, rows: dict[str, Any], val_rows: dict[str, Any] | None, *, base: Any, num_trees: int
+    kind: Any,
+    rows: dict[str, Any],
+    val_rows: dict[str, Any] | None,
+    *,
+    base: Any,
+    num_trees: int,
+    callbacks: Sequence[Callable[..., None]],
 ) -> tuple["lightgbm.Booster", dict[str, list[float]]]:
     import lightgbm
 
@@ -153,7 +165,7 @@ def _grow_one(
         sets.append(lightgbm.Dataset(**val_rows, categorical_feature=columns, reference=train_set, params=parameters))
         names.append("val")
     losses: dict[str, dict[str, list[float]]] = {}
-    callbacks = [lightgbm.record_evaluation(losses)]
+    callbacks = [lightgbm.record_evaluation(losses), *callbacks]
     if val_rows is not None and kind.options.boosting == "gbdt":
         only_val = lightgbm.early_stopping(_PATIENCE, verbose=False)
         callbacks.append(only_val)
@@ -162,6 +174,25 @@ def _grow_one(
     )
     kept = lightgbm.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration or -1))
     return kept, {name: next(iter(found.values())) for name, found in losses.items()}
+
+
+def _telling(live: LiveProgress, *, column: int, num_columns: int) -> Callable[..., None]:
+    """LightGBM calls it after each tree of one of the boosters. With validation rows it may end before the last one."""
+
+    def tell(environment: Any) -> None:
+        if not live.is_due:
+            return
+        num_trees = environment.end_iteration - environment.begin_iteration
+        measured = environment.evaluation_result_list or []
+        told = TrainingProgress(
+            unit="tree",
+            step=column * num_trees + environment.iteration - environment.begin_iteration + 1,
+            num_steps=num_columns * num_trees,
+            is_at_most=any(name == "val" for name, *_ in measured),
+        )
+        live.tell(told, [loss for name, _, loss, *_ in measured if name == "train"])
+
+    return tell
 
 
 def parameters_of(spec: TaskSpec, options: Any) -> dict[str, Any]:
@@ -216,12 +247,14 @@ def _history_of(histories: Sequence[dict[str, list[float]]]) -> tuple[EpochMetri
     """A few lines of mean losses; `epoch` counts trees."""
     num = max(len(each["train"]) for each in histories)
     marks = sorted({max(1, round(num * part / _LINES)) for part in range(1, _LINES + 1)})
+    peak_mb = peak_memory_mb()
     return tuple(
         EpochMetrics(
             epoch=mark,
             train_loss=float(_mean_loss(histories, "train", mark) or 0.0),
             val_loss=_mean_loss(histories, "val", mark),
             val_accuracy=None,
+            peak_memory_mb=peak_mb if mark == marks[-1] else None,
         )
         for mark in marks
     )

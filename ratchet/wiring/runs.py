@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ratchet.stores.finished import FinishedSteps, FinishedWork
     from ratchet.stores.run_journal import RunJournal
     from ratchet.stores.run_outcomes import RunOutcomes, StepNotes
+    from ratchet.stores.run_progress import RunProgress
     from ratchet.stores.ticks import TickArchive
 
 
@@ -76,6 +77,13 @@ def finished_work() -> "FinishedWork":
 def finished_steps(task: str, run_id: str) -> "FinishedSteps":
     """What an earlier attempt, or an earlier run, has finished of a training."""
     return finished_work().of_run(task, run_id)
+
+
+def run_progress(run_id: str) -> "RunProgress":
+    """How far the training of a run is."""
+    from ratchet.stores.run_progress import RunProgress
+
+    return RunProgress(connections.object_store(), connections.settings().ratchet_bucket, run_id)
 
 
 def step_of_run(

@@ -56,6 +56,7 @@ def job_of(folder: Path, spec: TaskSpec, rows: list[dict[str, Any]], *, base: Pa
         start_path=folder / "start.json",
         history_path=folder / "history.jsonl",
         failure_path=folder / "failure.json",
+        progress_path=folder / "progress.json",
     )
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from ratchet.core.errors import DataRejected
+from ratchet.core.models.training_history import EpochMetrics
+from ratchet.core.models.training_progress import TrainingProgress
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import load_model
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.job import EpochMetrics
 from tests.components.learning import mails, measured, one_worker, start_of, task_of, trained
 
 MIXED: list[dict[str, Any]] = [
@@ -135,6 +136,12 @@ def test_trees_learn_every_type_of_output_and_give_the_same_bits_again(
     assert not (first.model_path / "model.safetensors").exists()
     history = [EpochMetrics.model_validate_json(line) for line in first.history_path.read_text().splitlines()]
     assert history[-1].train_loss < history[0].train_loss or boosting == "rf"
+    assert [each.peak_memory_mb is not None for each in history] == [False] * (len(history) - 1) + [True]
+    assert first.progress_path is not None
+    told = TrainingProgress.model_validate_json(first.progress_path.read_bytes())
+    num_boosters = len(spec.classes) if spec.output.type == "tags" else 1
+    assert (told.unit, told.num_steps, told.is_at_most) == ("tree", 60 * num_boosters, True)
+    assert 1 <= told.step <= told.num_steps and told.loss is not None
 
 
 def label_of(row: dict[str, Any], spec: TaskSpec) -> Any:

@@ -15,13 +15,14 @@ from components.notify.step import EndedRun, notify_step
 from ratchet.core.errors import Unavailable
 from ratchet.core.labels.dataset import Manifest
 from ratchet.core.models.evaluation import EvaluationPolicy
+from ratchet.core.models.training_history import EpochMetrics
 from ratchet.core.runs.outcome import Ended, Origin
 from ratchet.core.verdict import Verdict
 from ratchet.stores.finished import FinishedSteps, FinishedWork
 from ratchet.stores.run_journal import RunJournal
 from ratchet.stores.run_outcomes import RunOutcomes
 from ratchet.tasks.model_files import load_model
-from ratchet.training.job import EpochMetrics, StartRecord, TrainingJob
+from ratchet.training.job import StartRecord, TrainingJob
 from ratchet.training.learners import TorchLearner
 from tests.components.crash import Strike, Watched, never
 from tests.components.data import NOON

@@ -16,11 +16,13 @@ import torch
 from ratchet.adapters.child_process import ChildProcessTrainer
 from ratchet.adapters.torchrun import TorchrunTrainer
 from ratchet.core.errors import DataRejected, PolicyError, Unavailable
+from ratchet.core.models.training_history import EpochMetrics
+from ratchet.core.models.training_progress import TrainingProgress
 from ratchet.core.ports import Trainer
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import load_model, load_weights
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.job import EpochMetrics, TrainingJob
+from ratchet.training.job import TrainingJob
 from ratchet.training.stopping import stop_path_of
 from tests.models import DIGITS, changed, digit_rows
 
@@ -39,6 +41,7 @@ def job_in(folder: Path, *, spec: TaskSpec = DIGITS, base: Path | None = None) -
         start_path=folder / "start.json",
         history_path=folder / "history.jsonl",
         failure_path=folder / "failure.json",
+        progress_path=folder / "progress.json",
     )
     (folder / "job.json").write_text(job.model_dump_json())
     return job
@@ -78,6 +81,18 @@ def test_a_training_learns_the_digits(trained):
     assert accuracy > 0.6
 
 
+def test_a_training_tells_how_far_it_is_and_what_it_took(trained):
+    assert trained.progress_path is not None
+    told = TrainingProgress.model_validate_json(trained.progress_path.read_bytes())
+    assert told.epoch <= told.num_epochs == DIGITS.training.num_epochs
+    assert 1 <= told.step <= told.num_steps == 12, "400 rows in batches of about 32"
+    assert told.loss is not None and told.rows_per_s is not None and told.left_s is not None
+    for each in history_of(trained):
+        assert each.peak_memory_mb is not None and each.peak_memory_mb > 100, "torch alone takes that"
+        assert each.wait_ratio is not None and 0 < each.wait_ratio < 1
+        assert each.resumed_at_step is None
+
+
 @pytest.mark.whole
 def test_a_killed_worker_resumes_and_gives_the_same_bits_with_frozen_unused_and_normalized_layers(tmp_path):
     """Within an epoch; with dropout, a layer without optimizer state, and one that is unfrozen where it dies: all
@@ -105,6 +120,8 @@ def test_a_killed_worker_resumes_and_gives_the_same_bits_with_frozen_unused_and_
     assert "does not use unused.weight, unused.bias" in log
     assert "going on after" in log and "epoch 4/4" in log
     assert log.count("epoch 1/4") == 1
+    resumed = [each.epoch for each in history_of(killed) if each.resumed_at_step is not None]
+    assert len(resumed) == 1 and resumed[0] >= 3, "it was killed in the third epoch or, at the latest, the next"
 
 
 @pytest.mark.whole

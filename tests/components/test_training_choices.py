@@ -11,8 +11,9 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 
 from ratchet.core.errors import PolicyError
+from ratchet.core.models.training_history import EpochMetrics
 from ratchet.tasks.model_files import load_weights
-from ratchet.training.job import EpochMetrics, TrainingJob
+from ratchet.training.job import TrainingJob
 from ratchet.training.loop import train
 from ratchet.training.stopping import TrainingStopped
 from tests.components.test_training import history_of, job_in, spec_of

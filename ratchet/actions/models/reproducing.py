@@ -31,12 +31,13 @@ from ratchet.core.models.reproduction import (
     compare_answers,
     compare_arrays,
 )
+from ratchet.core.models.training_history import EpochMetrics
 from ratchet.core.ports import DatasetStore, ObjectStore
 from ratchet.tasks.identity import LEARNED_FILES, STATE, TREES, file_digests, read_model
 from ratchet.tasks.model_files import code_carried_by, load_model, load_weights
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.data import read_split
-from ratchet.training.job import EpochMetrics, TrainingJob
+from ratchet.training.job import TrainingJob
 from ratchet.training.learners import Learner
 from wire.loop import Loop
 

@@ -12,10 +12,11 @@ from ratchet.core.labels.dataset import Manifest
 from ratchet.core.labels.replay import Replay
 from ratchet.core.models.environment import ENVIRONMENT_FILE
 from ratchet.core.models.ledger import ModelRef
+from ratchet.core.models.training_history import HISTORY_FILE, EpochMetrics
 from ratchet.core.ports import DatasetStore, ObjectStore
 from ratchet.tasks.identity import read_model
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.job import EpochMetrics, StartRecord, TrainingJob
+from ratchet.training.job import StartRecord, TrainingJob
 from ratchet.training.learners import Learner
 
 log = logging.getLogger(__name__)
@@ -70,6 +71,7 @@ def prepare_job(
         start_path=scratch / "start.json",
         history_path=scratch / "history.jsonl",
         environment_path=scratch / ENVIRONMENT_FILE,
+        progress_path=scratch / "progress.json",
         failure_path=scratch / "failure.txt",
     )
     rows = fetch_split(datasets, manifest, "train", job.train_path, spec=spec)
@@ -129,12 +131,13 @@ def run_job(job: TrainingJob, learner: Learner, *, log_path: Path) -> None:
 
 
 def take_model(job: TrainingJob, model_path: Path) -> tuple[StartRecord, EpochMetrics]:
-    """Copy the trained model out of the scratch folder, with the environment beside it; gives what the training began
-    with and its last epoch."""
+    """Copy the trained model out of the scratch folder, with the environment and the history beside it; gives what the
+    training began with and its last epoch."""
     shutil.rmtree(model_path, ignore_errors=True)  # of an attempt that was cut off: its code would stay beside
     shutil.copytree(job.model_path, model_path)
     if job.environment_path is not None and job.environment_path.exists():
         shutil.copyfile(job.environment_path, model_path / ENVIRONMENT_FILE)
+    shutil.copyfile(job.history_path, model_path / HISTORY_FILE)
     start = StartRecord.model_validate_json(job.start_path.read_bytes())
     return start, EpochMetrics.model_validate_json(job.history_path.read_text().splitlines()[-1])
 

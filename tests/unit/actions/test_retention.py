@@ -164,6 +164,12 @@ def test_decisions_of_the_guard_that_are_not_carried_out_stay(world):
     assert world.due(LANDED_AT + timedelta(days=400)) == {f"{folder}rollback-00000001.json"}
 
 
+def test_the_progress_of_a_training_that_tells_no_more_goes_after_a_day(world):
+    world.put("s3://ratchet/progress/run-1.json")
+    assert world.due(LANDED_AT + timedelta(days=1)) == set()
+    assert world.due(LANDED_AT + timedelta(days=1, seconds=1)) == {"s3://ratchet/progress/run-1.json"}
+
+
 def test_a_store_that_is_away_deletes_nothing(world, monkeypatch):
     world.put(payload_uri(40))
 
