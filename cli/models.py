@@ -50,7 +50,7 @@ def list_models(task: TaskArgument = None, task_option: TaskAlias = None, as_jso
 
 
 def show_model(model: OptionalModel = None, commit: CommitOption = None, as_json: JsonFlag = False) -> None:
-    """Show one version: its location, lineage, metrics, and what it was trained on (packages, CPU, threads, seed).
+    """Show one version: its location, lineage, metrics, where its training curves are, and what it was trained on.
 
     With --commit, show the models of every task that were trained from that git commit.
 
@@ -83,6 +83,7 @@ def _show_one(model: str, *, as_json: bool) -> None:
         {"name": "registered_at", "value": registered_at},
         {"name": "role", "value": found.role},
         {"name": "note", "value": _note_of(found, missing)},
+        {"name": "curves", "value": _curves_of(found, known.task)},
     ]
     rows += [{"name": name, "value": value} for name, value in sorted(found.tags.items())]
     rows += [{"name": name, "value": f"{value:.6g}"} for name, value in sorted(found.metrics.items())]
@@ -169,6 +170,14 @@ def _note_of(model: KnownModel, missing: Sequence[str]) -> str:
     if missing:
         notes.append(f"files missing: {', '.join(missing)}")
     return "; ".join(notes)
+
+
+def _curves_of(model: KnownModel, task: str) -> str:
+    """Where the curves of its training are."""
+    places = [f"MLflow run {model.tracked_in}, experiment {task}"] if model.tracked_in else []
+    if run_id := model.tags.get("run_id"):
+        places.append(f"`ratchet runs report {run_id} finetune`")
+    return "; ".join(places)
 
 
 def _tell_differences(known: KnownModels, task: str) -> None:

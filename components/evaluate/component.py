@@ -45,5 +45,5 @@ def evaluate(
         metrics.log_metric(name, value)
     Path(report.path).write_text(render_verdict(judged, title=f"{task}: challenger against champion"))
     if judged.verdict == REFUSED:
-        note_refused(wiring.registry(), judged, numbers, task=task, run_id=run_id)
+        note_refused(wiring.registry(), judged, numbers, task=task, run_id=run_id, model_path=Path(model.path))
     return (judged.verdict,)

@@ -15,10 +15,12 @@ def finetune(
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     training_log: dsl.Output[dsl.Artifact],
+    curves: dsl.Output[dsl.HTML],
 ) -> NamedTuple("Outputs", [("model_digest", str)]):
     """Train a challenger on a dataset version: fine-tune the champion's network, or grow trees."""
     from pathlib import Path
 
+    from components.finetune.page import write_page
     from components.finetune.step import finetune_step
     from ratchet import wiring
     from ratchet.core.labels.dataset import Manifest
@@ -35,6 +37,7 @@ def finetune(
             log_path=Path(training_log.path),
             finished=wiring.finished_steps(task, run_id),
         )
+        write_page(wiring.task_spec(task), Path(model.path), Path(curves.path))
     model.metadata["digest"] = digest
     for name, value in last_epoch.model_dump(exclude_none=True).items():
         metrics.log_metric(name, value)

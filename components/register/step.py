@@ -4,18 +4,20 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.register.card import CardFacts, render_model_card
 from ratchet.actions.models.files import ModelFiles, trouble_of
+from ratchet.actions.models.history import read_history
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import Conflict, DataRejected, NotFound
 from ratchet.core.labels.dataset import Manifest
 from ratchet.core.models.ledger import ModelRef
 from ratchet.core.models.registered import CHALLENGER
 from ratchet.core.models.statements import VERDICT, ModelOrigin, manifest_digest, provenance_statement
+from ratchet.core.models.training_history import EpochMetrics
 from ratchet.core.ports import Registry, Signer
 from ratchet.core.verdict import Verdict
 from ratchet.stores.models import ModelFolders
@@ -96,7 +98,8 @@ def register_step(
             models.put(folder, task=spec.name, digest=digest)
         if trouble := trouble_of(signing.files if signing else None, stored):
             raise DataRejected(f"What was stored of model {digest[:12]} is not what was signed: {trouble}.")
-    return _tell_registry(registry, spec.name, uri, tags=tags, metrics=metrics), uri, digest
+    history = read_history(model_path)
+    return _tell_registry(registry, spec.name, uri, tags=tags, metrics=metrics, history=history), uri, digest
 
 
 def _card(
@@ -138,7 +141,13 @@ def _sign(folder: Path, tags: Mapping[str, str], signing: Signing | None, *, tas
 
 
 def _tell_registry(
-    registry: Registry, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]
+    registry: Registry,
+    task: str,
+    uri: str,
+    *,
+    tags: Mapping[str, str],
+    metrics: Mapping[str, float],
+    history: Sequence[EpochMetrics],
 ) -> str:
     """The version, "" when MLflow refuses it: the files are stored, and their digest names the model as well.
 
@@ -146,7 +155,7 @@ def _tell_registry(
     """
     version = ""
     try:
-        version = registry.register(task, uri, tags=tags, metrics=metrics)
+        version = registry.register(task, uri, tags=tags, metrics=metrics, history=history)
         registry.set_alias(task, CHALLENGER, version)
     except (Conflict, DataRejected, NotFound) as error:
         log.warning("%s: MLflow does not show %s as it should, the rollout goes on: %s", task, uri, error)

@@ -4,14 +4,15 @@ MLflow is imported on the first call: it takes 1.2 s.
 """
 
 import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ratchet.adapters.mlflow_curves import try_log_curves, without_curves
 from ratchet.core.errors import Conflict, DataRejected, NotFound, SettingsError, Unavailable
+from ratchet.core.models.training_history import EpochMetrics
 from ratchet.core.ports import ModelVersion
 from ratchet.settings import Settings, set_process_env
 
@@ -50,12 +51,20 @@ class MlflowRegistry:
         settings.require("mlflow_endpoint")
         return cls(settings.mlflow_endpoint, token=settings.mlflow_token.get_secret_value())
 
-    def register(self, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
+    def register(
+        self,
+        task: str,
+        uri: str,
+        *,
+        tags: Mapping[str, str],
+        metrics: Mapping[str, float],
+        history: Sequence[EpochMetrics] = (),
+    ) -> str:
         with self._expected_errors(f"register {uri}"):
             known = self._find_version(task, uri)
             if known:
                 return known
-            self._create_version(task, uri, tags=tags, metrics=metrics)
+            self._create_version(task, uri, tags=tags, metrics=metrics, history=history)
             # Two at once may both have created one; the first stays the version of this model.
             return self._find_version(task, uri)
 
@@ -84,9 +93,17 @@ class MlflowRegistry:
             for name, value in tags.items():
                 self._client.set_model_version_tag(task, version, name, value)
 
-    def note_refused(self, task: str, *, key: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+    def note_refused(
+        self,
+        task: str,
+        *,
+        key: str,
+        tags: Mapping[str, str],
+        metrics: Mapping[str, float],
+        history: Sequence[EpochMetrics] = (),
+    ) -> None:
         with self._expected_errors(f"show the refused challenger of run {key}"):
-            self._log_run(task, key, tags=tags, metrics=metrics, key_tag=_REFUSAL_TAG)
+            self._log_run(task, key, tags=tags, metrics=metrics, history=history, key_tag=_REFUSAL_TAG)
 
     @cached_property
     def _client(self) -> "MlflowClient":
@@ -97,14 +114,22 @@ class MlflowRegistry:
 
         return MlflowClient(tracking_uri=self._endpoint, registry_uri=self._endpoint)
 
-    def _create_version(self, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+    def _create_version(
+        self,
+        task: str,
+        uri: str,
+        *,
+        tags: Mapping[str, str],
+        metrics: Mapping[str, float],
+        history: Sequence[EpochMetrics],
+    ) -> None:
         """The version counts; its run, and even its tags, are details that MLflow may refuse or lose.
 
         Metrics are tags too: a run may be purged. The model may be deleted between two requests: then once more.
         """
         from mlflow.exceptions import MlflowException
 
-        run_id = self._try_log_run(task, uri, tags=tags, metrics=metrics)
+        run_id = self._try_log_run(task, uri, tags=tags, metrics=metrics, history=history)
         all_tags = {**tags, **{f"{_METRIC_TAG}{name}": repr(float(value)) for name, value in metrics.items()}}
         for wanted_tags in (all_tags, all_tags, {}):
             self._create_model(task)
@@ -116,12 +141,20 @@ class MlflowRegistry:
                     raise
                 log.warning("MLflow refused version %s of %s, trying again: %s", uri, task, _line_of(error.message))
 
-    def _try_log_run(self, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str | None:
+    def _try_log_run(
+        self,
+        task: str,
+        uri: str,
+        *,
+        tags: Mapping[str, str],
+        metrics: Mapping[str, float],
+        history: Sequence[EpochMetrics],
+    ) -> str | None:
         """None, with a warning, when MLflow does not take the run: a deleted experiment must not cost a training."""
         from mlflow.exceptions import MlflowException
 
         try:
-            return self._log_run(task, uri, tags=tags, metrics=metrics)
+            return self._log_run(task, uri, tags=tags, metrics=metrics, history=history)
         except (MlflowException, Unavailable) as error:
             log.warning("MLflow shows no run for %s: %s", uri, _line_of(str(error)))
             return None
@@ -137,22 +170,26 @@ class MlflowRegistry:
             _ignore_exists(self._client.create_registered_model, task)
 
     def _log_run(
-        self, task: str, key: str, *, tags: Mapping[str, str], metrics: Mapping[str, float], key_tag: str = _URI_TAG
+        self,
+        task: str,
+        key: str,
+        *,
+        tags: Mapping[str, str],
+        metrics: Mapping[str, float],
+        history: Sequence[EpochMetrics],
+        key_tag: str = _URI_TAG,
     ) -> str:
-        """The MLflow run that shows a model's tags and metrics; the same one when an attempt before us died."""
+        """The MLflow run that shows a model's tags, metrics and curves; the same one when an attempt before us died."""
         from mlflow.entities import Metric
 
         experiment_id = self._experiment_of(task)
         found = self._client.search_runs([experiment_id], f"tags.`{key_tag}` = '{key}'", max_results=1)
-        run_id = (
-            found[0].info.run_id
-            if found
-            else self._client.create_run(experiment_id, tags={**tags, key_tag: key}).info.run_id
-        )
-        now_ms = time.time_ns() // 1_000_000
-        self._client.log_batch(run_id, metrics=[Metric(key, value, now_ms, 0) for key, value in metrics.items()])
-        self._client.set_terminated(run_id)
-        return run_id
+        run = (found[0] if found else self._client.create_run(experiment_id, tags={**tags, key_tag: key})).info
+        numbers = [Metric(name, value, run.start_time, 0) for name, value in metrics.items()]
+        self._client.log_batch(run.run_id, metrics=numbers)
+        try_log_curves(self._client, run, history)
+        self._client.set_terminated(run.run_id)
+        return str(run.run_id)
 
     def _experiment_of(self, task: str) -> str:
         experiment = self._client.get_experiment_by_name(task)
@@ -189,6 +226,7 @@ class MlflowRegistry:
             tags=tags,
             metrics=_numbers_of(own) if own else self._metrics_of_run(found.run_id),
             registered_at=datetime.fromtimestamp(found.creation_timestamp / 1000, tz=UTC),
+            tracked_in=found.run_id or "",
         )
 
     def _metrics_of_run(self, run_id: str) -> dict[str, float]:
@@ -198,7 +236,7 @@ class MlflowRegistry:
         if not run_id:
             return {}
         try:
-            return dict(self._client.get_run(run_id).data.metrics)
+            return without_curves(self._client.get_run(run_id).data.metrics)
         except MlflowException as error:
             if error.error_code not in _NOT_FOUND | _REFUSED:
                 raise

@@ -10,8 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.evaluate.step import evaluate_step
+from components.finetune.page import write_page
 from components.finetune.step import finetune_step
 from components.register.step import Lineage, register_step
+from ratchet.actions.models.history import read_history
 from ratchet.adapters.model_server import LocalModelServer
 from ratchet.adapters.torchrun import TorchrunTrainer
 from ratchet.core.digest import digest_of_bytes
@@ -138,6 +140,16 @@ def test_finetune_says_what_it_started_from(world, model_path):
     assert lineage["base_model_digest"] == world.champion.digest
     assert lineage["dataset_version"] == "digits/v1"
     assert {"torch", "seed", "world_size", "num_threads"} <= lineage.keys()
+
+
+def test_the_page_of_a_training_has_its_curves_its_start_and_what_it_ran_on(model_path, tmp_path):
+    write_page(DIGITS, model_path, tmp_path / "curves.html")
+    page = (tmp_path / "curves.html").read_text()
+    history = read_history(model_path)
+    assert len(history) == DIGITS.training.num_epochs
+    assert f"<h1>Training of digits on digits/v1</h1>\n<p>{len(history)} epochs; the last training loss is" in page
+    assert page.count("<svg") == 4, "losses, accuracy, rows per second, learning rate"
+    assert "of champion version" in page and "<td>torch</td>" in page
 
 
 def test_a_champion_that_is_not_what_the_ledger_says_is_refused(world, tmp_path):

@@ -32,7 +32,18 @@ PORTS = (
     "rollout_ports",
     "model_files",
 )
-NAMES = ("incoming", "reference", "manifest", "rejected", "report", "verdict", "model", "metrics", "training_log")
+NAMES = (
+    "incoming",
+    "reference",
+    "manifest",
+    "rejected",
+    "report",
+    "verdict",
+    "model",
+    "metrics",
+    "training_log",
+    "curves",
+)
 WORDS = {"run_id": "run-1", "task": "digits", "run_key": "k", "run_name": "n", "version": "digits/v1", "reason": "r"}
 MODEL = {"model_version": "7", "model_digest": "d", "model_uri": "u", "dataset_version": "digits/v1"}
 

@@ -28,10 +28,10 @@ VERDICT = judge_challenger(
 )
 
 
-def test_a_refused_challenger_is_noted_with_its_metrics_the_gate_both_numbers_and_the_next_step():
+def test_a_refused_challenger_is_noted_with_its_metrics_the_gate_both_numbers_and_the_next_step(tmp_path):
     registry = FakeRegistry()
     for _ in range(2):
-        note_refused(registry, VERDICT, {"test_accuracy": 0.75}, task="pets", run_id="run-1")
+        note_refused(registry, VERDICT, {"test_accuracy": 0.75}, task="pets", run_id="run-1", model_path=tmp_path)
     (noted,) = registry.refused.items()
     key, (tags, metrics) = noted
     assert (key, metrics) == ("run-1", {"test_accuracy": 0.75})
@@ -41,12 +41,12 @@ def test_a_refused_challenger_is_noted_with_its_metrics_the_gate_both_numbers_an
     assert registry.list_versions("pets") == ()
 
 
-def test_a_registry_that_is_away_turns_no_refusal_red(caplog):
+def test_a_registry_that_is_away_turns_no_refusal_red(caplog, tmp_path):
     class Away(FakeRegistry):
         def note_refused(self, *args, **kwargs):
             raise Unavailable("MLflow does not answer")
 
-    note_refused(Away(), VERDICT, {}, task="pets", run_id="run-1")
+    note_refused(Away(), VERDICT, {}, task="pets", run_id="run-1", model_path=tmp_path)
     assert "MLflow does not answer" in caplog.text
 
 

@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -278,10 +279,10 @@ class Refusing(FakeRegistry):
         super().__init__()
         self._error, self._at = error, at
 
-    def register(self, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
+    def register(self, *args: Any, **kwargs: Any) -> str:
         if self._at == "register":
             raise self._error
-        return super().register(task, uri, tags=tags, metrics=metrics)
+        return super().register(*args, **kwargs)
 
     def set_alias(self, task: str, alias: str, version: str) -> None:
         raise self._error

@@ -13,6 +13,7 @@ import pytest
 from embedded.control_plane.host.processes import free_port, stop_group
 from ratchet.adapters.mlflow import MlflowRegistry
 from ratchet.core.errors import NotFound, Unavailable
+from ratchet.core.models.training_history import EpochMetrics, curve_points, thinned
 from ratchet.core.ports import Registry
 from ratchet.settings import child_env
 from tests.fakes.registry import FakeRegistry
@@ -248,6 +249,63 @@ def test_a_version_is_tagged_and_keeps_its_other_tags(registry: Registry, task: 
     assert found.metrics == METRICS
     with pytest.raises(NotFound):
         registry.tag_version(task, "7", {"ratchet.state": "promoted"})
+
+
+HISTORY = tuple(
+    EpochMetrics(epoch=number, train_loss=1 / number, val_loss=2 / number, val_accuracy=None)
+    for number in range(1, 1201)
+)
+CURVES = {(point.name, point.epoch, point.value) for point in curve_points(thinned(HISTORY, 1000))}
+
+
+def curves_in(registry: Registry, run_id: str, request: pytest.FixtureRequest) -> list[tuple[str, int, float]]:
+    """What the registry shows of a training, by its own means."""
+    if isinstance(registry, FakeRegistry):
+        return [(point.name, point.epoch, point.value) for point in registry.curves[run_id]]
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=request.getfixturevalue("mlflow_endpoint"))
+    names = [name for name in client.get_run(run_id).data.metrics if name.startswith("training/")]
+    return [
+        (name.removeprefix("training/"), point.step, point.value)
+        for name in names
+        for point in client.get_metric_history(run_id, name)
+    ]
+
+
+def test_a_version_tells_where_the_curves_of_its_training_are(
+    registry: Registry, task: str, request: pytest.FixtureRequest
+) -> None:
+    registry.register(task, "s3://models/t/a", tags=TAGS, metrics=METRICS, history=HISTORY)
+    found = registry.list_versions(task)[0]
+    assert found.metrics == METRICS, "curves are no metrics of the version"
+    shown = curves_in(registry, found.tracked_in, request)
+    assert len(shown) == len(CURVES) == 2000, "in batches of 1,000, a long training thinned"
+    assert set(shown) == CURVES
+
+
+def test_a_registration_that_died_and_is_repeated_shows_each_point_once(
+    registry: Registry, vandal: Vandal, task: str, request: pytest.FixtureRequest
+) -> None:
+    """It died after the run and before the version; here the version is taken away again."""
+    registry.register(task, "s3://models/t/a", tags=TAGS, metrics=METRICS, history=HISTORY)
+    first = registry.list_versions(task)[0].tracked_in
+    vandal.delete_version(task, "1")
+    registry.register(task, "s3://models/t/a", tags=TAGS, metrics=METRICS, history=HISTORY)
+    again = registry.list_versions(task)[0].tracked_in
+    assert again == first
+    assert sorted(curves_in(registry, again, request)) == sorted(CURVES)
+
+
+@pytest.mark.stack
+def test_curves_that_mlflow_refuses_cost_neither_version_nor_run(
+    mlflow_endpoint: str, task: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = MlflowRegistry(mlflow_endpoint)
+    wrong = (HISTORY[0].model_copy(update={"epoch": 2**70}),)
+    assert registry.register(task, "s3://models/t/a", tags=TAGS, metrics=METRICS, history=wrong) == "1"
+    assert registry.list_versions(task)[0].tracked_in
+    assert "MLflow shows no curves of the training" in caplog.text
 
 
 def test_a_server_that_is_down_is_unavailable_soon() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from ratchet.core.errors import NotFound, Unavailable
+from ratchet.core.models.training_history import CurvePoint, EpochMetrics, curve_points, thinned
 from ratchet.core.ports import ModelVersion
 
 REGISTERED_AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -17,11 +18,20 @@ class FakeRegistry:
     def __init__(self) -> None:
         self.versions: defaultdict[str, list[ModelVersion]] = defaultdict(list)
         self.refused: dict[str, tuple[dict[str, str], dict[str, float]]] = {}
+        self.curves: dict[str, list[CurvePoint]] = {}
         self._aliases: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self._newest: defaultdict[str, int] = defaultdict(int)
         self.is_down = False
 
-    def register(self, task: str, uri: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]) -> str:
+    def register(
+        self,
+        task: str,
+        uri: str,
+        *,
+        tags: Mapping[str, str],
+        metrics: Mapping[str, float],
+        history: Sequence[EpochMetrics] = (),
+    ) -> str:
         self._check_up()
         known = next((found.version for found in self.versions[task] if found.uri == uri), "")
         if known:
@@ -29,8 +39,16 @@ class FakeRegistry:
         self._newest[task] += 1
         version = str(self._newest[task])
         self.versions[task].append(
-            ModelVersion(version=version, uri=uri, tags=dict(tags), metrics=dict(metrics), registered_at=REGISTERED_AT)
+            ModelVersion(
+                version=version,
+                uri=uri,
+                tags=dict(tags),
+                metrics=dict(metrics),
+                registered_at=REGISTERED_AT,
+                tracked_in=f"run-of-{uri}",
+            )
         )
+        self.curves[f"run-of-{uri}"] = list(curve_points(thinned(history, 1000)))
         return version
 
     def set_alias(self, task: str, alias: str, version: str) -> None:
@@ -56,7 +74,15 @@ class FakeRegistry:
             for found in self.versions[task]
         ]
 
-    def note_refused(self, task: str, *, key: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+    def note_refused(
+        self,
+        task: str,
+        *,
+        key: str,
+        tags: Mapping[str, str],
+        metrics: Mapping[str, float],
+        history: Sequence[EpochMetrics] = (),
+    ) -> None:
         self.refused.setdefault(key, (dict(tags), dict(metrics)))
 
     def list_versions(self, task: str) -> Sequence[ModelVersion]:

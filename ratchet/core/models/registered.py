@@ -43,6 +43,8 @@ class KnownModel(BaseModel):
     is_refused: bool = False
     is_registered: bool = True
     registered_at: datetime | None = None
+    tracked_in: str = ""
+    """The registry's run that shows the numbers and curves of its training; "" when it has none."""
     tags: Mapping[str, str] = {}
     metrics: Mapping[str, float] = {}
 
@@ -199,6 +201,7 @@ def _known(
         is_refused=digest in denied_digests_of(entries),
         is_registered=registered is not None,
         registered_at=registered.registered_at if registered else None,
+        tracked_in=registered.tracked_in if registered else "",
         tags=tags,
         metrics=registered.metrics if registered else {},
     )
