@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import typer
 
+from cli import models_cases
 from cli.known_models import KnownModels, OptionalModel, fetch_known, fetch_model
 from cli.models_commit import CommitOption, show_models_of
 from cli.models_history import TaskAlias, TaskArgument, show_history, task_of
@@ -20,7 +21,7 @@ from ratchet.core.models.registered import KnownModel
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add `models list|show|history|reproduce|verify|allow|heal`."""
+    """Add `models list|show|history|reproduce|verify|allow|heal|pin-case|unpin-case|cases`."""
     models_app = typer.Typer(help="Trained models: versions, lineage, history.", no_args_is_help=True)
     models_app.command("list")(list_models)
     models_app.command("show")(show_model)
@@ -29,6 +30,7 @@ def add_to(app: typer.Typer) -> None:
     models_app.command("verify")(verify_registered)
     models_app.command("allow")(allow_model)
     models_app.command("heal")(heal_registry)
+    models_cases.add_to(models_app)
     app.add_typer(models_app, name="models")
 
 

@@ -38,6 +38,7 @@ def evaluate(
             ledger=wiring.ledger(),
             probe=wiring.model_probe(),
             finished=wiring.finished_steps(task, run_id),
+            pinned=wiring.pinned_rows(task),
         )
         Path(verdict.path).write_text(judged.model_dump_json(indent=2))
         told.verdict(verdict.path)

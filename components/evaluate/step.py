@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
+from components.evaluate.cases import answer_cases, trained_cases
 from components.evaluate.comparable import check_comparable
 from ratchet import __version__
 from ratchet.actions.labels.rows import fetch_split
+from ratchet.actions.models.pinned_cases import NO_CASES, PinnedRows
 from ratchet.actions.models.training import LINEAGE_FILE, TRAINING_ROWS
 from ratchet.core.digest import digest_of
 from ratchet.core.labels.dataset import Manifest
@@ -57,6 +59,7 @@ def evaluate_step(
     ledger: Ledger,
     probe: ModelProbe,
     finished: FinishedSteps,
+    pinned: PinnedRows = NO_CASES,
 ) -> tuple[Verdict, dict[str, float]]:
     """Judge the model in `model_path`; gives the verdict and the challenger's own metrics.
 
@@ -64,13 +67,23 @@ def evaluate_step(
     """
     champion_ref = champion_of(ledger.list_entries(spec.name))
     inputs = _inputs_of(manifest, champion_ref, challenger=model_digest(model_path), policy=policy)
+    if pinned.cases:
+        inputs["pinned cases"] = pinned.digest
     found = finished.find(STEP, inputs, Judged)
     if found is not None:
         of_run, judged = found
         finished.note_taken(STEP, of_run, f"{judged.verdict.verdict}, {judged.verdict.summary()}")
         return judged.verdict, judged.metrics
     verdict, metrics = _judge(
-        spec, manifest, model_path, champion_ref, policy=policy, datasets=datasets, objects=objects, probe=probe
+        spec,
+        manifest,
+        model_path,
+        champion_ref,
+        policy=policy,
+        datasets=datasets,
+        objects=objects,
+        probe=probe,
+        pinned=pinned,
     )
     finished.put(STEP, inputs, Judged(verdict=verdict, metrics=metrics))
     return verdict, metrics
@@ -100,6 +113,7 @@ def _judge(
     datasets: DatasetStore,
     objects: ObjectStore,
     probe: ModelProbe,
+    pinned: PinnedRows,
 ) -> tuple[Verdict, dict[str, float]]:
     challenger = load_model(model_path)
     spec = challenger.spec  # what it was trained for: the task file may have changed since
@@ -121,6 +135,12 @@ def _judge(
             num_left_out=left_out,
             training_mean=_training_mean(spec, manifest, datasets, scratch / "train.parquet"),
             columns=_columns_of(inputs, labels, spec) if champion else (),
+            cases=answer_cases(
+                pinned,
+                challenger,
+                champion,
+                trained=trained_cases(pinned, manifest, datasets, model_path, scratch, spec),
+            ),
         )
         unseen = challenger.unseen(inputs)
     of_verdict = {

@@ -36,6 +36,7 @@ def finetune(
             model_path=Path(model.path),
             log_path=Path(training_log.path),
             finished=wiring.finished_steps(task, run_id),
+            pinned_ids=wiring.pinned_ids(task),
         )
         write_page(wiring.task_spec(task), Path(model.path), Path(curves.path))
     model.metadata["digest"] = digest

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from components.finetune.checkpoints import kept_checkpoints
 from components.finetune.progress import shown_progress
 from ratchet import __version__
+from ratchet.actions.labels.left_out import Pinned
 from ratchet.actions.labels.replay import old_version_of
 from ratchet.actions.models.training import (
     LINEAGE_FILE,
@@ -57,9 +58,11 @@ def finetune_step(
     model_path: Path,
     log_path: Path,
     finished: FinishedSteps,
+    pinned_ids: frozenset[str] = frozenset(),
 ) -> tuple[str, EpochMetrics]:
     """Leave the trained model in `model_path`; gives its digest and the last epoch's numbers.
 
+    pinned_ids: examples that the gate asks every model about, so that no training may see them.
     Safe to repeat: it changes nothing but what it keeps in `finished`. A training that has ended, of this run or of one
     that failed later, is taken over by the model's digest when all its inputs are the same.
     """
@@ -67,12 +70,22 @@ def finetune_step(
     code = collect_task_code(spec)
     inputs = _inputs_of(spec, manifest, base, code_digest=code.digest)
     before, why_all = old_version_of(spec, manifest, base, datasets)
+    if pinned_ids:
+        inputs["pinned cases"] = digest_of(sorted(pinned_ids))
     if before is not None:
         inputs["champion's dataset"] = digest_of(before.model_dump(mode="json"))
     trained = _take_over(finished, inputs, model_path)
     if trained is None:
         trained = _train(
-            TrainingInputs(spec, manifest, base, code_digest=code.digest, before=before, why_all=why_all),
+            TrainingInputs(
+                spec,
+                manifest,
+                base,
+                code_digest=code.digest,
+                before=before,
+                why_all=why_all,
+                pinned=Pinned(ids=pinned_ids),
+            ),
             datasets=datasets,
             objects=objects,
             learner=learner,

@@ -76,9 +76,12 @@ from ratchet.wiring.runs import (
     wanted_schedules,
 )
 from ratchet.wiring.tasks import (
+    cases_path,
     check_task,
     code_digest,
     default_retention,
+    pinned_ids,
+    pinned_rows,
     policy,
     policy_digest,
     task_checks,
@@ -87,6 +90,7 @@ from ratchet.wiring.tasks import (
 )
 
 __all__ = [
+    "cases_path",
     "check_task",
     "clock",
     "code_digest",
@@ -119,6 +123,8 @@ __all__ = [
     "output_in_use",
     "page_libraries",
     "payload_log",
+    "pinned_ids",
+    "pinned_rows",
     "pipeline_catalog",
     "pipelines",
     "policy",

@@ -22,6 +22,7 @@ def erasure_holders(task: str) -> "Holders":
     """Everything that may hold an example of the task."""
     from ratchet.actions.labels.erasing import Holders
     from ratchet.actions.labels.erasing_logs import Logs
+    from ratchet.actions.models.pinned_cases import forget_ids
     from ratchet.actions.models.trained import list_trained
     from ratchet.stores.request_logs import FeedbackFiles, PayloadFiles
 
@@ -29,6 +30,9 @@ def erasure_holders(task: str) -> "Holders":
 
     def trained(task: str, versions: frozenset[str]) -> Sequence[str]:
         return list_trained(models.ledger(), models.registry(), task=task, versions=versions)
+
+    def forget_cases(ids: frozenset[str]) -> Sequence[str]:
+        return forget_ids(tasks.cases_path(task), ids, tasks.task_spec(task).examples)
 
     return Holders(
         labels=labels.label_store(),
@@ -42,6 +46,7 @@ def erasure_holders(task: str) -> "Holders":
         schema=tasks.task_spec(task).examples,
         logs=Logs(PayloadFiles(objects, bucket), FeedbackFiles(objects, bucket), _run_tables()),
         images=labels.label_stores().images,
+        forget_cases=forget_cases,
     )
 
 

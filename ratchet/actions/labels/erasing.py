@@ -59,6 +59,8 @@ class Holders:
     logs: Logs
     images: ImageSource = NO_SOURCE
     """Where the pictures lie that label lines name."""
+    forget_cases: Callable[[frozenset[str]], Sequence[str]] = lambda _ids: ()
+    """Takes pinned cases out of their file; names the file when that cannot be done."""
 
 
 def erase(
@@ -93,6 +95,7 @@ def resume(holders: Holders, task: str, *, now: Callable[[], datetime], watch: W
     order = _erase_from_versions(holders, task, order, ids, told)
     order = _erase_from_logs(holders, task, order, ids, told)
     left = erase_from_run_tables(holders.logs.tables, task, ids, told) if holders.logs.tables else ()
+    left = (*left, *holders.forget_cases(ids))
     record = ErasureRecord(
         seq=order.seq,
         num_ids=len(order.ids),

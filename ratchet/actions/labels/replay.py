@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ratchet.actions.labels.left_out import keep_rows
 from ratchet.core.errors import RatchetError
 from ratchet.core.labels.dataset import DataFile, Manifest, version_number
 from ratchet.core.labels.replay import Replay, choose_rows
@@ -59,7 +60,7 @@ def leave_out_old(
     is_kept_N = choose_rows(
         is_old_N, _strata_of(table["label"], spec), share=share, seed=spec.training.seed, version=manifest.version
     )
-    _keep(path, is_kept_N)
+    keep_rows(path, is_kept_N)
     return Replay(before.version, num_new, num_old, int(is_kept_N.sum()) - num_new)
 
 
@@ -99,14 +100,3 @@ def _strata_of(labels: pa.ChunkedArray, spec: TaskSpec) -> np.ndarray:
         return np.zeros(len(labels), dtype=np.int64)
     places: np.ndarray = pc.index_in(labels, value_set=pa.array(spec.classes, labels.type)).to_numpy()
     return places
-
-
-def _keep(path: Path, is_kept_N: np.ndarray) -> None:
-    """Rewrite a Parquet file with these rows alone, some at a time."""
-    kept, start = path.with_suffix(".kept"), 0
-    with pq.ParquetFile(path) as file, pq.ParquetWriter(kept, file.schema_arrow) as writer:
-        for batch in file.iter_batches():
-            rows = batch.filter(pa.array(is_kept_N[start : start + batch.num_rows]))
-            writer.write_batch(rows)
-            start += batch.num_rows
-    kept.rename(path)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ratchet.actions.labels.left_out import NONE_LEFT_OUT, LeftOutRows, read_left_out
 from ratchet.actions.labels.replay import old_version_of
 from ratchet.actions.models.files import list_missing
 from ratchet.actions.models.training import LINEAGE_FILE
@@ -36,6 +37,8 @@ class Provenance:
     is_environment_recorded: bool
     num_erased: int
     notes: tuple[str, ...]
+    left_out: LeftOutRows = NONE_LEFT_OUT
+    """Rows of pinned cases that the training did not see."""
 
 
 def find_provenance(
@@ -97,6 +100,7 @@ def find_provenance(
         is_environment_recorded=environment is not None,
         num_erased=num_erased,
         notes=tuple(notes),
+        left_out=read_left_out(path),
     )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ratchet.actions.labels.left_out import Pinned
 from ratchet.actions.labels.rows import fetch_split
 from ratchet.actions.models.provenance import Provenance, find_provenance
 from ratchet.actions.models.training import TrainingInputs, prepare_job, run_job
@@ -104,6 +105,7 @@ def _train_again(
         code_path=folder.path,
         before=provenance.before,
         why_all=provenance.why_all,
+        pinned=Pinned(before=provenance.left_out),
     )
     try:
         job, _ = prepare_job(inputs, scratch, datasets=ports.datasets, objects=ports.objects)

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from ratchet.actions.labels.left_out import LEFT_OUT_FILE, NOT_PINNED, LeftOutRows, Pinned, leave_out_pinned
 from ratchet.actions.labels.replay import leave_out_old
 from ratchet.actions.labels.rows import SplitRows, describe_left_out, fetch_split
 from ratchet.core.errors import DataRejected, PolicyError, RatchetError
@@ -40,6 +41,8 @@ class TrainingInputs:
     before: Manifest | None = None
     why_all: str = ""
     """Both as of `old_version_of`: of which rows a share is trained, or why all are."""
+    pinned: Pinned = NOT_PINNED
+    """Rows that the training must not see."""
 
     @property
     def base_name(self) -> str:
@@ -74,8 +77,7 @@ def prepare_job(
         progress_path=scratch / "progress.json",
         failure_path=scratch / "failure.txt",
     )
-    rows = fetch_split(datasets, manifest, "train", job.train_path, spec=spec)
-    fetch_split(datasets, manifest, "val", job.val_path, spec=spec)
+    rows = _fetch_rows(inputs, job, datasets)
     left_out = describe_left_out(rows.left_out)
     replay = _replay(inputs, job, rows, datasets)
     num_rows = rows.num_rows if replay is None else replay.num_trained
@@ -87,6 +89,20 @@ def prepare_job(
     if left_out:
         log.warning("%s", left_out)
     return job, replay
+
+
+def _fetch_rows(inputs: TrainingInputs, job: TrainingJob, datasets: DatasetStore) -> SplitRows:
+    """The rows for training and those for validation, without pinned ones; which these were is noted beside the job."""
+    spec, manifest, pinned = inputs.spec, inputs.manifest, inputs.pinned
+    rows = fetch_split(datasets, manifest, "train", job.train_path, spec=spec)
+    val_rows = fetch_split(datasets, manifest, "val", job.val_path, spec=spec)
+    rows, of_train = leave_out_pinned(job.train_path, rows, "train", pinned)
+    _, of_val = leave_out_pinned(job.val_path, val_rows, "val", pinned)
+    if of_train or of_val:
+        left_out = LeftOutRows(rows={"train": of_train, "val": of_val})
+        (job.model_path.parent / LEFT_OUT_FILE).write_text(left_out.model_dump_json() + "\n")
+        log.info("%d rows of pinned cases are left out", left_out.num_rows)
+    return rows
 
 
 def _replay(inputs: TrainingInputs, job: TrainingJob, rows: SplitRows, datasets: DatasetStore) -> Replay | None:
@@ -138,6 +154,9 @@ def take_model(job: TrainingJob, model_path: Path) -> tuple[StartRecord, EpochMe
     if job.environment_path is not None and job.environment_path.exists():
         shutil.copyfile(job.environment_path, model_path / ENVIRONMENT_FILE)
     shutil.copyfile(job.history_path, model_path / HISTORY_FILE)
+    left_out = job.model_path.parent / LEFT_OUT_FILE
+    if left_out.exists():
+        shutil.copyfile(left_out, model_path / LEFT_OUT_FILE)
     start = StartRecord.model_validate_json(job.start_path.read_bytes())
     return start, EpochMetrics.model_validate_json(job.history_path.read_text().splitlines()[-1])
 

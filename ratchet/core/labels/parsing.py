@@ -35,18 +35,18 @@ class _Said(BaseModel):
     corrects: StrictBool | None = None
 
 
-def parse_label(value: Mapping[str, Any], schema: ExampleSchema, *, where: str) -> Row:
-    """One opinion from its fields; `where` (file and line) goes into the error."""
+def parse_label(value: Mapping[str, Any], schema: ExampleSchema, *, where: str, next_step: str = NEXT_STEP) -> Row:
+    """One opinion from its fields; `where` (file and line) and `next_step` go into the error."""
     expected = _expected(schema)
-    refuse_unknown(value, expected, where=where, next_step=NEXT_STEP)
-    said = parse_fields(_Said, value, expected=expected, where=where, next_step=NEXT_STEP)
+    refuse_unknown(value, expected, where=where, next_step=next_step)
+    said = parse_fields(_Said, value, expected=expected, where=where, next_step=next_step)
     try:
         _check_uri(value)
         _check_mark(value)
         label = label_value(said.label, schema)
         inputs = _inputs_of(value, schema)
     except WrongValue as error:
-        raise DataRejected(f"{where}: {error}. {NEXT_STEP}") from None
+        raise DataRejected(f"{where}: {error}. {next_step}") from None
     row = {
         "id": said.id,
         "inputs": inputs,

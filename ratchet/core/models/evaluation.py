@@ -6,6 +6,7 @@ wrong. Shape suffixes: N test rows.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -52,6 +53,8 @@ class EvaluationPolicy(BaseModel):
     model must save, and more."""
     tags_f1_min: float = Field(0.5, ge=0, le=1)
     """Floor for tags: F1 over all tags of all test rows."""
+    cases_both_wrong: Literal["report", "refuse"] = "report"
+    """What a pinned case does that both models answer wrongly; one that the challenger alone does always refuses."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.answers import TAG_PROBABILITY_MIN, Answers, label_text
 from ratchet.core.labels.schema import CategoryOutput, NumberOutput, OutputSpec
+from ratchet.core.models.cases import CaseAnswers, check_cases
 from ratchet.core.models.comparison import check_metric
 from ratchet.core.models.evaluation import (
     PASSED,
@@ -56,20 +57,28 @@ class GateRows:
     """Of the labels of the training rows; of a number."""
     columns: Sequence[SliceColumn] = ()
     """What the search for parts where the challenger is worse looks through; of the same rows."""
+    cases: CaseAnswers | None = None
+    """None: the task has no pinned cases."""
 
 
 def judge(rows: GateRows, *, policy: EvaluationPolicy, inputs: dict[str, str]) -> Verdict:
     """Passed or refused, with every number on both sides."""
     if isinstance(rows.output, CategoryOutput):
         judged = judge_challenger(_paired(rows, rows.output.classes), policy=policy, inputs=inputs)
-        return _with(_check_parts(rows, policy), judged)
+        return _with(_check_more(rows, policy), judged)
     reasons = [check_rows(len(rows.targets), policy)]
     if len(rows.targets):
         reasons += [_check_floor(rows, policy), _check_serving(rows, policy)]
         reasons += _check_champion(rows, policy)
     verdict = PASSED if all(reason.passed for reason in reasons) else REFUSED
     judged = Verdict(kind="evaluate", verdict=verdict, reasons=tuple(reasons), inputs=dict(inputs))
-    return _with(_check_parts(rows, policy), judged)
+    return _with(_check_more(rows, policy), judged)
+
+
+def _check_more(rows: GateRows, policy: EvaluationPolicy) -> list[Reason]:
+    """What is checked alike of every type of output."""
+    cases = check_cases(rows.cases, policy) if rows.cases else []
+    return [*cases, *_check_parts(rows, policy)]
 
 
 def outputs_of(answers: Answers) -> np.ndarray:

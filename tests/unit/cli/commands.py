@@ -16,6 +16,7 @@ UNKNOWN = {"model": "digits/77"}
 NEEDED: dict[tuple[str, ...], dict[str, str]] = {
     ("judge", "replay"): {"rollout": "run-1"},
     ("models", "show"): {"model": KNOWN["model"]},
+    ("models", "pin-case"): {"ids": "digit-1"},
 }
 """What a command requires besides, though no single parameter is required."""
 VALUES = {"cron": "@daily", "reason": "because", "yes": None}
