@@ -1,7 +1,8 @@
 """What the gate finds and what it costs: `python -m benchmarks.gate [--quick]`.
 
 Pairs of simulated models on 12 columns. The peer reads the same parts one by one without correcting for how many they
-are: whatever has a p-value under 5 % is called worse, as dashboards with a filter do.
+are: whatever has a p-value under 5 % is called worse, as dashboards with a filter do. Then years of daily retrains on
+test rows that are used again (`benchmarks.gate_years`); the peer there is the same gate without memory.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.special import bdtrc
 
+from benchmarks.gate_years import years
 from ratchet.core.models.slices.columns import SliceColumn
 from ratchet.core.models.slices.search import ROWS_MIN, find_worse
 
@@ -22,6 +24,8 @@ _PLANTED_SHARE, _PLANTED_LOSS = 0.05, 0.1
 _FOUND_MIN, _FALSE_MAX, _SECONDS_MAX = 0.95, 0.05, 20.0
 _SIZES = {True: (20_000, 20), False: (100_000, 200)}
 """Rows, and pairs of models."""
+_YEARS = {True: (20, 50), False: (400, 300)}
+"""Years, and challengers of a day whose power is measured."""
 
 
 def simulate(run: int, num_rows: int, *, is_planted: bool) -> tuple[np.ndarray, list[SliceColumn]]:
@@ -101,9 +105,10 @@ def _row(name: str, value: float, *, goal: str, is_met: bool, peer: float | None
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
     parser.add_argument("--quick", action="store_true", help="20 pairs of 20,000 rows instead of 200 of 100,000")
-    rows = results(*_SIZES[parser.parse_args().quick])
+    is_quick = parser.parse_args().quick
+    rows = [*results(*_SIZES[is_quick]), *years(*_YEARS[is_quick])]
     for row in rows:
-        print(f"{row['name']:<55} {row['value']:>8}  peer {row['peer']!s:>6}  goal {row['goal']}")
+        print(f"{row['name']:<72} {row['value']:>8}  peer {row['peer']!s:>6}  goal {row['goal']}")
     print(json.dumps(rows))
 
 

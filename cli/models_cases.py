@@ -9,7 +9,6 @@ import typer
 
 from cli.names import check_task, complete_task
 from cli.output import JsonFlag, print_json, print_rows, stderr
-from ratchet.core.labels.answers import label_text
 
 if TYPE_CHECKING:
     from ratchet.core.models.cases import PinnedCase
@@ -39,8 +38,8 @@ def pin_case(
 ) -> None:
     """Pin examples with their right answers: a challenger that gets one wrong which the champion gets right is refused.
 
-    They are written to configs/tasks/TASK.golden.jsonl: review and deploy it like the task file. Trainings leave pinned
-    examples out from then on.
+    They are written to configs/tasks/TASK.golden.jsonl: review and deploy it like the task file. Later trainings leave
+    pinned examples out.
 
     Example: ratchet models pin-case digits --id digit-17 --reason "served wrongly on Monday"
     """
@@ -94,9 +93,11 @@ def _tell(cases: "Sequence[PinnedCase]", path: Path, what: str, *, as_json: bool
         print_json([_row_of(case) for case in cases])
         return
     for case in cases:
-        stderr.print(f"{case.name}: {case.id} {what}, label {label_text(case.row['label'])}", markup=False)
+        stderr.print(f"{case.name}: {case.id} {what}, label {_row_of(case)['label']}", markup=False)
     stderr.print(f"Review and deploy {path}: the next evaluation reads it", markup=False)
 
 
 def _row_of(case: "PinnedCase") -> dict[str, str]:
+    from ratchet.core.labels.answers import label_text
+
     return {"case": case.name, "id": case.id, "label": label_text(case.row["label"]), "reason": case.reason}

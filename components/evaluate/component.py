@@ -15,18 +15,21 @@ def evaluate(
     model: dsl.Input[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     report: dsl.Output[dsl.HTML],
+    classification: dsl.Output[dsl.ClassificationMetrics],
     verdict: dsl.Output[dsl.Artifact],
 ) -> NamedTuple("Outputs", [("verdict_name", str)]):
     """Compare the challenger with the champion on the same rows: "passed" or "refused"."""
     from pathlib import Path
 
+    from components.evaluate.page import show
     from components.evaluate.refused import note_refused
     from components.evaluate.step import evaluate_step
     from ratchet import wiring
     from ratchet.core.labels.dataset import Manifest
     from ratchet.core.models.evaluation import REFUSED, EvaluationPolicy
-    from ratchet.core.reports import render_verdict
+    from ratchet.core.models.page.parts import JudgedRows
 
+    judged_rows: list[JudgedRows] = []
     with wiring.step_of_run("evaluate", task=task, run_id=run_id) as told:
         judged, numbers = evaluate_step(
             wiring.task_spec(task),
@@ -39,12 +42,14 @@ def evaluate(
             probe=wiring.model_probe(),
             finished=wiring.finished_steps(task, run_id),
             pinned=wiring.pinned_rows(task),
+            judgements=wiring.judgements(),
+            tell=judged_rows.append,
         )
         Path(verdict.path).write_text(judged.model_dump_json(indent=2))
         told.verdict(verdict.path)
     for name, value in numbers.items():
         metrics.log_metric(name, value)
-    Path(report.path).write_text(render_verdict(judged, title=f"{task}: challenger against champion"))
+    show(judged_rows, judged, task=task, report_path=Path(report.path), classification=classification)
     if judged.verdict == REFUSED:
         note_refused(wiring.registry(), judged, numbers, task=task, run_id=run_id, model_path=Path(model.path))
     return (judged.verdict,)

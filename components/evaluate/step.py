@@ -3,7 +3,7 @@
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from components.evaluate.cases import answer_cases, trained_cases
+from components.evaluate.changed import answer_changed
 from components.evaluate.comparable import check_comparable
 from ratchet import __version__
 from ratchet.actions.labels.rows import fetch_split
@@ -23,10 +24,12 @@ from ratchet.core.models.evaluation import ACCURACY, EvaluationPolicy
 from ratchet.core.models.gate import GateRows, judge, outputs_of
 from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.models.metrics import measure, measures_of
+from ratchet.core.models.page.parts import JudgedRows
 from ratchet.core.models.slices.columns import SliceColumn, columns_of, label_column
 from ratchet.core.ports import DatasetStore, Ledger, ModelProbe, ObjectStore
 from ratchet.core.verdict import Verdict
 from ratchet.stores.finished import FinishedSteps
+from ratchet.stores.judgements import Judgements
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.model_files import ServableModel, load_model
 from ratchet.tasks.spec import TaskSpec
@@ -37,6 +40,10 @@ log = logging.getLogger(__name__)
 # A class may add up the same numbers in another order than the gate.
 _SAME_WITHIN = 1e-9
 STEP = "evaluate"
+
+
+def untold(judged: JudgedRows) -> None:
+    """Where nobody draws a page."""
 
 
 class Judged(BaseModel):
@@ -60,8 +67,13 @@ def evaluate_step(
     probe: ModelProbe,
     finished: FinishedSteps,
     pinned: PinnedRows = NO_CASES,
+    judgements: Judgements | None = None,
+    tell: Callable[[JudgedRows], None] = untold,
 ) -> tuple[Verdict, dict[str, float]]:
     """Judge the model in `model_path`; gives the verdict and the challenger's own metrics.
+
+    judgements: None: how often the test rows have judged is not counted. tell: gets what a page shows, unless the
+    verdict is taken over.
 
     Safe to repeat: it changes nothing but what it keeps in `finished`, where a run that repeats it finds the verdict.
     """
@@ -74,6 +86,7 @@ def evaluate_step(
         of_run, judged = found
         finished.note_taken(STEP, of_run, f"{judged.verdict.verdict}, {judged.verdict.summary()}")
         return judged.verdict, judged.metrics
+    num_judged = _count(judgements, spec.name, manifest, inputs)
     verdict, metrics = _judge(
         spec,
         manifest,
@@ -84,9 +97,19 @@ def evaluate_step(
         objects=objects,
         probe=probe,
         pinned=pinned,
+        num_judged=num_judged,
+        tell=tell,
     )
     finished.put(STEP, inputs, Judged(verdict=verdict, metrics=metrics))
     return verdict, metrics
+
+
+def _count(judgements: Judgements | None, task: str, manifest: Manifest, inputs: Mapping[str, str]) -> int | None:
+    """Challengers that the test rows judged before this one."""
+    if judgements is None:
+        return None
+    named = {name: inputs[name] for name in ("challenger", "champion")}
+    return judgements.note(task, version=manifest.version, **named)
 
 
 def _inputs_of(
@@ -114,6 +137,8 @@ def _judge(
     objects: ObjectStore,
     probe: ModelProbe,
     pinned: PinnedRows,
+    num_judged: int | None,
+    tell: Callable[[JudgedRows], None],
 ) -> tuple[Verdict, dict[str, float]]:
     challenger = load_model(model_path)
     spec = challenger.spec  # what it was trained for: the task file may have changed since
@@ -121,6 +146,7 @@ def _judge(
         scratch = Path(scratch_name)
         left_out = fetch_split(datasets, manifest, "test", scratch / "test.parquet", spec=spec).left_out
         inputs, labels = read_split(scratch / "test.parquet", spec)
+        ids = pq.read_table(scratch / "test.parquet", columns=["id"])["id"].to_pylist()
         targets = labels_of(labels, spec)
         champion = _load_champion(champion_ref, spec, objects, scratch / "champion")
         rows = GateRows(
@@ -135,6 +161,8 @@ def _judge(
             num_left_out=left_out,
             training_mean=_training_mean(spec, manifest, datasets, scratch / "train.parquet"),
             columns=_columns_of(inputs, labels, spec) if champion else (),
+            invariances=answer_changed(inputs, challenger, champion, policy),
+            num_judged=num_judged,
             cases=answer_cases(
                 pinned,
                 challenger,
@@ -151,6 +179,7 @@ def _judge(
         **_training_rows_of(model_path),
     }
     verdict = judge(rows, policy=policy, inputs=of_verdict)
+    tell(JudgedRows(rows, ids, inputs, pinned.cases, policy))
     log.info("%s: %s", verdict.verdict, verdict.summary())
     if unseen:
         named = ", ".join(f"{name} ({num})" for name, num in unseen.items())

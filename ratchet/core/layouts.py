@@ -12,6 +12,7 @@ Layout = Literal[
     "findings",
     "finished",
     "guard",
+    "judgements",
     "ledger",
     "libraries",
     "outcomes",

@@ -6,11 +6,17 @@ from html import escape
 from ratchet.core.verdict import Reason, Verdict
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1a1a1a }
+:root { color-scheme: light dark; --ink: #1a1a1a; --paper: #ffffff; --faint: #b8b8b8; --one: #1f6fc4; --two: #c77700;
+--bad: #b3261e; --good: #0a7a33; --soft: #f3f3f3 }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --paper: #16181c; --faint: #5c6068; --one: #6cb0ff;
+--two: #ffb454; --bad: #ff7b72; --good: #56d17c; --soft: #22252b } }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: var(--ink);
+background: var(--paper) }
 h1 { font-size: 1.4rem } .verdict { font-weight: 600 } table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #ddd; vertical-align: top }
+th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--faint); vertical-align: top }
 td.number { font-variant-numeric: tabular-nums; white-space: nowrap }
-.held { color: #0a7a33 } .failed { color: #b3261e } pre { background: #f6f6f6; padding: .8rem; overflow: auto }
+.held { color: var(--good) } .failed { color: var(--bad) }
+pre { background: var(--soft); padding: .8rem; overflow: auto }
 """
 
 

@@ -10,9 +10,10 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ratchet.core.fresh_copy import FreshCopy
 from ratchet.core.labels.schema import ExampleSchema, InputSpec, OutputSpec, check_names
+from ratchet.core.models.invariance_names import INPUT_TYPE_OF, Invariance
 from ratchet.core.models.metric_names import METRICS_OF, Metric
 from ratchet.tasks.kinds.options import INPUTS_OF, ONE_INPUT, class_of, options_of, training_of
-from ratchet.tasks.training_spec import TrainingSpec
+from ratchet.tasks.training_spec import TrainingSpec, left_out
 
 Kind = Literal["tabular", "trees", "text", "image", "vector"]
 """Ready-made kinds of models; any other is a class of the user's own, `module:Class`."""
@@ -121,6 +122,8 @@ class TaskSpec(FreshCopy):
     metric: Metric | None = None
     """What the gate compares; None: the first of `METRICS_OF` the output's type."""
     training: TrainingSpec = TrainingSpec()
+    invariant_to: tuple[Invariance, ...] = left_out(())
+    """Changes of all text or image inputs that must not change the answer; the gate tries each on the test rows."""
     reviewers: tuple[str, ...] = ()
     """Labelers whose newest word on an example stands against an accepted label, and who are not judged by it."""
     policies: dict[str, str] = Field(default_factory=dict)
@@ -161,6 +164,7 @@ class TaskSpec(FreshCopy):
             )
         self._check_kind_takes_inputs()
         self._check_weighting()
+        self._check_invariances()
         return self
 
     def _check_kind_takes_inputs(self) -> None:
@@ -191,6 +195,13 @@ class TaskSpec(FreshCopy):
         if self.model.learner == "trees" and training.label_smoothing:
             text = "trees have no label smoothing; use `class_weights` alone, or another kind"
             raise _error_at(("training", "label_smoothing"), text, training.label_smoothing)
+
+    def _check_invariances(self) -> None:
+        types = {each.type for each in self.inputs}
+        for place, name in enumerate(self.invariant_to):
+            if INPUT_TYPE_OF[name] not in types:
+                text = f"{name} is a change of inputs of type {INPUT_TYPE_OF[name]}, of which there is none"
+                raise _error_at(("invariant_to", str(place)), text, name)
 
     @cached_property
     def examples(self) -> ExampleSchema:

@@ -27,6 +27,7 @@ from ratchet.wiring.labels import (
     verdicts,
 )
 from ratchet.wiring.models import (
+    judgements,
     learner,
     learner_of,
     ledger,
@@ -35,6 +36,8 @@ from ratchet.wiring.models import (
     model_folders,
     model_probe,
     output_in_use,
+    pinned_ids,
+    pinned_rows,
     registry,
     reproduce_ports,
     signer,
@@ -80,8 +83,6 @@ from ratchet.wiring.tasks import (
     check_task,
     code_digest,
     default_retention,
-    pinned_ids,
-    pinned_rows,
     policy,
     policy_digest,
     task_checks,
@@ -110,6 +111,7 @@ __all__ = [
     "guard_ports",
     "guard_service",
     "inference_services",
+    "judgements",
     "label_store",
     "label_stores",
     "learner",

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from ratchet.actions.models.classes import OutputInUse
     from ratchet.actions.models.fallback import LoadProof
     from ratchet.actions.models.files import ModelFiles
+    from ratchet.actions.models.pinned_cases import PinnedRows
     from ratchet.actions.models.reproducing import ReproducePorts
     from ratchet.actions.models.verifying import VerifyPorts
+    from ratchet.stores.judgements import Judgements
     from ratchet.stores.models import ModelFolders
     from ratchet.tasks.spec import TaskSpec
     from ratchet.training.learners import Learner
@@ -90,6 +92,30 @@ def trusted_keys() -> ports.TrustedKeys | None:
     from ratchet.adapters.ec_keys import EcTrustedKeys
 
     return EcTrustedKeys.of(connections.settings())
+
+
+def judgements() -> "Judgements":
+    from ratchet.stores.judgements import Judgements
+
+    return Judgements(connections.object_store(), connections.settings().ratchet_bucket)
+
+
+def pinned_ids(task: str) -> frozenset[str]:
+    """Examples that no training may see."""
+    from ratchet.actions.models.pinned_cases import read_cases
+
+    return frozenset(case.id for case in read_cases(tasks.cases_path(task), tasks.task_spec(task).examples))
+
+
+def pinned_rows(task: str) -> "PinnedRows":
+    """The pinned cases, with their pictures read."""
+    from ratchet.actions.labels.images import NO_SOURCE
+    from ratchet.actions.models.pinned_cases import decoded, read_cases
+
+    schema = tasks.task_spec(task).examples
+    cases = read_cases(tasks.cases_path(task), schema)
+    images = labels.label_stores().images if any(schema.of_type("image")) else NO_SOURCE
+    return decoded(cases, schema, images)
 
 
 def model_folders() -> "ModelFolders":

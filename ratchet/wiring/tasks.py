@@ -15,7 +15,6 @@ from ratchet.wiring import connections
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ratchet.actions.models.pinned_cases import PinnedRows
     from ratchet.adapters.task_checks import ProcessTaskChecks
     from ratchet.core.retention import RetentionPolicy
 
@@ -72,25 +71,6 @@ def cases_path(task: str) -> "Path":
     """Where the pinned cases of a task are, if it has any: beside its file."""
     check_task(task)
     return connections.settings().configs_dir / "tasks" / f"{task}.golden.jsonl"
-
-
-def pinned_ids(task: str) -> frozenset[str]:
-    """Examples that no training may see."""
-    from ratchet.actions.models.pinned_cases import read_cases
-
-    return frozenset(case.id for case in read_cases(cases_path(task), task_spec(task).examples))
-
-
-def pinned_rows(task: str) -> "PinnedRows":
-    """The pinned cases, with their pictures read."""
-    from ratchet.actions.labels.images import NO_SOURCE
-    from ratchet.actions.models.pinned_cases import decoded, read_cases
-    from ratchet.wiring import labels
-
-    schema = task_spec(task).examples
-    cases = read_cases(cases_path(task), schema)
-    images = labels.label_stores().images if any(schema.of_type("image")) else NO_SOURCE
-    return decoded(cases, schema, images)
 
 
 def task_checks() -> "ProcessTaskChecks":

@@ -31,6 +31,7 @@ PORTS = (
     "run_journal",
     "rollout_ports",
     "model_files",
+    "judgements",
 )
 NAMES = (
     "incoming",
@@ -42,6 +43,7 @@ NAMES = (
     "model",
     "metrics",
     "training_log",
+    "classification",
     "curves",
 )
 WORDS = {"run_id": "run-1", "task": "digits", "run_key": "k", "run_name": "n", "version": "digits/v1", "reason": "r"}
@@ -94,7 +96,7 @@ def run(tmp_path, monkeypatch) -> Run:
         run_outcomes=lambda: made.outcomes,
         object_store=lambda: made.outcomes.objects,
         registry=lambda: made.registry,
-        learner=lambda _: None,
+        learner=lambda *_: None,
     )
     for name in PORTS:
         wire(monkeypatch, **{name: lambda: None})

@@ -30,7 +30,7 @@ _REASON_CHARS_MAX = 500
 _NAMED_MAX = 10
 """Cases that a sentence of a verdict names; the page has all of them."""
 _NAME = re.compile(r"[\w.-]{1,60}")
-_NEXT_STEP = "Correct that line, or take it out with `ratchet models unpin-case`."
+_NEXT_STEP = "Correct or delete that line; `ratchet models pin-case` writes such lines."
 
 
 class PinnedCase(NamedTuple):
@@ -59,7 +59,7 @@ def parse_cases(data: bytes, schema: ExampleSchema, *, where: str) -> tuple[Pinn
     """Of a whole file. DataRejected names file, line and next step; a case without a name is called by its line."""
     if isinstance(schema.output, NumberOutput) and schema.output.tolerance is None and data.strip():
         raise DataRejected(
-            f"{where}: the output has no `tolerance`, so nobody can say whether a number is right. Set "
+            f"{where}: the output has no `tolerance`, so no number can be called right. Set "
             "output.tolerance in the task file, or remove the pinned cases."
         )
     cases: list[PinnedCase] = []

@@ -3,19 +3,30 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.special import ndtr
 
 from ratchet.core.models.metrics import MetricDifference, common_scores, compare
+from ratchet.core.models.spending import check_spent
 from ratchet.core.verdict import Reason
 
 if TYPE_CHECKING:
     from ratchet.core.models.evaluation import EvaluationPolicy, PairedAnswers
 
+_ONE_SPREAD = float(ndtr(1.0))
+"""Confidence of a bound that is one standard error away."""
+
 
 def check_metric(
-    metric: str, targets: np.ndarray, challenger: np.ndarray, champion: np.ndarray, policy: "EvaluationPolicy"
+    metric: str,
+    targets: np.ndarray,
+    challenger: np.ndarray,
+    champion: np.ndarray,
+    policy: "EvaluationPolicy",
+    *,
+    level: float | None = None,
 ) -> list[Reason]:
     """The difference that was seen, and the least that the rows leave possible. Where the rows do not give the metric a
-    value, nothing is proved, and that refuses."""
+    value, nothing is proved, and that refuses. level: as of `PairedAnswers`."""
     found = compare(metric, targets, challenger, champion, confidence=policy.confidence)
     if found is None:
         text = f"{metric} has no value on these {len(targets)} test rows: they are all of one class"
@@ -38,7 +49,24 @@ def check_metric(
             text=f"the challenger's gain is at least {_gain_text(found.lower, found)} ({policy.confidence:.0%} bound); "
             f"limit {_gain_text(-policy.loss_max, found)}",
         ),
+        *(_check_spent(metric, targets, challenger, champion, policy, level) if level is not None else ()),
     ]
+
+
+def _check_spent(
+    metric: str,
+    targets: np.ndarray,
+    challenger: np.ndarray,
+    champion: np.ndarray,
+    policy: "EvaluationPolicy",
+    level: float,
+) -> list[Reason]:
+    """By the normal law: a thousand resamples say nothing of one in a million, but their spread is known."""
+    near = compare(metric, targets, challenger, champion, confidence=_ONE_SPREAD)
+    assert near is not None, "it had a value just now"
+    spread, excess = near.difference - near.lower, near.difference + policy.loss_max
+    chance = float(ndtr(-excess / spread)) if spread > 0 else float(excess <= 0)
+    return [check_spent(chance, level=level, loss_max=policy.loss_max)]
 
 
 def check_by_scores(
@@ -53,7 +81,7 @@ def check_by_scores(
     here, there = [list(answers.classes).index(name) for name in common], [list(known).index(name) for name in common]
     challenger = common_scores(answers.scores_NK[common_N], here)
     champion = common_scores(answers.champion_scores_NK[common_N], there)
-    return check_metric(answers.metric, targets_N, challenger, champion, policy)
+    return check_metric(answers.metric, targets_N, challenger, champion, policy, level=answers.level)
 
 
 def _gain_text(gain: float, found: MetricDifference) -> str:

@@ -10,10 +10,12 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.special import ndtri
 
 from ratchet.core.errors import DataRejected
 from ratchet.core.models.comparison import check_by_scores
+from ratchet.core.models.exact import chance_of_gain
+from ratchet.core.models.paired import paired_difference
+from ratchet.core.models.spending import check_spent
 from ratchet.core.verdict import Reason, Verdict
 
 PASSED, REFUSED = "passed", "refused"
@@ -53,18 +55,19 @@ class EvaluationPolicy(BaseModel):
     model must save, and more."""
     tags_f1_min: float = Field(0.5, ge=0, le=1)
     """Floor for tags: F1 over all tags of all test rows."""
+    false_pass_max: float | None = Field(None, gt=0, lt=1)
+    """The chance that any worse challenger passes, over all judgements by a task's test rows together
+    (core/models/spending.py). None: each is judged at `confidence` alone, and the verdict says what that adds up to."""
+    churn_max: float | None = Field(None, gt=0, lt=1)
+    """Share of test rows whose answer may be another than the champion's, at the upper bound. None: it is told."""
+    churn_tolerance: float = Field(0.05, ge=0)
+    """From which distance on a number is another answer: a share of the standard deviation of the test labels."""
+    invariance_min: float = Field(0.95, gt=0, le=1)
+    """Share of test rows whose answer must stay under each change of the inputs that the task file declares."""
+    ece_max: float | None = Field(None, gt=0, lt=1)
+    """Expected calibration error of a category's probabilities, at the upper bound. None: it is told."""
     cases_both_wrong: Literal["report", "refuse"] = "report"
     """What a pinned case does that both models answer wrongly; one that the challenger alone does always refuses."""
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """Accuracy of the challenger minus that of the champion, on the same rows, with one-sided bounds."""
-
-    difference: float
-    lower: float
-    upper: float
-    num_rows: int
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class PairedAnswers:
     """The challenger's probabilities, by `classes`."""
     champion_scores_NK: np.ndarray | None = None
     """By `champion_classes`."""
+    level: float | None = None
+    """What is left of the policy's `false_pass_max` for this judgement; None: it states none."""
 
     @property
     def new_classes(self) -> tuple[str, ...]:
@@ -98,30 +103,6 @@ class PairedAnswers:
     def removed_classes(self) -> tuple[str, ...]:
         """Known to the champion alone."""
         return tuple(name for name in self.champion_classes if name not in self.classes)
-
-
-def paired_difference(
-    challenger_right_N: np.ndarray, champion_right_N: np.ndarray, *, confidence: float
-) -> PairedDifference:
-    """Difference of two accuracies on the same rows (bool arrays).
-
-    Bounds: Agresti & Min, "Simple improved confidence intervals for comparing matched proportions" (2005): Wald's
-    interval after adding 1/2 to each of the four cells, which keeps its level for few discordant rows.
-    """
-    num_rows = len(challenger_right_N)
-    if num_rows == 0:
-        raise ValueError("no rows to compare")
-    only_challenger = float((challenger_right_N & ~champion_right_N).sum())
-    only_champion = float((champion_right_N & ~challenger_right_N).sum())
-    total = num_rows + 2
-    gain, loss = (only_challenger + 0.5) / total, (only_champion + 0.5) / total
-    half_width = ndtri(confidence) * np.sqrt(max(gain + loss - (gain - loss) ** 2, 0) / total)
-    return PairedDifference(
-        difference=(only_challenger - only_champion) / num_rows,
-        lower=float(max(gain - loss - half_width, -1)),
-        upper=float(min(gain - loss + half_width, 1)),
-        num_rows=num_rows,
-    )
 
 
 def judge_challenger(answers: PairedAnswers, *, policy: EvaluationPolicy, inputs: dict[str, str]) -> Verdict:
@@ -153,7 +134,7 @@ def _compare(
         labels_N, challenger_right_N = labels_N[common_N], challenger_right_N[common_N]
         champion_right_N = np.asarray(answers.champion)[common_N] == labels_N
         if answers.metric == ACCURACY:
-            reasons += _check_against_champion(challenger_right_N, champion_right_N, policy)
+            reasons += _check_against_champion(challenger_right_N, champion_right_N, policy, answers.level)
         else:
             reasons += check_by_scores(answers, labels_N, common_N, policy)
         reasons += _check_slices(labels_N, challenger_right_N, champion_right_N, policy)
@@ -247,7 +228,7 @@ def serving_reason(share: float, policy: EvaluationPolicy) -> Reason:
 
 
 def _check_against_champion(
-    challenger_right_N: np.ndarray, champion_right_N: np.ndarray, policy: EvaluationPolicy
+    challenger_right_N: np.ndarray, champion_right_N: np.ndarray, policy: EvaluationPolicy, level: float | None
 ) -> list[Reason]:
     paired = paired_difference(challenger_right_N, champion_right_N, confidence=policy.confidence)
     both = f"challenger {challenger_right_N.mean():.1%}, champion {champion_right_N.mean():.1%}"
@@ -267,7 +248,16 @@ def _check_against_champion(
             text=f"the difference is at least {paired.lower:+.1%} ({policy.confidence:.0%} bound); "
             f"limit {-policy.loss_max:+.1%}",
         ),
+        *(_check_spent(challenger_right_N, champion_right_N, policy, level) if level is not None else ()),
     ]
+
+
+def _check_spent(
+    challenger_right_N: np.ndarray, champion_right_N: np.ndarray, policy: EvaluationPolicy, level: float
+) -> list[Reason]:
+    better, worse = (challenger_right_N & ~champion_right_N).sum(), (champion_right_N & ~challenger_right_N).sum()
+    chance = chance_of_gain(int(better), int(worse), len(challenger_right_N), loss=policy.loss_max, level=level)
+    return [check_spent(chance, level=level, loss_max=policy.loss_max)]
 
 
 def _check_slices(

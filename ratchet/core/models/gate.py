@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ratchet.core.errors import DataRejected
+from ratchet.core.errors import DataRejected, PolicyError
 from ratchet.core.labels.answers import TAG_PROBABILITY_MIN, Answers, label_text
 from ratchet.core.labels.schema import CategoryOutput, NumberOutput, OutputSpec
+from ratchet.core.models.calibration import CalibrationError, check_calibration, measure_calibration
 from ratchet.core.models.cases import CaseAnswers, check_cases
+from ratchet.core.models.churn import check_churn, distance_of, moved
 from ratchet.core.models.comparison import check_metric
 from ratchet.core.models.evaluation import (
     PASSED,
@@ -26,9 +28,11 @@ from ratchet.core.models.evaluation import (
     judge_challenger,
     serving_reason,
 )
+from ratchet.core.models.invariances import InvariantAnswers, check_invariance
 from ratchet.core.models.metrics import measure
 from ratchet.core.models.slices.check import check_found
 from ratchet.core.models.slices.columns import SliceColumn
+from ratchet.core.models.spending import describe_reuse, level_of
 from ratchet.core.verdict import Reason, Verdict
 
 _SAME_SHARE = 1e-5
@@ -59,12 +63,24 @@ class GateRows:
     """What the search for parts where the challenger is worse looks through; of the same rows."""
     cases: CaseAnswers | None = None
     """None: the task has no pinned cases."""
+    invariances: Sequence[InvariantAnswers] = ()
+    """Of each change of the inputs that the task file declares."""
+    num_judged: int | None = None
+    """Challengers that the task's test rows have judged before; None: not counted."""
+
+    @property
+    def output_classes(self) -> Sequence[str]:
+        """Of a category or tags; none of a number."""
+        return () if isinstance(self.output, NumberOutput) else self.output.classes
 
 
 def judge(rows: GateRows, *, policy: EvaluationPolicy, inputs: dict[str, str]) -> Verdict:
-    """Passed or refused, with every number on both sides."""
+    """Passed or refused, with every number on both sides. PolicyError when the policy has no rule that could refuse."""
+    check_rules(rows.output, policy)
     if isinstance(rows.output, CategoryOutput):
-        judged = judge_challenger(_paired(rows, rows.output.classes), policy=policy, inputs=inputs)
+        judged = judge_challenger(
+            _paired(rows, rows.output.classes, _level_of(rows, policy)), policy=policy, inputs=inputs
+        )
         return _with(_check_more(rows, policy), judged)
     reasons = [check_rows(len(rows.targets), policy)]
     if len(rows.targets):
@@ -75,10 +91,54 @@ def judge(rows: GateRows, *, policy: EvaluationPolicy, inputs: dict[str, str]) -
     return _with(_check_more(rows, policy), judged)
 
 
+def check_rules(output: OutputSpec, policy: EvaluationPolicy) -> None:
+    """That a bad first model, and a worse challenger, can fail. PolicyError names the field of the policy."""
+    floors = {"category": ("accuracy_min", policy.accuracy_min > 0), "tags": ("tags_f1_min", policy.tags_f1_min > 0)}
+    floor, can_fail = floors.get(output.type, ("r2_min", True))
+    if not can_fail:
+        raise PolicyError(
+            f"The gate cannot refuse a first model: {floor} is 0, which every model reaches. Set {floor} in "
+            "evaluation.yaml to what a useful model reaches at least."
+        )
+    if policy.gain_min <= -1 and policy.loss_max >= 1:
+        raise PolicyError(
+            "The gate cannot refuse a challenger that is worse than the champion: gain_min is -1 and loss_max is 1, "
+            "which every challenger holds. Set loss_max in evaluation.yaml to the most that may be lost."
+        )
+
+
 def _check_more(rows: GateRows, policy: EvaluationPolicy) -> list[Reason]:
     """What is checked alike of every type of output."""
-    cases = check_cases(rows.cases, policy) if rows.cases else []
-    return [*cases, *_check_parts(rows, policy)]
+    reasons = check_cases(rows.cases, policy) if rows.cases else []
+    if not len(rows.targets):
+        return reasons
+    if rows.num_judged is not None or policy.false_pass_max is not None:
+        reasons.append(describe_reuse(rows.num_judged, confidence=policy.confidence, stated=policy.false_pass_max))
+    if rows.champion is not None:
+        beyond = distance_of(rows.targets, share=policy.churn_tolerance)
+        reasons.append(check_churn(moved(rows.challenger, rows.champion, beyond=beyond), policy))
+    reasons += [check_invariance(each, policy) for each in rows.invariances]
+    if isinstance(rows.output, CategoryOutput):
+        before = _calibration_of(rows, rows.champion, policy) if rows.champion else None
+        reasons.append(check_calibration(_calibration_of(rows, rows.challenger, policy), before, policy))
+    return [*reasons, *_check_parts(rows, policy)]
+
+
+def right_of(rows: GateRows, answers: Answers) -> np.ndarray:
+    """(N,) bool, of a category."""
+    labels = np.array(rows.output_classes, dtype=object)[rows.targets]
+    return np.array(answers.labels.to_pylist(), dtype=object) == labels
+
+
+def _calibration_of(rows: GateRows, answers: Answers, policy: EvaluationPolicy) -> CalibrationError:
+    certain_N = answers.probability_B
+    assert certain_N is not None, "a category has probabilities"
+    return measure_calibration(certain_N, right_of(rows, answers), confidence=policy.confidence)
+
+
+def _level_of(rows: GateRows, policy: EvaluationPolicy) -> float | None:
+    stated = policy.false_pass_max
+    return None if stated is None or rows.num_judged is None else level_of(rows.num_judged, stated=stated)
 
 
 def outputs_of(answers: Answers) -> np.ndarray:
@@ -88,7 +148,7 @@ def outputs_of(answers: Answers) -> np.ndarray:
     return np.asarray(answers.labels.to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def _paired(rows: GateRows, classes: Sequence[str]) -> PairedAnswers:
+def _paired(rows: GateRows, classes: Sequence[str], level: float | None) -> PairedAnswers:
     names = np.array(classes, dtype=object)
     return PairedAnswers(
         labels=names[rows.targets].tolist(),
@@ -101,6 +161,7 @@ def _paired(rows: GateRows, classes: Sequence[str]) -> PairedAnswers:
         metric=rows.metric,
         scores_NK=rows.challenger.scores_BK,
         champion_scores_NK=rows.champion.scores_BK if rows.champion else None,
+        level=level,
     )
 
 
@@ -170,40 +231,40 @@ def _check_champion(rows: GateRows, policy: EvaluationPolicy) -> list[Reason]:
             return reasons
         here, there = [list(classes).index(name) for name in common], _places(rows.champion_classes, common)
         targets, challenger, champion = targets[:, here], challenger[:, here], champion[:, there]
-    return reasons + check_metric(rows.metric, targets, challenger, champion, policy)
+    return reasons + check_metric(rows.metric, targets, challenger, champion, policy, level=_level_of(rows, policy))
 
 
 def _check_parts(rows: GateRows, policy: EvaluationPolicy) -> list[Reason]:
-    """Of each row how much worse the challenger's answer is: wrong where the champion's is right, the share of tags
-    that are wrong, or the error of a number beside the champion's mean error."""
+    found = part_losses(rows)
+    return check_found(found[0], found[1], policy, of=found[2]) if found else []
+
+
+def part_losses(rows: GateRows) -> tuple[np.ndarray, Sequence[SliceColumn], str] | None:
+    """Of each row that both models can answer how much worse the challenger's answer is, and what divides these rows:
+    wrong where the champion's is right, the share of tags that are wrong, or the error of a number beside the
+    champion's mean error, which the last text says. None where nothing can be compared."""
     if rows.champion is None or not len(rows.targets):
-        return []
+        return None
     targets, columns = rows.targets, rows.columns
     if isinstance(rows.output, NumberOutput):
         errors, before = (np.abs(outputs_of(answers) - targets) for answers in (rows.challenger, rows.champion))
         mean = float(before.mean())
-        if not mean:
-            return []
-        return check_found((errors - before) / mean, columns, policy, of=" of the champion's mean error")
+        return ((errors - before) / mean, columns, " of the champion's mean error") if mean else None
     classes = rows.output.classes
     known = [name for name in classes if name in (rows.champion_classes or classes)]
     if isinstance(rows.output, CategoryOutput):
-        labels = np.array(classes, dtype=object)[targets]
-        is_known_N = np.isin(labels, known)
-        wrong = [
-            (np.array(answers.labels.to_pylist(), dtype=object) != labels)[is_known_N].astype(np.int64)
-            for answers in (rows.challenger, rows.champion)
-        ]
+        is_known_N = np.isin(np.array(classes, dtype=object)[targets], known)
+        wrong = [(~right_of(rows, each))[is_known_N].astype(np.int64) for each in (rows.challenger, rows.champion)]
         kept = [SliceColumn(column.conditions, column.code_N[is_known_N]) for column in columns]
-        return check_found(wrong[0] - wrong[1], kept, policy)
+        return wrong[0] - wrong[1], kept, ""
     if not known:
-        return []
+        return None
     here, there = _places(classes, known), _places(rows.champion_classes or classes, known)
     wrong_shares = [
         ((outputs_of(answers)[:, places] >= TAG_PROBABILITY_MIN) != (targets[:, here] > 0)).mean(axis=1)
         for answers, places in ((rows.challenger, here), (rows.champion, there))
     ]
-    return check_found(wrong_shares[0] - wrong_shares[1], columns, policy)
+    return wrong_shares[0] - wrong_shares[1], columns, ""
 
 
 def _with(more: Sequence[Reason], verdict: Verdict) -> Verdict:

@@ -47,7 +47,7 @@ def line(number: int = 1, **changes: object) -> str:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        pytest.param(line() + "{\n", r"golden, line 2: .*models unpin-case", id="no-json"),
+        pytest.param(line() + "{\n", r"golden, line 2: .*Correct or delete that line", id="no-json"),
         pytest.param(line(label="eggs"), r"golden, line 1: `label` must be one of .*ham", id="no-class"),
         pytest.param(line(inputs={"text": "x"}), r"golden, line 1: .*length", id="an-input-is-missing"),
         pytest.param(line(colour="red"), r"golden, line 1: `colour` is not a field", id="unknown-field"),

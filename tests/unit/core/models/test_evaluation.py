@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratchet.core.models.evaluation import EvaluationPolicy, PairedAnswers, judge_challenger, paired_difference
+from ratchet.core.models.evaluation import EvaluationPolicy, PairedAnswers, judge_challenger
+from ratchet.core.models.paired import paired_difference
 
 POLICY = EvaluationPolicy(
     confidence=0.95,

@@ -19,7 +19,7 @@ BAD = np.arange(NUM) % 10 == 0
 COLUMN = SliceColumn(('carrier is "AA"', 'carrier is "UA"'), np.where(BAD, 0, 1).astype(np.int32))
 POLICY = EvaluationPolicy(
     confidence=0.95, loss_max=0.5, gain_min=-0.5, accuracy_min=0.1, num_rows_min=30, slice_loss_max=0.1,
-    slice_rows_min=NUM, serving_mismatch_max=1, r2_min=-10, tags_f1_min=0,
+    slice_rows_min=NUM, serving_mismatch_max=1, r2_min=-10, tags_f1_min=0.01,
 )  # fmt: skip
 """Lenient in all but the parts."""
 CATEGORY, NUMBER, TAGS = (

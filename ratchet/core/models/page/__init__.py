@@ -1,0 +1,1 @@
+"""What people look at of an evaluation: what there is to see (`shown`), drawn (`drawing`), in parts (`parts`)."""

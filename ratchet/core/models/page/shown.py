@@ -1,0 +1,213 @@
+"""What an evaluation shows: confusion, curves, residuals, parts, flips and regrets, as numbers. Pure.
+
+Shape suffixes: N test rows, K classes.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ratchet.core.labels.answers import Answers
+from ratchet.core.labels.schema import CategoryOutput, NumberOutput
+from ratchet.core.models.calibration import NUM_BINS, bin_of
+from ratchet.core.models.gate import GateRows, outputs_of, part_losses, right_of
+from ratchet.core.models.page.drawing import GainInterval, Series
+from ratchet.core.models.slices.columns import SliceColumn
+from ratchet.core.verdict import Verdict
+
+_CURVE_POINTS = 100
+_POINTS_MAX = 1_000
+"""Of a scatter plot; a page of a million points helps nobody."""
+_ROW_MIN = 5
+"""Rows of a bin of probabilities that a curve shows."""
+_FOUND = "found_slice:"
+_CLASS = "slice:"
+
+
+class Flip(NamedTuple):
+    """Rows on which the champion said one thing and the challenger another."""
+
+    before: str
+    now: str
+    num_rows: int
+    num_gained: int
+    """Of them now right, and wrong before."""
+    num_lost: int
+
+
+class Regret(NamedTuple):
+    """A row on which the challenger is worse."""
+
+    row: int
+    size: float
+    before: str
+    now: str
+    label: str
+
+
+def both_of(rows: GateRows) -> list[tuple[str, Answers]]:
+    """The models there are."""
+    champion = [("champion", rows.champion)] if rows.champion is not None else []
+    return [("challenger", rows.challenger), *champion]
+
+
+def label_texts(rows: GateRows) -> list[str]:
+    output = rows.output
+    if isinstance(output, NumberOutput):
+        return [f"{value:.6g}" for value in rows.targets.tolist()]
+    names = np.array(output.classes, dtype=object)
+    if isinstance(output, CategoryOutput):
+        found: list[str] = names[rows.targets].tolist()
+        return found
+    return [", ".join(sorted(names[each > 0].tolist())) for each in rows.targets]
+
+
+def confusion_of(rows: GateRows) -> tuple[tuple[str, ...], np.ndarray]:
+    """Of a category: the classes, and rows by label (down) and the challenger's answer (across), (K, K)."""
+    classes = rows.output_classes
+    scores = rows.challenger.scores_BK
+    assert scores is not None, "a category has probabilities"
+    num = len(classes)
+    counted = np.bincount(rows.targets * num + scores.argmax(axis=1), minlength=num * num)
+    return tuple(classes), counted.reshape(num, num)
+
+
+def roc_of(targets_N: np.ndarray, score_N: np.ndarray) -> tuple[list[float], list[float], list[float]]:
+    """False and true positive rates and the score from which on they hold, of at most 100 places; targets: 1 or 0.
+
+    Empty where all rows are of one class.
+    """
+    num_yes = int((targets_N == 1).sum())
+    num_no = len(targets_N) - num_yes
+    if not num_yes or not num_no:
+        return [], [], []
+    order = np.argsort(-score_N, kind="stable")
+    yes, no = np.cumsum(targets_N[order] == 1), np.cumsum(targets_N[order] != 1)
+    ends = np.flatnonzero(np.append(np.diff(score_N[order]) != 0, True))
+    kept = ends[np.unique(np.linspace(0, len(ends) - 1, _CURVE_POINTS).astype(np.int64))]
+    false, true = [0.0, *(no[kept] / num_no).tolist()], [0.0, *(yes[kept] / num_yes).tolist()]
+    return false, true, [1.0, *score_N[order][kept].tolist()]
+
+
+def roc_series(rows: GateRows) -> list[Series]:
+    """Of two classes."""
+    classes = rows.output_classes
+    found = []
+    for model, answers in both_of(rows):
+        known = classes if model == "challenger" else rows.champion_classes or classes
+        if len(classes) == 2 and tuple(known) == tuple(classes) and answers.scores_BK is not None:
+            false, true, _ = roc_of(rows.targets, answers.scores_BK[:, 1])
+            found.append(Series(model, list(zip(false, true, strict=True))))
+    return [each for each in found if each.points]
+
+
+def calibration_series(rows: GateRows) -> list[Series]:
+    """How often each model is right, by how sure it is."""
+    found = []
+    for model, answers in both_of(rows):
+        certain_N, right_N = answers.probability_B, right_of(rows, answers)
+        assert certain_N is not None, "a category has probabilities"
+        bin_N = bin_of(certain_N)
+        bins = [bin_N == each for each in range(NUM_BINS)]
+        points = [
+            (float(certain_N[each].mean()), float(right_N[each].mean())) for each in bins if each.sum() >= _ROW_MIN
+        ]
+        found.append(Series(model, points))
+    return found
+
+
+def residual_series(rows: GateRows) -> list[Series]:
+    """Of numbers: the label, and the answer less the label; of many rows some, evenly spread."""
+    kept = np.unique(np.linspace(0, len(rows.targets) - 1, _POINTS_MAX).astype(np.int64))
+    targets = rows.targets[kept]
+    return [
+        Series(model, list(zip(targets.tolist(), (outputs_of(answers)[kept] - targets).tolist(), strict=True)))
+        for model, answers in both_of(rows)[::-1]
+    ]
+
+
+def intervals_of(rows: GateRows, verdict: Verdict, *, spread: float) -> list[GainInterval]:
+    """The gain of the challenger on all rows, and on each part that the verdict names. spread: half an interval in
+    standard errors."""
+    parts = part_losses(rows)
+    if parts is None:
+        return []
+    losses, columns, _ = parts
+    found = [_interval("all rows", losses, np.ones(len(losses), dtype=bool), spread, is_bad=False)]
+    for reason in verdict.reasons:
+        text = reason.check.removeprefix(_FOUND).removeprefix(_CLASS)
+        if not reason.check.startswith((_FOUND, _CLASS)):
+            continue
+        name = text if reason.check.startswith(_FOUND) else f'label is "{text}"'
+        is_in_N = _rows_where(name, columns)
+        if is_in_N is not None and is_in_N.sum() > 1:
+            found.append(_interval(name, losses, is_in_N, spread, is_bad=not reason.passed))
+    return found
+
+
+def flips_of(rows: GateRows) -> list[Flip]:
+    """Of categories and tags, the most frequent first."""
+    if rows.champion is None or rows.champion.scores_BK is None:
+        return []
+    labels, before, now = (np.array(each) for each in (label_texts(rows), rows.champion.texts, rows.challenger.texts))
+    differs = np.flatnonzero(before != now)
+    counted: dict[tuple[str, str], list[int]] = {}
+    for row in differs.tolist():
+        counts = counted.setdefault((str(before[row]), str(now[row])), [0, 0, 0])
+        counts[0] += 1
+        counts[1] += int(now[row] == labels[row])
+        counts[2] += int(before[row] == labels[row])
+    flips = [Flip(*pair, *counts) for pair, counts in counted.items()]
+    return sorted(flips, key=lambda flip: (-flip.num_rows, flip.before, flip.now))
+
+
+def regrets_of(rows: GateRows, *, num: int) -> list[Regret]:
+    """The rows that speak most against the challenger: by how much more the champion gave the right answer, or, without
+    one, by how little the challenger did. Of numbers by the error."""
+    sizes = _badness(rows, rows.challenger, rows.output_classes)
+    if rows.champion is not None:
+        sizes = sizes - _badness(rows, rows.champion, rows.champion_classes or rows.output_classes)
+    worst = [row for row in np.argsort(-sizes, kind="stable")[:num].tolist() if sizes[row] > 0]
+    labels, now = label_texts(rows), _answer_texts(rows.challenger)
+    before = _answer_texts(rows.champion) if rows.champion is not None else [""] * len(now)
+    return [Regret(row, float(sizes[row]), before[row], now[row], labels[row]) for row in worst]
+
+
+def _answer_texts(answers: Answers) -> list[str]:
+    """As `label_texts`: a number with as many digits as people read."""
+    if answers.scores_BK is not None:
+        return answers.texts
+    return [f"{value:.6g}" for value in answers.labels.to_pylist()]
+
+
+def _badness(rows: GateRows, answers: Answers, classes: Sequence[str]) -> np.ndarray:
+    """(N,) how bad each answer is: 1 - the probability of the label, the error of a number, the share of wrong tags."""
+    if answers.scores_BK is None:
+        return np.asarray(np.abs(outputs_of(answers) - rows.targets))
+    own = list(classes)
+    places = [own.index(name) if name in own else -1 for name in rows.output_classes]
+    scores = np.concatenate([answers.scores_BK, np.zeros((len(answers), 1))], axis=1)[:, places]
+    if isinstance(rows.output, CategoryOutput):
+        return np.asarray(1 - scores[np.arange(len(scores)), rows.targets])
+    return np.asarray(np.abs(scores - rows.targets).mean(axis=1))
+
+
+def _interval(name: str, losses: np.ndarray, is_in_N: np.ndarray, spread: float, *, is_bad: bool) -> GainInterval:
+    own = losses[is_in_N]
+    gain, error = -float(own.mean()), float(own.std()) / float(np.sqrt(len(own)))
+    return GainInterval(f"{name} ({len(own)})", gain, gain - spread * error, gain + spread * error, is_bad)
+
+
+def _rows_where(text: str, columns: Sequence[SliceColumn]) -> np.ndarray | None:
+    """(N,) bool of a part by its words: a condition, or two of them."""
+    singles = {
+        condition: column.code_N == code for column in columns for code, condition in enumerate(column.conditions)
+    }
+    if text in singles:
+        return singles[text]
+    for condition, is_in_N in singles.items():
+        other = text.removeprefix(f"{condition} and ")
+        if other != text and other in singles:
+            return np.asarray(is_in_N & singles[other])
+    return None
