@@ -154,7 +154,7 @@ def _evaluate_of(spec: Any, version: str, datasets: Any, objects: Any, out: Path
     from ratchet.tasks.bound import TorchTask
     from ratchet.tasks.loading import load_task
     from ratchet.tasks.model_files import save_model
-    from ratchet.training.data import read_split
+    from ratchet.training.split_rows import read_split
     from tests.components.data import finished_steps
     from tests.fakes.ledger import FakeLedger
 

@@ -26,9 +26,9 @@ from ratchet.core.models.gate import outputs_of
 from ratchet.core.models.metrics import measure
 from ratchet.tasks.model_files import load_model
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.data import labels_of
 from ratchet.training.job import TrainingJob
 from ratchet.training.loop import train
+from ratchet.training.split_rows import labels_of
 
 MODELS: dict[str, dict[str, Any]] = {
     "hashed": {"kind": "text"},

@@ -1,6 +1,7 @@
 """What both models answer to the pinned cases, and whether the challenger has seen them."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -12,12 +13,14 @@ from ratchet.core.labels.schema import inputs_table
 from ratchet.core.labels.shards import Split, split_of
 from ratchet.core.models.cases import CaseAnswers, mark_right
 from ratchet.core.ports import DatasetStore
-from ratchet.tasks.model_files import ServableModel
 from ratchet.tasks.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from ratchet.tasks.model_files import ServableModel
 
 
 def answer_cases(
-    pinned: PinnedRows, challenger: ServableModel, champion: ServableModel | None, *, trained: list[str]
+    pinned: PinnedRows, challenger: "ServableModel", champion: "ServableModel | None", *, trained: list[str]
 ) -> CaseAnswers | None:
     """None of a task without pinned cases."""
     if not pinned.cases:

@@ -1,16 +1,20 @@
 """Whether both models answer the same when the inputs are changed in ways that the task file declares harmless."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pyarrow as pa
 
 from ratchet.core.models.churn import distance_of, moved
 from ratchet.core.models.evaluation import EvaluationPolicy
 from ratchet.core.models.invariances import InvariantAnswers, changed_inputs
-from ratchet.tasks.model_files import ServableModel
+
+if TYPE_CHECKING:
+    from ratchet.tasks.model_files import ServableModel
 
 
 def answer_changed(
-    inputs: pa.Table, challenger: ServableModel, champion: ServableModel | None, policy: EvaluationPolicy
+    inputs: pa.Table, challenger: "ServableModel", champion: "ServableModel | None", policy: EvaluationPolicy
 ) -> list[InvariantAnswers]:
     """Of each change that the challenger's task declares; nothing without rows."""
     spec, found = challenger.spec, []
@@ -21,7 +25,7 @@ def answer_changed(
     return found
 
 
-def _stays(model: ServableModel, inputs: pa.Table, changed: pa.Table, policy: EvaluationPolicy) -> np.ndarray:
+def _stays(model: "ServableModel", inputs: pa.Table, changed: pa.Table, policy: EvaluationPolicy) -> np.ndarray:
     """(N,) bool. A number stays within a share of the spread of the model's own answers."""
     before, after = model.answer(inputs), model.answer(changed)
     own = before.labels.to_numpy(zero_copy_only=False) if before.scores_BK is None else np.zeros(0)

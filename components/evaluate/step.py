@@ -4,7 +4,9 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -30,11 +32,12 @@ from ratchet.core.ports import DatasetStore, Ledger, ModelProbe, ObjectStore
 from ratchet.core.verdict import Verdict
 from ratchet.stores.finished import FinishedSteps
 from ratchet.stores.judgements import Judgements
-from ratchet.tasks.identity import model_digest
-from ratchet.tasks.model_files import ServableModel, load_model
+from ratchet.tasks.identity import model_digest, read_model
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.checks import check_metrics
-from ratchet.training.data import labels_of, read_split
+from ratchet.training.split_rows import labels_of, read_split
+
+if TYPE_CHECKING:
+    from ratchet.tasks.model_files import ServableModel
 
 log = logging.getLogger(__name__)
 # A class may add up the same numbers in another order than the gate.
@@ -140,12 +143,15 @@ def _judge(
     num_judged: int | None,
     tell: Callable[[JudgedRows], None],
 ) -> tuple[Verdict, dict[str, float]]:
-    challenger = load_model(model_path)
-    spec = challenger.spec  # what it was trained for: the task file may have changed since
-    with tempfile.TemporaryDirectory() as scratch_name:
+    # What it was trained for: the task file may have changed since.
+    spec = TaskSpec.model_validate_json(read_model(model_path).task_json)
+    # Beside the rest: a model server starts for 5 s, and so long does this process import torch and load two models.
+    with tempfile.TemporaryDirectory() as scratch_name, ThreadPoolExecutor(1) as beside:
         scratch = Path(scratch_name)
         left_out = fetch_split(datasets, manifest, "test", scratch / "test.parquet", spec=spec).left_out
         inputs, labels = read_split(scratch / "test.parquet", spec)
+        served = beside.submit(probe.fetch_answers, model_path, inputs) if len(labels) else None
+        challenger = _load(model_path)
         ids = pq.read_table(scratch / "test.parquet", columns=["id"])["id"].to_pylist()
         targets = labels_of(labels, spec)
         champion = _load_champion(champion_ref, spec, objects, scratch / "champion")
@@ -156,7 +162,6 @@ def _judge(
             challenger=challenger.answer(inputs),
             # Within the folder's life: the code of a model may read its data files when it answers.
             champion=champion.answer(inputs) if champion else None,
-            served=probe.fetch_answers(model_path, inputs) if len(targets) else (),
             champion_classes=champion.spec.classes if champion else (),
             num_left_out=left_out,
             training_mean=_training_mean(spec, manifest, datasets, scratch / "train.parquet"),
@@ -169,6 +174,7 @@ def _judge(
                 champion,
                 trained=trained_cases(pinned, manifest, datasets, model_path, scratch, spec),
             ),
+            served=served.result() if served is not None else (),
         )
         unseen = challenger.unseen(inputs)
     of_verdict = {
@@ -201,12 +207,20 @@ def _columns_of(inputs: pa.Table, labels: pa.ChunkedArray, spec: TaskSpec) -> li
     return columns if spec.output.type != "category" else [*columns, label_column(labels.to_pylist())]
 
 
-def _load_champion(champion: ModelRef | None, spec: TaskSpec, objects: ObjectStore, path: Path) -> ServableModel | None:
+def _load(path: Path, *, expected_digest: str = "") -> "ServableModel":
+    from ratchet.tasks.model_files import load_model  # and torch with it
+
+    return load_model(path, expected_digest=expected_digest)
+
+
+def _load_champion(
+    champion: ModelRef | None, spec: TaskSpec, objects: ObjectStore, path: Path
+) -> "ServableModel | None":
     """The champion, when it answers the rows that the challenger answers."""
     if champion is None:
         return None
     objects.fetch_directory(champion.uri, path)
-    model = load_model(path, expected_digest=champion.digest)
+    model = _load(path, expected_digest=champion.digest)
     check_comparable(model.spec, spec)
     return model
 
@@ -236,7 +250,7 @@ def metrics_of(verdict: Verdict, of_task: Mapping[str, float]) -> dict[str, floa
     return {**named, **differs, "test_accuracy": of_gate}
 
 
-def _measures_of(model: ServableModel, rows: GateRows) -> dict[str, float]:
+def _measures_of(model: "ServableModel", rows: GateRows) -> dict[str, float]:
     """What the class measures itself, as those of before do, or every metric of the output's type."""
     if not len(rows.targets):
         return {}
@@ -246,5 +260,7 @@ def _measures_of(model: ServableModel, rows: GateRows) -> dict[str, float]:
         if own is not None:
             compared = measure(rows.metric, rows.targets, outputs)
             named = {rows.metric: compared} if np.isfinite(compared) else {}
+            from ratchet.training.checks import check_metrics  # torch, which the model has loaded
+
             return {**named, **check_metrics(own, spec=model.spec)}
     return measures_of(rows.output.type, rows.targets, outputs)

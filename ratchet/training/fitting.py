@@ -11,8 +11,8 @@ import torch.distributed as dist
 from ratchet.tasks.bound import State, TorchTask, fit_state, state_bytes
 from ratchet.tasks.identity import read_model
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.data import labelled, read_split
 from ratchet.training.job import TrainingJob
+from ratchet.training.split_rows import labelled, read_split
 
 
 def fit_together(task: TorchTask, job: TrainingJob, *, rank: int) -> TorchTask:

@@ -27,8 +27,8 @@ from ratchet.tasks.model_files import ServableModel, load_model, save_model, sav
 from ratchet.tasks.spec import TaskSpec
 from ratchet.tasks.user_errors import sentence_of
 from ratchet.training.checks import check_answers, check_inputs, check_logits, check_loss, check_metrics, check_network
-from ratchet.training.data import labelled, labels_of
 from ratchet.training.made_up import made_up_rows
+from ratchet.training.split_rows import labelled, labels_of
 from ratchet.training.trees import LabelledRows, grow
 from ratchet.training.trial import without_gradient
 from ratchet.training.weighting import check_loss_takes_weighting, weigh

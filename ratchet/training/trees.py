@@ -30,11 +30,11 @@ from ratchet.tasks.loading import load_task_from
 from ratchet.tasks.model_files import read_state, save_trees
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.code import code_of
-from ratchet.training.data import labelled, labels_of, read_split
 from ratchet.training.environment import record_environment
 from ratchet.training.failure import record_failure
 from ratchet.training.job import StartRecord, TrainingJob
 from ratchet.training.progress import LiveProgress, peak_memory_mb
+from ratchet.training.split_rows import labelled, labels_of, read_split
 from ratchet.training.takeover import why_no_weights
 from ratchet.training.weighting import log_weights, weights_by_class
 

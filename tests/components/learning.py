@@ -16,10 +16,10 @@ from ratchet.core.models.gate import outputs_of
 from ratchet.core.models.metrics import measure
 from ratchet.tasks.model_files import load_model
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.data import labels_of, read_split
 from ratchet.training.job import StartRecord, TrainingJob
 from ratchet.training.learners import TreesLearner
 from ratchet.training.loop import train as train_network
+from ratchet.training.split_rows import labels_of, read_split
 from ratchet.training.trees import train as grow_trees
 
 QUICK = {"world_size": 1, "timeout_s": 120}

@@ -13,9 +13,9 @@ from ratchet.tasks.bound import TorchTask
 from ratchet.tasks.kinds.outputs import Target
 from ratchet.tasks.model_files import load_model, load_weights
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.data import read_split
 from ratchet.training.job import TrainingJob
 from ratchet.training.loop import train
+from ratchet.training.split_rows import read_split
 from ratchet.training.weighting import weigh
 from tests.components.learning import one_worker, task_of, trained
 from tests.components.test_training import job_in, spec_of

@@ -37,9 +37,9 @@ from ratchet.core.ports import DatasetStore, ObjectStore
 from ratchet.tasks.identity import LEARNED_FILES, STATE, TREES, file_digests, read_model
 from ratchet.tasks.model_files import code_carried_by, load_model, load_weights
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.data import read_split
 from ratchet.training.job import TrainingJob
 from ratchet.training.learners import Learner
+from ratchet.training.split_rows import read_split
 from wire.loop import Loop
 
 _LOOK_S = 0.3

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from ratchet.core.errors import DataRejected
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.data import batches_of, labels_of, num_batches_of, read_split
+from ratchet.training.data import batches_of, num_batches_of
+from ratchet.training.split_rows import labels_of, read_split
 from tests.models import DIGITS
 
 
