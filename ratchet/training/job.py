@@ -5,10 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from ratchet.core.models.training_history import EpochMetrics
 from ratchet.tasks.spec import TaskSpec
-
-__all__ = ["EpochMetrics", "StartRecord", "TrainingJob"]
 
 
 class TrainingJob(BaseModel):

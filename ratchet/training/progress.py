@@ -9,7 +9,7 @@ from typing import TypeVar
 from ratchet.core.models.training_progress import TrainingProgress, seconds_left
 
 _PAUSE_S = 1.0
-"""Between two files. One takes about 0.1 ms, the question whether one is due about 0.1 µs a step."""
+"""Between two files. One takes about 0.4 ms, the question whether one is due about 0.4 µs a step."""
 _LOSSES_MEANT = 20
 """Steps whose losses are averaged: a single batch says little."""
 _STATUS = Path("/proc/self/status")

@@ -23,11 +23,12 @@ from ratchet.core.errors import NotFound, RatchetError
 from ratchet.core.labels.dataset import md5_of
 from ratchet.core.models.registered import KnownModel, merge_models
 from ratchet.core.models.reproduction import Reproduction
+from ratchet.core.models.training_history import EpochMetrics
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.stores.models import ModelFolders
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.job import EpochMetrics, TrainingJob
+from ratchet.training.job import TrainingJob
 from ratchet.training.learners import Scratch
 from ratchet.training.loop import train as train_network
 from ratchet.training.trees import train as grow_trees

@@ -67,7 +67,8 @@ def test_every_field_that_is_honoured_has_the_limits_of_the_definition_and_knows
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_rule_of_a_field_that_is_honoured_stands_here_with_its_text(kind: ObjectKind):
-    ours = {"properties": {"spec": schema_of(kind)["properties"]["spec"]}}
+    whole = schema_of(kind)
+    ours = {"properties": {"spec": whole["properties"]["spec"]}, RULES: whole.get(RULES, ())}
     foreign = ("replacePrefixMatch",)  # of redirects and rewrites, which are refused whole
     for path, here, there in honoured(ours, definition_of(kind.plural)):
         wanted = {

@@ -160,7 +160,7 @@ def test_refusals_reach_the_person_who_typed(world: ServingWorld, kubectl: Kubec
     body = isvc_body("no", world.put_model("no"), batcher={"maxBatchSize": 2})
     refused = kubectl.run("apply", "-f", "-", stdin=json.dumps(body))
     assert refused.returncode == 1 and "spec.predictor.batcher" in refused.stderr
-    assert "the server doesn't have a resource type" in kubectl.run("get", "pods").stderr
+    assert "the server doesn't have a resource type" in kubectl.run("get", "deployments").stderr
 
 
 def test_get_watch_prints_each_change(world: ServingWorld, kubectl: Kubectl):

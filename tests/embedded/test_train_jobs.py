@@ -143,6 +143,20 @@ def test_what_cannot_be_run_is_refused_at_its_creation(world: TrainingWorld, mor
     assert refused.value.status == 422
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        pytest.param("1st", "must match RFC 1035 DNS label format", id="digit-first"),
+        pytest.param("two.words", "must match RFC 1035 DNS label format", id="dot"),
+        pytest.param("a" * 64, "must be no more than 63 characters", id="too-long"),
+    ],
+)
+def test_a_name_that_no_pod_could_have_is_refused(world: TrainingWorld, name: str, said: str):
+    with pytest.raises(ApiException, match=said) as refused:
+        world.create(name, SHOW)
+    assert refused.value.status == 422
+
+
 def test_what_a_job_trains_cannot_be_changed(world: TrainingWorld):
     world.create("stays", SHOW)
     with pytest.raises(ApiException, match="field is immutable"):

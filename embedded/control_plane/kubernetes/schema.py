@@ -83,6 +83,7 @@ def schema_of(kind: ObjectKind) -> Schema:
     schema = object_of(
         _ABOUT[kind.plural],
         required=_REQUIRED.get(kind.plural, ()),
+        obeys=schema_training.WHOLE_RULES.get(kind.plural, ()),
         apiVersion=text(kind.api_version),
         kind=text(kind.kind),
         metadata=anything("Standard metadata."),

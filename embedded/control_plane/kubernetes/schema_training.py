@@ -1,7 +1,9 @@
 """The schemas of TrainJobs and their runtimes (Kubeflow Trainer 2.3, v1alpha1), and of pods: exact where this server
 honours a field."""
 
+import re
 from collections.abc import Mapping
+from typing import Any
 
 from embedded.control_plane.kubernetes.schema_serving import ENV
 from embedded.control_plane.kubernetes.schema_words import (
@@ -19,7 +21,8 @@ from embedded.control_plane.kubernetes.schema_words import (
     text,
 )
 
-_WORD: Schema = {"type": "string"}
+_WORD: Schema = {"type": "string", "maxLength": 1_048_576}
+_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _ATOMIC: Schema = {LIST_TYPE: "atomic"}
 _CONTROLLERS = ("trainer.kubeflow.org/trainjob-controller", "kueue.x-k8s.io/multikueue")
 _MANAGED_BY_RULES = (
@@ -111,3 +114,27 @@ ABOUT: Mapping[str, str] = {
     "pods": "One node of a TrainJob: a process group of this machine.",
 }
 REQUIRED: Mapping[str, tuple[str, ...]] = {"trainjobs": ("spec",)}
+
+
+def _name_of(value: Any) -> str:
+    """ "" while the server has not made it."""
+    metadata = value.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, Mapping) else None
+    return name if isinstance(name, str) else ""
+
+
+WHOLE_RULES: Mapping[str, tuple[Rule, ...]] = {
+    "trainjobs": (
+        Rule(
+            "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            "metadata.name must match RFC 1035 DNS label format",
+            lambda value: not _name_of(value) or _NAME.fullmatch(_name_of(value)) is not None,
+        ),
+        Rule(
+            "size(self.metadata.name) <= 63",
+            "metadata.name must be no more than 63 characters",
+            lambda value: len(_name_of(value)) <= 63,
+        ),
+    )
+}
+"""Of the whole object: the names of its pods are made of its own."""

@@ -169,6 +169,11 @@ class StoredObjects:
             errors.append(FieldError("spec", "Required value", reason="FieldValueRequired"))
         else:
             errors += structure_errors(whole["spec"], self._schema["properties"]["spec"], "spec")
+            errors += [
+                FieldError("<nil>", f'Invalid value: "object": {rule.message}')
+                for rule in self._schema.get(RULES, ())
+                if not rule.holds({"metadata": metadata})
+            ]
             if before["spec"]:
                 errors += _immutable_errors(before["spec"], whole["spec"], self._schema["properties"]["spec"], "spec")
         given = body["metadata"].get("finalizers")
