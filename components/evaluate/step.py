@@ -32,7 +32,7 @@ from ratchet.core.ports import DatasetStore, Ledger, ModelProbe, ObjectStore
 from ratchet.core.verdict import Verdict
 from ratchet.stores.finished import FinishedSteps
 from ratchet.stores.judgements import Judgements
-from ratchet.tasks.identity import model_digest, read_model
+from ratchet.tasks.identity import TASK, model_digest
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.split_rows import labels_of, read_split
 
@@ -143,8 +143,8 @@ def _judge(
     num_judged: int | None,
     tell: Callable[[JudgedRows], None],
 ) -> tuple[Verdict, dict[str, float]]:
-    # What it was trained for: the task file may have changed since.
-    spec = TaskSpec.model_validate_json(read_model(model_path).task_json)
+    # What it was trained for: the task file may have changed since. The digest has read the folder whole before.
+    spec = TaskSpec.model_validate_json((model_path / TASK).read_bytes())
     # Beside the rest: a model server starts for 5 s, and so long does this process import torch and load two models.
     with tempfile.TemporaryDirectory() as scratch_name, ThreadPoolExecutor(1) as beside:
         scratch = Path(scratch_name)

@@ -138,18 +138,17 @@ class _Asked:
 
     def ask(self, candidates: Sequence[Candidate], *, is_needed: bool) -> None:
         """is_needed: NotFound is raised when no model serves; else nobody is asked from then on."""
-        unknown = [each for each in candidates if each.answer is None]
-        if self._http is None or not unknown:
+        if self._http is None or not candidates:
             return
         try:
-            said = list(ask_champion(self._http, (each.inputs for each in unknown), self._schema, task=self._task))
+            said = list(ask_champion(self._http, (each.inputs for each in candidates), self._schema, task=self._task))
         except NotFound:
             if is_needed:
                 raise
             self._http = None
             return
-        self.num_asked += len(unknown)
-        for each, answer in zip(unknown, said, strict=True):
+        self.num_asked += len(candidates)
+        for each, answer in zip(candidates, said, strict=True):
             if answer is None:
                 self.refused.add(each.id)
             else:
