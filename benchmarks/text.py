@@ -1,4 +1,4 @@
-"""What a pretrained encoder is worth where labels are few: `python -m benchmarks.text [--quick]`.
+"""What a pretrained encoder is worth where labels are few: `python -m benchmarks.text [--quick | --small]`.
 
 Sentences of reviews, tweets and newspapers that twenty people each rated from -4 to 4 (Hutto and Gilbert, 2014), as
 negative, neutral or positive. `kind: text` learns n of them with each encoder, by the training loop itself, and is
@@ -34,6 +34,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "hashed": {"kind": "text"},
     "minilm, head": {"kind": "text", "encoder": "minilm"},
     "minilm, top-2": {"kind": "text", "encoder": "minilm", "train": "top-2"},
+    "minilm, lora": {"kind": "text", "encoder": "minilm", "train": "lora"},
     "minilm, full": {"kind": "text", "encoder": "minilm", "train": "full"},
 }
 
@@ -116,15 +117,17 @@ def mean_of(scores: list[Score]) -> Score:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="300 labels, one seed, hashed and head only")
-    quick = parser.parse_args().quick
-    data, num_held_out = sentences(), 500 if quick else 2_000
+    parser.add_argument("--small", action="store_true", help="300 labels, one seed, every model")
+    asked = parser.parse_args()
+    quick, is_small = asked.quick, asked.quick or asked.small
+    data, num_held_out = sentences(), 500 if is_small else 2_000
     held_out, pool = data[:num_held_out], data[num_held_out:]
     with tempfile.TemporaryDirectory() as folder:
         dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=0, world_size=1)
         torch.use_deterministic_algorithms(True)
-        for num_labels in (300,) if quick else (100, 300, 1_000, 3_000):
+        for num_labels in (300,) if is_small else (100, 300, 1_000, 3_000):
             for model in list(MODELS)[: 2 if quick else None]:
-                seeds = range(1 if quick else 3)
+                seeds = range(1 if is_small else 3)
                 starts = [seed * num_labels for seed in seeds]
                 scores = [
                     score_of(model, pool[start : start + num_labels], held_out, seed=seed)

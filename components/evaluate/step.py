@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from components.evaluate.cases import answer_cases, trained_cases
 from components.evaluate.changed import answer_changed
 from components.evaluate.comparable import check_comparable
+from components.evaluate.old_data import ages_of
 from ratchet import __version__
 from ratchet.actions.labels.rows import fetch_split
 from ratchet.actions.models.pinned_cases import NO_CASES, PinnedRows
@@ -148,11 +149,11 @@ def _judge(
     # Beside the rest: a model server starts for 5 s, and so long does this process import torch and load two models.
     with tempfile.TemporaryDirectory() as scratch_name, ThreadPoolExecutor(1) as beside:
         scratch = Path(scratch_name)
-        left_out = fetch_split(datasets, manifest, "test", scratch / "test.parquet", spec=spec).left_out
+        split = fetch_split(datasets, manifest, "test", scratch / "test.parquet", spec=spec)
         inputs, labels = read_split(scratch / "test.parquet", spec)
         served = beside.submit(probe.fetch_answers, model_path, inputs) if len(labels) else None
         challenger = _load(model_path)
-        ids = pq.read_table(scratch / "test.parquet", columns=["id"])["id"].to_pylist()
+        ids = pq.read_table(scratch / "test.parquet", columns=["id"])["id"]
         targets = labels_of(labels, spec)
         champion = _load_champion(champion_ref, spec, objects, scratch / "champion")
         rows = GateRows(
@@ -163,9 +164,11 @@ def _judge(
             # Within the folder's life: the code of a model may read its data files when it answers.
             champion=champion.answer(inputs) if champion else None,
             champion_classes=champion.spec.classes if champion else (),
-            num_left_out=left_out,
+            num_left_out=split.left_out,
             training_mean=_training_mean(spec, manifest, datasets, scratch / "train.parquet"),
-            columns=_columns_of(inputs, labels, spec) if champion else (),
+            columns=[*_columns_of(inputs, labels, spec), *ages_of(datasets, manifest, champion_ref, ids, split)]
+            if champion_ref
+            else (),
             invariances=answer_changed(inputs, challenger, champion, policy),
             num_judged=num_judged,
             cases=answer_cases(
@@ -185,7 +188,7 @@ def _judge(
         **_training_rows_of(model_path),
     }
     verdict = judge(rows, policy=policy, inputs=of_verdict)
-    tell(JudgedRows(rows, ids, inputs, pinned.cases, policy))
+    tell(JudgedRows(rows, ids.to_pylist(), inputs, pinned.cases, policy))
     log.info("%s: %s", verdict.verdict, verdict.summary())
     if unseen:
         named = ", ".join(f"{name} ({num})" for name, num in unseen.items())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ratchet.core.labels.dataset import Manifest
 from ratchet.core.labels.reliability.wilson import wilson_bounds
 from ratchet.core.labels.shards import SPLITS
+from ratchet.core.models.forgetting import FORGETTING
 from ratchet.core.models.slices.check import FOUND
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.tasks.spec import TaskSpec
@@ -113,7 +114,7 @@ def _reproduce_lines(spec: TaskSpec, facts: CardFacts) -> Iterator[str]:
 
 
 def _is_part(reason: Reason) -> bool:
-    return reason.check == FOUND or reason.check.startswith(("slice:", "found_slice:", "new_class:"))
+    return reason.check in (FOUND, FORGETTING) or reason.check.startswith(("slice:", "found_slice:", "new_class:"))
 
 
 def _line_of(reason: Reason) -> str:

@@ -77,6 +77,17 @@ class TorchTask:
         if load is not None:
             load(network, self.state or {})
 
+    def begin_training(self, network: torch.nn.Module) -> None:
+        """Change a network for its training, as its class wants it; most want nothing."""
+        begin = getattr(self.implementation, "begin_training", None)
+        if begin is not None:
+            begin(network, self.state or {})
+
+    def end_training(self, network: torch.nn.Module) -> Mapping[str, bytes]:
+        """Undo that, with what was learned; gives files to keep beside the model, by name."""
+        end = getattr(self.implementation, "end_training", None)
+        return {} if end is None else dict(end(network, self.state or {}))
+
     def loss(self, outputs: torch.Tensor, labels: torch.Tensor) -> Any:
         """Not checked."""
         return self.implementation.loss(outputs, labels, **self.weighting)

@@ -30,6 +30,12 @@ class OwnModel(Protocol):
         load_pretrained(network, state)
                                       puts weights from elsewhere into what `build_model` gave: called when a training
                                       begins, never when a model is loaded, so that a model needs no such file
+        begin_training(network, state)
+                                      changes the network for its training, after it has taken over what fits of the
+                                      champion's weights: adds what learns, freezes what does not
+        end_training(network, state) -> dict
+                                      makes it again what `build_model` gives, with what was learned; files to keep
+                                      in `beside/` of the model, bytes by name: they decide none of its answers
 
     Its `loss` may have parameters `class_weights` ((K,) float32, or None) and `label_smoothing` (0..1): what the task
     file says under `training`. Each row's loss is multiplied by its class's weight, whatever else is in the batch.

@@ -13,6 +13,7 @@
     requirements.txt    the installed distributions that it was trained with
     verdict.json        added by register: why the gate let it pass
     MODEL_CARD.md       added by register: the same for people
+    beside/             what the model's class gave at the end of the training, such as a low-rank adapter
 
 The identity of a model is the digest of all above digests.json (identity.py). The others describe it.
 """
@@ -24,6 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -58,6 +60,8 @@ from ratchet.tasks.user_errors import sentence_of
 
 log = logging.getLogger(__name__)
 REQUIREMENTS = "requirements.txt"
+BESIDE = "beside"
+_NOTHING: Mapping[str, bytes] = MappingProxyType({})
 _MLMODEL_TEXT = """\
 flavors:
   python_function:
@@ -122,14 +126,21 @@ def save_model(
     network: torch.nn.Module,
     code: TaskCode | None = None,
     state: State | None = None,
+    beside: Mapping[str, bytes] = _NOTHING,
 ) -> str:
     """Write a network's identity files into a folder, made when absent; gives the model's digest.
 
     code: what the model was trained with (`collect_task_code`, before the training); the user's code as it is now when
-    it is left out. state: what its class learned of the training rows.
+    it is left out. state: what its class learned of the training rows. beside: files that decide none of its answers,
+    by name. DataRejected for a name that is no file's.
     """
     code = code or collect_task_code(spec)
     _begin(path)
+    for name, content in beside.items():
+        if not name or Path(name).name != name:
+            raise DataRejected(f"{spec.implementation}.end_training gave a file named {name!r}; a name has no folder")
+        (path / BESIDE).mkdir(exist_ok=True)
+        (path / BESIDE / name).write_bytes(content)
     # A copy of each: safetensors refuses tensors that share memory, as layers with tied weights do.
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     save_file(weights, path / WEIGHTS)
@@ -145,7 +156,8 @@ def save_trees(path: Path, *, spec: TaskSpec, text: str, code: TaskCode, state: 
 
 def _begin(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(path / CODE, ignore_errors=True)
+    for folder in (CODE, BESIDE):
+        shutil.rmtree(path / folder, ignore_errors=True)
     for name in (LIBRARY, FILE_DIGESTS, STATE, WEIGHTS, TREES):
         (path / name).unlink(missing_ok=True)
 

@@ -65,6 +65,7 @@ def train(job: TrainingJob, *, rank: int, world_size: int, is_stopping: Callable
     rows, val_rows = (Rows(*load_tensors(path, task)) for path in (job.train_path, job.val_path))
     task = weigh(task, rows.labels, rank=rank)
     start = start_from_base(network, task, rows, job)
+    task.begin_training(network)
     rows, val_rows = (_past_frozen(network, each, rank=rank, world_size=world_size) for each in (rows, val_rows))
     run = Run(job, task, rows, val_rows, rank, world_size, LiveProgress(job.progress_path if rank == 0 else None))
     if rank == 0:
@@ -258,7 +259,8 @@ def _finish(state: TrainingState, run: Run, *, code: TaskCode) -> None:
     job, proof = run.job, run.rows if len(run.val_rows) == 0 else run.val_rows
     state.network.load_state_dict(state.best_weights)
     check_weights(state.best_weights, spec=job.spec)
+    beside = run.task.end_training(state.network)
     state.network.eval()
     check_answers(state.network, proof.inputs[:_PROOF_ROWS_MAX], task=run.task)
     if run.rank == 0:
-        save_model(job.model_path, spec=job.spec, network=state.network, code=code, state=run.task.state)
+        save_model(job.model_path, spec=job.spec, network=state.network, code=code, state=run.task.state, beside=beside)

@@ -108,7 +108,10 @@ def build(trial: Trial) -> str:
     torch.manual_seed(trial.spec.training.seed)
     trial.network = check_network(trial.loaded.build_model(), spec=trial.spec)
     trial.loaded.load_pretrained(trial.network)
-    return f"{sum(value.numel() for value in trial.network.parameters()):,} parameters"
+    trial.loaded.begin_training(trial.network)
+    sizes = [(value.numel(), value.requires_grad) for value in trial.network.parameters()]
+    trained = sum(num for num, is_trained in sizes if is_trained)
+    return f"{sum(num for num, _ in sizes):,} parameters, {trained:,} of them trained"
 
 
 def forward(trial: Trial) -> str:
@@ -161,7 +164,8 @@ def save_and_load(trial: Trial) -> str:
     task, network = trial.made
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model"
-        save_model(path, spec=trial.spec, network=network, code=trial.code, state=task.state)
+        beside = task.end_training(network)
+        save_model(path, spec=trial.spec, network=network, code=trial.code, state=task.state, beside=beside)
         _compare(ServableModel(trial.spec, task.implementation, network, "", task.state), path, trial.inputs)
     return "the loaded model gives the same answers"
 

@@ -16,6 +16,7 @@ def try_batch(task: TorchTask, network: torch.nn.Module, inputs: torch.Tensor, l
     # The training draws the same random numbers as if nothing had been tried.
     with torch.random.fork_rng(devices=()):
         twin = check_network(task.build_model(), spec=task.spec)
+        task.begin_training(twin)
         twin.load_state_dict(network.state_dict())
         twin.train()
         LossStep(twin, task)(inputs, labels).backward()

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from components.evaluate.old_data import ages_of
+from ratchet.actions.labels.rows import fetch_split
 from ratchet.core.digest import digest_of_bytes
 from ratchet.core.labels.dataset import DataFile, DatasetShard, Manifest, md5_of
-from ratchet.core.models.ledger import LedgerEntry, ModelRef
+from ratchet.core.models.ledger import LedgerEntry, ModelRef, champion_of
 from ratchet.training.job import TrainingJob
 from tests.components.data import NOON
 from tests.components.test_taken_over import InstantTrainer, Training
@@ -135,3 +137,21 @@ def test_a_champion_of_another_class_is_no_start_to_repeat_little_from(world: Wo
     world.spec = changed(spec, {"implementation": "tests.training_tasks:Odd"})
     world.finetune()
     assert len(world.keeping.rows) == 340 and "the champion is a ratchet.tasks.digits:Digits" in world.note()
+
+
+def test_test_rows_that_the_champion_has_not_seen_are_told_apart(world: World, tmp_path: Path) -> None:
+    world.promote("digits/v2")
+    champion = champion_of(world.ledger.list_entries("digits"))
+    assert champion is not None
+    files: dict[str, bytes] = {}
+    fresh = DatasetShard(**file_of("v4-test", digit_rows(940, 960), files), split="test")
+    later = world.version(4, (*world.manifest.shards, fresh))
+    world.datasets.commit_version(later, files)
+    split = fetch_split(world.datasets, later, "test", tmp_path / "test.parquet", spec=world.spec)
+    ids = pq.read_table(tmp_path / "test.parquet", columns=["id"])["id"]
+    (column,) = ages_of(world.datasets, later, champion, ids, split)
+    assert (column.code_N == 1).sum() == 20 and (column.code_N == 0).sum() == len(ids) - 20
+    assert {row["id"] for row in digit_rows(940, 960)} == set(ids.filter(pa.array(column.code_N == 1)).to_pylist())
+    gone = champion.model_copy(update={"dataset_version": "digits/v9"})
+    assert list(ages_of(world.datasets, later, gone, ids, split)) == []
+    assert list(ages_of(world.datasets, world.before, champion, ids, split)) == []

@@ -1,5 +1,6 @@
 """`kind: text` with a pretrained encoder: what a training changes, what a model needs, and the same bits again."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 from ratchet.adapters.torchrun import TorchrunTrainer
 from ratchet.core.models.task_checks import CheckResult
+from ratchet.tasks.kinds.options import SentenceOptions
 from ratchet.tasks.kinds.sentence_encoder import SentenceEncoder, SentenceNetwork, weights_from_bert
 from ratchet.tasks.model_files import load_model
 from ratchet.tasks.spec import TaskSpec
@@ -55,6 +57,7 @@ def weights_of(job: TrainingJob) -> dict[str, torch.Tensor]:
         pytest.param("head", set(), 0.75, id="head"),
         pytest.param("top-1", {"layers.1"}, 0.75, id="top-1"),
         pytest.param("full", {"layers.0", "layers.1", "norm", "positions", "tokens"}, 0.9, id="full"),
+        pytest.param("lora", {"layers.0", "layers.1"}, 0.75, id="lora"),
     ],
 )
 def test_a_training_learns_and_changes_the_part_of_the_encoder_that_the_task_names(
@@ -67,7 +70,42 @@ def test_a_training_learns_and_changes_the_part_of_the_encoder_that_the_task_nam
     assert {".".join(name.split(".")[: 2 if "layers" in name else 1]) for name in names} == changed
 
 
-@pytest.mark.parametrize("train", ["head", "full"])
+def test_what_a_low_rank_adaptation_learned_lies_beside_the_model_too(tmp_path: Path, package: Path) -> None:
+    job = trained(tmp_path / "job", tiny_task("lora", num_epochs=1), mails(100, 0))
+    adapter = load_file(job.model_path / "beside" / "adapter_model.safetensors")
+    layers = {name.removeprefix("base_model.model.encoder.").rpartition(".lora_")[0] for name in adapter}
+    parts = ("query_key_value", "attended", "inner", "outer")
+    assert layers == {f"layers.{number}.{part}" for number in range(LAYERS) for part in parts}
+    before, after = weights_from_bert(bert_weights(), LAYERS), weights_of(job)
+    config = json.loads((job.model_path / "beside" / "adapter_config.json").read_bytes())
+    for layer in layers:
+        down_RI, up_OR = (adapter[f"base_model.model.encoder.{layer}.lora_{part}.weight"] for part in "AB")
+        merged = before[f"{layer}.weight"] + config["lora_alpha"] / config["r"] * (up_OR @ down_RI)
+        torch.testing.assert_close(after[f"encoder.{layer}.weight"], merged)
+    assert set(load_file(job.model_path / "model.safetensors")) == set(
+        weights_of(trained(tmp_path / "head", tiny_task(num_epochs=1), mails(100, 0)))
+    )
+
+
+def test_a_low_rank_adaptation_begins_with_the_answers_of_the_champion(tmp_path: Path, package: Path) -> None:
+    tuned = trained(tmp_path / "tuned", tiny_task("lora", num_epochs=1), mails(100, 0))
+    more = trained(tmp_path / "more", tiny_task("lora", num_epochs=1), mails(100, 1), base=tuned.model_path)
+    assert (start_of(more).num_taken, start_of(more).missing) == (start_of(more).num_tensors, ())
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        pytest.param({"train": "full", "rank": 4}, "`rank` is of `train: lora`", id="rank-without-lora"),
+        pytest.param({"train": "lora", "rank": 0}, "rank", id="no-rank"),
+    ],
+)
+def test_a_rank_that_means_nothing_is_refused(model: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        SentenceOptions.model_validate({"encoder": "minilm", **model})
+
+
+@pytest.mark.parametrize("train", ["head", "full", "lora"])
 def test_a_training_that_goes_on_from_a_checkpoint_gives_the_same_bits(
     tmp_path: Path, package: Path, train: str
 ) -> None:
@@ -127,9 +165,10 @@ def test_what_is_wrong_with_the_package_is_said_before_any_training(package: Pat
     assert "pip install" in told[-1].text
 
 
-def test_a_task_with_the_encoder_passes_every_check(package: Path) -> None:
+@pytest.mark.parametrize("train", ["head", "lora"])
+def test_a_task_with_the_encoder_passes_every_check(package: Path, train: str) -> None:
     told: list[CheckResult] = []
-    check_task(tiny_task(), told.append)
+    check_task(tiny_task(train), told.append)
     assert [each.text for each in told if each.state == "failed"] == []
     assert told[-1].check == "save and load"
 

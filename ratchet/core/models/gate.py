@@ -28,6 +28,7 @@ from ratchet.core.models.evaluation import (
     judge_challenger,
     serving_reason,
 )
+from ratchet.core.models.forgetting import check_forgetting
 from ratchet.core.models.invariances import InvariantAnswers, check_invariance
 from ratchet.core.models.metrics import measure
 from ratchet.core.models.slices.check import check_found
@@ -236,7 +237,10 @@ def _check_champion(rows: GateRows, policy: EvaluationPolicy) -> list[Reason]:
 
 def _check_parts(rows: GateRows, policy: EvaluationPolicy) -> list[Reason]:
     found = part_losses(rows)
-    return check_found(found[0], found[1], policy, of=found[2]) if found else []
+    if found is None:
+        return []
+    losses_N, columns, of = found
+    return [*check_forgetting(losses_N, columns, policy, of=of), *check_found(losses_N, columns, policy, of=of)]
 
 
 def part_losses(rows: GateRows) -> tuple[np.ndarray, Sequence[SliceColumn], str] | None:

@@ -1,9 +1,9 @@
 """What a task file may say under `model:`, by kind, and what holds when it says nothing. Loads no torch."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 Width = Annotated[StrictInt, Field(gt=0, le=8192)]
 Hidden = Annotated[tuple[Width, ...], Field(max_length=16)]
@@ -46,6 +46,8 @@ class TabularOptions(_NgramOptions):
 
 
 Encoder = Literal["hashed", "minilm"]
+_RANK = 8
+"""Of a low-rank adaptation: what Hu et al. found enough for most tasks."""
 
 
 class TextOptions(_NgramOptions):
@@ -62,9 +64,11 @@ class SentenceOptions(_NetworkOptions):
     """all-MiniLM-L6-v2 (six layers, 22.7 million parameters, English), and hidden layers on its vector of a text."""
 
     encoder: Encoder
-    train: Literal["head", "full", "top-1", "top-2", "top-3", "top-4", "top-5", "top-6"] = "head"
+    train: Literal["head", "full", "lora", "top-1", "top-2", "top-3", "top-4", "top-5", "top-6"] = "head"
     """What the training changes. head: the layers after the encoder, which then reads each row once. full: all. top-2:
-    the last two layers of the encoder too."""
+    the last two layers of the encoder too. lora: what is added to the encoder's weights (`low_rank.py`)."""
+    rank: int | None = Field(None, ge=1, le=256, exclude_if=lambda value: value is None)
+    """Of what `lora` adds to a weight. None: 8."""
     hidden: Hidden = ()
     tokens_max: int = Field(128, ge=16, le=512)
     """Tokens of a row that are read: pieces of words. Time and memory grow with it."""
@@ -72,10 +76,21 @@ class SentenceOptions(_NetworkOptions):
 
     @property
     def num_trained_layers(self) -> int | None:
-        """Of the encoder, counted from its end. None: all of it is trained."""
-        if self.train == "full":
+        """Of the encoder, counted from its end. None: none is frozen when it is built."""
+        if self.train in ("full", "lora"):
             return None
         return 0 if self.train == "head" else int(self.train.removeprefix("top-"))
+
+    @property
+    def lora_rank(self) -> int | None:
+        """None where the training is no low-rank adaptation."""
+        return (self.rank or _RANK) if self.train == "lora" else None
+
+    @model_validator(mode="after")
+    def _check_rank(self) -> Self:
+        if self.rank is not None and self.train != "lora":
+            raise ValueError(f"`rank` is of `train: lora`, and this is `train: {self.train}`; leave `rank` out")
+        return self
 
 
 class ImageOptions(_NetworkOptions):
@@ -127,6 +142,7 @@ TRAINING_OF: Mapping[str, Mapping[str, object]] = {
     "trees": {"start": "scratch", "world_size": 1},
 }
 _TRAINING_OF_ENCODER = {"num_epochs": 3, "batch_size": 32, "learning_rate": 0.0001}
+_TRAINING_OF_LOW_RANK = {"num_epochs": 3, "batch_size": 32, "learning_rate": 0.001}
 _TRAINING_ON_ENCODER = {"num_epochs": 20, "batch_size": 32, "learning_rate": 0.001, "weight_decay": 0.01}
 
 
@@ -143,7 +159,12 @@ def training_of(kind: str, options: Mapping[str, Any]) -> Mapping[str, object]:
     """What `training` says where the task file does not."""
     if not _has_encoder(kind, options):
         return TRAINING_OF.get(kind, {})
-    return _TRAINING_ON_ENCODER if options.get("train", "head") == "head" else _TRAINING_OF_ENCODER
+    match options.get("train", "head"):
+        case "head":
+            return _TRAINING_ON_ENCODER
+        case "lora":
+            return _TRAINING_OF_LOW_RANK
+    return _TRAINING_OF_ENCODER
 
 
 def class_of(kind: str, options: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import torch
 
 from ratchet.tasks.kinds.columns import whole
+from ratchet.tasks.kinds.low_rank import Adapter, adapt, merge
 from ratchet.tasks.kinds.networks import perceptron
 from ratchet.tasks.kinds.options import SentenceOptions
 from ratchet.tasks.kinds.outputs import Target
@@ -52,6 +53,13 @@ class Sentences:
     def load_pretrained(self, network: SentenceNetwork, state: dict[str, Any]) -> None:
         """Before a training: what was learned elsewhere."""
         network.encoder.load_state_dict(self.pretrained.weights())
+
+    def begin_training(self, network: SentenceNetwork, state: dict[str, Any]) -> None:
+        if self.options.lora_rank is not None:
+            adapt(network.encoder, rank=self.options.lora_rank)
+
+    def end_training(self, network: SentenceNetwork, state: dict[str, Any]) -> Adapter:
+        return merge(network.encoder, prefix="encoder.")
 
     def loss(self, outputs: torch.Tensor, labels: torch.Tensor, **weighting: Any) -> torch.Tensor:
         return self.target.loss(outputs, labels, **weighting)

@@ -22,6 +22,7 @@ NUM_PARTS = 5
 NAMES_MAX = 20
 """Of a category: the most frequent ones. The others have few rows each."""
 _NAME_CHARS = 40
+AGES = ("the example was in the champion's data", "the example is new since the champion")
 _NUM_QUARTERS = 4
 _SATURDAY = 5
 _PROBES = np.linspace(0, 1, NUM_PARTS + 1)[1:-1]
@@ -51,6 +52,11 @@ def label_column(labels: list[str]) -> SliceColumn:
     place_of = {name: place for place, name in enumerate(names)}
     codes = np.array([place_of[label] for label in labels], dtype=np.int32)
     return SliceColumn(tuple(f'label is "{printable(name, chars_max=_NAME_CHARS)}"' for name in names), codes)
+
+
+def age_column(is_old_N: np.ndarray) -> SliceColumn:
+    """Whether the data that the champion learned from had the row's example too."""
+    return SliceColumn(AGES, np.where(is_old_N, 0, 1).astype(np.int32))
 
 
 def _columns_of(declared: InputSpec, values: pa.Array) -> Iterator[SliceColumn]:

@@ -1,0 +1,60 @@
+"""Whether a challenger has forgotten what the champion knew: both on the test rows that the champion's data had too.
+
+Shape suffixes: N test rows, M those of them that are old.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from scipy.special import stdtrit
+
+from ratchet.core.models.paired import paired_difference
+from ratchet.core.models.slices.columns import AGES, SliceColumn
+from ratchet.core.verdict import Reason
+
+if TYPE_CHECKING:
+    from ratchet.core.models.evaluation import EvaluationPolicy
+
+FORGETTING = "forgetting"
+
+
+class _Gain(NamedTuple):
+    value: float
+    upper: float
+
+
+def check_forgetting(
+    loss_N: np.ndarray, columns: Sequence[SliceColumn], policy: "EvaluationPolicy", *, of: str = ""
+) -> list[Reason]:
+    """Refuses where the old rows prove a loss beyond the limit of a part; nothing where none or all rows are old, or
+    too few.
+
+    loss_N: how much worse the challenger answers each row, as a share. of: what it is a share of, in words.
+    """
+    age = next((column for column in columns if column.conditions == AGES), None)
+    if age is None:
+        return []
+    loss_M = loss_N[age.code_N == 0]
+    if not policy.slice_rows_min <= len(loss_M) < len(loss_N) or len(loss_M) < 2:
+        return []
+    gain, limit = _gain_of(loss_M, policy.confidence), -policy.slice_loss_max
+    return [
+        Reason(
+            check=FORGETTING,
+            value=gain.upper,
+            limit=limit,
+            passed=gain.upper >= limit,
+            text=f"of {len(loss_N)} test rows {len(loss_M)} were in the champion's data: there {gain.value:+.1%}{of}, "
+            f"at most {gain.upper:+.1%}; limit {limit:+.1%}",
+        )
+    ]
+
+
+def _gain_of(loss_M: np.ndarray, confidence: float) -> _Gain:
+    """Of right and wrong answers by Agresti and Min, as each class; of other numbers by Student's t."""
+    if np.isin(loss_M, (-1, 0, 1)).all():
+        paired = paired_difference(loss_M < 0, loss_M > 0, confidence=confidence)
+        return _Gain(paired.difference, paired.upper)
+    error = float(loss_M.std(ddof=1)) / float(np.sqrt(len(loss_M)))
+    return _Gain(-float(loss_M.mean()), -float(loss_M.mean()) + float(stdtrit(len(loss_M) - 1, confidence)) * error)
