@@ -171,6 +171,7 @@ def _judge(
             else (),
             invariances=answer_changed(inputs, challenger, champion, policy),
             num_judged=num_judged,
+            temperature=challenger.temperature,
             cases=answer_cases(
                 pinned,
                 challenger,

@@ -1,8 +1,8 @@
 """Which model a folder holds: the digest of the files that decide its answers. Needs no torch (200 MB, a second).
 
-The weights (or the trees), the task, MLflow's description, what was learned of the training rows (`state.json`) and
-everything in `code/` are inside the digest. A model that was written before models carried their code has no `code/`,
-and the digest that it always had; so has one without a state.
+The weights (or the trees), the task, MLflow's description, what was learned of the training rows (`state.json`), the
+temperature (`calibration.json`) and everything in `code/` are inside the digest. A model that was written before models
+carried their code has no `code/`, and the digest that it always had; so has one without a state or a temperature.
 """
 
 import hashlib
@@ -25,6 +25,8 @@ IDENTITY_FILES = (WEIGHTS, TASK, MLMODEL)
 """Of a network."""
 STATE = "state.json"
 """What the model's class learned of the training rows, beside the weights; only where it learns something."""
+CALIBRATION = "calibration.json"
+"""Only where the task file asks for one: the temperature of the answers."""
 CODE = "code"
 LIBRARY = "library.json"
 """Only where the implementation lies in an installed library: its name and version."""
@@ -46,6 +48,7 @@ class ModelFolder:
     learned: str = WEIGHTS
     """Which of `LEARNED_FILES` it has."""
     state_json: bytes | None = None
+    calibration_json: bytes | None = None
 
     @property
     def name(self) -> str:
@@ -83,7 +86,9 @@ def read_model(path: Path, *, expected_digest: str = "") -> ModelFolder:
         )
     library = json.loads(contents[LIBRARY]) if LIBRARY in contents else None
     learned = next(name for name in LEARNED_FILES if name in sha256_by_name)
-    return ModelFolder(path, found, contents[TASK], code, library, learned, contents.get(STATE))
+    return ModelFolder(
+        path, found, contents[TASK], code, library, learned, contents.get(STATE), contents.get(CALIBRATION)
+    )
 
 
 def missing_of(names: Iterable[str]) -> tuple[str, ...]:
@@ -112,7 +117,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, bytes], dict[str, CodeF
             raise DataRejected(f"{file}: larger than {_SIZE_BYTES_MAX} bytes; refusing to load it.")
     with (path / learned).open("rb") as weights:
         sha256_by_name[learned] = hashlib.file_digest(weights, "sha256").hexdigest()
-    for name in (TASK, MLMODEL, LIBRARY, STATE):
+    for name in (TASK, MLMODEL, LIBRARY, STATE, CALIBRATION):
         if (path / name).is_file():
             contents[name] = (path / name).read_bytes()
             sha256_by_name[name] = digest_of_bytes(contents[name])

@@ -4,6 +4,7 @@
     model.txt           the trees, in LightGBM's text form
     task.json           the task's spec at training time: inputs, output, kind of model
     state.json          what the model's class learned of the training rows (scales, vocabularies), where it learns any
+    calibration.json    the temperature of its probabilities, where the task file asks for one
     MLmodel             MLflow's description: a pyfunc loaded by `ratchet.serving.pyfunc`, so from code
     code/               the source of the implementation and of the user's modules that it imports (code_collect.py)
     library.json        instead of code/, where the implementation lies in an installed library: its name and version
@@ -36,10 +37,12 @@ from safetensors.torch import load_file, save_file
 
 from ratchet.core.errors import DataRejected, PolicyError
 from ratchet.core.labels.answers import Answers, answers_of
+from ratchet.core.models.temperature import Temperature, temperature_in, with_temperature
 from ratchet.tasks.bound import BoundModel, State, TorchTask, TreesTask, outputs_in_parts, state_bytes
 from ratchet.tasks.code_collect import TaskCode, collect_task_code
 from ratchet.tasks.code_files import write_code
 from ratchet.tasks.identity import (
+    CALIBRATION,
     CODE,
     FILE_DIGESTS,
     LIBRARY,
@@ -82,11 +85,13 @@ class ServableModel:
     digest: str
     state: State | None = None
     """What the class learned of the training rows."""
+    temperature: float = 1.0
+    """Of its probabilities; 1: they are the network's own."""
 
     def answer(self, inputs: pa.Table) -> Answers:
         """Its answers to examples: a column for each input, by name (`inputs_table`). ValueError names what is wrong
         with a row."""
-        return answers_of(outputs_in_parts(self._bound, self.network, inputs), self.spec.output)
+        return answers_of(self._tempered(outputs_in_parts(self._bound, self.network, inputs)), self.spec.output)
 
     def represent(self, inputs: pa.Table) -> np.ndarray | None:
         """(B, D) float32: the examples as the last layer takes them; None of a model that has no such layer. Of few
@@ -95,7 +100,7 @@ class ServableModel:
 
     def predict_proba(self, features_BF: np.ndarray) -> np.ndarray:
         """Class probabilities, (B, K) float64, of the raw features (B, F) of a single vector."""
-        return self._bound.outputs(self.network, table_of_features(np.asarray(features_BF), self.spec))
+        return self._tempered(self._bound.outputs(self.network, table_of_features(np.asarray(features_BF), self.spec)))
 
     def own_metrics(self, predicted_B: np.ndarray, labels_B: np.ndarray) -> Mapping[str, float] | None:
         """What a class of before measures of class indices; None of any other."""
@@ -106,6 +111,9 @@ class ServableModel:
         """Rows with a category that the training rows did not have, by input; {} of a class that does not count."""
         count = getattr(self.task, "unseen", None)
         return dict(count(inputs, self.state or {})) if count is not None else {}
+
+    def _tempered(self, outputs: np.ndarray) -> np.ndarray:
+        return with_temperature(outputs, self.temperature, is_tags=self.spec.output.type == "tags")
 
     @cached_property
     def _bound(self) -> BoundModel:
@@ -127,12 +135,13 @@ def save_model(
     code: TaskCode | None = None,
     state: State | None = None,
     beside: Mapping[str, bytes] = _NOTHING,
+    temperature: Temperature | None = None,
 ) -> str:
     """Write a network's identity files into a folder, made when absent; gives the model's digest.
 
     code: what the model was trained with (`collect_task_code`, before the training); the user's code as it is now when
     it is left out. state: what its class learned of the training rows. beside: files that decide none of its answers,
-    by name. DataRejected for a name that is no file's.
+    by name. temperature: of its probabilities. DataRejected for a name that is no file's.
     """
     code = code or collect_task_code(spec)
     _begin(path)
@@ -144,27 +153,31 @@ def save_model(
     # A copy of each: safetensors refuses tensors that share memory, as layers with tied weights do.
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     save_file(weights, path / WEIGHTS)
-    return _end(path, spec, code, state)
+    return _end(path, spec, code, state, temperature)
 
 
-def save_trees(path: Path, *, spec: TaskSpec, text: str, code: TaskCode, state: State) -> str:
+def save_trees(
+    path: Path, *, spec: TaskSpec, text: str, code: TaskCode, state: State, temperature: Temperature | None = None
+) -> str:
     """As `save_model`, of trees in LightGBM's text form."""
     _begin(path)
     (path / TREES).write_text(text)
-    return _end(path, spec, code, state)
+    return _end(path, spec, code, state, temperature)
 
 
 def _begin(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
     for folder in (CODE, BESIDE):
         shutil.rmtree(path / folder, ignore_errors=True)
-    for name in (LIBRARY, FILE_DIGESTS, STATE, WEIGHTS, TREES):
+    for name in (LIBRARY, FILE_DIGESTS, STATE, CALIBRATION, WEIGHTS, TREES):
         (path / name).unlink(missing_ok=True)
 
 
-def _end(path: Path, spec: TaskSpec, code: TaskCode, state: State | None) -> str:
+def _end(path: Path, spec: TaskSpec, code: TaskCode, state: State | None, temperature: Temperature | None) -> str:
     if state is not None:
         (path / STATE).write_bytes(state_bytes(state, spec=spec) + b"\n")
+    if temperature is not None:
+        (path / CALIBRATION).write_text(temperature.model_dump_json() + "\n")
     (path / TASK).write_text(json.dumps(spec.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
     (path / MLMODEL).write_text(_MLMODEL_TEXT)
     write_code(path / CODE, code.files)
@@ -184,11 +197,11 @@ def load_model(path: Path, *, expected_digest: str = "") -> ServableModel:
     folder = read_model(path, expected_digest=expected_digest)
     spec = _spec_of(folder)
     try:
-        task, state = _task_of(spec, folder), _state_of(folder)
+        task, state, temperature = _task_of(spec, folder), _state_of(folder), temperature_in(folder.calibration_json)
         loaded = _load_learned(bind(task, spec, state), folder)
     except (Exception, SystemExit) as error:
         raise _refusal(folder, error) from error
-    return ServableModel(spec, task, loaded, folder.digest, state)
+    return ServableModel(spec, task, loaded, folder.digest, state, temperature)
 
 
 def _load_learned(bound: TorchTask | TreesTask, folder: ModelFolder) -> Any:

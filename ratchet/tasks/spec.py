@@ -164,6 +164,7 @@ class TaskSpec(FreshCopy):
             )
         self._check_kind_takes_inputs()
         self._check_weighting()
+        self._check_calibration()
         self._check_invariances()
         return self
 
@@ -195,6 +196,11 @@ class TaskSpec(FreshCopy):
         if self.model.learner == "trees" and training.label_smoothing:
             text = "trees have no label smoothing; use `class_weights` alone, or another kind"
             raise _error_at(("training", "label_smoothing"), text, training.label_smoothing)
+
+    def _check_calibration(self) -> None:
+        if self.training.calibrate != "none" and self.output.type == "number":
+            text = "`calibrate` is for an output with probabilities (category, tags); a number has none. Leave it out"
+            raise _error_at(("training", "calibrate"), text, self.training.calibrate)
 
     def _check_invariances(self) -> None:
         types = {each.type for each in self.inputs}

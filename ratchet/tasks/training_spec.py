@@ -40,6 +40,9 @@ class TrainingSpec(BaseModel):
     other. {class: weight}: those that are not named count 1. Divided by their mean over the training rows."""
     label_smoothing: float = left_out(0.0, ge=0, lt=1)
     """Share of a label's probability that the loss spreads over all classes (Szegedy et al., 2016)."""
+    calibrate: Literal["none", "temperature"] = left_out("none")
+    """temperature: one number by the validation rows, which makes the model's probabilities as often right as they say
+    (ratchet/core/models/temperature.py)."""
     accumulate: int = Field(1, ge=1, le=1024)
     """Parts that a worker takes its rows of a batch in, one after the other: memory of one, the same gradient."""
     early_stop_epochs: int | None = Field(None, gt=0, le=100_000)

@@ -18,6 +18,7 @@ from ratchet.tasks.loading import load_task_from
 from ratchet.tasks.model_files import save_model
 from ratchet.tasks.training_spec import TrainingSpec
 from ratchet.training.averaging import clone, copy_buffers, move_average, weights_of
+from ratchet.training.calibrating import check_calibrates, temperature_of
 from ratchet.training.checkpoint import TrainingState, WithinEpoch
 from ratchet.training.checkpoint_places import Place
 from ratchet.training.checks import check_answers, check_network, check_weights
@@ -63,6 +64,7 @@ def train(job: TrainingJob, *, rank: int, world_size: int, is_stopping: Callable
     network = check_network(task.build_model(), spec=spec)
     task.load_pretrained(network)
     rows, val_rows = (Rows(*load_tensors(path, task)) for path in (job.train_path, job.val_path))
+    check_calibrates(len(val_rows), spec)
     task = weigh(task, rows.labels, rank=rank)
     start = start_from_base(network, task, rows, job)
     task.begin_training(network)
@@ -263,4 +265,12 @@ def _finish(state: TrainingState, run: Run, *, code: TaskCode) -> None:
     state.network.eval()
     check_answers(state.network, proof.inputs[:_PROOF_ROWS_MAX], task=run.task)
     if run.rank == 0:
-        save_model(job.model_path, spec=job.spec, network=state.network, code=code, state=run.task.state, beside=beside)
+        save_model(
+            job.model_path,
+            spec=job.spec,
+            network=state.network,
+            code=code,
+            state=run.task.state,
+            beside=beside,
+            temperature=temperature_of(state.network, run),
+        )

@@ -6,7 +6,7 @@ import torch.distributed as dist
 from ratchet.training.averaging import weights_of
 from ratchet.training.checkpoint import Weights
 from ratchet.training.checks import check_logits, check_loss
-from ratchet.training.running import Run
+from ratchet.training.running import Rows, Run
 from ratchet.training.step import check_val_loss
 
 _NUMBERS_AT_ONCE = 2**24
@@ -31,14 +31,19 @@ def measure(network: torch.nn.Module, average: Weights | None, run: Run, *, epoc
     return float(measured[0]), float(measured[1]) if run.job.spec.output.type == "category" else None
 
 
+def parts_of(rows: Rows) -> list[slice]:
+    """That a network answers one after the other."""
+    size = max(_ROWS_AT_ONCE_MIN, _NUMBERS_AT_ONCE // max(1, rows.inputs[0].numel()))
+    return [slice(start, start + size) for start in range(0, len(rows), size)]
+
+
 @torch.no_grad()
 def _measure_rows(network: torch.nn.Module, run: Run) -> torch.Tensor:
     """Mean loss and, of a category, accuracy, (2,). Few rows at a time where a row is large, as pictures are."""
     rows, task = run.val_rows, run.task
-    size = max(_ROWS_AT_ONCE_MIN, _NUMBERS_AT_ONCE // max(1, rows.inputs[0].numel()))
     total = torch.zeros(2, dtype=torch.float64)
-    for start in range(0, len(rows), size):
-        inputs, labels = rows.inputs[start : start + size], rows.labels[start : start + size]
+    for part in parts_of(rows):
+        inputs, labels = rows.inputs[part], rows.labels[part]
         outputs = check_logits(network(inputs), num_rows=len(labels), spec=task.spec)
         loss = check_loss(task.loss(outputs, labels), spec=task.spec).double()
         is_category = task.spec.output.type == "category"

@@ -29,6 +29,7 @@ from ratchet.tasks.identity import TREES, read_model
 from ratchet.tasks.loading import load_task_from
 from ratchet.tasks.model_files import read_state, save_trees
 from ratchet.tasks.spec import TaskSpec
+from ratchet.training.calibrating import check_calibrates, fitted
 from ratchet.training.code import code_of
 from ratchet.training.environment import record_environment
 from ratchet.training.failure import record_failure
@@ -90,11 +91,16 @@ def train(job: TrainingJob) -> None:
         LabelledRows(inputs, labels_of(labels, spec)),
         LabelledRows(val_inputs, labels_of(val_labels, spec)),
     )
+    check_calibrates(len(val_rows), spec)
     grown = grow(kind, state, rows, val_rows, base=base, live=LiveProgress(job.progress_path))
     job.history_path.write_text("".join(f"{each.model_dump_json()}\n" for each in grown.history))
     text = kind.text_of(grown.boosters)
-    _prove(kind.load_model(text, state), kind, state, rows, spec)
-    save_trees(job.model_path, spec=spec, text=text, code=code, state=state)
+    loaded = kind.load_model(text, state)
+    _prove(loaded, kind, state, rows, spec)
+    temperature = None
+    if spec.training.calibrate != "none":
+        temperature = fitted(kind.decode(loaded, kind.encode(val_rows.inputs, state)), val_rows.labels, spec)
+    save_trees(job.model_path, spec=spec, text=text, code=code, state=state, temperature=temperature)
 
 
 def grow(

@@ -34,7 +34,7 @@ from ratchet.core.models.reproduction import (
 )
 from ratchet.core.models.training_history import EpochMetrics
 from ratchet.core.ports import DatasetStore, ObjectStore
-from ratchet.tasks.identity import LEARNED_FILES, STATE, TREES, file_digests, read_model
+from ratchet.tasks.identity import CALIBRATION, LEARNED_FILES, STATE, TREES, file_digests, read_model
 from ratchet.tasks.model_files import code_carried_by, load_model, load_weights
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.job import TrainingJob
@@ -144,7 +144,7 @@ def _compare(
 ) -> Reproduction:
     then, now = file_digests(provenance.folder.path), file_digests(job.model_path)
     files = tuple(each for each in sorted({*then, *now}) if then.get(each) != now.get(each))
-    is_identical = not {*LEARNED_FILES, STATE}.intersection(files)
+    is_identical = not {*LEARNED_FILES, STATE, CALIBRATION}.intersection(files)
     test_path = scratch / "test.parquet"
     return Reproduction(
         model=name,

@@ -65,7 +65,7 @@ class EvaluationPolicy(BaseModel):
     invariance_min: float = Field(0.95, gt=0, le=1)
     """Share of test rows whose answer must stay under each change of the inputs that the task file declares."""
     ece_max: float | None = Field(None, gt=0, lt=1)
-    """Expected calibration error of a category's probabilities, at the upper bound. None: it is told."""
+    """Expected calibration error of the probabilities of a category or tags, at the upper bound. None: it is told."""
     cases_both_wrong: Literal["report", "refuse"] = "report"
     """What a pinned case does that both models answer wrongly; one that the challenger alone does always refuses."""
 

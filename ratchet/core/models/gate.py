@@ -14,7 +14,7 @@ import numpy as np
 from ratchet.core.errors import DataRejected, PolicyError
 from ratchet.core.labels.answers import TAG_PROBABILITY_MIN, Answers, label_text
 from ratchet.core.labels.schema import CategoryOutput, NumberOutput, OutputSpec
-from ratchet.core.models.calibration import CalibrationError, check_calibration, measure_calibration
+from ratchet.core.models.calibration import CalibrationError, certainty_of, check_calibration, measure_calibration
 from ratchet.core.models.cases import CaseAnswers, check_cases
 from ratchet.core.models.churn import check_churn, distance_of, moved
 from ratchet.core.models.comparison import check_metric
@@ -34,6 +34,7 @@ from ratchet.core.models.metrics import measure
 from ratchet.core.models.slices.check import check_found
 from ratchet.core.models.slices.columns import SliceColumn
 from ratchet.core.models.spending import describe_reuse, level_of
+from ratchet.core.models.temperature import untempered
 from ratchet.core.verdict import Reason, Verdict
 
 _SAME_SHARE = 1e-5
@@ -66,6 +67,8 @@ class GateRows:
     """None: the task has no pinned cases."""
     invariances: Sequence[InvariantAnswers] = ()
     """Of each change of the inputs that the task file declares."""
+    temperature: float = 1.0
+    """Of the challenger's probabilities; 1: it has none."""
     num_judged: int | None = None
     """Challengers that the task's test rows have judged before; None: not counted."""
 
@@ -119,9 +122,8 @@ def _check_more(rows: GateRows, policy: EvaluationPolicy) -> list[Reason]:
         beyond = distance_of(rows.targets, share=policy.churn_tolerance)
         reasons.append(check_churn(moved(rows.challenger, rows.champion, beyond=beyond), policy))
     reasons += [check_invariance(each, policy) for each in rows.invariances]
-    if isinstance(rows.output, CategoryOutput):
-        before = _calibration_of(rows, rows.champion, policy) if rows.champion else None
-        reasons.append(check_calibration(_calibration_of(rows, rows.challenger, policy), before, policy))
+    if not isinstance(rows.output, NumberOutput):
+        reasons.append(_check_calibration(rows, policy))
     return [*reasons, *_check_parts(rows, policy)]
 
 
@@ -131,10 +133,23 @@ def right_of(rows: GateRows, answers: Answers) -> np.ndarray:
     return np.array(answers.labels.to_pylist(), dtype=object) == labels
 
 
-def _calibration_of(rows: GateRows, answers: Answers, policy: EvaluationPolicy) -> CalibrationError:
-    certain_N = answers.probability_B
-    assert certain_N is not None, "a category has probabilities"
-    return measure_calibration(certain_N, right_of(rows, answers), confidence=policy.confidence)
+def _check_calibration(rows: GateRows, policy: EvaluationPolicy) -> Reason:
+    output, own_classes = rows.output, rows.output_classes
+    assert not isinstance(output, NumberOutput), "a number has no probabilities"
+
+    def error_of(answers: Answers | None, classes: Sequence[str]) -> CalibrationError | None:
+        certainty = certainty_of(answers, rows.targets, output, classes=classes) if answers is not None else None
+        return measure_calibration(certainty, confidence=policy.confidence) if certainty is not None else None
+
+    own = error_of(rows.challenger, own_classes)
+    assert own is not None, "it knows its own classes"
+    return check_calibration(
+        own,
+        error_of(rows.champion, rows.champion_classes or own_classes),
+        policy,
+        temperature=rows.temperature,
+        untempered=error_of(untempered(rows.challenger, rows.temperature, output), own_classes),
+    )
 
 
 def _level_of(rows: GateRows, policy: EvaluationPolicy) -> float | None:

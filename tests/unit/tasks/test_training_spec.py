@@ -36,6 +36,7 @@ def task_of(output: dict[str, Any], *, kind: str = "tabular", **training: Any) -
         pytest.param(CATEGORY, "tabular", {"class_weights": {"maybe": 2}}, "'maybe': no class .* no, yes", id="class"),
         pytest.param(CATEGORY, "tabular", {"class_weights": {"yes": 0}}, "greater than 0", id="no-weight"),
         pytest.param(CATEGORY, "tabular", {"class_weights": "even"}, "'none' or 'balanced'", id="word"),
+        pytest.param(NUMBER, "trees", {"calibrate": "temperature"}, "calibrate.*a number has none", id="calibrate"),
         pytest.param(CATEGORY, "tabular", {"label_smoothing": 1}, "less than 1", id="all-smooth"),
     ],
 )
@@ -48,9 +49,9 @@ def test_what_a_loss_cannot_go_by_is_refused_by_name(output, kind, training, say
 
 
 def test_a_choice_that_is_made_is_written_and_one_that_is_not_is_left_out():
-    chosen = task_of(CATEGORY, class_weights={"yes": 3}, label_smoothing=0.1)
+    chosen = task_of(CATEGORY, class_weights={"yes": 3}, label_smoothing=0.1, calibrate="temperature")
     assert TaskSpec.model_validate_json(chosen.model_dump_json()) == chosen
-    assert not {"class_weights", "label_smoothing"} & task_of(CATEGORY).training.model_dump().keys()
+    assert not {"class_weights", "label_smoothing", "calibrate"} & task_of(CATEGORY).training.model_dump().keys()
 
 
 def test_a_task_file_that_says_nothing_new_keeps_its_digest():

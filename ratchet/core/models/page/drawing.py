@@ -12,6 +12,7 @@ svg { max-width: 100%; height: auto; font: 12px system-ui, sans-serif }
 svg text { fill: var(--ink) } svg .axis { stroke: var(--faint); fill: none } svg .ideal { stroke: var(--faint);
 stroke-dasharray: 4 4; fill: none } svg .challenger { stroke: var(--one); fill: none; stroke-width: 2 }
 svg .champion { stroke: var(--two); fill: none; stroke-width: 2 }
+svg .untempered { stroke: var(--one); fill: none; stroke-width: 1; stroke-dasharray: 2 3 }
 svg .limit { stroke: var(--bad); stroke-dasharray: 5 3 }
 svg circle.challenger { fill: var(--one); stroke: none; fill-opacity: .45 }
 svg circle.champion { fill: var(--two); stroke: none; fill-opacity: .45 }
@@ -27,7 +28,7 @@ class Series(NamedTuple):
     """A line, or points, of one model."""
 
     model: str
-    """challenger or champion: its class of colour."""
+    """challenger, champion or untempered: its class of colour."""
     points: Sequence[tuple[float, float]]
 
 

@@ -9,7 +9,6 @@ from html import escape
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from scipy.special import ndtri
 
 from ratchet.core.labels.answers import label_text
 from ratchet.core.labels.findings import PAGE_ID_CHARS_MAX
@@ -23,6 +22,7 @@ from ratchet.core.models.page.shown import (
     confusion_of,
     flips_of,
     intervals_of,
+    precision_recall_series,
     regrets_of,
     residual_series,
     roc_series,
@@ -66,8 +66,7 @@ def render_parts(judged: JudgedRows, verdict: Verdict) -> dict[str, str]:
 
 
 def _forest(judged: JudgedRows, verdict: Verdict) -> str:
-    spread = float(ndtri(judged.policy.confidence))
-    rows = intervals_of(judged.rows, verdict, spread=spread)
+    rows = intervals_of(judged.rows, verdict, confidence=judged.policy.confidence)
     if not rows:
         return ""
     drawn = draw_forest(rows, limit=-judged.policy.slice_loss_max, unit="gain of the challenger by part")
@@ -83,13 +82,16 @@ def _answers(rows: GateRows) -> str:
     if isinstance(rows.output, NumberOutput):
         drawn = draw_points(residual_series(rows), across="label", up="answer less label")
         return f"<h2>Residuals</h2>{legend}{drawn}"
-    if not isinstance(rows.output, CategoryOutput):
-        return ""
     curves = draw_lines(calibration_series(rows), across="probability of the answer", up="share right", has_ideal=True)
+    if rows.temperature != 1:
+        legend += f"<p>Dotted: the challenger without its temperature of {rows.temperature:g}.</p>"
+    if not isinstance(rows.output, CategoryOutput):
+        return f"<h2>Calibration</h2><p>Of each tag's yes or no.</p>{legend}{curves}"
     roc = roc_series(rows)
     if roc:
         curves += draw_lines(roc, across="false positive rate", up="true positive rate", has_ideal=True)
-    title = "Calibration and ROC curve" if roc else "Calibration"
+        curves += draw_lines(precision_recall_series(rows), across="recall", up="precision", has_ideal=False)
+    title = "Calibration, ROC and precision-recall curve" if roc else "Calibration"
     return f"{_confusion(rows)}<h2>{title}</h2>{legend}{curves}"
 
 

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
 from ratchet.core.labels.answers import Answers
 from ratchet.core.labels.schema import CategoryOutput, NumberOutput
-from ratchet.core.models.calibration import NUM_BINS, bin_of
-from ratchet.core.models.gate import GateRows, outputs_of, part_losses, right_of
+from ratchet.core.models.calibration import NUM_BINS, bin_of, certainty_of
+from ratchet.core.models.gate import GateRows, outputs_of, part_losses
 from ratchet.core.models.page.drawing import GainInterval, Series
+from ratchet.core.models.paired import paired_difference
 from ratchet.core.models.slices.columns import SliceColumn
+from ratchet.core.models.temperature import untempered
 from ratchet.core.verdict import Verdict
 
 _CURVE_POINTS = 100
@@ -90,29 +93,62 @@ def roc_of(targets_N: np.ndarray, score_N: np.ndarray) -> tuple[list[float], lis
     return false, true, [1.0, *score_N[order][kept].tolist()]
 
 
+def precision_recall_of(targets_N: np.ndarray, score_N: np.ndarray) -> list[tuple[float, float]]:
+    """Recall and precision of saying yes from a score on, for at most 100 scores; targets: 1 or 0. Empty where all rows
+    are of one class.
+
+    It is not interpolated between the scores: precision is not linear in recall (Davis & Goadrich, "The relationship
+    between precision-recall and ROC curves", 2006).
+    """
+    false, true, _ = roc_of(targets_N, score_N)
+    num_yes = int((targets_N == 1).sum())
+    num_no = len(targets_N) - num_yes
+    return [
+        (recall, recall * num_yes / (recall * num_yes + rate * num_no))
+        for rate, recall in zip(false[1:], true[1:], strict=True)
+    ]
+
+
 def roc_series(rows: GateRows) -> list[Series]:
     """Of two classes."""
-    classes = rows.output_classes
     found = []
-    for model, answers in both_of(rows):
-        known = classes if model == "challenger" else rows.champion_classes or classes
-        if len(classes) == 2 and tuple(known) == tuple(classes) and answers.scores_BK is not None:
-            false, true, _ = roc_of(rows.targets, answers.scores_BK[:, 1])
-            found.append(Series(model, list(zip(false, true, strict=True))))
+    for model, score_N in _second_class(rows):
+        false, true, _ = roc_of(rows.targets, score_N)
+        found.append(Series(model, list(zip(false, true, strict=True))))
     return [each for each in found if each.points]
 
 
-def calibration_series(rows: GateRows) -> list[Series]:
-    """How often each model is right, by how sure it is."""
-    found = []
+def precision_recall_series(rows: GateRows) -> list[Series]:
+    """Of two classes."""
+    found = [Series(model, precision_recall_of(rows.targets, score_N)) for model, score_N in _second_class(rows)]
+    return [each for each in found if each.points]
+
+
+def _second_class(rows: GateRows) -> list[tuple[str, np.ndarray]]:
+    """(N,) its probability, by each model that knows the same two classes."""
+    classes, found = rows.output_classes, []
     for model, answers in both_of(rows):
-        certain_N, right_N = answers.probability_B, right_of(rows, answers)
-        assert certain_N is not None, "a category has probabilities"
-        bin_N = bin_of(certain_N)
+        known = classes if model == "challenger" else rows.champion_classes or classes
+        if len(classes) == 2 and tuple(known) == tuple(classes) and answers.scores_BK is not None:
+            found.append((model, answers.scores_BK[:, 1]))
+    return found
+
+
+def calibration_series(rows: GateRows) -> list[Series]:
+    """How often each model is right, by how sure it is; and the challenger without its temperature."""
+    assert not isinstance(rows.output, NumberOutput), "a number has no probabilities"
+    own = untempered(rows.challenger, rows.temperature, rows.output)
+    more = [("untempered", own)] if own is not None else []
+    found = []
+    for model, answers in [*both_of(rows), *more]:
+        known = rows.champion_classes or rows.output_classes if model == "champion" else rows.output_classes
+        certainty = certainty_of(answers, rows.targets, rows.output, classes=known)
+        if certainty is None:
+            continue
+        certain, right = certainty.probability_ND.ravel(), certainty.right_ND.ravel()
+        bin_N = bin_of(certain)
         bins = [bin_N == each for each in range(NUM_BINS)]
-        points = [
-            (float(certain_N[each].mean()), float(right_N[each].mean())) for each in bins if each.sum() >= _ROW_MIN
-        ]
+        points = [(float(certain[each].mean()), float(right[each].mean())) for each in bins if each.sum() >= _ROW_MIN]
         found.append(Series(model, points))
     return found
 
@@ -127,14 +163,15 @@ def residual_series(rows: GateRows) -> list[Series]:
     ]
 
 
-def intervals_of(rows: GateRows, verdict: Verdict, *, spread: float) -> list[GainInterval]:
-    """The gain of the challenger on all rows, and on each part that the verdict names. spread: half an interval in
-    standard errors."""
+def intervals_of(rows: GateRows, verdict: Verdict, *, confidence: float) -> list[GainInterval]:
+    """The gain of the challenger on all rows, and on each part that the verdict names, with one-sided bounds as the
+    verdict has them: of answers that are right or wrong Agresti and Min's (`paired_difference`), else Student's."""
     parts = part_losses(rows)
     if parts is None:
         return []
     losses, columns, _ = parts
-    found = [_interval("all rows", losses, np.ones(len(losses), dtype=bool), spread, is_bad=False)]
+    is_right_or_wrong = isinstance(rows.output, CategoryOutput)
+    found = [_interval("all rows", losses, confidence, is_right_or_wrong=is_right_or_wrong)]
     for reason in verdict.reasons:
         text = reason.check.removeprefix(_FOUND).removeprefix(_CLASS)
         if not reason.check.startswith((_FOUND, _CLASS)):
@@ -142,7 +179,9 @@ def intervals_of(rows: GateRows, verdict: Verdict, *, spread: float) -> list[Gai
         name = text if reason.check.startswith(_FOUND) else f'label is "{text}"'
         is_in_N = _rows_where(name, columns)
         if is_in_N is not None and is_in_N.sum() > 1:
-            found.append(_interval(name, losses, is_in_N, spread, is_bad=not reason.passed))
+            is_exact = reason.check.startswith(_CLASS)
+            drawn = _interval(name, losses[is_in_N], confidence, is_right_or_wrong=is_exact)
+            found.append(drawn._replace(is_bad=not reason.passed))
     return found
 
 
@@ -193,10 +232,14 @@ def _badness(rows: GateRows, answers: Answers, classes: Sequence[str]) -> np.nda
     return np.asarray(np.abs(scores - rows.targets).mean(axis=1))
 
 
-def _interval(name: str, losses: np.ndarray, is_in_N: np.ndarray, spread: float, *, is_bad: bool) -> GainInterval:
-    own = losses[is_in_N]
-    gain, error = -float(own.mean()), float(own.std()) / float(np.sqrt(len(own)))
-    return GainInterval(f"{name} ({len(own)})", gain, gain - spread * error, gain + spread * error, is_bad)
+def _interval(name: str, losses: np.ndarray, confidence: float, *, is_right_or_wrong: bool) -> GainInterval:
+    named = f"{name} ({len(losses)})"
+    if is_right_or_wrong:
+        paired = paired_difference(losses < 0, losses > 0, confidence=confidence)
+        return GainInterval(named, paired.difference, paired.lower, paired.upper, is_bad=False)
+    gain, error = -float(losses.mean()), float(losses.std(ddof=1)) / float(np.sqrt(len(losses)))
+    half = float(stdtrit(len(losses) - 1, confidence)) * error
+    return GainInterval(named, gain, gain - half, gain + half, is_bad=False)
 
 
 def _rows_where(text: str, columns: Sequence[SliceColumn]) -> np.ndarray | None:

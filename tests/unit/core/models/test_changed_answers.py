@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ratchet.core.errors import PolicyError
 from ratchet.core.labels.answers import answers_of
 from ratchet.core.labels.schema import CategoryOutput, ExampleSchema, NumberOutput, TagsOutput
-from ratchet.core.models.calibration import check_calibration, measure_calibration
+from ratchet.core.models.calibration import Certainty, certainty_of, check_calibration, measure_calibration
 from ratchet.core.models.churn import check_churn, distance_of, moved
 from ratchet.core.models.gate import GateRows, check_rules, judge
 from ratchet.core.models.invariances import InvariantAnswers, changed_inputs, check_invariance
@@ -104,21 +104,42 @@ def test_invariance_at_each_boundary(stays, champion, passed):
     assert (reason.check, reason.passed) == ("invariant:upper_case", passed), reason.text
 
 
+def certain(probability_N: np.ndarray, right_N: np.ndarray) -> Certainty:
+    return Certainty(probability_N[:, None], right_N[:, None])
+
+
+def test_calibration_of_tags_is_that_of_each_yes_or_no():
+    answers = answers_of(np.array([[0.9, 0.2], [0.9, 0.2], [0.6, 0.5]]), TAGS)
+    targets = np.array([[1, 0], [0, 0], [1, 1]])
+    found = certainty_of(answers, targets, TAGS, classes=("b", "z"))
+    assert found is not None, "the model knows one of the tags, as its first"
+    assert found.probability_ND.ravel() == pytest.approx([0.9, 0.9, 0.6])
+    assert found.right_ND.ravel().tolist() == [False, False, True]
+    assert certainty_of(answers, targets, TAGS, classes=("x", "z")) is None
+
+
+def test_tags_of_a_row_are_resampled_together():
+    """Copies of a tag say nothing more, so the bounds do not close in."""
+    one = certain(np.full(100, 0.9), np.arange(100) < 70)
+    many = Certainty(np.repeat(one.probability_ND, 8, axis=1), np.repeat(one.right_ND, 8, axis=1))
+    assert measure_calibration(many, confidence=0.95) == pytest.approx(measure_calibration(one, confidence=0.95))
+
+
 def test_calibration_is_the_mean_distance_of_what_is_said_and_what_holds():
-    found = measure_calibration(np.full(100, 0.9), np.arange(100) < 70, confidence=0.95)
+    found = measure_calibration(certain(np.full(100, 0.9), np.arange(100) < 70), confidence=0.95)
     assert found.value == pytest.approx(0.2)
     assert 0.1 < found.lower < 0.2 < found.upper < 0.3
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=200))
 def test_calibration_lies_within_its_bounds(rows):
-    found = measure_calibration(np.array([row[0] for row in rows]), np.array([row[1] for row in rows]), confidence=0.95)
+    found = measure_calibration(certain(*map(np.array, zip(*rows, strict=True))), confidence=0.95)
     assert 0 <= found.lower <= found.value <= found.upper <= 1 + 1e-9
 
 
 @pytest.mark.parametrize(("limit", "passed"), [(None, True), (0.5, True), (0.25, False)])
 def test_calibration_refuses_by_its_upper_bound(limit, passed):
-    found = measure_calibration(np.full(100, 0.9), np.arange(100) < 70, confidence=0.95)
+    found = measure_calibration(certain(np.full(100, 0.9), np.arange(100) < 70), confidence=0.95)
     assert check_calibration(found, found, with_rules(ece_max=limit)).passed is passed
 
 

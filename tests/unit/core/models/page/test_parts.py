@@ -1,6 +1,7 @@
 """The page of an evaluation: what it shows is what the rows say, all text is escaped, and nothing asks a network."""
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -13,7 +14,14 @@ from ratchet.core.labels.schema import CategoryOutput, NumberOutput, OutputSpec,
 from ratchet.core.models.cases import CaseAnswers, PinnedCase
 from ratchet.core.models.gate import GateRows, judge
 from ratchet.core.models.page.parts import JudgedRows, render_parts
-from ratchet.core.models.page.shown import confusion_of, flips_of, regrets_of, roc_of
+from ratchet.core.models.page.shown import (
+    confusion_of,
+    flips_of,
+    intervals_of,
+    precision_recall_of,
+    regrets_of,
+    roc_of,
+)
 from ratchet.core.models.slices.columns import SliceColumn
 from ratchet.core.reports import render_verdict
 from tests.unit.core.models.test_evaluation import POLICY
@@ -66,7 +74,7 @@ def judged_of(output: OutputSpec, *, has_champion: bool = True) -> tuple[JudgedR
 def test_the_page_of_each_output_is_whole_and_asks_nobody(output, has_champion):
     _, page = judged_of(output, has_champion=has_champion)
     drawings = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert bool(drawings) is (has_champion or output is not TAGS)
+    assert drawings
     for drawing in drawings:
         ElementTree.fromstring(drawing)
         assert "nan" not in drawing
@@ -103,3 +111,31 @@ def test_a_curve_goes_through_each_score_once():
     false, true, at = roc_of(np.array([1, 0, 1, 0]), np.array([0.9, 0.8, 0.8, 0.1]))
     assert list(zip(false, true, at, strict=True)) == [(0, 0, 1), (0, 0.5, 0.9), (0.5, 1, 0.8), (1, 1, 0.1)]
     assert roc_of(np.array([1, 1]), np.array([0.1, 0.2])) == ([], [], [])
+
+
+def test_precision_and_recall_by_hand():
+    curve = precision_recall_of(np.array([1, 0, 1, 0]), np.array([0.9, 0.8, 0.7, 0.1]))
+    assert np.array(curve) == pytest.approx(np.array([(0.5, 1.0), (0.5, 0.5), (1.0, 2 / 3), (1.0, 0.5)]))
+    assert precision_recall_of(np.array([1, 1]), np.array([0.9, 0.8])) == []
+
+
+def test_the_page_shows_what_a_temperature_did():
+    judged, _ = judged_of(CATEGORY)
+    tempered = replace(judged.rows, temperature=2.0)
+    page = "".join(render_parts(judged._replace(rows=tempered), judge(tempered, policy=POLICY, inputs={})).values())
+    assert 'class="untempered"' in page and "without its temperature of 2" in page
+    assert "precision" in page
+
+
+def test_a_class_is_drawn_with_the_bounds_that_judge_it():
+    judged, _ = judged_of(CATEGORY)
+    column = SliceColumn(('label is "no"', 'label is "<yes>"'), judged.rows.targets.astype(np.int32))
+    rows = replace(judged.rows, columns=[column])
+    verdict = judge(rows, policy=POLICY, inputs={})
+    (reason,) = (each for each in verdict.reasons if each.check == "slice:no")
+    drawn, *_ = (  # the class; a part that was found may have the same name
+        each
+        for each in intervals_of(rows, verdict, confidence=POLICY.confidence)
+        if each.name.startswith('label is "no"')
+    )
+    assert drawn.high == reason.value
