@@ -41,6 +41,7 @@ _MODULES = (
     "judge",
     "guard",
     "space",
+    "bench",
     "demo",
 )
 """Each is `cli.<name>` with a function `add_to(app)`."""

@@ -14,6 +14,19 @@ def left_out(default: Any, **limits: Any) -> Any:
     return Field(default, exclude_if=lambda value: value == default, **limits)
 
 
+class CommunicationSpec(BaseModel):
+    """How the gradients of several workers meet. `ratchet bench comm` measures what a machine makes of each choice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    compress: Literal["none", "bf16", "fp16", "powersgd"] = "none"
+    """What travels. bf16, fp16: gradients in 16 bits. powersgd: two thin matrices for each (Vogels et al., 2019)."""
+    bucket_mb: float | None = Field(None, gt=0, le=4_096)
+    """MiB of gradients that travel together. None: torch's 25, and 1 for the first."""
+    static_graph: bool = False
+    """That each batch uses the same layers: DDP then looks once which ones, and not at each step."""
+
+
 class TrainingSpec(BaseModel):
     """How a challenger is trained. World size and threads are part of the identity: they change the last bits."""
 
@@ -61,6 +74,7 @@ class TrainingSpec(BaseModel):
     """Machines that the workers are spread over, by a TrainJob of Kubeflow Trainer. 1: the pod of the step."""
     num_threads: int = Field(1, ge=1, le=4_096)
     """Torch threads of each worker."""
+    communication: CommunicationSpec = left_out(CommunicationSpec())
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """What every library takes; LightGBM has 32 bits with a sign."""
     checkpoint_every_s: float | None = left_out(60.0, gt=0, le=2_592_000)

@@ -7,7 +7,7 @@ loaded from there. The workers' states are equal, so worker 0 writes for all.
 
 import shutil
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from safetensors.torch import load_file, save_file
 
 from ratchet.training.checkpoint_places import Place, checkpoints_in
 from ratchet.training.fixed import NOTHING_FIXED, Fixed, is_unchanged
+from ratchet.training.power_sgd import PowerSgd
 
 Weights = dict[str, torch.Tensor]
 TENSORS, STATE, HISTORY = "tensors.safetensors", "state.json", "history.jsonl"
 _WITHIN = "within"
+_POWER_SGD = "power_sgd"
 _LOSSES, _RANDOM = f"{_WITHIN}/losses", f"{_WITHIN}/random"
 _NUM_KEPT = 2
 """The newest, and the one before for a reader who has just found it."""
@@ -47,6 +49,10 @@ class TrainingState:
     """The moving average of the weights, where the task asks for it."""
     fixed: Fixed = NOTHING_FIXED
     """What no step changes; left out of checkpoints."""
+    power_sgd: PowerSgd | None = None
+    """Where the gradients meet that way; told by `distribute`."""
+    power_sgd_kept: Weights = field(default_factory=dict)
+    """Of all workers, as a checkpoint had it."""
     best_val_loss: float = float("inf")
     num_epochs_since_best: int = 0
 
@@ -74,9 +80,14 @@ def save_checkpoint(
     """Called by worker 0. history_path: goes with it. within: of a place that is not the end of an epoch."""
     optimizer = state.optimizer.state_dict()
     fixed = state.fixed if is_unchanged(state.network, state.fixed) else NOTHING_FIXED
-    parts = {"network": state.network.state_dict(), "best": state.best_weights, "average": state.average or {}}
+    parts = {
+        "network": state.network.state_dict(),
+        "best": state.best_weights,
+        "average": state.average or {},
+        _POWER_SGD: state.power_sgd_kept,
+    }
     tensors = {
-        # The last two are copies already.
+        # The others are copies already.
         f"{part}/{name}": _alone(tensor) if part == "network" else tensor.contiguous()
         for part, weights in parts.items()
         for name, tensor in weights.items()
@@ -135,6 +146,7 @@ def restore_checkpoint(state: TrainingState, folder: Path) -> WithinEpoch | None
     state.average = {**tensors["average"], **_copies_of(fixed)} if state.average is not None else None
     state.best_val_loss = float("inf") if numbers.best_val_loss is None else numbers.best_val_loss
     state.num_epochs_since_best = numbers.num_epochs_since_best
+    state.power_sgd_kept = tensors[_POWER_SGD]
     within = tensors[_WITHIN]
     return WithinEpoch(within["losses"].tolist(), within["random"]) if within else None
 

@@ -144,8 +144,11 @@ def check_metrics(metrics: Any, *, spec: TaskSpec) -> dict[str, float]:
 
 def likely_reasons_of(spec: TaskSpec) -> str:
     """The end of a sentence about numbers that are not finite."""
+    of_fp16 = ""
+    if spec.training.communication.compress == "fp16":
+        of_fp16 = "training.communication.compress fp16 makes a gradient beyond 65,504 infinite, bf16 does not; "
     return (
-        f"Likely reasons: training.learning_rate {spec.training.learning_rate:g} is too high; "
+        f"Likely reasons: {of_fp16}training.learning_rate {spec.training.learning_rate:g} is too high; "
         f"{spec.implementation}.preprocess leaves the features too large; {spec.implementation}.loss takes a logarithm "
         "of 0 or divides by 0. A retry gives the same: change the task file or the class."
     )

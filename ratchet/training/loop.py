@@ -12,31 +12,25 @@ import torch.distributed as dist
 from ratchet.core.models.learning_rate import rate_share
 from ratchet.core.models.training_history import EpochMetrics
 from ratchet.core.models.training_progress import TrainingProgress
-from ratchet.tasks.bound import TorchTask
 from ratchet.tasks.code_collect import TaskCode
-from ratchet.tasks.loading import load_task_from
 from ratchet.tasks.model_files import save_model
 from ratchet.tasks.training_spec import TrainingSpec
 from ratchet.training.averaging import clone, copy_buffers, move_average, weights_of
-from ratchet.training.calibrating import check_calibrates, temperature_of
+from ratchet.training.calibrating import temperature_of
 from ratchet.training.checkpoint import TrainingState, WithinEpoch
 from ratchet.training.checkpoint_places import Place
-from ratchet.training.checks import check_answers, check_network, check_weights
-from ratchet.training.code import code_of
-from ratchet.training.data import StepBatch, load_tensors
-from ratchet.training.environment import record_environment
-from ratchet.training.fitting import fit_together
+from ratchet.training.checks import check_answers, check_weights
+from ratchet.training.data import StepBatch
 from ratchet.training.fixed import fixed_of
-from ratchet.training.frozen import run_frozen_part
 from ratchet.training.job import TrainingJob
 from ratchet.training.measuring import measure
-from ratchet.training.progress import LiveProgress, peak_memory_mb
+from ratchet.training.progress import peak_memory_mb
 from ratchet.training.randomness import seed_epoch, set_random_state
 from ratchet.training.resuming import Checkpoints
-from ratchet.training.running import Rows, Run
-from ratchet.training.starting import apart, distribute, freeze, loss_step_of, start_from_base
+from ratchet.training.running import Run
+from ratchet.training.set_up import set_up
+from ratchet.training.starting import apart, distribute, freeze, loss_step_of
 from ratchet.training.step import check_mean_loss
-from ratchet.training.weighting import check_loss_takes_weighting, weigh
 
 log = logging.getLogger(__name__)
 
@@ -51,34 +45,12 @@ def train(job: TrainingJob, *, rank: int, world_size: int, is_stopping: Callable
     is_stopping: asked at each step whether this worker is to end. Then all of them raise TrainingStopped, after a
     checkpoint.
     """
-    spec, training = job.spec, job.spec.training
-    code = code_of(job)
-    if rank == 0:
-        record_environment(job, code)
-    torch.manual_seed(training.seed)
-    implementation = load_task_from(spec, code)
-    check_loss_takes_weighting(implementation, spec)
-    task = fit_together(TorchTask(spec, implementation), job, rank=rank)
-    # Seeded again: what `fit` draws must not move the network's start.
-    torch.manual_seed(training.seed)
-    network = check_network(task.build_model(), spec=spec)
-    task.load_pretrained(network)
-    rows, val_rows = (Rows(*load_tensors(path, task)) for path in (job.train_path, job.val_path))
-    check_calibrates(len(val_rows), spec)
-    task = weigh(task, rows.labels, rank=rank)
-    start = start_from_base(network, task, rows, job)
-    task.begin_training(network)
-    rows, val_rows = (_past_frozen(network, each, rank=rank, world_size=world_size) for each in (rows, val_rows))
-    run = Run(job, task, rows, val_rows, rank, world_size, LiveProgress(job.progress_path if rank == 0 else None))
+    network, run, start, code = set_up(job, rank=rank, world_size=world_size)
     if rank == 0:
         log.info("start: %s", start.text(names_max=_NAMES_LOGGED_MAX))
         job.start_path.write_text(start.model_dump_json())
     state = _train_epochs(network, run, Checkpoints(run, is_stopping))
     _finish(state, run, code=code)
-
-
-def _past_frozen(network: torch.nn.Module, rows: Rows, *, rank: int, world_size: int) -> Rows:
-    return Rows(run_frozen_part(network, rows.inputs, rank=rank, world_size=world_size), rows.labels)
 
 
 def _train_epochs(network: torch.nn.Module, run: Run, checkpoints: Checkpoints) -> TrainingState:
@@ -97,7 +69,9 @@ def _train_epochs(network: torch.nn.Module, run: Run, checkpoints: Checkpoints) 
     within = checkpoints.restore(state)
     if first > (0, 0) and run.rank == 0:
         log.info("going on after %s", first)
-    model = distribute(network, run)
+    model = _distribute(state, run)
+    if state.power_sgd is not None and state.power_sgd_kept:
+        state.power_sgd.restore(state.power_sgd_kept, rank=run.rank)
     run.live.begin(num_before=first.epoch * run.num_steps + first.step)
     for epoch in range(first.epoch, training.num_epochs):
         if training.early_stop_epochs is not None and state.num_epochs_since_best >= training.early_stop_epochs:
@@ -105,12 +79,18 @@ def _train_epochs(network: torch.nn.Module, run: Run, checkpoints: Checkpoints) 
             break
         if epoch == training.unfreeze_after and within is None and frozen:
             _unfreeze(frozen, optimizer)
-            model = distribute(network, run)
+            model = _distribute(state, run)
         resumed_at_step = first.step if first > (0, 0) and epoch == first.epoch else None
         _train_epoch(epoch, model, state, run, checkpoints, within, resumed_at_step=resumed_at_step)
         within = None
         checkpoints.save(state, Place(epoch + 1))
     return state
+
+
+def _distribute(state: TrainingState, run: Run) -> torch.nn.Module:
+    model = distribute(state.network, run)
+    state.power_sgd = loss_step_of(model).power_sgd
+    return model
 
 
 def make_optimizer(trained: Iterable[torch.nn.Parameter], training: TrainingSpec) -> torch.optim.Optimizer:

@@ -82,8 +82,10 @@ class Checkpoints:
             )
 
     def save(self, state: TrainingState, place: Place, within: WithinEpoch | None = None) -> None:
-        """By worker 0, for all."""
+        """By worker 0, for all. A collective."""
         self._made_at = time.monotonic()
-        if self._run.rank == 0:
-            job = self._run.job
+        job, rank = self._run.job, self._run.rank
+        if state.power_sgd is not None:
+            state.power_sgd_kept = state.power_sgd.gather(rank=rank, world_size=self._run.world_size)
+        if rank == 0:
             save_checkpoint(state, job.checkpoint_dir, place=place, history_path=job.history_path, within=within)

@@ -10,7 +10,9 @@ from torch.nn.parallel import DistributedDataParallel
 from ratchet.core.errors import PolicyError
 from ratchet.tasks.bound import TorchTask
 from ratchet.tasks.spec import TaskSpec
+from ratchet.tasks.training_spec import CommunicationSpec
 from ratchet.training.checks import check_network
+from ratchet.training.communication import wrap
 from ratchet.training.job import StartRecord, TrainingJob
 from ratchet.training.running import Rows, Run
 from ratchet.training.step import LossStep
@@ -77,9 +79,13 @@ def distribute(network: torch.nn.Module, run: Run) -> torch.nn.Module:
     step = LossStep(network, run.task, is_shared=run.world_size > 1)
     if run.world_size == 1:
         return step
-    model = DistributedDataParallel(step, find_unused_parameters=bool(unused))
-    if run.world_size > 2 and not unused:
-        _sort_buckets(model, run.rows.inputs[first], run.rows.labels[first])
+    chosen = run.training.communication
+    num_steps = run.num_steps * run.training.num_epochs
+    model = wrap(step, chosen, is_any_unused=bool(unused), num_steps=num_steps)
+    if (run.world_size > 2 and not unused) or chosen != CommunicationSpec():
+        # DDP learns a static graph in its first pass, and the order in its second.
+        for _ in range(1 + chosen.static_graph):
+            _sort_buckets(model, run.rows.inputs[first], run.rows.labels[first])
     return model
 
 
@@ -87,7 +93,8 @@ def _sort_buckets(model: DistributedDataParallel, inputs: torch.Tensor, labels: 
     """One pass that changes nothing, after which DDP has sorted its buckets of gradients for good.
 
     It sorts them by what arrived when in its first pass, and a gradient's place in a bucket decides in which order
-    three workers or more are summed: a training that was resumed would sum its first step in another order.
+    three workers or more are summed: a training that was resumed would sum its first step in another order. What
+    PowerSGD keeps goes by the bucket, and a static graph is looked at in the first pass.
     """
     kept = [(each, each.detach().clone()) for each in (*model.parameters(), *model.buffers())]
     model.train()
@@ -97,6 +104,8 @@ def _sort_buckets(model: DistributedDataParallel, inputs: torch.Tensor, labels: 
             tensor.copy_(before)
     for parameter in model.parameters():
         parameter.grad = None
+    if (power_sgd := loss_step_of(model).power_sgd) is not None:
+        power_sgd.begin()
 
 
 def loss_step_of(model: torch.nn.Module) -> LossStep:

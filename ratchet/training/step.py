@@ -5,11 +5,13 @@ from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 
 from ratchet.core.errors import DataRejected
 from ratchet.tasks.bound import TorchTask
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.checks import check_logits, check_loss, likely_reasons_of
+from ratchet.training.power_sgd import PowerSgd
 
 
 class Wishes(NamedTuple):
@@ -34,6 +36,10 @@ class LossStep(torch.nn.Module):
         self.heard = torch.nn.Parameter(torch.zeros(1 + len(Wishes._fields))) if is_shared else None
         self.wishes = Wishes()
         """Of this worker; after the batch those of any worker."""
+        self.is_heard_apart = False
+        """`heard` travels in a collective of its own: no compression of gradients may round it."""
+        self.power_sgd: PowerSgd | None = None
+        """Where it is how the gradients meet."""
         self._own_losses: list[torch.Tensor] = []
         self._task, self._spec = task, task.spec
         self._is_bf16 = task.spec.training.precision == "bf16"
@@ -62,6 +68,9 @@ class LossStep(torch.nn.Module):
             total, self._own_losses = sum(map(float, self._own_losses)), []
             return total
         assert self.heard.grad is not None
+        if self.is_heard_apart:
+            dist.all_reduce(self.heard.grad)
+            self.heard.grad /= dist.get_world_size()
         mean_loss, *wishes = self.heard.grad.tolist()
         self.heard.grad = None
         self.wishes = Wishes(*(share > 0 for share in wishes))

@@ -28,7 +28,7 @@ def main() -> None:
     job = TrainingJob.model_validate_json(parser.parse_args().job.read_bytes())
     torch.set_num_threads(job.spec.training.num_threads)
     torch.use_deterministic_algorithms(True)
-    _meet_the_others()
+    meet_the_others()
     rank, world_size, stop_path = dist.get_rank(), dist.get_world_size(), stop_path_of(job.failure_path)
     roll = Roll(job.failure_path.with_name("workers"), rank=rank, world_size=world_size)
     roll.sign_in()
@@ -52,7 +52,8 @@ def _is_stopping(request: StopRequest, stop_path: Path) -> bool:
     return request.made_at is not None or stop_path.exists()
 
 
-def _meet_the_others() -> None:
+def meet_the_others() -> None:
+    """The process group, of torchrun's workers or of this process alone."""
     if dist.is_torchelastic_launched():
         # By default gloo waits 30 minutes for a worker that died.
         dist.init_process_group("gloo", timeout=timedelta(seconds=60))

@@ -41,6 +41,7 @@ from ratchet.wiring.models import (
     registry,
     reproduce_ports,
     signer,
+    trainer_of,
     trusted_keys,
     verify_ports,
 )
@@ -156,6 +157,7 @@ __all__ = [
     "task_spec",
     "tick_archive",
     "traffic_stats",
+    "trainer_of",
     "trusted_keys",
     "verdicts",
     "verify_ports",

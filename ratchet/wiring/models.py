@@ -47,14 +47,20 @@ def learner(task: str, run_id: str) -> "Learner":
 
 def learner_of(spec: "TaskSpec") -> "Learner":
     """As `learner`, for a task as a model has it, on this machine alone: as many workers make the same bits there."""
-    from ratchet.adapters.child_process import ChildProcessTrainer
-    from ratchet.adapters.torchrun import TorchrunTrainer
     from ratchet.training.learners import TorchLearner, TreesLearner
 
     if spec.model.learner == "trees":
-        return TreesLearner(ChildProcessTrainer())
+        return TreesLearner(trainer_of(1))
+    return TorchLearner(trainer_of(spec.training.world_size))
+
+
+def trainer_of(world_size: int) -> ports.Trainer:
+    """What runs so many workers on this machine."""
+    from ratchet.adapters.child_process import ChildProcessTrainer
+    from ratchet.adapters.torchrun import TorchrunTrainer
+
     # torchrun has torch loaded once more, for nothing where there is one worker: 3 s.
-    return TorchLearner(ChildProcessTrainer() if spec.training.world_size == 1 else TorchrunTrainer())
+    return ChildProcessTrainer() if world_size == 1 else TorchrunTrainer()
 
 
 @lru_cache

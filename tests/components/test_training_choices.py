@@ -13,8 +13,11 @@ from safetensors.torch import load_file
 from ratchet.core.errors import PolicyError
 from ratchet.core.models.training_history import EpochMetrics
 from ratchet.tasks.model_files import load_weights
+from ratchet.tasks.training_spec import CommunicationSpec
 from ratchet.training.job import TrainingJob
 from ratchet.training.loop import train
+from ratchet.training.pace import measure_paces
+from ratchet.training.pace_job import PaceJob, Paces
 from ratchet.training.stopping import TrainingStopped
 from tests.components.test_training import history_of, job_in, spec_of
 from tests.models import DIGITS, changed
@@ -206,3 +209,21 @@ def test_bfloat16_learns_and_leaves_32_bits(tmp_path):
     assert {value.dtype for value in load_weights(job.model_path).values()} == {torch.float32}
     last: EpochMetrics = history_of(job)[-1]
     assert last.val_accuracy is not None and last.val_accuracy > 0.6
+
+
+def test_steps_are_timed_and_a_choice_that_cannot_be_trained_is_told(tmp_path):
+    choices = (CommunicationSpec(), CommunicationSpec(compress="bf16"))
+
+    def paces_of(folder: Path, **training: Any) -> Paces:
+        spec = changed(DIGITS, {"training": {**DIGITS.training.model_dump(), "world_size": 1, **training}})
+        job = PaceJob(training=job_in(folder, spec=spec), choices=choices, choice_s=0.02, paces_path=folder / "paces")
+        return measure_paces(job, rank=0, world_size=1)
+
+    found = paces_of(tmp_path / "fine")
+    assert [each.choice for each in found.paces] == [*choices]
+    assert all(each.step_s is not None and 0 < each.step_s < 10 and each.num_steps >= 8 for each in found.paces)
+    assert (found.num_steps, found.num_parameters, found.paces[0].refusal) == (12, 9_930, "")
+    assert not (tmp_path / "fine" / "model").exists() and not (tmp_path / "fine" / "history.jsonl").exists()
+    wild = paces_of(tmp_path / "wild", learning_rate=1e30)
+    assert [each.step_s for each in wild.paces] == [None, None]
+    assert all("the loss is" in each.refusal for each in wild.paces)

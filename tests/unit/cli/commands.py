@@ -8,7 +8,7 @@ import typer
 
 from cli.main import app
 
-START_SOMETHING = {"up", "down", "demo"}
+START_SOMETHING = {"up", "down", "demo", "bench"}
 KINDS = {"task": "task", "task_option": "task", "run": "run", "schedule": "schedule", "pipeline": "pipeline",
          "model": "model"}  # fmt: skip
 KNOWN = {"task": "digits", "run": "retrain-digits-1", "schedule": "night", "pipeline": "retrain", "model": "digits/1"}

@@ -1,5 +1,6 @@
 """`training:` of a task file: what is refused by name, and what an older file keeps."""
 
+import re
 from typing import Any
 
 import pytest
@@ -67,3 +68,22 @@ def test_the_workers_are_spread_evenly_over_the_nodes_and_one_node_is_not_writte
     assert "num_nodes" not in task_of(CATEGORY).model_dump()["training"]
     with pytest.raises(ValidationError, match="`world_size` 1 over `num_nodes` 2"):
         task_of(CATEGORY, kind="trees", num_nodes=2)
+
+
+@pytest.mark.parametrize(
+    ("communication", "says"),
+    [
+        pytest.param({"compress": "int8"}, "communication.compress.*'none', 'bf16', 'fp16' or 'powersgd'", id="word"),
+        pytest.param({"bucket_mb": 0}, "communication.bucket_mb.*greater than 0", id="no-bucket"),
+        pytest.param({"hook": "mine"}, "communication.hook.*not permitted", id="field"),
+    ],
+)
+def test_a_way_to_communicate_that_is_none_is_refused_by_name(communication, says):
+    with pytest.raises(ValidationError, match=re.compile(says, re.DOTALL)):
+        task_of(CATEGORY, communication=communication)
+
+
+def test_a_way_to_communicate_is_written_only_where_it_is_chosen():
+    chosen = task_of(CATEGORY, communication={"compress": "bf16"})
+    assert TaskSpec.model_validate_json(chosen.model_dump_json()) == chosen
+    assert "communication" not in task_of(CATEGORY, communication={"compress": "none"}).training.model_dump()

@@ -1,0 +1,118 @@
+"""How long a step of a training takes, for each of several ways in which the gradients may meet:
+`python -m ratchet.training.pace JOB`, under torchrun for several workers. Nothing is kept of what it trains.
+"""
+
+import argparse
+import logging
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from itertools import cycle
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from ratchet.core.errors import RatchetError
+from ratchet.processes import die_with_parent
+from ratchet.tasks.training_spec import CommunicationSpec
+from ratchet.training.averaging import weights_of
+from ratchet.training.checkpoint import TrainingState
+from ratchet.training.data import StepBatch
+from ratchet.training.failure import record_failure
+from ratchet.training.loop import make_optimizer, take_step
+from ratchet.training.pace_job import Pace, PaceJob, Paces
+from ratchet.training.running import Run
+from ratchet.training.set_up import set_up
+from ratchet.training.starting import distribute, freeze
+from ratchet.training.worker import meet_the_others
+
+log = logging.getLogger(__name__)
+_WARM_STEPS = 3
+"""Before the first that counts: the buckets are sorted, memory is there, PowerSGD has begun."""
+_STEPS_MIN, _STEPS_MAX = 4, 500
+
+
+def measure_paces(job: PaceJob, *, rank: int, world_size: int) -> Paces:
+    """Each choice twice, there and back: what a machine does meanwhile then falls on none alone. A collective."""
+    network, run, _, _ = set_up(job.training, rank=rank, world_size=world_size)
+    freeze(network, run.job.spec)
+    start = weights_of(network)
+    times: dict[int, list[float]] = {place: [] for place in range(len(job.choices))}
+    refusals: dict[int, str] = {}
+    for place in (*times, *reversed(times)):
+        if place in refusals:
+            continue
+        network.load_state_dict(start)
+        try:
+            times[place] += _time_steps(network, _chosen(run, job.choices[place]), budget_s=job.choice_s / 2)
+        except RatchetError as error:  # a loss that is not finite, of which all workers know
+            refusals[place] = str(error)
+    paces = tuple(_pace(choice, times[place], refusals.get(place, "")) for place, choice in enumerate(job.choices))
+    num_parameters = sum(each.numel() for each in network.parameters() if each.requires_grad)
+    return Paces(paces=paces, num_steps=run.num_steps, num_parameters=num_parameters)
+
+
+def _pace(choice: CommunicationSpec, times: Sequence[float], refusal: str) -> Pace:
+    if refusal:
+        return Pace(choice=choice, refusal=refusal)
+    return Pace(choice=choice, step_s=statistics.median(times), num_steps=len(times))
+
+
+def _chosen(run: Run, choice: CommunicationSpec) -> Run:
+    """The same with this choice, in a training so short that PowerSGD compresses from its third step on."""
+    training = run.training.model_copy(update={"communication": choice, "num_epochs": 1})
+    job = run.job.model_copy(update={"spec": run.job.spec.model_copy(update={"training": training})})
+    return Run(job, run.task, run.rows, run.val_rows, run.rank, run.world_size)
+
+
+def _time_steps(network: torch.nn.Module, run: Run, *, budget_s: float) -> list[float]:
+    """Seconds of each step after the warm ones. All workers make as many."""
+    state = TrainingState(network, make_optimizer(_trained(network), run.training), best_weights={})
+    network.train()
+    model, batches = distribute(network, run), _without_end(run)
+    warm = [_time_step(next(batches), model, state, run) for _ in range(_WARM_STEPS)]
+    num_steps = torch.tensor([min(max(int(budget_s / min(warm)), _STEPS_MIN), _STEPS_MAX)])
+    dist.broadcast(num_steps, 0)
+    return [_time_step(next(batches), model, state, run) for _ in range(int(num_steps))]
+
+
+def _time_step(batch: StepBatch, model: torch.nn.Module, state: TrainingState, run: Run) -> float:
+    began = time.perf_counter()
+    # Of a place in the middle, where each schedule has a learning rate.
+    take_step(run.num_steps // 2, batch, model, state, run)
+    return time.perf_counter() - began
+
+
+def _trained(network: torch.nn.Module) -> list[torch.nn.Parameter]:
+    return [each for each in network.parameters() if each.requires_grad]
+
+
+def _without_end(run: Run) -> Iterator[StepBatch]:
+    return cycle(run.batches(epoch=0))
+
+
+def main() -> None:
+    die_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("job", type=Path, help="what to measure, a JSON file")
+    job = PaceJob.model_validate_json(parser.parse_args().job.read_bytes())
+    torch.set_num_threads(job.training.spec.training.num_threads)
+    torch.use_deterministic_algorithms(True)
+    meet_the_others()
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    try:
+        paces = measure_paces(job, rank=rank, world_size=world_size)
+        if rank == 0:
+            job.paces_path.write_text(paces.model_dump_json())
+        dist.barrier()
+    except BaseException as error:
+        if not record_failure(error, job.training.failure_path, rank=rank, world_size=world_size):
+            raise
+    finally:
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

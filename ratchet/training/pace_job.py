@@ -1,0 +1,46 @@
+"""What `pace.py` is told to measure, and what it found. Pure data: importing this loads no torch."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from ratchet.tasks.training_spec import CommunicationSpec
+from ratchet.training.job import TrainingJob
+
+
+class PaceJob(BaseModel):
+    """What to measure, and where to write it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    training: TrainingJob
+    """Its rows, its model and its number of threads; no file of its results is written."""
+    choices: tuple[CommunicationSpec, ...]
+    choice_s: float
+    """Seconds for the steps of a choice, in two halves; at least four steps are made in each."""
+    paces_path: Path
+
+
+class Pace(BaseModel):
+    """Of one choice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    choice: CommunicationSpec
+    step_s: float | None = None
+    """Median of all its steps."""
+    num_steps: int = 0
+    refusal: str = ""
+    """Why it cannot be trained so; then nothing is measured."""
+
+
+class Paces(BaseModel):
+    """What a `PaceJob` found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    paces: tuple[Pace, ...]
+    num_steps: int
+    """Of an epoch."""
+    num_parameters: int
+    """That are trained."""
