@@ -1,9 +1,10 @@
-"""Child processes that do not outlive the one that started them."""
+"""Child processes that do not outlive the one that started them, and what they take."""
 
 import ctypes
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import TracebackType
 
 _PR_SET_PDEATHSIG = 1
@@ -37,3 +38,18 @@ def stop(process: "subprocess.Popen[bytes]", *, grace_s: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def memory_mb_of(pid: int) -> float | None:
+    """Proportional set size of a process and its children, in 2^20 bytes: what it has for itself, and its share of what
+    it has together with others. None where the system does not tell it, or the process is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        children = [each.read_text().split() for each in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return None
+    own_kb = next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), None)
+    if own_kb is None:
+        return None
+    of_children = (memory_mb_of(int(child)) for part in children for child in part)
+    return own_kb / 1024 + sum(each for each in of_children if each is not None)

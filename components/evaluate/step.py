@@ -4,7 +4,8 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from components.evaluate.cases import answer_cases, trained_cases
 from components.evaluate.changed import answer_changed
 from components.evaluate.comparable import check_comparable
 from components.evaluate.old_data import ages_of
+from components.evaluate.served import served_beside
 from ratchet import __version__
 from ratchet.actions.labels.rows import fetch_split
 from ratchet.actions.models.pinned_cases import NO_CASES, PinnedRows
@@ -146,12 +148,11 @@ def _judge(
 ) -> tuple[Verdict, dict[str, float]]:
     # What it was trained for: the task file may have changed since. The digest has read the folder whole before.
     spec = TaskSpec.model_validate_json((model_path / TASK).read_bytes())
-    # Beside the rest: a model server starts for 5 s, and so long does this process import torch and load two models.
-    with tempfile.TemporaryDirectory() as scratch_name, ThreadPoolExecutor(1) as beside:
+    with tempfile.TemporaryDirectory() as scratch_name, ExitStack() as stack:
         scratch = Path(scratch_name)
         split = fetch_split(datasets, manifest, "test", scratch / "test.parquet", spec=spec)
         inputs, labels = read_split(scratch / "test.parquet", spec)
-        served = beside.submit(probe.fetch_answers, model_path, inputs) if len(labels) else None
+        served_to = stack.enter_context(served_beside(probe, model_path, inputs, policy))
         challenger = _load(model_path)
         ids = pq.read_table(scratch / "test.parquet", columns=["id"])["id"]
         targets = labels_of(labels, spec)
@@ -178,8 +179,10 @@ def _judge(
                 champion,
                 trained=trained_cases(pinned, manifest, datasets, model_path, scratch, spec),
             ),
-            served=served.result() if served is not None else (),
+            served=(),
         )
+        labels_of_server, evidence = served_to(challenger)
+        rows = replace(rows, served=labels_of_server, serving=evidence)
         unseen = challenger.unseen(inputs)
     of_verdict = {
         "dataset_version": manifest.version,

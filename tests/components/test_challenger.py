@@ -30,6 +30,7 @@ from ratchet.training.learners import TorchLearner
 from tests.components.data import finished_steps
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.ledger import FakeLedger
+from tests.fakes.model_server import FakeModelServer
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.registry import FakeRegistry
 from tests.models import DIGITS, digit_rows, digits_model
@@ -186,7 +187,7 @@ def test_evaluate_refuses_a_champion_whose_code_was_changed_in_the_bucket(world,
             datasets=world.datasets,
             objects=objects,
             ledger=world.ledger,
-            probe=LocalModelServer(),
+            probe=FakeModelServer(),
             finished=finished_steps(),
         )
 
@@ -212,6 +213,10 @@ def test_evaluate_passes_a_trained_challenger_against_an_untrained_champion(judg
     checks = {reason.check: reason for reason in verdict.reasons}
     assert verdict.verdict == "passed", verdict.summary()
     assert checks["serving"].value == 0.0
+    assert 0 <= float(checks["serving_probability"].value) < 1e-6
+    assert 0.5 < float(checks["serving_load"].value) < 60, checks["serving_load"].text
+    assert float(checks["serving_latency"].value) > 0, checks["serving_latency"].text
+    assert 50 < float(checks["serving_memory"].value) < 4_000, checks["serving_memory"].text
     assert float(checks["gain"].value or 0) > 0.3
     assert metrics["test_accuracy"] > 0.5
 
@@ -226,7 +231,7 @@ def test_evaluate_refuses_the_untrained_one(world, tmp_path):
         datasets=world.datasets,
         objects=world.objects,
         ledger=world.ledger,
-        probe=LocalModelServer(),
+        probe=FakeModelServer(),
         finished=finished_steps(),
     )
     assert verdict.verdict == "refused"

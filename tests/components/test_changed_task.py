@@ -1,10 +1,9 @@
 """A task file that changed since its champion was trained: other classes, another network, other features."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 import torch
 import torch.distributed as dist
@@ -15,7 +14,6 @@ from ratchet.core.errors import DataRejected
 from ratchet.core.models.ledger import LedgerEntry, ModelRef
 from ratchet.core.verdict import Reason, Verdict
 from ratchet.tasks.identity import model_digest
-from ratchet.tasks.model_files import load_model
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.job import TrainingJob
 from ratchet.training.learners import TorchLearner
@@ -23,6 +21,7 @@ from ratchet.training.loop import train
 from tests.components.data import NOON, SPEC, Room, digit_labels, digits, finished_steps
 from tests.components.test_challenger import POLICY
 from tests.fakes.ledger import FakeLedger
+from tests.fakes.model_server import FakeModelServer
 from tests.models import changed
 
 EVALUATION = POLICY.model_copy(
@@ -32,14 +31,11 @@ EVALUATION = POLICY.model_copy(
 
 
 class OneProcess:
-    """`ports.Trainer` and `ports.ModelProbe` without a process of their own."""
+    """`ports.Trainer` without a process of its own."""
 
     def run(self, *, spec_path: Path, log_path: Path, **_: object) -> None:
         log_path.write_text("trained in this process")
         train(TrainingJob.model_validate_json(spec_path.read_bytes()), rank=0, world_size=1)
-
-    def fetch_answers(self, model_path: Path, inputs: pa.Table) -> Sequence[str]:
-        return load_model(model_path).answer(inputs).texts
 
 
 class World:
@@ -89,7 +85,7 @@ class World:
             datasets=self.room.datasets,
             objects=self.room.objects,
             ledger=self.ledger,
-            probe=OneProcess(),
+            probe=FakeModelServer(),
             finished=finished_steps(),
         )
         return verdict, {reason.check: reason for reason in verdict.reasons}

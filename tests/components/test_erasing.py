@@ -3,6 +3,7 @@
 import io
 import pickle
 import random
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from ratchet.actions.labels.erasing import erase, resume
 from ratchet.actions.labels.erasing_logs import erase_from_run_tables
+from ratchet.actions.models.pinned_cases import forget_ids, pin, read_cases, rows_of_ids
 from ratchet.adapters.clock import SystemClock
 from ratchet.adapters.run_tables import KfpRunTables
 from ratchet.adapters.s3_payloads import S3FeedbackStore, S3PayloadLog
@@ -21,7 +23,7 @@ from ratchet.core.labels.shards import render_labels
 from ratchet.core.labels.tables import parquet_of
 from ratchet.core.ports import RunArtifact
 from tests.components.crash import Strike, killed_at
-from tests.components.data import NOON, Room, digit_labels, digits
+from tests.components.data import NOON, SPEC, Room, digit_labels, digits
 from tests.components.erasing_world import (
     GONE,
     LONG_AGO,
@@ -124,6 +126,24 @@ def test_the_tables_of_past_runs_lose_it_alone(room: Room) -> None:
     assert {name: ids(name) for name in before} == {
         name: [each for each in names if each not in GONE] for name, names in before.items()
     }
+
+
+def test_a_pinned_example_leaves_the_file_of_cases_and_a_file_that_is_broken_is_named(
+    room: Room, tmp_path: Path
+) -> None:
+    path, schema = tmp_path / "digits.golden.jsonl", SPEC.examples
+    pin(path, rows_of_ids(room.datasets, SPEC, [GONE[0], "digit-9"], at=NOON), schema, reason="seen on Monday")
+    broken = tmp_path / "broken.golden.jsonl"
+    broken.write_text("{\n")
+
+    def forget(ids: frozenset[str]) -> tuple[str, ...]:
+        return (*forget_ids(path, ids, schema), *forget_ids(broken, ids, schema))
+
+    holders = replace(holders_of(room), forget_cases=forget)
+    record = erase(holders, "digits", ORDER, now=lambda: NOON, watch=unwatched)
+    assert [case.id for case in read_cases(path, schema)] == ["digit-9"]
+    assert f'"{GONE[0]}"' not in path.read_text()
+    assert record.unreadable == (str(broken),)
 
 
 def test_the_record_says_when_and_by_whom_and_not_what(room: Room) -> None:

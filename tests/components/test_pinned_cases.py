@@ -18,19 +18,13 @@ from ratchet.core.labels.shards import split_of
 from ratchet.tasks.model_files import load_model
 from tests.components.data import NOON, finished_steps
 from tests.components.test_challenger import POLICY, World
+from tests.fakes.model_server import FakeModelServer
 from tests.fakes.object_store import FakeObjectStore
 from tests.models import DIGITS, digit_rows, digits_model
 
 SCHEMA = DIGITS.examples
 IDS = {split: [str(row["id"]) for row in digit_rows(0, 500) if split_of(str(row["id"])) == split] for split in
        ("train", "val", "test")}  # fmt: skip
-
-
-class OwnAnswers:
-    """Serves what the model answers offline."""
-
-    def fetch_answers(self, model_path, inputs):
-        return load_model(model_path).answer(inputs).texts
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +107,7 @@ def judge(world: World, model_path: Path, path: Path):
         datasets=world.datasets,
         objects=world.objects,
         ledger=world.ledger,
-        probe=OwnAnswers(),
+        probe=FakeModelServer(),
         finished=finished_steps(),
         pinned=decoded(read_cases(path, SCHEMA), SCHEMA, NO_SOURCE),
     )

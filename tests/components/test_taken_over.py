@@ -21,7 +21,6 @@ from ratchet.core.verdict import Verdict
 from ratchet.stores.finished import FinishedSteps, FinishedWork
 from ratchet.stores.run_journal import RunJournal
 from ratchet.stores.run_outcomes import RunOutcomes
-from ratchet.tasks.model_files import load_model
 from ratchet.training.job import StartRecord, TrainingJob
 from ratchet.training.learners import TorchLearner
 from tests.components.crash import Strike, Watched, never
@@ -32,6 +31,7 @@ from tests.components.test_challenger import POLICY, commit_digits
 from tests.components.test_notify import TRIGGER
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.ledger import FakeLedger
+from tests.fakes.model_server import FakeModelServer
 from tests.models import DIGITS, digits_model
 
 
@@ -51,17 +51,6 @@ class InstantTrainer:
         self.num_trainings += 1
 
 
-class OwnAnswers:
-    """A model server without a server."""
-
-    def __init__(self) -> None:
-        self.num_asked = 0
-
-    def fetch_answers(self, model_path: Path, inputs: Any) -> list[str]:
-        self.num_asked += 1
-        return load_model(model_path).answer(inputs).texts
-
-
 @dataclass
 class Training:
     """What the two steps see, and what outlives their processes."""
@@ -71,7 +60,7 @@ class Training:
     datasets: FakeDatasetStore = field(default_factory=FakeDatasetStore)
     ledger: FakeLedger = field(default_factory=FakeLedger)
     trainer: InstantTrainer = field(default_factory=InstantTrainer)
-    probe: OwnAnswers = field(default_factory=OwnAnswers)
+    probe: FakeModelServer = field(default_factory=FakeModelServer)
     run_id: str = "run-1"
     spec: Any = DIGITS
     policy: EvaluationPolicy = POLICY

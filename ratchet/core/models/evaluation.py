@@ -15,6 +15,7 @@ from ratchet.core.errors import DataRejected
 from ratchet.core.models.comparison import check_by_scores
 from ratchet.core.models.exact import chance_of_gain
 from ratchet.core.models.paired import paired_difference
+from ratchet.core.models.serving_budget import ServingBudget
 from ratchet.core.models.spending import check_spent
 from ratchet.core.verdict import Reason, Verdict
 
@@ -66,6 +67,8 @@ class EvaluationPolicy(BaseModel):
     """Share of test rows whose answer must stay under each change of the inputs that the task file declares."""
     ece_max: float | None = Field(None, gt=0, lt=1)
     """Expected calibration error of the probabilities of a category or tags, at the upper bound. None: it is told."""
+    serving: ServingBudget = ServingBudget()
+    """What the model server may take for the challenger."""
     cases_both_wrong: Literal["report", "refuse"] = "report"
     """What a pinned case does that both models answer wrongly; one that the challenger alone does always refuses."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ratchet.core.errors import DataRejected, PolicyError
+from ratchet.core.errors import DataRejected
 from ratchet.core.labels.answers import TAG_PROBABILITY_MIN, Answers, label_text
 from ratchet.core.labels.schema import CategoryOutput, NumberOutput, OutputSpec
 from ratchet.core.models.calibration import CalibrationError, certainty_of, check_calibration, measure_calibration
@@ -31,6 +31,8 @@ from ratchet.core.models.evaluation import (
 from ratchet.core.models.forgetting import check_forgetting
 from ratchet.core.models.invariances import InvariantAnswers, check_invariance
 from ratchet.core.models.metrics import measure
+from ratchet.core.models.rules import check_rules
+from ratchet.core.models.serving_budget import ServingEvidence, check_serving
 from ratchet.core.models.slices.check import check_found
 from ratchet.core.models.slices.columns import SliceColumn
 from ratchet.core.models.spending import describe_reuse, level_of
@@ -69,6 +71,8 @@ class GateRows:
     """Of each change of the inputs that the task file declares."""
     temperature: float = 1.0
     """Of the challenger's probabilities; 1: it has none."""
+    serving: ServingEvidence | None = None
+    """What the model server took, and how sure it was; None: not measured."""
     num_judged: int | None = None
     """Challengers that the task's test rows have judged before; None: not counted."""
 
@@ -95,27 +99,12 @@ def judge(rows: GateRows, *, policy: EvaluationPolicy, inputs: dict[str, str]) -
     return _with(_check_more(rows, policy), judged)
 
 
-def check_rules(output: OutputSpec, policy: EvaluationPolicy) -> None:
-    """That a bad first model, and a worse challenger, can fail. PolicyError names the field of the policy."""
-    floors = {"category": ("accuracy_min", policy.accuracy_min > 0), "tags": ("tags_f1_min", policy.tags_f1_min > 0)}
-    floor, can_fail = floors.get(output.type, ("r2_min", True))
-    if not can_fail:
-        raise PolicyError(
-            f"The gate cannot refuse a first model: {floor} is 0, which every model reaches. Set {floor} in "
-            "evaluation.yaml to what a useful model reaches at least."
-        )
-    if policy.gain_min <= -1 and policy.loss_max >= 1:
-        raise PolicyError(
-            "The gate cannot refuse a challenger that is worse than the champion: gain_min is -1 and loss_max is 1, "
-            "which every challenger holds. Set loss_max in evaluation.yaml to the most that may be lost."
-        )
-
-
 def _check_more(rows: GateRows, policy: EvaluationPolicy) -> list[Reason]:
     """What is checked alike of every type of output."""
     reasons = check_cases(rows.cases, policy) if rows.cases else []
     if not len(rows.targets):
         return reasons
+    reasons += check_serving(rows.serving, rows.challenger, policy.serving, confidence=policy.confidence)
     if rows.num_judged is not None or policy.false_pass_max is not None:
         reasons.append(describe_reuse(rows.num_judged, confidence=policy.confidence, stated=policy.false_pass_max))
     if rows.champion is not None:

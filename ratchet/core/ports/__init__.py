@@ -9,7 +9,7 @@ from ratchet.core.ports.ledger import Ledger
 from ratchet.core.ports.objects import ObjectStore, StoredObject
 from ratchet.core.ports.payloads import FeedbackStore, PayloadLog
 from ratchet.core.ports.pipelines import Pipelines, RunArtifact, RunState, RunTables, RunTask
-from ratchet.core.ports.probe import ModelProbe
+from ratchet.core.ports.probe import ModelProbe, ServedAnswers, StartedServer
 from ratchet.core.ports.registry import ModelVersion, Registry
 from ratchet.core.ports.services import InferenceServices, ServiceState
 from ratchet.core.ports.signing import Signer, TrustedKeys
@@ -38,8 +38,10 @@ __all__ = [
     "RunTables",
     "RunTask",
     "Schedule",
+    "ServedAnswers",
     "ServiceState",
     "Signer",
+    "StartedServer",
     "StoredObject",
     "TrafficStats",
     "Trainer",

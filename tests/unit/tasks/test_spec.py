@@ -110,3 +110,27 @@ def test_the_encoder_of_texts_is_the_hashed_one_unless_the_file_names_another(tm
 def test_a_kind_that_is_neither_ready_made_nor_a_class_is_refused(tmp_path: Path):
     with pytest.raises(PolicyError, match="neither one of tabular, trees, text, image, vector nor a class"):
         load(tmp_path, "name: a\ninputs: [{name: a, type: number}]\noutput: {type: number}\nmodel: {kind: tabularr}\n")
+
+
+def test_a_task_file_declares_changes_that_are_harmless(tmp_path: Path):
+    mails = load(tmp_path, f"{MAILS}model: {{kind: text}}\ninvariant_to: [upper_case, whitespace]\n")
+    assert mails.invariant_to == ("upper_case", "whitespace")
+    assert TaskSpec.model_validate_json(mails.model_dump_json()) == mails
+    plain = load(tmp_path, f"{MAILS}model: {{kind: text}}\n")
+    assert "invariant_to" not in plain.model_dump(), "a task file that declares none keeps its digest"
+
+
+@pytest.mark.parametrize(
+    ("declared", "says"),
+    [
+        pytest.param("[upside_down]", "upper_case", id="unknown"),
+        pytest.param(
+            "[whitespace, vertical_flip]",
+            "line 5: `invariant_to`: vertical_flip is a change of inputs",
+            id="no-image",
+        ),
+    ],
+)
+def test_a_change_that_no_input_has_is_refused_by_its_place(tmp_path: Path, declared: str, says: str):
+    with pytest.raises(PolicyError, match=f"(?s){says}"):
+        load(tmp_path, f"{MAILS}model: {{kind: text}}\ninvariant_to: {declared}\n")

@@ -1,6 +1,7 @@
 """Whether the champion could be served again is found out before a canary needs it."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from ratchet.actions.models import fallback
 from ratchet.actions.models.fallback import LoadProof, prove_nothing
 from ratchet.core.errors import DataRejected
 from ratchet.core.models.ledger import ModelRef
+from ratchet.core.ports import StartedServer
 from ratchet.stores.load_proofs import LoadProofs
 from ratchet.tasks.identity import IDENTITY_FILES
 from tests.fakes.object_store import FakeObjectStore
@@ -24,6 +26,9 @@ class Probe:
     def __init__(self, error: str = "") -> None:
         self.rows: list[Sequence[float]] = []
         self._error = error
+
+    def start(self, model_path: Path) -> AbstractContextManager[StartedServer]:
+        raise AssertionError(f"a proof asks {model_path} for answers alone")
 
     def fetch_answers(self, model_path: Path, inputs: pa.Table) -> Sequence[str]:
         if self._error:

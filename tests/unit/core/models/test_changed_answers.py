@@ -11,8 +11,9 @@ from ratchet.core.labels.answers import answers_of
 from ratchet.core.labels.schema import CategoryOutput, ExampleSchema, NumberOutput, TagsOutput
 from ratchet.core.models.calibration import Certainty, certainty_of, check_calibration, measure_calibration
 from ratchet.core.models.churn import check_churn, distance_of, moved
-from ratchet.core.models.gate import GateRows, check_rules, judge
+from ratchet.core.models.gate import GateRows, judge
 from ratchet.core.models.invariances import InvariantAnswers, changed_inputs, check_invariance
+from ratchet.core.models.rules import check_rules
 from tests.unit.core.models.test_evaluation import POLICY
 
 YES_NO = CategoryOutput(type="category", classes=("no", "yes"))
