@@ -24,6 +24,7 @@ from ratchet.actions.models.training import (
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import PolicyError
 from ratchet.core.labels.dataset import Manifest, training_digest_of
+from ratchet.core.models.environment import ENVIRONMENT_FILE, environment_of
 from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.models.training_history import EpochMetrics
 from ratchet.core.ports import DatasetStore, Ledger, ObjectStore
@@ -148,12 +149,12 @@ def _train(
         ):
             run_job(job, learner, log_path=log_path)
         start, last_epoch = take_model(job, model_path)
-    lineage = _lineage_of(training, start) | ({TRAINING_ROWS: replay.text()} if replay else {})
+    lineage = _lineage_of(training, start, _device_of(model_path)) | ({TRAINING_ROWS: replay.text()} if replay else {})
     (model_path / LINEAGE_FILE).write_text(json.dumps(lineage, indent=2) + "\n")
     return Trained(digest=model_digest(model_path), last_epoch=last_epoch)
 
 
-def _lineage_of(training: TrainingInputs, start: StartRecord) -> dict[str, str]:
+def _lineage_of(training: TrainingInputs, start: StartRecord, device: str) -> dict[str, str]:
     """What a retraining needs to give the same bits, beside the code."""
     spec, manifest, base = training.spec, training.manifest, training.base
     return {
@@ -168,12 +169,19 @@ def _lineage_of(training: TrainingInputs, start: StartRecord) -> dict[str, str]:
         "implementation": spec.implementation,
         **_library_of(spec),
         "python": platform.python_version(),
-        "device": "cpu",
+        "device": device,
         "machine": platform.machine(),
         "world_size": str(spec.training.world_size),
         "num_threads": str(spec.training.num_threads),
         "seed": str(spec.training.seed),
     }
+
+
+def _device_of(model_path: Path) -> str:
+    """As the worker wrote it down; "" where it did not."""
+    path = model_path / ENVIRONMENT_FILE
+    environment = environment_of(path.read_bytes()) if path.exists() else None
+    return environment.device if environment is not None else ""
 
 
 def _library_of(spec: TaskSpec) -> dict[str, str]:

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from ratchet.adapters.torchrun import MAX_RESTARTS, last_words_of, wait_for
+from ratchet.adapters.torchrun import MAX_RESTARTS, WORKER_ENV, last_words_of, wait_for
 from ratchet.core.errors import Unavailable
 from ratchet.processes import die_with_parent
 from ratchet.settings import child_env
@@ -48,7 +48,7 @@ def _run_once(module: str, spec_path: Path, log_path: Path, failure_path: Path, 
             stdin=subprocess.DEVNULL,
             stdout=log_file,
             stderr=subprocess.STDOUT,
-            env=child_env({}),
+            env=child_env(WORKER_ENV),
             preexec_fn=die_with_parent,
         )
         return wait_for(process, timeout_s=timeout_s, failure_path=failure_path, ask_to_stop=process.terminate)

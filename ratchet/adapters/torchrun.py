@@ -15,6 +15,8 @@ from ratchet.settings import child_env
 from ratchet.training.failure import raise_failure
 from ratchet.training.stopping import GRACE_S, StopRequest, stop_path_of
 
+WORKER_ENV = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+"""Without it cuBLAS gives other bits from run to run, and torch refuses it where bits must be the same."""
 MAX_RESTARTS = 2
 """A worker that is killed a third time would be killed again: memory is short, as a rule."""
 _LINE_CHARS_MAX = 300
@@ -39,7 +41,7 @@ class TorchrunTrainer:
         ]
         # Without the first variable a restarted generation meets the dead one's addresses in the shared store and
         # hangs (pytorch#135712). The second keeps torchrun from warning that it sets it to 1 itself.
-        env = child_env({"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"})
+        env = child_env({**WORKER_ENV, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"})
         with log_path.open("wb") as log_file:
             process = subprocess.Popen(
                 command,

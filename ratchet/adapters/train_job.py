@@ -16,7 +16,7 @@ from typing import Any
 
 from ratchet.adapters.kserve_objects import conditions_of, mapping_at, mappings_in
 from ratchet.adapters.kubernetes_api import KubernetesApi
-from ratchet.adapters.torchrun import MAX_RESTARTS, describe_workers, last_words_of
+from ratchet.adapters.torchrun import MAX_RESTARTS, WORKER_ENV, describe_workers, last_words_of
 from ratchet.core.errors import Conflict, NotFound, RatchetError, Unavailable
 from ratchet.training.failure import raise_failure
 from ratchet.training.stopping import GRACE_S, StopRequest, stop_path_of
@@ -95,6 +95,7 @@ class TrainJobTrainer:
             "env": [
                 {"name": "TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "value": "1"},
                 {"name": "OMP_NUM_THREADS", "value": "1"},
+                *({"name": name, "value": value} for name, value in WORKER_ENV.items()),
             ],
         }
         spec = {

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ratchet.core.models.class_weights import ClassWeights
+from ratchet.core.models.device import Precision
 from ratchet.core.models.learning_rate import Schedule
 
 
@@ -66,8 +67,9 @@ class TrainingSpec(BaseModel):
     """Epochs after which the frozen parameters are trained too. None: never."""
     ema_decay: float | None = Field(None, gt=0, lt=1)
     """The model is an exponential moving average of the weights after each step, as 0.999. None: the weights."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: products of matrices in bfloat16 (autocast); weights, loss and what is served stay in float32."""
+    precision: Precision = "fp32"
+    """bf16: products of matrices in bfloat16 (autocast); weights, loss and what is served stay in float32. tf32: on a
+    GPU they round their factors to 10 bits; a CPU computes as with fp32."""
     world_size: int = Field(2, ge=1, le=4_096)
     """Number of DDP workers."""
     num_nodes: int = left_out(1, ge=1, le=1_024)

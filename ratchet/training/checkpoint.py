@@ -88,7 +88,7 @@ def save_checkpoint(
     }
     tensors = {
         # The others are copies already.
-        f"{part}/{name}": _alone(tensor) if part == "network" else tensor.contiguous()
+        f"{part}/{name}": _alone(tensor.cpu()) if part == "network" else tensor.contiguous()
         for part, weights in parts.items()
         for name, tensor in weights.items()
         if name not in fixed.names
@@ -100,7 +100,7 @@ def save_checkpoint(
     for number, kept in optimizer["state"].items():
         for name, value in kept.items():
             if isinstance(value, torch.Tensor):
-                tensors[f"optimizer/{number}/{name}"] = _alone(value)
+                tensors[f"optimizer/{number}/{name}"] = _alone(value.cpu())
             else:
                 values[str(number)][name] = value
     is_measured = state.best_val_loss != float("inf")
@@ -143,7 +143,9 @@ def restore_checkpoint(state: TrainingState, folder: Path) -> WithinEpoch | None
     state.network.load_state_dict({**tensors["network"], **fixed})
     state.optimizer.load_state_dict({"state": dict(kept), "param_groups": _as_before(numbers.groups, state.optimizer)})
     state.best_weights = {**tensors["best"], **_copies_of(fixed)}
-    state.average = {**tensors["average"], **_copies_of(fixed)} if state.average is not None else None
+    if state.average is not None:
+        on_device = {name: tensor.to(state.average[name].device) for name, tensor in tensors["average"].items()}
+        state.average = {**on_device, **_copies_of(fixed)}
     state.best_val_loss = float("inf") if numbers.best_val_loss is None else numbers.best_val_loss
     state.num_epochs_since_best = numbers.num_epochs_since_best
     state.power_sgd_kept = tensors[_POWER_SGD]

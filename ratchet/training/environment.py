@@ -8,19 +8,21 @@ import torch
 from ratchet.core.models.environment import TrainingEnvironment
 from ratchet.tasks.code_collect import TaskCode
 from ratchet.tasks.origins import LIBRARY, distributions_of
+from ratchet.training.devices import driver_of, name_of
 from ratchet.training.job import TrainingJob
+from ratchet.training.running import CPU
 
 _DECISIVE = (LIBRARY, "numpy", "pyarrow", "safetensors", "torch")
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def record_environment(job: TrainingJob, code: TaskCode) -> None:
+def record_environment(job: TrainingJob, code: TaskCode, device: torch.device = CPU) -> None:
     """Where the job asks for it. The training goes on in any case: it describes, and decides nothing."""
     if job.environment_path is not None:
-        job.environment_path.write_text(_environment_of(job, code).model_dump_json(indent=1) + "\n")
+        job.environment_path.write_text(_environment_of(job, code, device).model_dump_json(indent=1) + "\n")
 
 
-def _environment_of(job: TrainingJob, code: TaskCode) -> TrainingEnvironment:
+def _environment_of(job: TrainingJob, code: TaskCode, device: torch.device) -> TrainingEnvironment:
     spec, training = job.spec, job.spec.training
     libraries = (*_DECISIVE, "lightgbm") if spec.model.learner == "trees" else _DECISIVE
     return TrainingEnvironment(
@@ -29,7 +31,8 @@ def _environment_of(job: TrainingJob, code: TaskCode) -> TrainingEnvironment:
         platform=f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver()).strip() or 'unknown libc'}",
         cpu=_cpu_name(),
         cpu_kernels=torch.backends.cpu.get_cpu_capability(),
-        device="cpu",
+        device=name_of(device),
+        driver=driver_of(device),
         world_size=1 if spec.model.learner == "trees" else training.world_size,
         num_threads=training.num_threads,
         seed=training.seed,

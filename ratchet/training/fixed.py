@@ -38,7 +38,7 @@ def is_unchanged(network: torch.nn.Module, fixed: Fixed) -> bool:
 def _digest_of(network: torch.nn.Module, names: Collection[str]) -> str:
     weights, digest = network.state_dict(), hashlib.sha256()
     for name in names:
-        tensor = weights[name].contiguous()
+        tensor = weights[name].cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()) if tensor.numel() else b"")
     return digest.hexdigest()

@@ -16,9 +16,11 @@ def _frozen_part_of(network: torch.nn.Module) -> torch.nn.Module | None:
 
 
 @torch.no_grad()
-def run_frozen_part(network: torch.nn.Module, inputs: torch.Tensor, *, rank: int, world_size: int) -> torch.Tensor:
+def run_frozen_part(
+    network: torch.nn.Module, inputs: torch.Tensor, *, rank: int, world_size: int, device: torch.device
+) -> torch.Tensor:
     """What the frozen part makes of the rows, by all workers together; the inputs themselves where there is none. A
-    collective.
+    collective. device: of the network; the rows and what becomes of them stay in the CPU's memory.
 
     The same parts of the rows whatever the number of workers, and the same bits on each: the training that goes on
     after a kill sees what the first one saw.
@@ -32,8 +34,8 @@ def run_frozen_part(network: torch.nn.Module, inputs: torch.Tensor, *, rank: int
     for first in range(0, len(starts), world_size):
         shares = [inputs[start : start + _ROWS_AT_ONCE] for start in starts[first : first + world_size]]
         share = shares[rank] if rank < len(shares) else inputs[:0]
-        mine = check_inputs(part(share), num_rows=len(share), where=f"{type(network).__name__}.frozen_part")
-        found += _exchange(mine, [len(share) for share in shares], rank=rank)
+        mine = check_inputs(part(share.to(device)), num_rows=len(share), where=f"{type(network).__name__}.frozen_part")
+        found += _exchange(mine.cpu(), [len(share) for share in shares], rank=rank)
     return torch.cat(found)
 
 

@@ -27,7 +27,7 @@ from ratchet.training.measuring import measure
 from ratchet.training.progress import peak_memory_mb
 from ratchet.training.randomness import seed_epoch, set_random_state
 from ratchet.training.resuming import Checkpoints
-from ratchet.training.running import Run
+from ratchet.training.running import CPU, Run
 from ratchet.training.set_up import set_up
 from ratchet.training.starting import apart, distribute, freeze, loss_step_of
 from ratchet.training.step import check_mean_loss
@@ -39,13 +39,20 @@ _PROOF_ROWS_MAX = 256
 _NAMES_LOGGED_MAX = 100
 
 
-def train(job: TrainingJob, *, rank: int, world_size: int, is_stopping: Callable[[], bool] = lambda: False) -> None:
+def train(
+    job: TrainingJob,
+    *,
+    rank: int,
+    world_size: int,
+    is_stopping: Callable[[], bool] = lambda: False,
+    device: torch.device = CPU,
+) -> None:
     """Train from the base model, or from scratch, and write the weights with the lowest validation loss.
 
     is_stopping: asked at each step whether this worker is to end. Then all of them raise TrainingStopped, after a
     checkpoint.
     """
-    network, run, start, code = set_up(job, rank=rank, world_size=world_size)
+    network, run, start, code = set_up(job, rank=rank, world_size=world_size, device=device)
     if rank == 0:
         log.info("start: %s", start.text(names_max=_NAMES_LOGGED_MAX))
         job.start_path.write_text(start.model_dump_json())
@@ -71,7 +78,7 @@ def _train_epochs(network: torch.nn.Module, run: Run, checkpoints: Checkpoints) 
         log.info("going on after %s", first)
     model = _distribute(state, run)
     if state.power_sgd is not None and state.power_sgd_kept:
-        state.power_sgd.restore(state.power_sgd_kept, rank=run.rank)
+        state.power_sgd.restore(state.power_sgd_kept, rank=run.rank, device=run.device)
     run.live.begin(num_before=first.epoch * run.num_steps + first.step)
     for epoch in range(first.epoch, training.num_epochs):
         if training.early_stop_epochs is not None and state.num_epochs_since_best >= training.early_stop_epochs:
@@ -119,7 +126,7 @@ def _train_epoch(
     if within is None:
         seed_epoch(run.training.seed, epoch=epoch, rank=run.rank)
     else:
-        set_random_state(within.random_WN[run.rank])
+        set_random_state(within.random_WN[run.rank], device=run.device)
     state.network.train()
     began, num_rows = time.monotonic(), 0
     run.waiting.total_s = 0.0
@@ -177,7 +184,7 @@ def take_step(place: int, batch: StepBatch, model: torch.nn.Module, state: Train
         weight = len(part) * run.world_size / batch.num_rows
         with apart(model, is_last=number == len(parts)):
             with run.waiting:
-                inputs, labels = run.rows.inputs[part], run.rows.labels[part]
+                inputs, labels = run.to_device(run.rows.inputs[part]), run.to_device(run.rows.labels[part])
             model(inputs, labels, weight).backward()
     mean_loss = loss_step.take_mean_loss()
     epoch, step = divmod(place, run.num_steps)
@@ -241,6 +248,7 @@ def _finish(state: TrainingState, run: Run, *, code: TaskCode) -> None:
     job, proof = run.job, run.rows if len(run.val_rows) == 0 else run.val_rows
     state.network.load_state_dict(state.best_weights)
     check_weights(state.best_weights, spec=job.spec)
+    state.network.cpu()  # what a server does with it
     beside = run.task.end_training(state.network)
     state.network.eval()
     check_answers(state.network, proof.inputs[:_PROOF_ROWS_MAX], task=run.task)

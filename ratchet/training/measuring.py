@@ -43,10 +43,10 @@ def _measure_rows(network: torch.nn.Module, run: Run) -> torch.Tensor:
     rows, task = run.val_rows, run.task
     total = torch.zeros(2, dtype=torch.float64)
     for part in parts_of(rows):
-        inputs, labels = rows.inputs[part], rows.labels[part]
+        inputs, labels = run.to_device(rows.inputs[part]), run.to_device(rows.labels[part])
         outputs = check_logits(network(inputs), num_rows=len(labels), spec=task.spec)
         loss = check_loss(task.loss(outputs, labels), spec=task.spec).double()
         is_category = task.spec.output.type == "category"
         right = (outputs.argmax(dim=1) == labels).double().mean() if is_category else loss.new_zeros(())
-        total += torch.stack([loss, right]) * (len(labels) / len(rows))
+        total += torch.stack([loss, right]).cpu() * (len(labels) / len(rows))
     return total

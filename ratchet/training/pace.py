@@ -7,6 +7,7 @@ import logging
 import statistics
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 
@@ -19,10 +20,11 @@ from ratchet.tasks.training_spec import CommunicationSpec
 from ratchet.training.averaging import weights_of
 from ratchet.training.checkpoint import TrainingState
 from ratchet.training.data import StepBatch
+from ratchet.training.devices import take_device
 from ratchet.training.failure import record_failure
 from ratchet.training.loop import make_optimizer, take_step
 from ratchet.training.pace_job import Pace, PaceJob, Paces
-from ratchet.training.running import Run
+from ratchet.training.running import CPU, Run
 from ratchet.training.set_up import set_up
 from ratchet.training.starting import distribute, freeze
 from ratchet.training.worker import meet_the_others
@@ -33,9 +35,9 @@ _WARM_STEPS = 3
 _STEPS_MIN, _STEPS_MAX = 4, 500
 
 
-def measure_paces(job: PaceJob, *, rank: int, world_size: int) -> Paces:
+def measure_paces(job: PaceJob, *, rank: int, world_size: int, device: torch.device = CPU) -> Paces:
     """Each choice twice, there and back: what a machine does meanwhile then falls on none alone. A collective."""
-    network, run, _, _ = set_up(job.training, rank=rank, world_size=world_size)
+    network, run, _, _ = set_up(job.training, rank=rank, world_size=world_size, device=device)
     freeze(network, run.job.spec)
     start = weights_of(network)
     times: dict[int, list[float]] = {place: [] for place in range(len(job.choices))}
@@ -63,7 +65,7 @@ def _chosen(run: Run, choice: CommunicationSpec) -> Run:
     """The same with this choice, in a training so short that PowerSGD compresses from its third step on."""
     training = run.training.model_copy(update={"communication": choice, "num_epochs": 1})
     job = run.job.model_copy(update={"spec": run.job.spec.model_copy(update={"training": training})})
-    return Run(job, run.task, run.rows, run.val_rows, run.rank, run.world_size)
+    return replace(run, job=job)
 
 
 def _time_steps(network: torch.nn.Module, run: Run, *, budget_s: float) -> list[float]:
@@ -100,10 +102,11 @@ def main() -> None:
     job = PaceJob.model_validate_json(parser.parse_args().job.read_bytes())
     torch.set_num_threads(job.training.spec.training.num_threads)
     torch.use_deterministic_algorithms(True)
-    meet_the_others()
+    plan = take_device(job.training.spec.training)
+    meet_the_others(plan.backend)
     rank, world_size = dist.get_rank(), dist.get_world_size()
     try:
-        paces = measure_paces(job, rank=rank, world_size=world_size)
+        paces = measure_paces(job, rank=rank, world_size=world_size, device=torch.device(plan.device))
         if rank == 0:
             job.paces_path.write_text(paces.model_dump_json())
         dist.barrier()

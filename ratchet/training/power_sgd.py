@@ -40,27 +40,28 @@ class PowerSgd:
     def gather(self, *, rank: int, world_size: int) -> Kept:
         """What all workers keep, on worker 0; {} on the others. A collective."""
         kept = {"step": torch.tensor(self._state.iter)}
-        for place, error_N in sorted(self._state.error_dict.items()):
+        for place, error in sorted(self._state.error_dict.items()):
+            error_N = error.cpu()
             errors = [torch.empty_like(error_N) for _ in range(world_size)] if rank == 0 else None
             dist.gather(error_N, errors, dst=0)
             if errors is not None:
                 kept[f"{place}/errors_WN"] = torch.stack(errors)
-                kept[f"{place}/p"] = self._state.p_memory_dict[place].clone()
-                kept[f"{place}/q"] = self._state.q_memory_dict[place].clone()
+                kept[f"{place}/p"] = self._state.p_memory_dict[place].cpu().clone()
+                kept[f"{place}/q"] = self._state.q_memory_dict[place].cpu().clone()
         return kept if rank == 0 else {}
 
-    def restore(self, kept: Kept, *, rank: int) -> None:
+    def restore(self, kept: Kept, *, rank: int, device: torch.device) -> None:
         """Go on as the worker would have. kept: as `gather` gave it."""
         self.begin()
         self._state.iter = int(kept["step"])
         for name, value in kept.items():
             place, _, what = name.partition("/")
             if what == "errors_WN":
-                self._state.error_dict[int(place)] = value[rank].clone()
+                self._state.error_dict[int(place)] = value[rank].clone().to(device)
             elif what == "p":
-                self._state.p_memory_dict[int(place)] = value.clone()
+                self._state.p_memory_dict[int(place)] = value.clone().to(device)
             elif what == "q":
-                self._state.q_memory_dict[int(place)] = value.clone()
+                self._state.q_memory_dict[int(place)] = value.clone().to(device)
 
     def _fresh_state(self) -> PowerSGDState:
         return PowerSGDState(

@@ -26,19 +26,24 @@ def seed_epoch(seed: int, *, epoch: int, rank: int) -> None:
     random.seed(of_worker)
 
 
-def gather_random_states(*, rank: int, world_size: int) -> torch.Tensor | None:
+def gather_random_states(*, rank: int, world_size: int, device: torch.device) -> torch.Tensor | None:
     """Of each worker, (W, N) int64, on worker 0. A collective."""
-    mine = _random_state()
+    mine = _random_state(device)
     states = [torch.empty_like(mine) for _ in range(world_size)] if rank == 0 else None
     dist.gather(mine, states, dst=0)
     return None if states is None else torch.stack(states)
 
 
-def set_random_state(state_N: torch.Tensor) -> None:
+def set_random_state(state_N: torch.Tensor, *, device: torch.device) -> None:
     """Draw on as the worker would have."""
     numbers = state_N.numpy()
     ours, others = numbers[: -2 * (_NUM_TWISTER + 3)], numbers[-2 * (_NUM_TWISTER + 3) :]
-    torch.set_rng_state(torch.from_numpy(ours.astype(np.uint8)))
+    of_torch = torch.from_numpy(ours.astype(np.uint8))
+    num_cpu = len(torch.get_rng_state())
+    torch.set_rng_state(of_torch[:num_cpu])
+    # A checkpoint that a CPU made has none of a GPU.
+    if device.type == "cuda" and len(of_torch) > num_cpu:
+        torch.cuda.set_rng_state(of_torch[num_cpu:], device)
     of_numpy, of_python = others.reshape(2, -1)
     keys, place, has_normal, normal = _parts_of(of_numpy)
     np.random.set_state(("MT19937", keys.astype(np.uint32), place, int(has_normal), normal))
@@ -46,14 +51,18 @@ def set_random_state(state_N: torch.Tensor) -> None:
     random.setstate((3, (*keys.tolist(), place), normal if has_normal else None))
 
 
-def _random_state() -> torch.Tensor:
-    """Torch's bytes, then of NumPy and of Python: 624 words, the place among them, and a normal number in store."""
+def _random_state(device: torch.device) -> torch.Tensor:
+    """Torch's bytes, of the CPU and of a GPU in use, then of NumPy and of Python: 624 words, the place among them, and
+    a normal number in store."""
     legacy: Any = np.random.get_state()
     _, keys, place, has_normal, normal = legacy
     of_numpy = _numbers_of(keys, place, normal if has_normal else None)
     _, words, in_store = random.getstate()
     of_python = _numbers_of(np.array(words[:-1]), words[-1], in_store)
-    return torch.from_numpy(np.concatenate([torch.get_rng_state().numpy().astype(np.int64), of_numpy, of_python]))
+    of_torch = [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else ())]
+    return torch.from_numpy(
+        np.concatenate([*(each.numpy().astype(np.int64) for each in of_torch), of_numpy, of_python])
+    )
 
 
 def _numbers_of(keys: np.ndarray, place: int, normal: float | None) -> np.ndarray:

@@ -71,7 +71,7 @@ class Checkpoints:
         """What any worker wished after a step. TrainingStopped when it was to end. losses: of the epoch's steps."""
         if not wishes.stop and (not wishes.checkpoint or place.step == self._run.num_steps):
             return  # the epoch's own checkpoint follows
-        random_WN = gather_random_states(rank=self._run.rank, world_size=self._run.world_size)
+        random_WN = gather_random_states(rank=self._run.rank, world_size=self._run.world_size, device=self._run.device)
         self.save(state, place, None if random_WN is None else WithinEpoch(losses, random_WN))
         if wishes.stop:
             dist.barrier()  # nobody says that it is written before it is

@@ -11,6 +11,8 @@ from ratchet.training.data import StepBatch, batches_of, num_batches_of
 from ratchet.training.job import TrainingJob
 from ratchet.training.progress import LiveProgress, Stopwatch
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -36,6 +38,8 @@ class Run:
     live: LiveProgress = field(default_factory=lambda: LiveProgress(None))
     waiting: Stopwatch = field(default_factory=Stopwatch)
     """For the rows of its batches."""
+    device: torch.device = CPU
+    """Of the network. All rows stay in the CPU's memory; a batch goes to the device when it is its turn."""
 
     @property
     def training(self) -> TrainingSpec:
@@ -45,6 +49,9 @@ class Run:
     def num_steps(self) -> int:
         """Of an epoch."""
         return num_batches_of(len(self.rows), batch_size=self.training.batch_size, world_size=self.world_size)
+
+    def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(self.device, non_blocking=True)
 
     def batches(self, epoch: int) -> Iterator[StepBatch]:
         """This worker's part of each."""

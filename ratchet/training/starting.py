@@ -72,7 +72,8 @@ def distribute(network: torch.nn.Module, run: Run) -> torch.nn.Module:
     costs time and averages nothing.
     """
     first = next(run.batches(epoch=0)).rows
-    unused_here = try_batch(run.task, network, run.rows.inputs[first], run.rows.labels[first])
+    inputs, labels = run.to_device(run.rows.inputs[first]), run.to_device(run.rows.labels[first])
+    unused_here = try_batch(run.task, network, inputs, labels)
     unused = unused_by_any(unused_here, network) if run.world_size > 1 else unused_here
     if unused and run.rank == 0:
         log.warning("the loss does not use %s in the first batch: they stay as they start", _listed(unused))
@@ -85,7 +86,7 @@ def distribute(network: torch.nn.Module, run: Run) -> torch.nn.Module:
     if (run.world_size > 2 and not unused) or chosen != CommunicationSpec():
         # DDP learns a static graph in its first pass, and the order in its second.
         for _ in range(1 + chosen.static_graph):
-            _sort_buckets(model, run.rows.inputs[first], run.rows.labels[first])
+            _sort_buckets(model, inputs, labels)
     return model
 
 

@@ -33,7 +33,8 @@ class LossStep(torch.nn.Module):
         """is_shared: among several workers."""
         super().__init__()
         self.network = network
-        self.heard = torch.nn.Parameter(torch.zeros(1 + len(Wishes._fields))) if is_shared else None
+        device = next(network.parameters()).device
+        self.heard = torch.nn.Parameter(torch.zeros(1 + len(Wishes._fields), device=device)) if is_shared else None
         self.wishes = Wishes()
         """Of this worker; after the batch those of any worker."""
         self.is_heard_apart = False
@@ -59,7 +60,9 @@ class LossStep(torch.nn.Module):
             self._own_losses.append(loss.detach())
             return loss
         # In 32 bits, also of a loss in others.
-        told = torch.cat([loss.detach().float().reshape(1), torch.tensor(self.wishes, dtype=torch.float32)])
+        told = torch.cat(
+            [loss.detach().float().reshape(1), torch.tensor(self.wishes, dtype=torch.float32, device=loss.device)]
+        )
         return loss + (self.heard * told).sum()
 
     def take_mean_loss(self) -> float:

@@ -18,6 +18,7 @@ def try_batch(task: TorchTask, network: torch.nn.Module, inputs: torch.Tensor, l
         twin = check_network(task.build_model(), spec=task.spec)
         task.begin_training(twin)
         twin.load_state_dict(network.state_dict())
+        twin.to(inputs.device)
         twin.train()
         LossStep(twin, task)(inputs, labels).backward()
     return without_gradient(twin)

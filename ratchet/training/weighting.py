@@ -12,6 +12,7 @@ from ratchet.core.errors import PolicyError
 from ratchet.core.models.class_weights import class_weights_of
 from ratchet.tasks.bound import TorchTask
 from ratchet.tasks.spec import TaskSpec
+from ratchet.training.running import CPU
 
 log = logging.getLogger(__name__)
 _CLASSES_LOGGED_MAX = 20
@@ -40,11 +41,11 @@ def weights_by_class(labels: np.ndarray, spec: TaskSpec) -> np.ndarray | None:
     return class_weights_of(spec.training.class_weights, spec.classes, counts_K)
 
 
-def weigh(task: TorchTask, labels: torch.Tensor, *, rank: int = 0) -> TorchTask:
+def weigh(task: TorchTask, labels: torch.Tensor, *, rank: int = 0, device: torch.device = CPU) -> TorchTask:
     """The task, whose loss goes by the task file's class weights and label smoothing. labels: of the training rows."""
     spec, weighting = task.spec, dict[str, Any]()
     if (weights_K := weights_by_class(labels.numpy(), spec)) is not None:
-        weighting["class_weights"] = torch.from_numpy(weights_K.astype(np.float32))
+        weighting["class_weights"] = torch.from_numpy(weights_K.astype(np.float32)).to(device)
         if rank == 0:
             log_weights(weights_K, spec)
     if spec.training.label_smoothing:

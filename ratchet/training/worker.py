@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from ratchet.core.errors import Unavailable
 from ratchet.processes import die_with_parent
+from ratchet.training.devices import take_device
 from ratchet.training.failure import is_lost_peer, record_failure, record_stop
 from ratchet.training.job import TrainingJob
 from ratchet.training.loop import train
@@ -28,14 +29,21 @@ def main() -> None:
     job = TrainingJob.model_validate_json(parser.parse_args().job.read_bytes())
     torch.set_num_threads(job.spec.training.num_threads)
     torch.use_deterministic_algorithms(True)
-    meet_the_others()
+    plan = take_device(job.spec.training)
+    meet_the_others(plan.backend)
     rank, world_size, stop_path = dist.get_rank(), dist.get_world_size(), stop_path_of(job.failure_path)
     roll = Roll(job.failure_path.with_name("workers"), rank=rank, world_size=world_size)
     roll.sign_in()
     # The alarm ends a worker that made no step since, as one that still reads its rows.
     with StopRequest(partial(signal.alarm, GRACE_S)).listening() as request:
         try:
-            train(job, rank=rank, world_size=world_size, is_stopping=lambda: _is_stopping(request, stop_path))
+            train(
+                job,
+                rank=rank,
+                world_size=world_size,
+                is_stopping=lambda: _is_stopping(request, stop_path),
+                device=torch.device(plan.device),
+            )
             dist.barrier()
         except TrainingStopped as stopped:
             record_stop(str(stopped), job.failure_path)
@@ -52,13 +60,13 @@ def _is_stopping(request: StopRequest, stop_path: Path) -> bool:
     return request.made_at is not None or stop_path.exists()
 
 
-def meet_the_others() -> None:
+def meet_the_others(backend: str = "gloo") -> None:
     """The process group, of torchrun's workers or of this process alone."""
     if dist.is_torchelastic_launched():
         # By default gloo waits 30 minutes for a worker that died.
-        dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+        dist.init_process_group(backend, timeout=timedelta(seconds=60))
     else:
-        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from ratchet.training.job import TrainingJob
 from ratchet.training.loop import train
 from ratchet.training.pace import measure_paces
 from ratchet.training.pace_job import PaceJob, Paces
+from ratchet.training.running import CPU
 from ratchet.training.stopping import TrainingStopped
 from tests.components.test_training import history_of, job_in, spec_of
 from tests.models import DIGITS, changed
@@ -120,12 +121,13 @@ ALL_AT_ONCE = {
 }
 
 
-def stopped_every(num_steps: int, job: TrainingJob) -> int:
+def stopped_every(num_steps: int, job: TrainingJob, device: torch.device = CPU) -> int:
     """Train to the end, with a stop after each so many steps; gives the number of stops."""
     for num_stops in range(100):
         looks = iter(range(1, 1_000))
         with suppress(TrainingStopped):
-            train(job, rank=0, world_size=1, is_stopping=lambda looks=looks: next(looks) == num_steps)  # type: ignore[misc]
+            is_stopping = lambda looks=looks: next(looks) == num_steps  # noqa: E731
+            train(job, rank=0, world_size=1, is_stopping=is_stopping, device=device)
             return num_stops
     raise AssertionError("it made no progress")
 
@@ -227,3 +229,22 @@ def test_steps_are_timed_and_a_choice_that_cannot_be_trained_is_told(tmp_path):
     wild = paces_of(tmp_path / "wild", learning_rate=1e30)
     assert [each.step_s for each in wild.paces] == [None, None]
     assert all("the loss is" in each.refusal for each in wild.paces)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_a_training_on_a_gpu_that_is_stopped_gives_the_same_bits_and_a_model_for_any_machine(tmp_path, precision):
+    noisy = spec_of("Noisy")
+    choices = {**noisy.training.model_dump(), **ALL_AT_ONCE, "num_epochs": 2, "world_size": 1, "precision": precision}
+    whole, stopped = (
+        job_in(tmp_path / name, spec=changed(noisy, {"training": choices})) for name in ("whole", "stopped")
+    )
+    gpu = torch.device("cuda:0")
+    train(whole, rank=0, world_size=1, device=gpu)
+    assert stopped_every(5, stopped, device=gpu) >= 3
+    assert not differing(whole, stopped)
+    assert {value.device.type for value in load_weights(whole.model_path).values()} == {"cpu"}
+
+
+def test_tf32_on_a_cpu_gives_the_bits_of_fp32(plain, tmp_path):
+    assert not differing(trained(tmp_path / "job", precision="tf32"), plain)
