@@ -24,7 +24,7 @@ class Verdict(BaseModel):
 
     schema_version: int = 1
     kind: str
-    """Which gate: "validate", "drift_check", "evaluate", "rollout"."""
+    """Which gate: "validate", "drift_check", "evaluate", "rollout", "guard"."""
     verdict: str
     """One word of that gate: "accepted", "refused", "stable", "passed", "promoted", "rolled_back" …"""
     reasons: tuple[Reason, ...] = Field(min_length=1)

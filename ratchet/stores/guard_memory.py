@@ -23,6 +23,8 @@ class Intent(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     reason: str
+    verdict_digest: str = ""
+    """Of what was decided, where the ledger's entry will name it; "" where it could not be kept."""
 
 
 class GuardMemory(Store):

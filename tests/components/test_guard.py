@@ -1,5 +1,6 @@
 """The guard in a cluster in miniature: what it leaves alone, what it closes, when it rolls a champion back."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,10 +8,14 @@ import pytest
 
 from ratchet.actions.rollout.guard_report import GuardReport
 from ratchet.actions.rollout.guarding import GuardPolicies, GuardPorts, TaskGuard
+from ratchet.core.digest import digest_of_bytes
 from ratchet.core.errors import Unavailable
 from ratchet.core.models.ledger import LedgerEntry, champion_of
 from ratchet.core.rollout.guard import GuardPolicy
+from ratchet.core.verdict import Verdict
+from ratchet.stores.decisions import Decisions
 from ratchet.stores.guard_memory import GuardMemory, Intent
+from ratchet.stores.rollout_record import RolloutRecords
 from sensors.guard.metrics import GuardMetrics
 from tests.components.rollout_world import (
     CHALLENGER,
@@ -19,6 +24,7 @@ from tests.components.rollout_world import (
     TASK,
     Behaviour,
     Killed,
+    Objects,
     World,
     deploy,
     deploy_killed_at,
@@ -46,6 +52,10 @@ def watch(guard: TaskGuard, world: World, duration_s: float, policies: GuardPoli
         world.sleep(2)
         reports.append(guard.look(policies))
     return reports
+
+
+def verdict_uri_of(world: World, entry: LedgerEntry) -> str:
+    return Decisions(world.objects, "ratchet").uri_of(TASK, entry.run_id, entry.verdict_digest)
 
 
 def outcomes(reports: list[GuardReport]) -> list[str]:
@@ -100,8 +110,33 @@ def test_a_champion_that_begins_to_fail_is_rolled_back_once(promoted: World):
     assert "rolled_back" in outcomes(seen)
     assert promoted.served_uri() == CHAMPION.uri
     assert kinds(promoted)[2:] == [("rolled_back", "challenger")]
-    assert "worse than its own past" in promoted.ledger.list_entries(TASK)[-1].reason
+    entry = promoted.ledger.list_entries(TASK)[-1]
+    assert "worse than its own past" in entry.reason
     assert promoted.registry.fetch_aliases(TASK)["champion"] == CHAMPION.version
+    data = promoted.objects.fetch(verdict_uri_of(promoted, entry))
+    assert digest_of_bytes(data) == entry.verdict_digest
+    decided = Verdict.model_validate_json(data)
+    assert (decided.kind, decided.inputs["champion"]) == ("guard", CHALLENGER.digest)
+    assert decided.summary() in entry.reason and decided.failed[0].limit is not None, "with both numbers"
+
+
+class NoDecisions(Objects):
+    """Takes all but verdicts."""
+
+    def put_if_absent(self, uri: str, data: bytes, *, metadata: Mapping[str, str] | None = None) -> None:
+        if "/decided-" in uri:
+            raise Unavailable("the object store does not answer.")
+        super().put_if_absent(uri, data, metadata=metadata)
+
+
+def test_a_verdict_that_cannot_be_kept_holds_no_rollback_up(promoted: World):
+    objects = NoDecisions()
+    rollout = replace(promoted.ports(), records=RolloutRecords(objects, "ratchet"))
+    guard = TaskGuard(replace(ports(promoted), rollout=rollout), task=TASK)
+    watch(guard, promoted, 120)
+    promoted.behaviours[CHALLENGER.uri] = FAILS
+    assert "rolled_back" in outcomes(watch(guard, promoted, 240))
+    assert promoted.ledger.list_entries(TASK)[-1].verdict_digest == ""
 
 
 def test_what_it_has_learnt_survives_a_restart(promoted: World):

@@ -20,7 +20,10 @@ from ratchet.core.ports import Pipelines, RevisionCounts, ServiceState
 from ratchet.core.rollout.champions import champion_view
 from ratchet.core.rollout.guard import GuardPolicy, Vigil, add_window, is_recent, judge_policy_of
 from ratchet.core.rollout.policy import RolloutPolicy
+from ratchet.core.rollout.progress import Decision
 from ratchet.core.rollout.window import arm_window_of, latency_limits_of
+from ratchet.core.verdict import Reason, Verdict
+from ratchet.stores.decisions import Decisions
 from ratchet.stores.guard_memory import GuardMemory, Intent
 
 log = logging.getLogger(__name__)
@@ -83,7 +86,7 @@ class TaskGuard:
         if champion is None or state is None:
             return self._report("absent", "nothing serves yet: no model has been promoted", champion=champion)
         if (intent := self._unfinished(entries)) is not None:
-            return self._roll_back(intent.reason, entries, champion)
+            return self._roll_back(intent, entries, champion)
         if open_uri := find_open_rollout(self._ports.rollout, state, entries, task=self._task):
             return self._watch_rollout(open_uri, policies, champion)
         self._open_since_s, self._stuck = None, ""
@@ -121,7 +124,8 @@ class TaskGuard:
         ports, policy = self._ports.rollout, policies.guard
         vigil = self._vigil_of(state.stable_revision)
         counts = ports.stats.fetch_counts(state.stable_revision)
-        now_s, is_ready, text = ports.clock.elapsed_s(), is_newest_alive(state), ""
+        now_s, is_ready = ports.clock.elapsed_s(), is_newest_alive(state)
+        decision: Decision | None = None
         if self._before is None or now_s - self._read_at_s >= policy.window_s:
             limits = vigil.limits or latency_limits_of(counts, policies.rollout)
             if self._before is not None:
@@ -129,17 +133,18 @@ class TaskGuard:
                 at_s = max((ports.clock.now() - vigil.began_at).total_seconds(), 0.0)
                 judge = judge_policy_of(policies.rollout)
                 vigil, judged = add_window(vigil, window, at_s=at_s, is_ready=is_ready, policy=policy, rollout=judge)
-                text = judged.decision.text if judged else ""
+                decision = judged.decision if judged else None
             self._keep(vigil.model_copy(update={"limits": limits}))
             self._before, self._read_at_s = counts, now_s
         if vigil.state == "worse":
-            return self._act_on_worse(text or vigil_text(vigil, policy), entries, champion, policy)
+            worse = worse_than_its_past(decision, vigil_text(vigil, policy), champion=champion, seq=entries[-1].seq)
+            return self._act_on_worse(worse, entries, champion, policy)
         return self._report(vigil.state, vigil_text(vigil, policy), champion=champion, num_past=vigil.num_past)
 
     def _act_on_worse(
-        self, text: str, entries: Sequence[LedgerEntry], champion: ModelRef, policy: GuardPolicy
+        self, worse: Verdict, entries: Sequence[LedgerEntry], champion: ModelRef, policy: GuardPolicy
     ) -> GuardReport:
-        reason = f"worse than its own past: {text}"
+        reason = f"worse than its own past: {worse.summary()}"
         now = self._ports.rollout.clock.now()
         if policy.on_worse == "tell":
             why = "the policy requires a person to decide"
@@ -148,8 +153,7 @@ class TaskGuard:
         elif no_fallback := self._find_no_fallback(entries):
             why = no_fallback
         else:
-            self._intend(reason, seq=entries[-1].seq)
-            return self._roll_back(reason, entries, champion)
+            return self._roll_back(self._intend(reason, worse, seq=entries[-1].seq), entries, champion)
         next_step = (
             f"Look at `ratchet rollout status --task {self._task}`; `ratchet rollback --task {self._task}` undoes it"
         )
@@ -163,13 +167,16 @@ class TaskGuard:
             return str(error)
         return ""
 
-    def _roll_back(self, reason: str, entries: Sequence[LedgerEntry], champion: ModelRef) -> GuardReport:
+    def _roll_back(self, intent: Intent, entries: Sequence[LedgerEntry], champion: ModelRef) -> GuardReport:
         """What was decided about one champion must not hit the next: between look and deed a person may be faster."""
         if next_seq(self._ports.rollout.ledger.list_entries(self._task)) != next_seq(entries):
             text = "the ledger changed during this look; the next look starts again"
             return self._report("rollout", text, champion=champion)
+        reason, run_id = intent.reason, _run_id_of(entries[-1].seq)
         try:
-            after = roll_back(self._ports.rollout, task=self._task, reason=reason, run_id=_run_id_of(entries[-1].seq))
+            after = roll_back(
+                self._ports.rollout, task=self._task, reason=reason, run_id=run_id, verdict_digest=intent.verdict_digest
+            )
         except NotFound as error:  # decided, and meanwhile the files went where a rollback would go
             return self._report("worse", f"{reason}; {error}", champion=champion)
         self._vigil = self._before = None
@@ -179,10 +186,18 @@ class TaskGuard:
         log.warning("%s: %s", self._task, text)
         return self._report("rolled_back", text, champion=after.champion)
 
-    def _intend(self, reason: str, *, seq: int) -> None:
+    def _intend(self, reason: str, worse: Verdict, *, seq: int) -> Intent:
         """Written down before it is done: the first reason stands. Until the ledger goes on, each look finishes it."""
-        self._done_seq = 0
-        self._ports.memory.put_intent(self._task, Intent(reason=reason), seq=seq)
+        self._done_seq, records = 0, self._ports.rollout.records
+        try:
+            decisions = Decisions(records.objects, records.bucket)
+            digest = decisions.put(worse, task=self._task, run_id=_run_id_of(seq))
+        except Unavailable as error:  # users are worse off meanwhile; a proof is not worth that
+            log.warning("%s: the ledger names no verdict for this rollback: %s", self._task, error)
+            digest = ""
+        intent = Intent(reason=reason, verdict_digest=digest)
+        self._ports.memory.put_intent(self._task, intent, seq=seq)
+        return self._ports.memory.fetch_intent(self._task, seq=seq) or intent
 
     def _unfinished(self, entries: Sequence[LedgerEntry]) -> Intent | None:
         """A rollback that was decided on for the newest ledger entry; with a newer entry it is done."""
@@ -221,6 +236,14 @@ class TaskGuard:
             champion=champion.version if champion else None,
             num_past=num_past,
         )
+
+
+def worse_than_its_past(decision: Decision | None, text: str, *, champion: ModelRef, seq: int) -> Verdict:
+    """What the guard decided, with its numbers. decision: None where an earlier look made it; text says it then."""
+    told = Reason(check="own_past", value=None, limit=None, passed=False, text=text)
+    reasons = decision.reasons if decision is not None else (told,)
+    inputs = {"champion": champion.digest, "champion_version": champion.version, "ledger_entry": seq}
+    return Verdict(kind="guard", verdict="rolled_back", reasons=reasons, inputs=inputs)
 
 
 def _run_id_of(seq: int) -> str:

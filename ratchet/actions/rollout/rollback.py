@@ -33,13 +33,21 @@ class RolledBack:
 
 
 def roll_back(
-    ports: RolloutPorts, *, task: str, reason: str, run_id: str, actor: str = "", ready_s_max: float = READY_S_MAX
+    ports: RolloutPorts,
+    *,
+    task: str,
+    reason: str,
+    run_id: str,
+    actor: str = "",
+    verdict_digest: str = "",
+    ready_s_max: float = READY_S_MAX,
 ) -> RolledBack:
     """Go one model back and refuse the one that served.
 
     An open canary is closed and refused; with none open the champion goes back to the newest earlier one whose files
     are whole. What this run has already ended stays ended, so the last task of a retraining may always call it.
     NotFound, before any traffic moves, when there is nothing to go back to. actor: for the ledger; "" as `next_entry`.
+    verdict_digest: of what decided against the champion; "" where a person did.
     """
     entries = ports.ledger.list_entries(task)
     champion = champion_of(entries)
@@ -60,7 +68,7 @@ def roll_back(
         told.append(serve_champion(ports, task=task, champion=champion, timeout_s=ready_s_max))
     else:
         fallback = find_fallback(ports.files, entries, task=task)
-        deed = Replacement(task, reason, run_id, actor)
+        deed = Replacement(task, reason, run_id, actor, verdict_digest)
         _replace_champion(ports, entries, fallback, deed, ready_s_max=ready_s_max)
         champion, told = fallback.model, [*fallback.passed_over]
     told.append(tell_registry(ports.registry, ports.ledger, task=task))
@@ -151,6 +159,7 @@ class Replacement:
     reason: str
     run_id: str
     actor: str = ""
+    verdict_digest: str = ""
 
 
 def _replace_champion(
@@ -176,6 +185,7 @@ def _replace_champion(
             run_id=deed.run_id,
             at=ports.clock.now(),
             actor=deed.actor,
+            verdict_digest=deed.verdict_digest,
         )
     )
 

@@ -47,7 +47,8 @@ class LedgerEntry(BaseModel):
     previous: ModelRef | None = None
     """Who served before this entry; None when nobody did, and in entries from before this was noted."""
     verdict_digest: str = ""
-    """SHA-256 of the verdict that decided it, kept in the rollout's record; "" where a person or the guard decided."""
+    """SHA-256 of the verdict that decided it, kept in the folder of its run; "" where a person decided, or where it
+    could not be kept."""
     after: str = ""
     """`entry_digest` of the entry before: an entry that is edited later breaks the chain. "" as for `actor`."""
     attestation: dict[str, Any] | None = Field(None, repr=False)
