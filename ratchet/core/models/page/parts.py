@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from ratchet.core.labels.answers import label_text
@@ -27,6 +28,7 @@ from ratchet.core.models.page.shown import (
     residual_series,
     roc_series,
 )
+from ratchet.core.models.serving_budget import p99_bound_of, p99_of
 from ratchet.core.verdict import Verdict
 from wire.printable import printable
 
@@ -58,6 +60,7 @@ def render_parts(judged: JudgedRows, verdict: Verdict) -> dict[str, str]:
         "style": f"<style>{STYLE}</style>",
         "parts": _forest(judged, verdict),
         "answers": _answers(judged.rows),
+        "server": _served(judged),
         "flips": _flips(judged.rows),
         "cases": _cases(judged),
         "regrets": _regrets(judged),
@@ -93,6 +96,31 @@ def _answers(rows: GateRows) -> str:
         curves += draw_lines(precision_recall_series(rows), across="recall", up="precision", has_ideal=False)
     title = "Calibration, ROC and precision-recall curve" if roc else "Calibration"
     return f"{_confusion(rows)}<h2>{title}</h2>{legend}{curves}"
+
+
+def _served(judged: JudgedRows) -> str:
+    """What each look at the model server saw; the verdict has the best of them."""
+    seen, confidence = judged.rows.serving, judged.policy.confidence
+    if seen is None:
+        return ""
+    looks = [
+        (
+            f"{len(times):,}",
+            f"{float(np.median(times)):.1f}",
+            f"{p99_of(times):.1f}",
+            f"{p99_bound_of(times, confidence):.1f}",
+            f"{max(times):.1f}",
+        )
+        for times in seen.looks_ms
+    ]
+    starts = ", ".join(f"{load_s:.1f} s" for load_s in seen.loads_s)
+    memory = f"{seen.memory_mb:.0f} MB of memory" if seen.memory_mb is not None else "memory is not known"
+    load = f"Milliseconds of requests of one row, at {judged.policy.serving.requests_per_s:g} a second."
+    head = ("requests", "median", "99th percentile", f"at least ({confidence:.0%})", "longest")
+    return (
+        f"<h2>In the model server</h2><p>Ready after {starts}; {memory}. {load}</p>{_table(head, looks)}"
+        f"<p>{_text(seen.problem)}</p>"
+    )
 
 
 def _confusion(rows: GateRows) -> str:

@@ -22,6 +22,7 @@ from ratchet.core.models.page.shown import (
     regrets_of,
     roc_of,
 )
+from ratchet.core.models.serving_budget import ServingEvidence
 from ratchet.core.models.slices.columns import SliceColumn
 from ratchet.core.reports import render_verdict
 from tests.unit.core.models.test_evaluation import POLICY
@@ -139,3 +140,14 @@ def test_a_class_is_drawn_with_the_bounds_that_judge_it():
         if each.name.startswith('label is "no"')
     )
     assert drawn.high == reason.value
+
+
+def test_the_page_shows_each_look_at_the_model_server():
+    judged, _ = judged_of(CATEGORY, has_champion=False)
+    verdict = judge(judged.rows, policy=POLICY, inputs={})
+    assert "server" not in render_parts(judged, verdict)
+    seen = ServingEvidence(loads_s=[9.0, 6.5], looks_ms=[[2.0] * 90 + [80.0] * 10, [3.0] * 100], problem="<late>")
+    page = render_parts(judged._replace(rows=replace(judged.rows, serving=seen)), verdict)["server"]
+    assert "Ready after 9.0 s, 6.5 s; memory is not known." in page
+    assert "<td>100</td><td>2.0</td><td>80.0</td><td>80.0</td><td>80.0</td>" in page
+    assert "&lt;late&gt;" in page
