@@ -65,6 +65,8 @@ def parse_arguments(argv: list[str] | None = None) -> ControlPlaneConfig:
         log_limit_mib=given.log_limit_mib,
         is_lenient=given.lenient,
         container_engine=container_engine,
+        warm_modules=tuple(filter(None, given.warm_modules.split(","))),
+        warm_variables=dict(given.warm_variable),
     )
 
 
@@ -84,6 +86,20 @@ def _add_kfp_options(parser: argparse.ArgumentParser) -> None:
         default="process",
         help="process: a task's command runs on this machine, without its image; oci: podman, nerdctl or docker runs "
         "the image (%(default)s)",
+    )
+    parser.add_argument(
+        "--warm-modules",
+        default="",
+        metavar="A,B",
+        help="installed modules that one process imports ahead and forks Python steps from (none)",
+    )
+    parser.add_argument(
+        "--warm-variable",
+        type=_assignment,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set while they are imported, and in no step; once per variable",
     )
     parser.add_argument(
         "--lenient", action="store_true", help="convert text to numbers, booleans, lists where a cluster fails the task"
@@ -118,6 +134,13 @@ def _add_kfp_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--log-limit-mib", type=int, default=64, help="limit of a task's log; its middle is cut out (%(default)s)"
     )
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def main() -> None:

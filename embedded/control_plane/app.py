@@ -13,6 +13,7 @@ from embedded.control_plane.engine.attempt import Folders
 from embedded.control_plane.engine.engine import Engine
 from embedded.control_plane.engine.loading import MAX_BYTES
 from embedded.control_plane.engine.log_cap import MIB, LogCap
+from embedded.control_plane.engine.warm_steps import WarmSteps
 from embedded.control_plane.kfp.api import router_of
 from embedded.control_plane.kfp.docs import serve_docs
 from embedded.control_plane.kfp.errors import answer_errors, error_answer
@@ -41,6 +42,7 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
         project_dir=config.project_dir,
         engine_id=_engine_id(config),
         container_engine=config.container_engine,
+        warm=_warm_steps(config) if config.warm_modules else None,
     )
     engine = Engine(store, folders, is_lenient=config.is_lenient)
     schedule = Schedule(store, engine, zone=config.cron_timezone)
@@ -66,6 +68,8 @@ def create_app(config: ControlPlaneConfig) -> FastAPI:
             await training.stop()  # its objects are in the store that the serving side closes
             await serving.stop()
             engine.stop()
+            if folders.warm:
+                folders.warm.close()
             log_cap.loop.stop()
             store.close()
 
@@ -119,6 +123,16 @@ def _refusal_of(headers: list[tuple[bytes, bytes]]) -> tuple[int, int, str] | No
     if not length.isdigit() or int(length) > _MAX_BODY_BYTES:
         return 413, 3, f"The request has {length} bytes; the limit is {_MAX_BODY_BYTES}."
     return None
+
+
+def _warm_steps(config: ControlPlaneConfig) -> WarmSteps:
+    return WarmSteps(
+        config.warm_modules,
+        config.warm_variables,
+        project_dir=config.project_dir,
+        engine_id=_engine_id(config),
+        log_path=config.data_dir / "warm_steps.log",
+    )
 
 
 def _engine_id(config: ControlPlaneConfig) -> str:

@@ -55,6 +55,10 @@ class ControlPlaneConfig(BaseModel):
     """Values go where a cluster would fail the task; docs/kfp-backend.md lists where."""
     container_engine: ContainerEngine | None = None
     """What runs the images of tasks; None: their commands run as processes of this machine."""
+    warm_modules: tuple[str, ...] = ()
+    """What one process imports ahead, to fork steps of Python functions from; none: each has its own interpreter."""
+    warm_variables: dict[str, str] = Field(default_factory=dict)
+    """Set while these modules are imported, and in no step."""
     retention: Retention = Retention()
     """How long the files of finished runs stay."""
     log_limit_mib: int = Field(64, gt=0)

@@ -108,7 +108,9 @@ class Stage:
         if what == "model":
             return [server.pid for server in ServerRegister(data / "model_servers").list_living()]
         if what == "task":
-            return list_marked(f"{(data / 'engine_id').read_text()}:")
+            engine = f"{(data / 'engine_id').read_text()}:"
+            pids, forking = list_marked(engine), list_marked(f"{engine}warm:")
+            return pids if set(pids) > set(forking) else []  # what forks them dies with them, never alone
         if what in ("supervisor", "keeper"):
             named = supervisor if what == "supervisor" else supervisor.keeper
             return [named.pid] if named else []

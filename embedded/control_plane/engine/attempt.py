@@ -13,6 +13,7 @@ from embedded.control_plane.engine.pod_fields import Pod
 from embedded.control_plane.engine.records import RunRequest, TaskRecord
 from embedded.control_plane.engine.roots import Root, root_of
 from embedded.control_plane.engine.spec import Component
+from embedded.control_plane.engine.warm_steps import WarmSteps
 from embedded.control_plane.host.container_engine import ContainerEngine
 
 
@@ -26,6 +27,8 @@ class Folders:
     engine_id: str
     container_engine: ContainerEngine | None = None
     """What runs the tasks' images; None: their commands run as processes of this machine."""
+    warm: WarmSteps | None = None
+    """What forks steps that need no interpreter of their own."""
 
     @property
     def artifacts_dir(self) -> Path:

@@ -165,6 +165,7 @@ def _process_command(
         timeout_s=leaf.kubernetes.active_deadline_seconds,
         memory_bytes_max=leaf.memory_bytes_max,
         exit_path=folders.exit_of(leaf.run_id, leaf.record) if start.is_main else None,
+        warm=folders.warm if start.is_main else None,
     )
 
 

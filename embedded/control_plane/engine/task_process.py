@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeAlias
 
 from embedded.control_plane.engine import recorder
 from embedded.control_plane.engine.failure_text import describe_failure, last_words_of
@@ -18,6 +19,7 @@ from embedded.control_plane.engine.family import MARK_VARIABLE, list_marked, sto
 from embedded.control_plane.engine.log_cap import growing
 from embedded.control_plane.engine.machine import used_memory_bytes
 from embedded.control_plane.engine.resources import gibibytes
+from embedded.control_plane.engine.warm_steps import ForkedStep, WarmSteps
 from embedded.control_plane.host.processes import tethered
 
 GRACE_S = 10.0
@@ -27,6 +29,7 @@ _TAIL_BYTES = 256 * 1024
 _MEMORY_POLL_S = 0.25
 """A look reads /proc of the whole family; what a task takes between two looks is over its limit that long at most."""
 _RECORDER = str(Path(recorder.__file__))
+RunningProcess: TypeAlias = "subprocess.Popen[bytes] | ForkedStep"
 
 
 class Ending(StrEnum):
@@ -67,6 +70,8 @@ class TaskCommand:
     """Of all its processes together; 0 = no limit."""
     exit_path: Path | None = None
     """Where its exit code is kept when it ends by itself; see recorder.py."""
+    warm: WarmSteps | None = None
+    """What may fork it, when it is a step of KFP's own form; None: it has an interpreter of its own."""
 
 
 class TaskProcess:
@@ -85,21 +90,15 @@ class TaskProcess:
         if program is None:
             return TaskExit(Ending.EXITED, 127, f"the command {command.words[0]!r} is not on this machine")
         env = {**command.env, MARK_VARIABLE: command.mark}
+        if command.warm:
+            command.warm.wait_for_imports(command.words, is_stopped=lambda: self.is_stopped)
         with command.log_path.open("ab") as log:
             # Checked and started under one lock: a stop in between would find no process to end.
             with self._lock:
                 if self._why:
                     return TaskExit(self._why, -1, str(self._why))
                 try:
-                    process = subprocess.Popen(
-                        _words_of([program, *command.words[1:]], command.exit_path),
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        env=env,
-                        cwd=command.cwd,
-                        start_new_session=True,
-                    )
+                    process = _started(program, command, env, log.fileno())
                 except OSError as error:
                     return TaskExit(Ending.EXITED, 126, f"cannot start {command.words[0]!r}: {error}")
                 self._mark = command.mark
@@ -123,7 +122,7 @@ class TaskProcess:
                 )
                 self._stopper.start()
 
-    def _wait(self, process: "subprocess.Popen[bytes]", command: TaskCommand) -> int:
+    def _wait(self, process: RunningProcess, command: TaskCommand) -> int:
         timer = threading.Timer(command.timeout_s, self.stop, args=(Ending.TIMED_OUT,)) if command.timeout_s else None
         if timer:
             timer.daemon = True
@@ -140,7 +139,7 @@ class TaskProcess:
             os.killpg(process.pid, signal.SIGKILL)
         return code
 
-    def _wait_within_memory(self, process: "subprocess.Popen[bytes]", command: TaskCommand) -> int:
+    def _wait_within_memory(self, process: RunningProcess, command: TaskCommand) -> int:
         """Look at its memory until it ends: one limit for the family, which no resource limit of Linux is."""
         while True:
             with suppress(subprocess.TimeoutExpired):
@@ -174,6 +173,25 @@ def exit_of(code: int, log_path: Path) -> TaskExit:
         return TaskExit(Ending.EXITED, 0)
     message = describe_failure(code, tail_of(log_path))
     return TaskExit(Ending.EXITED, code, message)
+
+
+def _started(program: str, command: TaskCommand, env: Mapping[str, str], log_fd: int) -> RunningProcess:
+    """The leader of a session of its own. OSError when no process can be started."""
+    if command.warm and (
+        forked := command.warm.start(
+            command.words, env=env, cwd=command.cwd, exit_path=command.exit_path, log_fd=log_fd
+        )
+    ):
+        return forked
+    return subprocess.Popen(
+        _words_of([program, *command.words[1:]], command.exit_path),
+        stdin=subprocess.DEVNULL,
+        stdout=log_fd,
+        stderr=subprocess.STDOUT,
+        env=env,
+        cwd=command.cwd,
+        start_new_session=True,
+    )
 
 
 def _words_of(words: list[str], exit_path: Path | None) -> list[str]:
