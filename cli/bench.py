@@ -48,7 +48,7 @@ def comm(
     training = spec.training.model_copy(update={"world_size": workers or spec.training.world_size, "num_nodes": 1})
     spec = spec.model_copy(update={"training": training})
     stderr.print(f"measuring {len(CHOICES)} choices with {training.world_size} workers …", markup=False)
-    paces = measure_communication(spec, wiring.trainer_of(training.world_size), choices=CHOICES, choice_s=choice_s)
+    paces = measure_communication(spec, wiring.local_trainer(), choices=CHOICES, choice_s=choice_s)
     first = paces.paces[0].step_s
     rows = [_row_of(each, first) for each in paces.paces]
     if as_json:
@@ -66,7 +66,8 @@ def comm(
 def _row_of(pace: Any, first_step_s: float | None) -> dict[str, Any]:
     step_s = pace.step_s
     return {
-        **pace.choice.model_dump(),
+        **pace.choice.communication.model_dump(),
+        "choice": pace.choice.communication.text,
         "step_ms": None if step_s is None else step_s * 1e3,
         "steps_per_s": None if step_s is None else 1 / step_s,
         "speed": None if step_s is None or first_step_s is None else first_step_s / step_s,
@@ -76,10 +77,8 @@ def _row_of(pace: Any, first_step_s: float | None) -> dict[str, Any]:
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    choices = {name: row[name] for name in ("compress", "bucket_mb", "static_graph")}
-    named = [f"{name}: {str(value).lower()}" for name, value in choices.items() if value not in ("none", None, False)]
     return {
-        "choice": ", ".join(named) or "the defaults",
+        "choice": row["choice"] or "the defaults",
         "steps/s": "" if row["steps_per_s"] is None else f"{row['steps_per_s']:.1f}",
         "ms/step": "" if row["step_ms"] is None else f"{row['step_ms']:.2f}",
         "speed": "" if row["speed"] is None else f"{row['speed']:.2f}x",

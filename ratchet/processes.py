@@ -1,6 +1,8 @@
 """Child processes that do not outlive the one that started them, and what they take."""
 
 import ctypes
+import math
+import os
 import signal
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 _PR_SET_PDEATHSIG = 1
+_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 
 def die_with_parent() -> None:
@@ -18,6 +21,16 @@ def die_with_parent() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def num_cores() -> int:
+    """That this process may use: of the machine, and of the share that its container has."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        quota, period = _CPU_MAX.read_text().split()
+        return max(1, min(cores, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no cgroup of version 2, or "max"
+        return cores
 
 
 def exit_with(code: int) -> None:

@@ -32,7 +32,8 @@ from ratchet.stores.finished import FinishedSteps
 from ratchet.tasks.code_collect import collect_task_code
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.job import StartRecord
+from ratchet.training.choosing import TrainingChoice
+from ratchet.training.job import CHOICE, StartRecord
 from ratchet.training.learners import Learner
 
 STEP = "finetune"
@@ -149,12 +150,12 @@ def _train(
         ):
             run_job(job, learner, log_path=log_path)
         start, last_epoch = take_model(job, model_path)
-    lineage = _lineage_of(training, start, _device_of(model_path)) | ({TRAINING_ROWS: replay.text()} if replay else {})
+    lineage = _lineage_of(training, start, model_path) | ({TRAINING_ROWS: replay.text()} if replay else {})
     (model_path / LINEAGE_FILE).write_text(json.dumps(lineage, indent=2) + "\n")
     return Trained(digest=model_digest(model_path), last_epoch=last_epoch)
 
 
-def _lineage_of(training: TrainingInputs, start: StartRecord, device: str) -> dict[str, str]:
+def _lineage_of(training: TrainingInputs, start: StartRecord, model_path: Path) -> dict[str, str]:
     """What a retraining needs to give the same bits, beside the code."""
     spec, manifest, base = training.spec, training.manifest, training.base
     return {
@@ -169,11 +170,23 @@ def _lineage_of(training: TrainingInputs, start: StartRecord, device: str) -> di
         "implementation": spec.implementation,
         **_library_of(spec),
         "python": platform.python_version(),
-        "device": device,
+        "device": _device_of(model_path),
         "machine": platform.machine(),
-        "world_size": str(spec.training.world_size),
-        "num_threads": str(spec.training.num_threads),
+        **_layout_of(spec, model_path),
         "seed": str(spec.training.seed),
+    }
+
+
+def _layout_of(spec: TaskSpec, model_path: Path) -> dict[str, str]:
+    """Workers and threads; where `training: auto` chose them, why."""
+    path = model_path / CHOICE
+    if not path.exists():
+        return {"world_size": str(spec.training.world_size), "num_threads": str(spec.training.num_threads)}
+    choice = TrainingChoice.model_validate_json(path.read_bytes())
+    return {
+        "world_size": str(choice.world_size),
+        "num_threads": str(choice.num_threads),
+        "training_choice": choice.text,
     }
 
 

@@ -11,6 +11,7 @@
     digests.json        the digest of each file above: tells which one differs
     lineage.json        what it was trained from (components/finetune)
     environment.json    what it was trained on: versions, CPU, workers, threads, seed
+    choice.json         why it was trained by so many workers and threads, where `training: auto` chose
     requirements.txt    the installed distributions that it was trained with
     verdict.json        added by register: why the gate let it pass
     MODEL_CARD.md       added by register: the same for people

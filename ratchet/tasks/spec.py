@@ -144,6 +144,9 @@ class TaskSpec(FreshCopy):
         model = value.get("model") if isinstance(value, Mapping) else None
         options = model.model_dump() if isinstance(model, ModelSpec) else model
         given = value.get("training", {}) if isinstance(value, Mapping) else None
+        if given == "auto":
+            given = {"auto": True}
+            value = {**value, "training": given}
         if not isinstance(options, Mapping) or not isinstance(given, Mapping):
             return value
         kind = options.get("kind")
@@ -193,6 +196,8 @@ class TaskSpec(FreshCopy):
             shown = ", ".join(map(repr, sorted(unknown)[:5]))
             text = f"{shown}: no class of the output, which has {', '.join(self.classes[:20])}"
             raise _error_at(place, text, training.class_weights)
+        if self.model.learner == "trees" and training.auto:
+            raise _error_at(("training", "auto"), "trees grow in one process; leave `auto` out", True)
         if self.model.learner == "trees" and training.label_smoothing:
             text = "trees have no label smoothing; use `class_weights` alone, or another kind"
             raise _error_at(("training", "label_smoothing"), text, training.label_smoothing)

@@ -27,12 +27,23 @@ class CommunicationSpec(BaseModel):
     static_graph: bool = False
     """That each batch uses the same layers: DDP then looks once which ones, and not at each step."""
 
+    @property
+    def text(self) -> str:
+        """What is chosen, as a task file says it; "" of the defaults."""
+        chosen = self.model_dump(exclude_defaults=True)
+        return ", ".join(f"{name}: {str(value).lower()}" for name, value in chosen.items())
+
+
+_CHOSEN_BY_AUTO = ("world_size", "num_threads", "communication")
+
 
 class TrainingSpec(BaseModel):
     """How a challenger is trained. World size and threads are part of the identity: they change the last bits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    auto: bool = left_out(False)
+    """`world_size`, `num_threads` and `communication` are chosen by measuring a few steps before the training."""
     start: Literal["champion", "scratch"] = "champion"
     """champion: from those of the champion's weights that fit (ratchet/training/takeover.py). scratch: from none."""
     replay_share: Annotated[float, Field(ge=0, le=1)] | Literal["all"] = left_out("all")
@@ -90,6 +101,17 @@ class TrainingSpec(BaseModel):
         """Fields that the loss has to know of, as far as they ask for something."""
         asked = {"class_weights": self.class_weights != "none", "label_smoothing": self.label_smoothing > 0}
         return tuple(name for name, is_asked in asked.items() if is_asked)
+
+    @model_validator(mode="after")
+    def _check_auto(self) -> Self:
+        # Compared with the defaults and not with what was given: a spec is written with all its fields.
+        fields = type(self).model_fields
+        given = [name for name in _CHOSEN_BY_AUTO if self.auto and getattr(self, name) != fields[name].default]
+        if given:
+            raise ValueError(f"`auto` chooses `{given[0]}`; leave one of the two out")
+        if self.auto and self.num_nodes > 1:
+            raise ValueError("`auto` measures one machine; leave `num_nodes` out, or say `world_size` yourself")
+        return self
 
     @model_validator(mode="after")
     def _check_nodes(self) -> Self:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from ratchet.training.checkpoint_places import Place, checkpoints_in
 from ratchet.training.fixed import NOTHING_FIXED, Fixed, is_unchanged
+from ratchet.training.job import CHOICE
 from ratchet.training.power_sgd import PowerSgd
 
 Weights = dict[str, torch.Tensor]
@@ -75,9 +76,15 @@ class _Numbers(BaseModel):
 
 
 def save_checkpoint(
-    state: TrainingState, checkpoint_dir: Path, *, place: Place, history_path: Path, within: WithinEpoch | None = None
+    state: TrainingState,
+    checkpoint_dir: Path,
+    *,
+    place: Place,
+    history_path: Path,
+    choice_path: Path | None = None,
+    within: WithinEpoch | None = None,
 ) -> None:
-    """Called by worker 0. history_path: goes with it. within: of a place that is not the end of an epoch."""
+    """Called by worker 0. history_path, choice_path: go with it. within: of a place that is not the end of an epoch."""
     optimizer = state.optimizer.state_dict()
     fixed = state.fixed if is_unchanged(state.network, state.fixed) else NOTHING_FIXED
     parts = {
@@ -119,6 +126,8 @@ def save_checkpoint(
     save_file(tensors, unfinished / TENSORS)
     (unfinished / STATE).write_text(numbers.model_dump_json())
     shutil.copyfile(history_path, unfinished / HISTORY)
+    if choice_path is not None:
+        shutil.copyfile(choice_path, unfinished / CHOICE)
     shutil.rmtree(target, ignore_errors=True)  # of an attempt that was not told of it
     unfinished.rename(target)
     for old in checkpoints_in(checkpoint_dir)[:-_NUM_KEPT]:

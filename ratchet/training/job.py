@@ -7,6 +7,9 @@ from pydantic import BaseModel, ConfigDict
 
 from ratchet.tasks.spec import TaskSpec
 
+CHOICE = "choice.json"
+"""What `training: auto` chose: beside the job, in each of its checkpoints, and beside the model's digest."""
+
 
 class TrainingJob(BaseModel):
     """One distributed training. All paths are local and seen by every worker."""
@@ -32,6 +35,8 @@ class TrainingJob(BaseModel):
     """Where worker 0 writes the `StartRecord`."""
     history_path: Path
     """Where worker 0 writes one JSON line an epoch."""
+    choice_path: Path | None = None
+    """What `training: auto` chose for this training; None where the task file says it."""
     environment_path: Path | None = None
     """Where worker 0 writes the `TrainingEnvironment`; None writes none."""
     progress_path: Path | None = None

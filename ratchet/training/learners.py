@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ratchet.core.ports import Trainer
+from ratchet.training.choosing import resolve
 from ratchet.training.job import TrainingJob
 
 Scratch = Callable[[], AbstractContextManager[str | Path]]
@@ -26,13 +27,14 @@ class Learner(Protocol):
 
 
 class TorchLearner:
-    """A network, trained by the torch loop in as many workers as the task file says."""
+    """A network, trained by the torch loop in as many workers as the task file says, or as are measured to be best."""
 
     def __init__(self, trainer: Trainer, *, scratch: Scratch = tempfile.TemporaryDirectory) -> None:
         self._trainer = trainer
         self.scratch = scratch
 
     def train(self, job: TrainingJob, *, job_path: Path, log_path: Path) -> None:
+        job = resolve(job, self._trainer)
         _run(self._trainer, "ratchet.training.worker", job, job_path, log_path, world_size=job.spec.training.world_size)
 
 

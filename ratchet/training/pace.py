@@ -16,14 +16,13 @@ import torch.distributed as dist
 
 from ratchet.core.errors import RatchetError
 from ratchet.processes import die_with_parent
-from ratchet.tasks.training_spec import CommunicationSpec
 from ratchet.training.averaging import weights_of
 from ratchet.training.checkpoint import TrainingState
 from ratchet.training.data import StepBatch
-from ratchet.training.devices import take_device
+from ratchet.training.devices import find_devices, take_device
 from ratchet.training.failure import record_failure
 from ratchet.training.loop import make_optimizer, take_step
-from ratchet.training.pace_job import Pace, PaceJob, Paces
+from ratchet.training.pace_job import Pace, PaceChoice, PaceJob, Paces
 from ratchet.training.running import CPU, Run
 from ratchet.training.set_up import set_up
 from ratchet.training.starting import distribute, freeze
@@ -42,6 +41,7 @@ def measure_paces(job: PaceJob, *, rank: int, world_size: int, device: torch.dev
     start = weights_of(network)
     times: dict[int, list[float]] = {place: [] for place in range(len(job.choices))}
     refusals: dict[int, str] = {}
+    num_threads = torch.get_num_threads()
     for place in (*times, *reversed(times)):
         if place in refusals:
             continue
@@ -50,26 +50,28 @@ def measure_paces(job: PaceJob, *, rank: int, world_size: int, device: torch.dev
             times[place] += _time_steps(network, _chosen(run, job.choices[place]), budget_s=job.choice_s / 2)
         except RatchetError as error:  # a loss that is not finite, of which all workers know
             refusals[place] = str(error)
+    torch.set_num_threads(num_threads)
     paces = tuple(_pace(choice, times[place], refusals.get(place, "")) for place, choice in enumerate(job.choices))
     num_parameters = sum(each.numel() for each in network.parameters() if each.requires_grad)
-    return Paces(paces=paces, num_steps=run.num_steps, num_parameters=num_parameters)
+    return Paces(paces=paces, num_steps=run.num_steps, num_parameters=num_parameters, num_gpus=len(find_devices().gpus))
 
 
-def _pace(choice: CommunicationSpec, times: Sequence[float], refusal: str) -> Pace:
+def _pace(choice: PaceChoice, times: Sequence[float], refusal: str) -> Pace:
     if refusal:
         return Pace(choice=choice, refusal=refusal)
     return Pace(choice=choice, step_s=statistics.median(times), num_steps=len(times))
 
 
-def _chosen(run: Run, choice: CommunicationSpec) -> Run:
+def _chosen(run: Run, choice: PaceChoice) -> Run:
     """The same with this choice, in a training so short that PowerSGD compresses from its third step on."""
-    training = run.training.model_copy(update={"communication": choice, "num_epochs": 1})
+    training = run.training.model_copy(update={**dict(choice), "num_epochs": 1})
     job = run.job.model_copy(update={"spec": run.job.spec.model_copy(update={"training": training})})
     return replace(run, job=job)
 
 
 def _time_steps(network: torch.nn.Module, run: Run, *, budget_s: float) -> list[float]:
     """Seconds of each step after the warm ones. All workers make as many."""
+    torch.set_num_threads(run.training.num_threads)
     state = TrainingState(network, make_optimizer(_trained(network), run.training), best_weights={})
     network.train()
     model, batches = distribute(network, run), _without_end(run)
@@ -100,7 +102,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("job", type=Path, help="what to measure, a JSON file")
     job = PaceJob.model_validate_json(parser.parse_args().job.read_bytes())
-    torch.set_num_threads(job.training.spec.training.num_threads)
     torch.use_deterministic_algorithms(True)
     plan = take_device(job.training.spec.training)
     meet_the_others(plan.backend)

@@ -8,14 +8,24 @@ from ratchet.tasks.training_spec import CommunicationSpec
 from ratchet.training.job import TrainingJob
 
 
+class PaceChoice(BaseModel):
+    """One way to make the same steps."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    communication: CommunicationSpec = CommunicationSpec()
+    num_threads: int = 1
+    """Of each worker."""
+
+
 class PaceJob(BaseModel):
     """What to measure, and where to write it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     training: TrainingJob
-    """Its rows, its model and its number of threads; no file of its results is written."""
-    choices: tuple[CommunicationSpec, ...]
+    """Its rows and its model; no file of its results is written."""
+    choices: tuple[PaceChoice, ...]
     choice_s: float
     """Seconds for the steps of a choice, in two halves; at least four steps are made in each."""
     paces_path: Path
@@ -26,7 +36,7 @@ class Pace(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    choice: CommunicationSpec
+    choice: PaceChoice
     step_s: float | None = None
     """Median of all its steps."""
     num_steps: int = 0
@@ -44,3 +54,5 @@ class Paces(BaseModel):
     """Of an epoch."""
     num_parameters: int
     """That are trained."""
+    num_gpus: int
+    """Of the machine."""

@@ -88,4 +88,11 @@ class Checkpoints:
         if state.power_sgd is not None:
             state.power_sgd_kept = state.power_sgd.gather(rank=rank, world_size=self._run.world_size)
         if rank == 0:
-            save_checkpoint(state, job.checkpoint_dir, place=place, history_path=job.history_path, within=within)
+            save_checkpoint(
+                state,
+                job.checkpoint_dir,
+                place=place,
+                history_path=job.history_path,
+                choice_path=job.choice_path,
+                within=within,
+            )

@@ -49,18 +49,14 @@ def learner_of(spec: "TaskSpec") -> "Learner":
     """As `learner`, for a task as a model has it, on this machine alone: as many workers make the same bits there."""
     from ratchet.training.learners import TorchLearner, TreesLearner
 
-    if spec.model.learner == "trees":
-        return TreesLearner(trainer_of(1))
-    return TorchLearner(trainer_of(spec.training.world_size))
+    return (TreesLearner if spec.model.learner == "trees" else TorchLearner)(local_trainer())
 
 
-def trainer_of(world_size: int) -> ports.Trainer:
-    """What runs so many workers on this machine."""
-    from ratchet.adapters.child_process import ChildProcessTrainer
-    from ratchet.adapters.torchrun import TorchrunTrainer
+def local_trainer() -> ports.Trainer:
+    """What runs workers on this machine."""
+    from ratchet.adapters.local_training import LocalTrainer
 
-    # torchrun has torch loaded once more, for nothing where there is one worker: 3 s.
-    return ChildProcessTrainer() if world_size == 1 else TorchrunTrainer()
+    return LocalTrainer()
 
 
 @lru_cache

@@ -18,6 +18,8 @@ from ratchet.tasks.spec import TaskSpec
 from ratchet.training.job import TrainingJob
 from ratchet.training.learners import TorchLearner
 from ratchet.training.loop import train
+from ratchet.training.pace import measure_paces
+from ratchet.training.pace_job import PaceJob
 from tests.components.data import NOON, SPEC, Room, digit_labels, digits, finished_steps
 from tests.components.test_challenger import POLICY
 from tests.fakes.ledger import FakeLedger
@@ -33,8 +35,12 @@ EVALUATION = POLICY.model_copy(
 class OneProcess:
     """`ports.Trainer` without a process of its own."""
 
-    def run(self, *, spec_path: Path, log_path: Path, **_: object) -> None:
+    def run(self, *, module: str, spec_path: Path, log_path: Path, **_: object) -> None:
         log_path.write_text("trained in this process")
+        if module == "ratchet.training.pace":
+            trial = PaceJob.model_validate_json(spec_path.read_bytes())
+            trial.paces_path.write_text(measure_paces(trial, rank=0, world_size=1).model_dump_json())
+            return
         train(TrainingJob.model_validate_json(spec_path.read_bytes()), rank=0, world_size=1)
 
 
@@ -173,3 +179,14 @@ def test_an_earlier_label_of_a_removed_class_blames_no_labeler(world):
     version, _ = world.room.ingest(spec_of(*"012345678"))
     verdict = world.room.validate(version, spec=spec_of(*"012345678"))
     assert not [reason for reason in verdict.failed if "bob" in reason.check], verdict.summary()
+
+
+def test_a_layout_that_was_measured_is_in_the_model_and_its_lineage_as_numbers(world):
+    spec = spec_of(*"012345678")
+    auto = {**spec.training.model_dump(exclude={"world_size", "num_threads"}), "auto": True}
+    path = world.finetune(changed(spec, {"training": auto}))
+    lineage, training = start_of(path), json.loads((path / "task.json").read_text())["training"]
+    assert "auto" not in training
+    assert (lineage["world_size"], lineage["num_threads"]) == ("1", str(training["num_threads"]))
+    assert "ms a step" in lineage["training_choice"] and training["world_size"] == 1
+    assert json.loads((path / "choice.json").read_text())["text"] == lineage["training_choice"]

@@ -17,7 +17,7 @@ from ratchet.tasks.training_spec import CommunicationSpec
 from ratchet.training.job import TrainingJob
 from ratchet.training.loop import train
 from ratchet.training.pace import measure_paces
-from ratchet.training.pace_job import PaceJob, Paces
+from ratchet.training.pace_job import PaceChoice, PaceJob, Paces
 from ratchet.training.running import CPU
 from ratchet.training.stopping import TrainingStopped
 from tests.components.test_training import history_of, job_in, spec_of
@@ -214,7 +214,7 @@ def test_bfloat16_learns_and_leaves_32_bits(tmp_path):
 
 
 def test_steps_are_timed_and_a_choice_that_cannot_be_trained_is_told(tmp_path):
-    choices = (CommunicationSpec(), CommunicationSpec(compress="bf16"))
+    choices = (PaceChoice(), PaceChoice(communication=CommunicationSpec(compress="bf16")))
 
     def paces_of(folder: Path, **training: Any) -> Paces:
         spec = changed(DIGITS, {"training": {**DIGITS.training.model_dump(), "world_size": 1, **training}})

@@ -13,7 +13,7 @@ from ratchet.tasks.spec import TaskSpec
 from ratchet.tasks.training_spec import CommunicationSpec
 from ratchet.training.job import TrainingJob
 from ratchet.training.made_up import made_up_rows
-from ratchet.training.pace_job import PaceJob, Paces
+from ratchet.training.pace_job import PaceChoice, PaceJob, Paces
 
 CHOICES = (
     CommunicationSpec(),
@@ -47,7 +47,7 @@ def measure_communication(
         folder = Path(name)
         job = PaceJob(
             training=_job_of(spec, folder),
-            choices=tuple(choices),
+            choices=tuple(PaceChoice(communication=each, num_threads=training.num_threads) for each in choices),
             choice_s=choice_s,
             paces_path=folder / "paces.json",
         )

@@ -17,7 +17,7 @@ from ratchet.core.models.training_history import HISTORY_FILE, EpochMetrics
 from ratchet.core.ports import DatasetStore, ObjectStore
 from ratchet.tasks.identity import read_model
 from ratchet.tasks.spec import TaskSpec
-from ratchet.training.job import StartRecord, TrainingJob
+from ratchet.training.job import CHOICE, StartRecord, TrainingJob
 from ratchet.training.learners import Learner
 
 log = logging.getLogger(__name__)
@@ -154,9 +154,9 @@ def take_model(job: TrainingJob, model_path: Path) -> tuple[StartRecord, EpochMe
     if job.environment_path is not None and job.environment_path.exists():
         shutil.copyfile(job.environment_path, model_path / ENVIRONMENT_FILE)
     shutil.copyfile(job.history_path, model_path / HISTORY_FILE)
-    left_out = job.model_path.parent / LEFT_OUT_FILE
-    if left_out.exists():
-        shutil.copyfile(left_out, model_path / LEFT_OUT_FILE)
+    for name in (LEFT_OUT_FILE, CHOICE):
+        if (job.model_path.parent / name).exists():
+            shutil.copyfile(job.model_path.parent / name, model_path / name)
     start = StartRecord.model_validate_json(job.start_path.read_bytes())
     return start, EpochMetrics.model_validate_json(job.history_path.read_text().splitlines()[-1])
 

@@ -87,3 +87,26 @@ def test_a_way_to_communicate_is_written_only_where_it_is_chosen():
     chosen = task_of(CATEGORY, communication={"compress": "bf16"})
     assert TaskSpec.model_validate_json(chosen.model_dump_json()) == chosen
     assert "communication" not in task_of(CATEGORY, communication={"compress": "none"}).training.model_dump()
+
+
+def test_auto_is_a_word_in_the_place_of_the_mapping():
+    task = task_of(CATEGORY)
+    said = TaskSpec.model_validate({**task.model_dump(exclude={"training"}), "training": "auto"})
+    assert said.training == task.training.model_copy(update={"auto": True}), "the rest is the kind's"
+    assert TaskSpec.model_validate_json(said.model_dump_json()) == said
+    assert "auto" not in task.training.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("kind", "training", "says"),
+    [
+        pytest.param("tabular", {"world_size": 4}, "`auto` chooses `world_size`; leave one", id="workers"),
+        pytest.param("tabular", {"num_threads": 4}, "`auto` chooses `num_threads`", id="threads"),
+        pytest.param("tabular", {"communication": {"bucket_mb": 4}}, "`auto` chooses `communication`", id="buckets"),
+        pytest.param("tabular", {"num_nodes": 2}, "`auto` measures one machine", id="nodes"),
+        pytest.param("trees", {"world_size": 2}, "trees grow in one process", id="trees"),
+    ],
+)
+def test_what_auto_cannot_choose_is_refused_by_name(kind, training, says):
+    with pytest.raises(ValidationError, match=says):
+        task_of(CATEGORY, kind=kind, auto=True, **training)
