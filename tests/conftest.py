@@ -60,6 +60,8 @@ def _group_of(nodeid: str) -> str:
     module = nodeid.partition("::")[0]
     if module.startswith("tests/fuzz/"):
         return nodeid  # each takes as long as it is told to, a minute in `make fuzz`
+    if module.startswith("tests/oip/"):
+        return "oip"  # they ask one server
     return "stack" if module.startswith(("tests/embedded/test_stack", "tests/e2e/")) else module
 
 

@@ -187,6 +187,6 @@ class LimitedProtocol(HttpToolsProtocol):
 
 def _answer(status: int, text: str) -> bytes:
     """In a form in which clients of all of our servers find the message."""
-    body = json.dumps({"code": status, "message": text, "detail": text}).encode()
+    body = json.dumps({"code": status, "message": text, "detail": text, "error": text}).encode()
     head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
     return STATUS_LINE[status] + head + body

@@ -5,15 +5,17 @@ tags       the same; a label is a JSON list of names
 number     label FP64 (B,)
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import orjson
-from kserve import InferOutput
+from kserve import InferOutput, InferResponse
+from kserve.protocol.infer_type import RequestedOutput
 
 from ratchet.core.labels.answers import Answers
 from ratchet.core.labels.schema import ExampleSchema, NumberOutput, OutputSpec, TagsOutput, VectorInput
-from ratchet.serving.tensors import DATATYPES
+from ratchet.serving.tensors import DATATYPES, LENGTH_BYTES
 
 LABEL, PROBABILITY, SCORES = "label", "probability", "scores"
 
@@ -77,3 +79,32 @@ def tensors_of(answers: Answers, output: OutputSpec) -> list[InferOutput]:
         InferOutput(PROBABILITY, [num], "FP64", data=probability_B.tolist()),
         InferOutput(SCORES, list(scores_BK.shape), "FP64", np.ravel(scores_BK).tolist(), classes),
     ]
+
+
+def infer_body(answer: InferResponse, requested: Sequence[RequestedOutput]) -> tuple[bytes, int]:
+    """V2: the body and the length of its JSON, which the binary data of outputs follows, where that was asked for.
+
+    An optional field without a value is left out: in KServe's own rendering `model_version` is null, which is no text.
+    """
+    outputs, tails = [], []
+    for each in requested:
+        output = answer.get_output_by_name(each.name)
+        fields = {"name": output.name, "shape": output.shape, "datatype": output.datatype}
+        parameters = dict(output.parameters or {})
+        if each.binary_data:
+            tails.append(binary_of(output))
+            parameters["binary_data_size"] = len(tails[-1])
+        else:
+            fields["data"] = output.data
+        outputs.append(fields | ({"parameters": parameters} if parameters else {}))
+    document = {"id": answer.id, "model_name": answer.model_name, "outputs": outputs, "parameters": answer.parameters}
+    head = orjson.dumps(document)
+    return b"".join((head, *tails)), len(head)
+
+
+def binary_of(output: InferOutput) -> bytes:
+    """Its data as the binary extension has it: FP64 little endian; texts with their lengths before them."""
+    if output.datatype != "BYTES":
+        return np.asarray(output.data, dtype="<f8").tobytes()
+    texts = [text.encode() for text in output.data]
+    return b"".join(part for text in texts for part in (len(text).to_bytes(LENGTH_BYTES, "little"), text))

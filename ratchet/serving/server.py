@@ -3,6 +3,7 @@
 import logging
 import uuid
 from collections.abc import Callable, MutableMapping
+from importlib.metadata import version
 from typing import Any
 
 import uvloop
@@ -11,8 +12,12 @@ from kserve.model_repository import ModelRepository
 from kserve.model_server import ModelServer, app
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import RESTServer
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ratchet.serving.compressed_bodies import CompressedBodies
 from ratchet.serving.direct import DirectAnswers
 from ratchet.serving.model import ServedModel
 from ratchet.serving.v1_routes import v1_router
@@ -29,6 +34,7 @@ _GRACE_S = 10
 _LIMITS = RequestLimits(connections_max=4096, body_bytes_max=64 * 1024 * 1024)
 """Envoy opens a connection for each request under way, 4,096 at most; through it a body has 4 MiB."""
 _ERROR_LENGTH = 200
+_PLATFORM = "pytorch"
 _QUIET = ("kserve.trace", "uvicorn.access")
 """KServe writes two lines for each request; the gateway counts requests already."""
 
@@ -46,7 +52,8 @@ def make_server(model: ServedModel, *, host: str, port: int, digest: str) -> RES
     model.enable_latency_logging = False
     dataplane = CarefulDataPlane(server.registered_models, standstill_of=lambda: model.standstill)
     app.include_router(v1_router())
-    app.include_router(v2_router())
+    app.include_router(v2_router(dataplane))
+    app.add_exception_handler(HTTPException, _as_the_protocol_says)
     rest = RESTServer(
         "kserve.model_server:app",
         dataplane,
@@ -57,8 +64,15 @@ def make_server(model: ServedModel, *, host: str, port: int, digest: str) -> RES
     limit_config(rest.config, _LIMITS)
     rest.config.host = host  # KServe's own is 0.0.0.0
     rest.config.access_log = False
-    rest.config.app = AnswerHeaders(DirectAnswers(app, dataplane, model), digest)
+    direct = DirectAnswers(app, dataplane, model)
+    rest.config.app = AnswerHeaders(CompressedBodies(direct, bytes_max=_LIMITS.body_bytes_max), digest)
     return rest
+
+
+async def _as_the_protocol_says(_: Request, error: Exception) -> Response:
+    """The protocol's errors are `{"error": text}`; FastAPI says `detail`."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
 
 
 class CarefulDataPlane(DataPlane):
@@ -77,6 +91,12 @@ class CarefulDataPlane(DataPlane):
         if standstill:
             log.error("not alive: %s", standstill)
         return {"status": standstill or "alive"}
+
+    def metadata(self) -> dict[str, Any]:
+        return {"name": "ratchet", "version": version("ratchet"), "extensions": ["binary_tensor_data"]}
+
+    async def model_metadata(self, model_name: str) -> dict[str, Any]:
+        return {**await super().model_metadata(model_name), "platform": _PLATFORM}
 
     def decode(self, *args: Any, **options: Any) -> Any:
         return _or_invalid(super().decode, "The request cannot be read", *args, **options)

@@ -28,8 +28,10 @@ _NUMPY_TYPES = {
     **{f"INT{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
     **{f"UINT{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
     **{f"FP{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
+    "BF16": np.dtype("<u2"),  # the upper half of an FP32; NumPy has no type for it
 }
-_LENGTH_BYTES = 4
+_NO_JSON_FORM = frozenset({"FP16", "BF16"})
+LENGTH_BYTES = 4
 """Before each element of a binary BYTES tensor, little endian."""
 
 
@@ -94,14 +96,22 @@ def _number_column(tensor: Tensor, declared: InputSpec, shape: tuple[int, ...], 
         if len(tensor.binary) != expected:
             found = f"binary_data_size says {len(tensor.binary)}"
             raise DataRejected(f"{tensor.name}: shape and datatype take {expected} bytes; {found}.")
-        array = np.frombuffer(tensor.binary, dtype=kind).astype(np.float64).reshape(shape)
+        array = _binary_numbers(tensor.binary, kind, is_bf16=_datatype_of(tensor) == "BF16").reshape(shape)
     else:
-        if kind.itemsize == 2 and kind.kind == "f":
-            raise DataRejected(f"{tensor.name}: FP16 has no JSON form; send it as binary data, or as FP32.")
+        if _datatype_of(tensor) in _NO_JSON_FORM:
+            found = _datatype_of(tensor)
+            raise DataRejected(f"{tensor.name}: {found} has no JSON form; send it as binary data, or as FP32.")
         array, is_present_B = _json_numbers(tensor, declared, kind, shape)
     if isinstance(declared, VectorInput):
         return vector_column(array, place=place, is_present_B=is_present_B)
     return number_column(array, declared, place=place)
+
+
+def _binary_numbers(data: memoryview, kind: np.dtype[Any], *, is_bf16: bool) -> np.ndarray:
+    array = np.frombuffer(data, dtype=kind)
+    if is_bf16:
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    return array.astype(np.float64)
 
 
 def _json_numbers(
@@ -196,7 +206,7 @@ def _elements(tensor: Tensor, data: memoryview, num: int, *, is_text: bool) -> l
     found: list[str | bytes] = []
     start = 0
     for index in range(num):
-        end = start + _LENGTH_BYTES
+        end = start + LENGTH_BYTES
         size = int.from_bytes(data[start:end], "little") if end <= len(data) else len(data) + 1
         if end + size > len(data):
             raise DataRejected(f"{tensor.name}: {num} elements are expected; the binary data ends in element {index}.")
