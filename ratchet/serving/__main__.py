@@ -47,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     # uvicorn finishes its requests at SIGTERM and then sends the signal once more, to whoever listened before it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        serve(model, host=arguments.host, port=arguments.http_port, digest=servable.digest)
+        ports = {"port": arguments.http_port, "grpc_port": arguments.grpc_port}
+        serve(model, host=arguments.host, digest=servable.digest, **ports)
     finally:
         if payloads is not None:
             payloads.close(within_s=_FLUSH_WITHIN_S)
@@ -127,7 +128,9 @@ def request_images() -> "RequestImages":
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m ratchet.serving", description="Serve one model over HTTP.")
+    parser = argparse.ArgumentParser(
+        prog="python -m ratchet.serving", description="Serve one model over HTTP, and over gRPC."
+    )
     parser.add_argument("--model_name", required=True, help="name in the URLs: /v1/models/NAME:predict")
     parser.add_argument("--model_dir", required=True, type=Path, help="folder that `finetune` wrote")
     parser.add_argument(
@@ -136,6 +139,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f"digest that the folder must have (default: ${MODEL_DIGEST_VARIABLE}, else a folder's name that is one)",
     )
     parser.add_argument("--http_port", type=int, default=8080)
+    parser.add_argument(
+        "--grpc_port", type=int, default=0, help="port of the same protocol over gRPC (default: 0, which is off)"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="interface to listen on (default: this machine only)")
     return parser
 

@@ -6,6 +6,7 @@ Shape suffixes: B instances of a request.
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,7 +22,7 @@ from ratchet.core.labels.answers import Answers
 from ratchet.core.labels.middling import middling_inputs
 from ratchet.core.rollout.logged_inputs import shortened
 from ratchet.serving.inputs import parse_instances
-from ratchet.serving.open_inference import TypedInferRequest, parse_infer_request
+from ratchet.serving.open_inference import TypedInferRequest, parse_infer_request, read_document
 from ratchet.serving.payload_writer import Answered, PayloadWriter
 from ratchet.serving.ranges import find_outside
 from ratchet.serving.rendering import input_types, output_types, predictions_of, tensors_of
@@ -81,6 +82,12 @@ class ServedModel(Model):
             lambda: parse_infer_request(
                 body, header_length=header_length, model=model, schema=self._schema, images=self._images
             )
+        )
+
+    async def read_document(self, document: Mapping[str, Any], binary: memoryview) -> TypedInferRequest:
+        """As `read_v2` does, of a request that did not come as JSON."""
+        return await self._in_reader(
+            lambda: read_document(document, binary, model=self.name, schema=self._schema, images=self._images)
         )
 
     async def predict(

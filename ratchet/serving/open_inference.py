@@ -47,13 +47,20 @@ def parse_infer_request(
     """
     length = _header_length(header_length, len(body))
     document = _object(_parse_json(body[:length]), "The body")
+    return read_document(document, memoryview(body)[length:], model=model, schema=schema, images=images)
+
+
+def read_document(
+    document: Mapping[str, Any], binary: memoryview, *, model: str, schema: ExampleSchema, images: RequestImages
+) -> TypedInferRequest:
+    """The same of JSON that was read already. binary: the data of all inputs that have a `binary_data_size`."""
     request_id = document.get("id")
     if not isinstance(request_id, str | None):
         raise DataRejected(f"id must be text, found {found_text(request_id)}.")
     parameters = _parameters(document, "parameters")
     is_binary = _flag(parameters, "binary_data_output")
     outputs = _parse_outputs(document.get("outputs"), names=output_names(schema.output), is_binary=is_binary)
-    tensors = _parse_inputs(document, memoryview(body)[length:], schema)
+    tensors = _parse_inputs(document, binary, schema)
     inputs = _table_of(tensors, schema, images)
     return TypedInferRequest(model, inputs, request_id=request_id, request_outputs=outputs)
 

@@ -2,7 +2,7 @@
 
 import logging
 import uuid
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from importlib.metadata import version
 from typing import Any
 
@@ -19,7 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ratchet.serving.compressed_bodies import CompressedBodies
 from ratchet.serving.direct import DirectAnswers
+from ratchet.serving.grpc_server import InferenceService, start_grpc
 from ratchet.serving.model import ServedModel
+from ratchet.serving.overload import RequestsUnderWay
 from ratchet.serving.v1_routes import v1_router
 from ratchet.serving.v2_routes import v2_router
 from wire.request_limits import RequestLimits, limit_config
@@ -31,6 +33,8 @@ REQUEST_ID_HEADER = b"x-request-id"
 _REQUEST_ID_BYTES_MAX = 256
 # The control plane gives a model server 12 s from SIGTERM to SIGKILL (embedded/control_plane/kserve/replica.py).
 _GRACE_S = 10
+_GRPC_GRACE_S = 1.0
+"""After those of HTTP have ended."""
 _LIMITS = RequestLimits(connections_max=4096, body_bytes_max=64 * 1024 * 1024)
 """Envoy opens a connection for each request under way, 4,096 at most; through it a body has 4 MiB."""
 _ERROR_LENGTH = 200
@@ -39,12 +43,31 @@ _QUIET = ("kserve.trace", "uvicorn.access")
 """KServe writes two lines for each request; the gateway counts requests already."""
 
 
-def serve(model: ServedModel, *, host: str, port: int, digest: str) -> None:
-    """Answer until SIGTERM, then finish what has begun. The model must be loaded."""
-    uvloop.run(make_server(model, host=host, port=port, digest=digest).start())
+def serve(model: ServedModel, *, host: str, port: int, digest: str, grpc_port: int = 0) -> None:
+    """Answer until SIGTERM, then finish what has begun. The model must be loaded. grpc_port: 0: HTTP alone."""
+    under_way = RequestsUnderWay()
+    rest = make_server(model, host=host, port=port, digest=digest, under_way=under_way)
+    if not grpc_port:
+        uvloop.run(rest.start())
+        return
+    service = InferenceService(
+        model, rest.dataplane, under_way, headers_of=lambda asked: answer_headers(asked, digest=digest)
+    )
+    uvloop.run(_serve_both(rest, service, host=host, grpc_port=grpc_port))
 
 
-def make_server(model: ServedModel, *, host: str, port: int, digest: str) -> RESTServer:
+async def _serve_both(rest: RESTServer, service: InferenceService, *, host: str, grpc_port: int) -> None:
+    """gRPC answers first: readiness is asked for over HTTP."""
+    server = await start_grpc(service, host=host, port=grpc_port, limits=_LIMITS)
+    try:
+        await rest.start()
+    finally:
+        await server.stop(grace=_GRPC_GRACE_S)
+
+
+def make_server(
+    model: ServedModel, *, host: str, port: int, digest: str, under_way: RequestsUnderWay | None = None
+) -> RESTServer:
     """Ready to start; there is one in a process, because KServe's application is a global."""
     server = ModelServer(http_port=port, enable_grpc=False, enable_latency_logging=False)
     _quieten()  # after the constructor, which sets up logging
@@ -64,7 +87,7 @@ def make_server(model: ServedModel, *, host: str, port: int, digest: str) -> RES
     limit_config(rest.config, _LIMITS)
     rest.config.host = host  # KServe's own is 0.0.0.0
     rest.config.access_log = False
-    direct = DirectAnswers(app, dataplane, model)
+    direct = DirectAnswers(app, dataplane, model, under_way=under_way)
     rest.config.app = AnswerHeaders(CompressedBodies(direct, bytes_max=_LIMITS.body_bytes_max), digest)
     return rest
 
@@ -146,6 +169,16 @@ def _request_id_of(scope: Scope) -> bytes:
         if name == REQUEST_ID_HEADER and 0 < len(value) <= _REQUEST_ID_BYTES_MAX and value.isascii():
             return bytes(value)
     return uuid.uuid4().hex.encode()
+
+
+def answer_headers(asked: Mapping[str, str], *, digest: str) -> dict[str, str]:
+    """The same two of an answer over gRPC."""
+    request_id = asked.get(REQUEST_ID_HEADER.decode(), "")
+    is_taken = 0 < len(request_id) <= _REQUEST_ID_BYTES_MAX and request_id.isascii()
+    return {
+        DIGEST_HEADER.decode(): digest,
+        REQUEST_ID_HEADER.decode(): request_id if is_taken else uuid.uuid4().hex,
+    }
 
 
 class _NoInvalidInput(logging.Filter):

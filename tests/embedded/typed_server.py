@@ -1,4 +1,4 @@
-"""`python -m tests.embedded.typed_server PORT OUTPUT`: the real model server around a model of typed inputs."""
+"""`python -m tests.embedded.typed_server PORT OUTPUT [GRPC_PORT]`: the model server around a model of typed inputs."""
 
 import sys
 from typing import Any
@@ -8,10 +8,11 @@ from ratchet.serving.server import serve
 from tests.unit.serving.typed_model import CATEGORY, NUMBER, TAGS, RuleModel, spec_of
 
 if __name__ == "__main__":
-    port, output = sys.argv[1:]
+    port, output, *grpc_port = sys.argv[1:]
     sys.argv = sys.argv[:1]  # KServe reads it too
     outputs: dict[str, dict[str, Any]] = {"category": CATEGORY, "number": NUMBER, "tags": TAGS}
     model = RuleModel(spec_of(outputs[output]))
     served = ServedModel("flights", model)  # type: ignore[arg-type]
     served.load()
-    serve(served, host="127.0.0.1", port=int(port), digest=model.digest)
+    ports = {"port": int(port), "grpc_port": int(grpc_port[0]) if grpc_port else 0}
+    serve(served, host="127.0.0.1", digest=model.digest, **ports)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -49,8 +50,8 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     from ratchet.settings import child_env
     from tests.embedded.serving_world import PROJECT_DIR, wait_for
 
-    log_path, port = tmp_path_factory.mktemp("oip") / "log", free_port()
-    command = [sys.executable, "-m", "tests.embedded.typed_server", str(port), "category"]
+    log_path, port, grpc_port = tmp_path_factory.mktemp("oip") / "log", free_port(), free_port()
+    command = [sys.executable, "-m", "tests.embedded.typed_server", str(port), "category", str(grpc_port)]
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             tethered(command), cwd=PROJECT_DIR, env=child_env({}), stdout=log, stderr=log, start_new_session=True
@@ -58,5 +59,6 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
         wait_for(lambda: client.get("/v2/models/flights/ready").status_code == 200, log_path.read_text)
         metadata = json.loads(client.get("/v2/models/flights").text)
-        yield Target(client, "flights", OURS, casts=True, v1_request=OURS_V1, metadata=metadata)
+        ours = Target(client, "flights", OURS, casts=True, v1_request=OURS_V1, metadata=metadata)
+        yield replace(ours, grpc=f"127.0.0.1:{grpc_port}", bytes_max=64 << 20)
     stop_group(process.pid, grace_s=10)

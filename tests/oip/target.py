@@ -31,6 +31,8 @@ class Target:
     """Whether each numeric datatype is taken for a number."""
     v1_request: Document | None = None
     grpc: str = ""
+    bytes_max: int = 0
+    """Of a request: that of our own server, which has two headers of its own too; 0: another server."""
     metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
