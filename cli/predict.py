@@ -9,6 +9,7 @@ import typer
 
 from cli.names import TaskOption
 from cli.output import JsonFlag, print_rows
+from cli.predict_batch import BatchFormat, open_binary, predict_to
 from cli.predict_lines import Example, batches_of, parse_examples, read_csv
 from cli.predict_tensors import tensors_of
 from ratchet.core.errors import DataRejected, NotFound
@@ -28,11 +29,22 @@ def add_to(app: typer.Typer) -> None:
 
 def predict(
     task: TaskOption,
-    file: Annotated[
-        typer.FileBinaryRead,
-        typer.Argument(help="JSON lines with `inputs` or `features`, like label files, or a .csv file; - is stdin."),
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="JSON lines with `inputs` or `features`, like label files, or a .csv file; - is stdin. With --batch "
+            "also a folder, s3://BUCKET/PREFIX or a dataset version; JSON lines, Parquet or pictures.",
+        ),
     ],
     as_csv: Annotated[bool, typer.Option("--csv", help="The file is CSV, whatever its name.")] = False,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Load the champion here and write into --output, without the gateway.")
+    ] = False,
+    output: Annotated[str, typer.Option(help="With --batch: a folder, or s3://BUCKET/FOLDER, for the answers.")] = "",
+    output_format: Annotated[
+        BatchFormat, typer.Option("--format", help="With --batch: of the answers.")
+    ] = BatchFormat.jsonl,
     as_json: JsonFlag = False,
 ) -> None:
     """Ask the served model for predictions: one JSON line per example, with `inputs` by name, or the `features` of a
@@ -46,11 +58,19 @@ def predict(
     Example: echo '{"inputs": {"carrier": "AA", "distance": 900}}' | ratchet predict - --task flights
 
     Example: ratchet predict flights.csv --task flights
+
+    --batch answers any number of rows and goes on where it was killed. Rows without an answer go into errors-*.jsonl.
+
+    Example: ratchet predict flights/v3 --task flights --batch --output answers
     """
     from ratchet import wiring
 
+    if batch or output:
+        predict_to(output, source, task=task, output_format=output_format, is_batch=batch, as_json=as_json)
+        return
+    file = open_binary(source)
     http = gateway_of(wiring.settings())
-    name = "stdin" if file.name in {"-", "<stdin>"} else file.name
+    name = "stdin" if source == "-" else source
     is_csv = as_csv or name.endswith(".csv")
     examples = read_csv(file, where=name) if is_csv else parse_examples(file, where=name)
     declared = Declared(http, task)

@@ -18,6 +18,7 @@ PIPELINES = {
     "rollout": "pipelines.rollout:rollout",
     "rollback": "pipelines.rollback:rollback",
     "drift-monitor": "pipelines.drift_monitor:drift_monitor",
+    "batch-predict": "pipelines.batch_predict:batch_predict",
 }
 """Name in KFP to `module:function`."""
 COMPILED_DIR = Path(__file__).parent / "compiled"

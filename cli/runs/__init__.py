@@ -2,7 +2,7 @@
 
 import typer
 
-from cli.runs import changing, drift_monitor, reading, retrain
+from cli.runs import batch_predict, changing, drift_monitor, reading, retrain
 
 
 def add_to(app: typer.Typer) -> None:
@@ -10,6 +10,7 @@ def add_to(app: typer.Typer) -> None:
     starting = typer.Typer(help="Start a pipeline by hand.", no_args_is_help=True)
     retrain.add_to(starting)
     drift_monitor.add_to(starting)
+    batch_predict.add_to(starting)
     app.add_typer(starting, name="run")
     runs = typer.Typer(help="Show pipeline runs.", no_args_is_help=True)
     reading.add_to(runs)

@@ -1,13 +1,13 @@
 """`ratchet run drift-monitor`: a run by hand of what else runs by the clock."""
 
-import secrets
 from typing import Annotated
 
 import typer
 
 from cli.limits import TIMEOUT_S_MAX, check_finite
 from cli.names import TaskOption
-from cli.output import JsonFlag, print_json, stdout
+from cli.output import JsonFlag
+from cli.runs.by_hand import start_by_hand
 
 
 def add_to(group: typer.Typer) -> None:
@@ -28,18 +28,10 @@ def drift_monitor(
 
     Example: ratchet run drift-monitor --task digits --wait
     """
-    from cli.runs.view import watch
-    from ratchet import wiring
-
-    pipelines, name = wiring.pipelines(), f"drift-monitor-{task}-{secrets.token_hex(6)}"
-    run_id = pipelines.submit("drift-monitor", run_name=name, experiment=task, parameters={"task": task})
-    started = {"name": name, "run_id": run_id, "state": "PENDING", "error": ""}
-    ended = watch(pipelines, run_id, timeout_s=timeout_s) if wait else None
-    if ended is not None:
-        started |= {"state": ended.state, "error": ended.error}
-    if as_json:
-        print_json(started)
-    else:
-        stdout.print(f"{name}  {started['state']}  {run_id}", markup=False)
-    if ended is not None and not ended.is_green:
-        raise typer.Exit(1)
+    start_by_hand(
+        "drift-monitor",
+        task=task,
+        parameters={"task": task},
+        timeout_s=timeout_s if wait else None,
+        as_json=as_json,
+    )

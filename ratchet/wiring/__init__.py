@@ -27,6 +27,8 @@ from ratchet.wiring.labels import (
     verdicts,
 )
 from ratchet.wiring.models import (
+    batch_place,
+    batch_ports,
     judgements,
     learner,
     learner_of,
@@ -92,6 +94,8 @@ from ratchet.wiring.tasks import (
 )
 
 __all__ = [
+    "batch_place",
+    "batch_ports",
     "cases_path",
     "check_task",
     "clock",

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 from ratchet.core import ports
 from ratchet.core.digest import digest_of
+from ratchet.core.uris import parse_s3_uri
 from ratchet.wiring import connections, labels, tasks
 
 if TYPE_CHECKING:
+    from ratchet.actions.models.batch_places import BatchPlace
+    from ratchet.actions.models.batch_predicting import BatchPorts
     from ratchet.actions.models.classes import OutputInUse
     from ratchet.actions.models.fallback import LoadProof
     from ratchet.actions.models.files import ModelFiles
@@ -150,6 +153,33 @@ def output_in_use() -> "OutputInUse":
     from ratchet.actions.models.classes import OutputInUse
 
     return OutputInUse(ledger(), connections.object_store(), output_of=lambda task: tasks.task_spec(task).output)
+
+
+def batch_place(output: str) -> "BatchPlace":
+    """A folder here, or a prefix in S3."""
+    from ratchet.actions.models.batch_places import place_of
+
+    return place_of(output, connections.object_store(), labels_bucket=connections.settings().labels_bucket)
+
+
+def batch_ports(source: str) -> "BatchPorts":
+    """source: the bucket that it names may hold pictures too."""
+    from ratchet.actions.models.batch_inputs import BatchSources, picture_fetch
+    from ratchet.actions.models.batch_predicting import BatchPorts
+    from ratchet.serving.request_images import RequestImages
+
+    found, objects = connections.settings(), connections.object_store()
+    buckets = set(found.request_image_buckets)
+    if source.startswith("s3://"):
+        buckets.add(parse_s3_uri(source)[0])
+    return BatchPorts(
+        sources=BatchSources(objects, labels.dataset_store),
+        objects=objects,
+        ledger=ledger(),
+        keys=trusted_keys(),
+        is_signature_required=found.unsigned_models == "refuse",
+        images=RequestImages(picture_fetch(objects, buckets)),
+    )
 
 
 def verify_ports() -> "VerifyPorts":
