@@ -69,6 +69,8 @@ def _print_record(record: "DriftRecord", *, with_pictures: bool) -> None:
         f"  {record.compared}: {record.num_new} new, {record.num_old} known\n  {record.advice}",
         markup=False,
     )
+    if record.estimate:
+        stdout.print(f"  {record.estimate}", markup=False)
     if record.columns:
         stdout.print(table_of([_row_of(column) for column in ranked(record.columns)], columns=_COLUMNS))
     else:

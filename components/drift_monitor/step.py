@@ -37,6 +37,7 @@ from ratchet.core.labels.shards import Split
 from ratchet.core.labels.tables import table_of, with_features
 from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, FeedbackStore, Ledger, ObjectStore, PayloadLog, Registry
+from ratchet.core.rollout.estimated import AccuracyEstimate, estimate_accuracy, known_answers
 from ratchet.core.rollout.feedback import Accuracy, join_feedback
 from ratchet.core.rollout.monitor import Gathered, MonitorPolicy, ServingQuality, gather, judge_serving_quality
 from ratchet.core.runs.findings import drift_signal_of, serving_quality_signal_of
@@ -87,6 +88,12 @@ class Seen(NamedTuple):
     champion: ModelRef
     gathered: Gathered
     quality: ServingQuality
+    estimate: AccuracyEstimate
+
+    @property
+    def told(self) -> tuple[Reason, ...]:
+        """Of the verdict, beside drift."""
+        return self.estimate.reason, self.quality.reason
 
     @property
     def compared(self) -> str:
@@ -102,14 +109,15 @@ def drift_monitor_step(spec: TaskSpec, *, policies: Policies, stores: Stores, no
     champion = champion_of(stores.ledger.list_entries(spec.name))
     if champion is None:
         return _say_nothing(spec, paths)
-    gathered, accuracy = _look(spec, champion, stores, since=now - timedelta(seconds=policies.monitor.window_s))
+    gathered, accuracy, estimate = _look(spec, champion, stores, policies.monitor, now=now)
     quality = judge_serving_quality(
         accuracy, evaluated=_evaluated(stores.registry, spec.name, champion), policy=policies.monitor
     )
-    seen = Seen(champion, gathered, quality)
+    seen = Seen(champion, gathered, quality, estimate)
     judge = _judge_vectors if is_single_vector(spec.examples) else _judge_typed
     drift = judge(spec, seen, policies, stores, now, paths)
-    log.info("%s: %s; %s", drift.name, drift.reasons[0].text, quality.text)
+    stores.records.put_estimate(spec.name, "drift_monitor", estimate.text)
+    log.info("%s: %s; %s; %s", drift.name, drift.reasons[0].text, quality.text, estimate.text)
     for signal in (drift_signal_of(drift, at=now), serving_quality_signal_of(quality, at=now)):
         if signal is not None:
             stores.signals.put(spec.name, signal)
@@ -145,7 +153,7 @@ def _judge_vectors(
     verdict = Verdict(
         kind="drift_monitor",
         verdict=drift.name,
-        reasons=(*drift.reasons, seen.quality.reason),
+        reasons=(*drift.reasons, *seen.told),
         inputs=_inputs_of(seen, policies, num_reference=nums[0]),
     )
     _write_verdict(verdict, stores, paths, incoming=incoming, reference=reference)
@@ -184,7 +192,7 @@ def _judge_typed(
     verdict = Verdict(
         kind="drift_monitor",
         verdict=decision.drift.name,
-        reasons=(*decision.drift.reasons, seen.quality.reason),
+        reasons=(*decision.drift.reasons, *seen.told),
         inputs=_inputs_of(seen, policies, num_reference=comparison.old.num_rows),
     )
     write_typed_verdict(verdict, decision.columns, path=paths.verdict, report_path=paths.report)
@@ -202,8 +210,11 @@ def _write_verdict(verdict: Verdict, stores: Stores, paths: Paths, *, incoming: 
     )
 
 
-def _look(spec: TaskSpec, champion: ModelRef, stores: Stores, *, since: datetime) -> tuple[Gathered, Accuracy]:
-    """What the champion was asked and answered since then, and how often it was right."""
+def _look(
+    spec: TaskSpec, champion: ModelRef, stores: Stores, policy: MonitorPolicy, *, now: datetime
+) -> tuple[Gathered, Accuracy, AccuracyEstimate]:
+    """What the champion was asked and answered within the window, how often it was right, and what that tells."""
+    since, tolerance = now - timedelta(seconds=policy.window_s), tolerance_of(spec.output)
     feedback = list(stores.feedback.list_feedback(spec.name, since=since))
     gathered = gather(
         stores.payloads.list_predictions(spec.name, since=since),
@@ -211,8 +222,11 @@ def _look(spec: TaskSpec, champion: ModelRef, stores: Stores, *, since: datetime
         named=frozenset(item.request_id for item in feedback),
         num_rows_max=DECISION_ROWS_MAX,
     )
-    joined = join_feedback(gathered.answered, feedback, tolerance=tolerance_of(spec.output))
-    return gathered, joined.by_model.get(champion.digest, Accuracy())
+    joined = join_feedback(gathered.answered, feedback, tolerance=tolerance)
+    known = known_answers(gathered.answered, feedback, model_digest=champion.digest, tolerance=tolerance)
+    expected = [row.probability for row in gathered.rows if row.probability is not None]
+    estimate = estimate_accuracy(expected, known, confidence=policy.confidence)
+    return gathered, joined.by_model.get(champion.digest, Accuracy()), estimate
 
 
 def _sample_of(gathered: Gathered, spec: TaskSpec) -> Sample:

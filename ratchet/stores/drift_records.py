@@ -23,6 +23,12 @@ class DriftRecords(Store):
         """Write over the one before."""
         self.objects.put(self._uri(task, f"{record.kind}.json"), record.model_dump_json(indent=2).encode())
 
+    def put_estimate(self, task: str, kind: DriftKind, estimate: str) -> None:
+        """Into the record that this look has just put."""
+        record = self.fetch(task, kind)
+        if record is not None:
+            self.put(task, record.model_copy(update={"estimate": estimate}))
+
     def fetch(self, task: str, kind: DriftKind) -> DriftRecord | None:
         """None before the first look, and when another version wrote it: the count of looks begins again then."""
         uri = self._uri(task, f"{kind}.json")

@@ -186,3 +186,23 @@ def test_a_champion_whose_evaluation_nobody_knows_is_not_accused(production: Pro
     production.tell(range(1, 81, 2), num_wrong=40)
     _, signals, _ = production.look()
     assert not signals["serving_quality"].is_bad and "is unknown" in signals["serving_quality"].text
+
+
+@pytest.mark.parametrize(
+    ("num_known", "num_wrong", "said"),
+    [
+        pytest.param(0, 0, "the model expects an accuracy of 90.0%", id="no-label"),
+        pytest.param(200, 5, "195 of 200 answers with a true label are right", id="few-errors"),
+        pytest.param(200, 40, "of 200 true labels and the probabilities of 400 answers", id="both"),
+    ],
+)
+def test_how_right_the_champion_is_stands_in_the_verdict_and_in_the_record(
+    production: Production, num_known: int, num_wrong: int, said: str
+) -> None:
+    production.ask(range(1, 800, 2))
+    production.tell(range(1, 2 * num_known, 2), num_wrong=num_wrong)
+    verdict, _, _ = production.look()
+    (told,) = [reason for reason in verdict.reasons if reason.check == "estimated_accuracy"]
+    record = DriftRecords(production.room.objects, "ratchet").fetch("digits", "drift_monitor")
+    assert said in told.text and told.passed
+    assert record is not None and record.estimate == told.text

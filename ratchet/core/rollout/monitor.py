@@ -36,6 +36,8 @@ class ServedRow(NamedTuple):
     """As the model said."""
     inputs: Mapping[str, Any] | None = None
     """Name to value, as the payload log keeps it."""
+    probability: float | None = None
+    """Of the answer; None of a number."""
 
 
 class Gathered(NamedTuple):
@@ -59,7 +61,7 @@ def gather(
     num_requests = 0
     for prediction in predictions:
         if prediction.request_id in named:
-            answered.append(prediction.model_copy(update={"features": (), "inputs": (), "probabilities": ()}))
+            answered.append(prediction.model_copy(update={"features": (), "inputs": ()}))
         if prediction.model_digest != model_digest:
             continue
         num_requests += 1
@@ -78,12 +80,13 @@ def gather(
 
 
 def _rows_of(prediction: Prediction) -> Iterator[ServedRow]:
+    probabilities = prediction.probabilities or (None,) * len(prediction.labels)
     if prediction.inputs:
-        for inputs, label in zip(prediction.inputs, prediction.labels, strict=True):
-            yield ServedRow((), label, inputs)
+        for inputs, label, probability in zip(prediction.inputs, prediction.labels, probabilities, strict=True):
+            yield ServedRow((), label, inputs, probability)
         return
-    for features, label in zip(prediction.features, prediction.labels, strict=True):
-        yield ServedRow(features, label)
+    for features, label, probability in zip(prediction.features, prediction.labels, probabilities, strict=True):
+        yield ServedRow(features, label, None, probability)
 
 
 class ServingQuality(NamedTuple):

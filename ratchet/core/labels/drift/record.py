@@ -33,3 +33,5 @@ class DriftRecord(BaseModel):
     columns: tuple[ColumnDrift, ...] = ()
     """Of typed inputs; a task whose only input is a vector has `reasons` alone."""
     evidence: DriftEvidence | None = None
+    estimate: str = ""
+    """Of drift_monitor: how right the champion is in production, as far as it can be known."""
