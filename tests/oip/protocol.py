@@ -68,12 +68,16 @@ def in_binary(document: Document) -> tuple[bytes, int]:
 
 
 def read_answer(response: httpx.Response) -> Document:
-    """The answer with all data in lists, wherever it came; whatever the protocol says of its form is asserted."""
+    """The answer with all data in lists, wherever it came; whatever the protocol says of its form is asserted.
+
+    Optional fields that are null are dropped: one check tells of them, not each that reads an answer.
+    """
     assert response.status_code == 200, response.text[:500]
     length = response.headers.get(HEADER_LENGTH)
     head = response.content if length is None else response.content[: int(length)]
     tail = b"" if length is None else response.content[int(length) :]
-    answer = json.loads(head)
+    answer = without_nulls(json.loads(head))
+    answer["outputs"] = [without_nulls(each) for each in answer["outputs"]]
     for tensor in answer["outputs"]:
         size = tensor.get("parameters", {}).pop("binary_data_size", None)
         if size is not None:
@@ -81,7 +85,11 @@ def read_answer(response: httpx.Response) -> Document:
             tensor["data"], tail = decode(tensor["datatype"], tail[:size]), tail[size:]
     assert not tail, f"{len(tail)} bytes belong to no output"
     check_answer(answer)
-    return dict(answer)
+    return answer
+
+
+def without_nulls(fields: Mapping[str, Any]) -> Document:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def check_answer(answer: Mapping[str, Any]) -> None:

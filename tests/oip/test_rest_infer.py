@@ -16,6 +16,13 @@ def test_the_answer_names_the_model(target: Target) -> None:
     assert read_answer(target.post(target.request))["model_name"] == target.model
 
 
+def test_optional_fields_without_a_value_are_left_out(target: Target) -> None:
+    """Where the protocol says text, null is another type."""
+    answer = target.post(target.request).json()
+    for fields in (answer, *answer["outputs"]):
+        assert None not in fields.values(), [name for name, value in fields.items() if value is None]
+
+
 @pytest.mark.parametrize("request_id", IDS)
 def test_the_answer_has_the_requests_id(target: Target, request_id: str) -> None:
     assert read_answer(target.post({**target.request, "id": request_id}))["id"] == request_id
