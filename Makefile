@@ -23,11 +23,12 @@ down: $(STAMP) ## stop the embedded stack; data stays in .ratchet/
 ##@ Develop
 FUZZ_SECONDS ?= 60
 CHAOS_KILLS ?= 44
-.PHONY: setup test test-fast whole guide rounds chaos fuzz lint types lock compile compile-check check
+RANK_STRIKES ?= 10
+.PHONY: setup test test-fast whole guide rounds chaos rank-chaos fuzz lint types lock compile compile-check check
 setup: $(STAMP) ## create .venv and install the locked requirements
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
-test: $(STAMP) ## the tests, on real servers, two at a time; `make whole`, `guide`, `rounds`, `fuzz` and `chaos` have the rest
+test: $(STAMP) ## the tests, on real servers, two at a time; `make whole`, `guide`, `rounds`, `fuzz`, `chaos` and `rank-chaos` have the rest
 	@$(PYTEST) -m "not whole and not guide and not rounds"
 
 test-fast: $(STAMP) ## the unit tests but for simulations and wide searches, in under a minute
@@ -44,6 +45,9 @@ rounds: $(STAMP) ## `ratchet demo TASK --quick` of each real task, two at a time
 
 chaos: $(STAMP) ## a whole stack under CHAOS_KILLS (44) SIGKILLs; `make whole` has 25 of them
 	@CHAOS_KILLS=$(CHAOS_KILLS) $(BIN)/python -m pytest -s tests/embedded/test_stack_chaos.py
+
+rank-chaos: $(STAMP) ## workers of trainings under RANK_STRIKES (10) SIGKILLs and SIGSTOPs a training; `make whole` has two
+	@RANK_STRIKES=$(RANK_STRIKES) $(BIN)/python -m pytest -s tests/contract/test_rank_chaos.py
 
 fuzz: $(STAMP) ## each fuzzer for FUZZ_SECONDS (60), two at a time; `make test` runs each for 5 s at most
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) --timeout $$(($(FUZZ_SECONDS) + 240)) tests/fuzz

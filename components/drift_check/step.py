@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ratchet.actions.labels.drift_report import Sample, sample_of_table, write_drift_verdict
-from ratchet.actions.labels.representing import Sources, represent
+from ratchet.actions.labels.representing import Fresh, Sources, new_examples, represent
 from ratchet.actions.labels.sketching import fetch_sketch, sketch_file
 from ratchet.actions.labels.typed_drift import (
     Comparison,
@@ -81,7 +81,8 @@ def _check_typed(
         known = fetch_sketch(spec, parent, datasets=stores.datasets, sketches=stores.sketches)
         sources = Sources(stores.ledger, stores.objects, stores.datasets)
         accepted = stores.datasets.fetch_manifest(parent)
-        represented, features = represent(spec, paths.incoming, accepted, sources, num_rows_min=policy.num_rows_min)
+        fresh = Fresh("new examples", lambda: new_examples(spec, paths.incoming))
+        represented, features = represent(spec, fresh, accepted, sources, num_rows_min=policy.num_rows_min)
     comparison = Comparison(
         kind="drift_check",
         compared=f"new examples of {version} with the training rows of {parent or 'no version'}",

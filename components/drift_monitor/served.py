@@ -1,16 +1,20 @@
 """What was asked in production as a table of the task's inputs, as far as the payload log keeps it. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from ratchet.actions.labels.representing import ROWS_MAX, Examples, Fresh, Sources, represent
 from ratchet.actions.labels.sketching import sketch_columns
+from ratchet.core.labels.drift.measures import Represented
 from ratchet.core.labels.drift.tables import TableSketch
 from ratchet.core.labels.schema import ExampleSchema, ImageInput
+from ratchet.core.models.ledger import ModelRef
 from ratchet.core.rollout.logged_inputs import table_of_logged
 from ratchet.core.rollout.monitor import ServedRow
+from ratchet.tasks.spec import TaskSpec
 
 
 def comparable_schema(schema: ExampleSchema) -> ExampleSchema | None:
@@ -27,6 +31,26 @@ def sketch_served(rows: Sequence[ServedRow], schema: ExampleSchema) -> TableSket
     # The rows were drawn by a hash of their request: any draw of them is a fair one.
     hashes = np.arange(len(rows), dtype=np.uint64)
     return sketch_columns(table_of_logged(inputs, schema), labels, hashes, schema)
+
+
+def represent_served(
+    spec: TaskSpec, champion: ModelRef, rows: Sequence[ServedRow], sources: Sources, *, num_rows_min: int
+) -> tuple[Represented | None, str]:
+    """What was asked as the champion takes it, beside rows of its own version that it has not learned."""
+    if any(isinstance(each, ImageInput) for each in spec.inputs):
+        return None, "general features of texts: the payload log keeps no pixels"
+    accepted = sources.datasets.fetch_manifest(champion.dataset_version)
+    fresh = Fresh("requests", lambda: _examples_of(rows, spec.examples), is_logged=True)
+    return represent(spec, fresh, accepted, sources, num_rows_min=num_rows_min)
+
+
+def _examples_of(rows: Sequence[ServedRow], schema: ExampleSchema) -> Iterator[Examples]:
+    """As many as a model is asked about. The rows were drawn by a hash of their request: the first ones are as good as
+    any."""
+    asked = rows[:ROWS_MAX]
+    yield Examples(
+        np.arange(len(asked), dtype=np.uint64), table_of_logged([_inputs_of(row, schema) for row in asked], schema)
+    )
 
 
 def _inputs_of(row: ServedRow, schema: ExampleSchema) -> Mapping[str, Any]:

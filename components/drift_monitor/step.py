@@ -1,22 +1,20 @@
 """Does production look like what the champion learned from, and is the champion still right there?"""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from components.drift_monitor.served import comparable_schema, sketch_served
+from components.drift_monitor.served import comparable_schema, represent_served, sketch_served
+from components.drift_monitor.vectors import fetch_reference, served_sample
 from ratchet.actions.labels.drift_report import (
     DECISION_ROWS_MAX,
     Sample,
-    draw_rows,
-    sample_of_table,
     write_drift_verdict,
 )
+from ratchet.actions.labels.representing import Sources
 from ratchet.actions.labels.sketching import fetch_sketch
 from ratchet.actions.labels.typed_drift import (
     Comparison,
@@ -25,16 +23,11 @@ from ratchet.actions.labels.typed_drift import (
     record_vector_drift,
     write_typed_verdict,
 )
-from ratchet.actions.models.classes import fetch_classes, tolerance_of
+from ratchet.actions.models.classes import tolerance_of
 from ratchet.core.digest import digest_of
-from ratchet.core.labels.answers import label_text
-from ratchet.core.labels.dataset import Manifest
 from ratchet.core.labels.drift import DriftDecision, DriftPolicy, decide_drift
 from ratchet.core.labels.drift.evidence import next_look
 from ratchet.core.labels.drift.tables import TableSketch
-from ratchet.core.labels.schema import ExampleSchema
-from ratchet.core.labels.shards import Split
-from ratchet.core.labels.tables import table_of, with_features
 from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, FeedbackStore, Ledger, ObjectStore, PayloadLog, Registry
 from ratchet.core.rollout.estimated import AccuracyEstimate, estimate_accuracy, known_answers
@@ -50,8 +43,6 @@ from ratchet.tasks.spec import TaskSpec
 
 EVALUATED = "test_accuracy"
 """The metric of the registry that accuracy in production is compared with."""
-_SPLITS: tuple[Split, ...] = ("val", "test", "train")
-"""Each is a fair draw by the hash of an id; the smallest first, because no more than 10,000 rows are compared."""
 
 log = logging.getLogger(__name__)
 
@@ -136,10 +127,10 @@ def _judge_vectors(
     spec: TaskSpec, seen: Seen, policies: Policies, stores: Stores, now: datetime, paths: Paths
 ) -> DriftDecision:
     """Each look at one champion has its share of the false alarms that all of them may cause."""
-    incoming = _sample_of(seen.gathered, spec)
+    incoming = served_sample(seen.gathered, spec)
     width = incoming.features_NF.shape[1]
     reference = (
-        _fetch_reference(stores, seen.champion, num_features=width, schema=spec.examples)
+        fetch_reference(stores.datasets, stores.objects, seen.champion, num_features=width, schema=spec.examples)
         if incoming.labels
         else Sample(np.empty((0, width)), [])
     )
@@ -177,6 +168,17 @@ def _judge_typed(
     schema = comparable_schema(spec.examples)
     version, rows = seen.champion.dataset_version, seen.gathered.rows
     has_rows = bool(rows) and schema is not None
+    represented, features = (
+        represent_served(
+            spec,
+            seen.champion,
+            rows,
+            Sources(stores.ledger, stores.objects, stores.datasets),
+            num_rows_min=policies.drift.num_rows_min,
+        )
+        if has_rows
+        else (None, "")
+    )
     comparison = Comparison(
         kind="drift_monitor",
         compared=seen.compared,
@@ -187,13 +189,18 @@ def _judge_typed(
         if has_rows
         else TableSketch(),
         new=sketch_served(rows, schema) if has_rows and schema else TableSketch(),
+        represented=represented,
+        features=features,
     )
     decision = look_for_drift(spec, comparison, policy=policies.drift, records=stores.records, now=now)
     verdict = Verdict(
         kind="drift_monitor",
         verdict=decision.drift.name,
         reasons=(*decision.drift.reasons, *seen.told),
-        inputs=_inputs_of(seen, policies, num_reference=comparison.old.num_rows),
+        inputs={
+            **_inputs_of(seen, policies, num_reference=comparison.old.num_rows),
+            **({"features": features} if features else {}),
+        },
     )
     write_typed_verdict(verdict, decision.columns, path=paths.verdict, report_path=paths.report)
     return decision.drift
@@ -227,41 +234,6 @@ def _look(
     expected = [row.probability for row in gathered.rows if row.probability is not None]
     estimate = estimate_accuracy(expected, known, confidence=policy.confidence)
     return gathered, joined.by_model.get(champion.digest, Accuracy()), estimate
-
-
-def _sample_of(gathered: Gathered, spec: TaskSpec) -> Sample:
-    """As wide as what the champion was asked: the task file may have another number of features by now."""
-    rows = [row for row in gathered.rows if row.features]
-    if not rows:
-        return Sample(np.empty((0, spec.features.num_features)), [])
-    features_NF = np.array([row.features for row in rows], dtype=np.float64)
-    return Sample(features_NF, [label_text(row.label) for row in rows])
-
-
-def _fetch_reference(stores: Stores, champion: ModelRef, *, num_features: int, schema: ExampleSchema) -> Sample:
-    """Rows of the dataset version that the champion was trained on, of the classes that it knows."""
-    manifest = stores.datasets.fetch_manifest(champion.dataset_version)
-    classes = fetch_classes(stores.objects, champion.uri)
-    drawn: pa.Table | None = None
-    for split in _SPLITS:
-        if drawn is None or drawn.num_rows < DECISION_ROWS_MAX:
-            for table in _fetch_tables(stores.datasets, manifest, split, schema):
-                drawn = draw_rows(table if drawn is None else pa.concat_tables([drawn, table]))
-    if drawn is None:
-        return Sample(np.empty((0, num_features)), [])
-    drawn = drawn.filter(pc.equal(pc.list_value_length(drawn["features"]), num_features))
-    if classes:
-        drawn = drawn.filter(pc.is_in(drawn["label"], value_set=pa.array(classes, pa.string())))
-    return sample_of_table(drawn, num_features=num_features)
-
-
-def _fetch_tables(
-    datasets: DatasetStore, manifest: Manifest, split: Split, schema: ExampleSchema
-) -> Iterator[pa.Table]:
-    """One after the other: a split may be larger than memory."""
-    for shard in manifest.shards:
-        if shard.split == split:
-            yield with_features(table_of(datasets.fetch_shard(shard), where=shard.path), schema)
 
 
 def _decide(spec: TaskSpec, incoming: Sample, reference: Sample, policy: DriftPolicy) -> DriftDecision:

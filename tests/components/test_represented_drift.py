@@ -1,8 +1,10 @@
-"""drift_check compares texts and images as the champion represents them, and says so; where it cannot, it says why."""
+"""drift_check and drift_monitor compare texts (and drift_check images) as the champion represents them, and say so;
+where they cannot, they say why."""
 
 import base64
 import io
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,16 @@ import torch
 from PIL import Image
 
 from components.drift_check.step import Paths, Stores, drift_check_step
+from components.drift_monitor.step import Paths as MonitorPaths
+from components.drift_monitor.step import Policies, drift_monitor_step
+from components.drift_monitor.step import Stores as MonitorStores
 from ratchet.actions.labels.sketching import sketch_file, sketch_rows
 from ratchet.core.labels.drift import DriftPolicy
 from ratchet.core.labels.drift.sketches import SampleSketch
 from ratchet.core.labels.shards import split_of
 from ratchet.core.models.ledger import LedgerEntry, ModelRef
+from ratchet.core.rollout.monitor import MonitorPolicy
+from ratchet.core.rollout.payloads import TEXT_CHARS_LOGGED, Prediction
 from ratchet.core.verdict import Verdict
 from ratchet.stores.drift_records import DriftRecords
 from ratchet.stores.page_libraries import PageLibraries
@@ -30,6 +37,8 @@ from ratchet.tasks.spec import TaskSpec
 from tests.components.data import NOON, Room
 from tests.components.test_near_duplicates import push
 from tests.fakes.ledger import FakeLedger
+from tests.fakes.payload_log import FakeFeedbackStore, FakePayloadLog
+from tests.fakes.registry import FakeRegistry
 
 MAILS = TaskSpec.model_validate(
     {
@@ -143,6 +152,53 @@ def test_texts_are_compared_as_the_champion_represents_them(room: Checked, words
     record = DriftRecords(room.objects, "ratchet").fetch("digits", "drift_check")
     assert record is not None and [each.name for each in record.columns] == ["label", "body: missing", "subject, body"]
     assert record.columns[-1].detail == "as the champion represents it"
+
+
+def lengthened(examples: list[Example]) -> list[Example]:
+    """Beyond what the payload log keeps of a text."""
+    return [(name, {**inputs, "body": f"{inputs['body']} " * (TEXT_CHARS_LOGGED // 40)}) for name, inputs in examples]
+
+
+def served(examples: Sequence[Example], digest: str) -> FakePayloadLog:
+    """As the payload log keeps them: a text is cut."""
+    log = FakePayloadLog()
+    log.predictions += [
+        Prediction(
+            request_id=name,
+            at=NOON - timedelta(minutes=1),
+            model_digest=digest,
+            latency_ms=1,
+            inputs=({field: text[:TEXT_CHARS_LOGGED] for field, text in inputs.items()},),
+            labels=("ham",),
+            probabilities=(0.9,),
+        )
+        for name, inputs in examples
+    ]
+    return log
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), [(WORDS[:40], "stable"), (WORDS[20:], "drifted")], ids=["same-words", "other-words"]
+)
+def test_requests_are_compared_as_the_champion_represents_them(
+    tmp_path: Path, words: Sequence[str], expected: str
+) -> None:
+    """With texts that the log cuts: they are compared with accepted ones that are cut alike."""
+    room = Checked(tmp_path, MAILS)
+    room.grow(lengthened(mails(600, seed=0)))
+    room.crown(MAILS)
+    asked = lengthened(mails(400, seed=1, words=words))
+    champion = room.ledger.list_entries("digits")[-1].model
+    stores = MonitorStores(
+        served(asked, champion.digest), FakeFeedbackStore(), room.datasets, room.ledger, FakeRegistry(), room.objects,
+        PageLibraries(room.objects, "ratchet"), Signals(room.objects, "ratchet"),
+        DriftRecords(room.objects, "ratchet"), Sketches(room.objects, "ratchet"),
+    )  # fmt: skip
+    paths = MonitorPaths(room.path("report.html"), room.path("verdict"))
+    policies = Policies(DriftPolicy(), MonitorPolicy())
+    assert drift_monitor_step(MAILS, policies=policies, stores=stores, now=NOON, paths=paths) == expected
+    verdict = Verdict.model_validate_json(Path(paths.verdict).read_bytes())
+    assert str(verdict.inputs["features"]).startswith(f"as the champion, version 3, represents {len(asked)} requests")
 
 
 def test_pictures_are_compared_as_the_champion_represents_them(tmp_path: Path) -> None:

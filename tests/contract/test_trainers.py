@@ -1,11 +1,6 @@
 """One contract for both ways to run the workers of a training: torchrun in the pod of the step, and a TrainJob over two
 nodes, which the embedded control plane runs."""
 
-import os
-import random
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,29 +96,6 @@ def test_a_repeated_step_ends_the_nodes_of_its_attempt_before_and_leaves_no_job(
     assert run(job_in(tmp_path / "job"), train_job_trainer(world)) == digest
     assert not any(map(environment_of, pids))
     assert [job["metadata"]["name"] for job in world.jobs()] == [] and world.pods(NAME) == []
-
-
-@pytest.mark.whole
-@pytest.mark.parametrize("seed", range(3))
-def test_a_killed_rank_of_two_nodes_costs_no_bit(world: TrainingWorld, tmp_path: Path, seed: int):
-    """Whichever it is, within an epoch, with checkpoints every five steps."""
-    noisy, rng = spec_of("Noisy"), random.Random(seed)
-    spec = changed(noisy, {"training": {**noisy.training.model_dump(), "checkpoint_every_steps": 5}})
-    whole, killed = job_in(tmp_path / "whole", spec=spec), job_in(tmp_path / "killed", spec=spec)
-    digest = run(whole)
-    killer = threading.Thread(target=kill_one_after, args=(killed, "epoch-0002-step-000001", rng))
-    killer.start()
-    assert run(killed, train_job_trainer(world)) == digest
-    killer.join()
-    log = (tmp_path / "killed" / "log.txt").read_text()
-    assert "going on after" in log and log.count("epoch 1/4") == 1
-
-
-def kill_one_after(job: TrainingJob, checkpoint: str, rng: random.Random) -> None:
-    deadline = time.monotonic() + 120  # the start of two nodes and an epoch, on a busy machine
-    while not (job.checkpoint_dir / checkpoint).exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.kill(rng.choice(workers_of(job)), signal.SIGKILL)
 
 
 def workers_of(job: TrainingJob) -> list[int]:

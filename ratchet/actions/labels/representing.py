@@ -1,8 +1,11 @@
-"""Texts and images as the champion represents them, of new rows and of accepted ones that no model has learned."""
+"""Texts and images as the champion represents them, of new rows and of accepted ones that no model has learned.
+
+Shape suffix: S rows.
+"""
 
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,9 +23,10 @@ from ratchet.core.labels.drift.hashing import hashes_of
 from ratchet.core.labels.drift.measures import Represented
 from ratchet.core.labels.drift.sketches import SampleSketch
 from ratchet.core.labels.drift.tables import compared_rows
-from ratchet.core.labels.schema import ExampleSchema, ImageInput, InputSpec, inputs_table
+from ratchet.core.labels.schema import ImageInput, InputSpec, inputs_table
 from ratchet.core.models.ledger import ModelRef, champion_of
 from ratchet.core.ports import DatasetStore, Ledger, ObjectStore
+from ratchet.core.rollout.logged_inputs import shortened
 from ratchet.tasks.spec import TaskSpec
 
 if TYPE_CHECKING:
@@ -44,14 +48,33 @@ class Sources(NamedTuple):
     datasets: DatasetStore
 
 
+class Examples(NamedTuple):
+    """Some rows of one side."""
+
+    hashes_S: np.ndarray
+    """uint64, of the row or its id; any draw by them is a fair one."""
+    inputs: pa.Table
+    """A column for each input, by name."""
+
+
+class Fresh(NamedTuple):
+    """The side that is new."""
+
+    text: str
+    """What its rows are, in words."""
+    parts: Callable[[], Iterable[Examples]]
+    is_logged: bool = False
+    """Whether its texts are cut as the payload log cuts them: then so are those of the other side."""
+
+
 def represent(
-    spec: TaskSpec, incoming: str, parent: Manifest, sources: Sources, *, num_rows_min: int
+    spec: TaskSpec, fresh: Fresh, accepted: Manifest, sources: Sources, *, num_rows_min: int
 ) -> tuple[Represented | None, str]:
     """Both sides as the champion takes them, and in words what is compared; None where it cannot be, and why.
 
-    New examples of the file `incoming` are compared with accepted ones of val and test. Those of train would not do:
-    the champion has learned them, and tells them from any others. It costs a bounded number of rows; nothing is kept,
-    so that another champion and an erasure need no more. num_rows_min: on either side.
+    New rows are compared with accepted ones of val and test. Those of train would not do: the champion has learned
+    them, and tells them from any others. It costs a bounded number of rows; nothing is kept, so that another champion
+    and an erasure need no more. num_rows_min: on either side.
     """
     if not any(each.type in ("text", "image") for each in spec.inputs):
         return None, ""
@@ -63,7 +86,8 @@ def represent(
     try:
         with tempfile.TemporaryDirectory() as folder:
             model = _load(champion, sources.objects, Path(folder))
-            return _represent(spec, model, champion.version, incoming, parent, sources.datasets, num_rows_min)
+            sides = _accepted(spec, accepted, sources.datasets, is_logged=fresh.is_logged), fresh
+            return _represent(spec, model, champion.version, *sides, num_rows_min)
     except (DataRejected, PolicyError, NotFound, ImportError) as error:
         log.warning("the champion represents nothing: %s", error)
         return None, _general(f"the champion, version {champion.version}, cannot be asked ({type(error).__name__})")
@@ -80,18 +104,16 @@ def _represent(
     spec: TaskSpec,
     model: "ServableModel",
     version: str,
-    incoming: str,
-    parent: Manifest,
-    datasets: DatasetStore,
+    accepted: Iterable[Examples],
+    fresh: Fresh,
     num_rows_min: int,
 ) -> tuple[Represented | None, str]:
     if list(map(_shape_of, model.spec.inputs)) != list(map(_shape_of, spec.inputs)):
         return None, _general(f"the champion, version {version}, takes other inputs")
-    sides = (_accepted(spec, parent, datasets), _new(spec, incoming))
-    old, new = (_sketch_of(model, parts, spec.examples) for parts in sides)
+    old, new = (_sketch_of(model, parts) for parts in (accepted, fresh.parts()))
     if old is None or new is None:
         return None, _general(f"the champion, version {version}, has no representation of its own")
-    nums = f"{new.num_rows} new examples and {old.num_rows} accepted ones of val and test"
+    nums = f"{new.num_rows} {fresh.text} and {old.num_rows} accepted ones of val and test"
     if min(old.num_rows, new.num_rows) < num_rows_min:
         return None, _general(f"there are {nums}; {num_rows_min} of each are needed to ask the champion")
     return Represented(old, new), f"as the champion, version {version}, represents {nums}"
@@ -106,17 +128,18 @@ def _shape_of(declared: InputSpec) -> tuple[object, ...]:
     return declared.name, declared.type, *size
 
 
-def _new(spec: TaskSpec, path: str) -> Iterator[pa.Table]:
-    """Examples that no version has had, drawn by the hash of their id."""
+def new_examples(spec: TaskSpec, path: str) -> Iterator[Examples]:
+    """Of the file `incoming` those that no version has had, drawn by the hash of their id."""
     rows = pq.read_table(path, columns=["id", "label", "known_label"])
     kept, hashes = compared_rows(rows, spec.examples)
     is_new = pc.is_null(rows["known_label"]).to_numpy()[kept]
     kept, hashes = kept[is_new], hashes[is_new]
     drawn = np.sort(kept[np.argsort(hashes, kind="stable")[:ROWS_MAX]])
-    return read_some(path, spec.examples, drawn, columns=["id", "inputs"])
+    for part in read_some(path, spec.examples, drawn, columns=["id", "inputs"]):
+        yield Examples(hashes_of(part["id"]), inputs_table(part, spec.examples))
 
 
-def _accepted(spec: TaskSpec, manifest: Manifest, datasets: DatasetStore) -> Iterator[pa.Table]:
+def _accepted(spec: TaskSpec, manifest: Manifest, datasets: DatasetStore, *, is_logged: bool) -> Iterator[Examples]:
     """Rows of val and test, drawn by the hash of their id: of each shard as many as it has a share of the rows."""
     shards = _spread([shard for shard in manifest.shards if shard.split != "train"])
     num = sum(shard.num_rows for shard in shards)
@@ -124,7 +147,9 @@ def _accepted(spec: TaskSpec, manifest: Manifest, datasets: DatasetStore) -> Ite
         rows = fitting_rows(datasets.fetch_shard(shard), spec, where=f"{manifest.version}, {shard.path}")
         if rows is not None:
             quota = min(rows.num_rows, -(-ROWS_MAX * shard.num_rows // num))
-            yield rows.take(pa.array(np.argsort(hashes_of(rows["id"]), kind="stable")[:quota]))
+            drawn = rows.take(pa.array(np.argsort(hashes_of(rows["id"]), kind="stable")[:quota]))
+            inputs = inputs_table(drawn, spec.examples)
+            yield Examples(hashes_of(drawn["id"]), shortened(inputs, spec.examples) if is_logged else inputs)
 
 
 def _spread(shards: Sequence[DatasetShard]) -> list[DatasetShard]:
@@ -132,19 +157,18 @@ def _spread(shards: Sequence[DatasetShard]) -> list[DatasetShard]:
     return [shards[place] for place in places]
 
 
-def _sketch_of(model: "ServableModel", parts: Iterable[pa.Table], schema: ExampleSchema) -> SampleSketch | None:
+def _sketch_of(model: "ServableModel", parts: Iterable[Examples]) -> SampleSketch | None:
     """None of a model without a representation."""
     hashes: list[np.ndarray] = []
     features: list[np.ndarray] = []
     for part in parts:
-        for start in range(0, part.num_rows, _ROWS_AT_ONCE):
-            some = part.slice(start, _ROWS_AT_ONCE)
-            found = _asked(model, inputs_table(some, schema))
+        hashes.append(part.hashes_S)
+        for start in range(0, part.inputs.num_rows, _ROWS_AT_ONCE):
+            found = _asked(model, part.inputs.slice(start, _ROWS_AT_ONCE))
             if found is None:
                 return None
-            hashes.append(hashes_of(some["id"]))
             features.append(features_of_representation(found))
-    if not hashes:
+    if not features:
         return SampleSketch(0, 0, np.zeros(0, np.uint64), np.zeros((0, 1), np.float32))
     hashes_S = np.concatenate(hashes)
     order = np.argsort(hashes_S, kind="stable")
