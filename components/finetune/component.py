@@ -37,6 +37,7 @@ def finetune(
             log_path=Path(training_log.path),
             finished=wiring.finished_steps(task, run_id),
             pinned_ids=wiring.pinned_ids(task),
+            draws=wiring.draws(),
         )
         write_page(wiring.task_spec(task), Path(model.path), Path(curves.path))
     model.metadata["digest"] = digest

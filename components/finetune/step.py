@@ -13,6 +13,7 @@ from components.finetune.progress import shown_progress
 from ratchet import __version__
 from ratchet.actions.labels.left_out import Pinned
 from ratchet.actions.labels.replay import old_version_of
+from ratchet.actions.models.searching import Searching, search
 from ratchet.actions.models.training import (
     LINEAGE_FILE,
     TRAINING_ROWS,
@@ -26,17 +27,20 @@ from ratchet.core.errors import PolicyError
 from ratchet.core.labels.dataset import Manifest, training_digest_of
 from ratchet.core.models.environment import ENVIRONMENT_FILE, environment_of
 from ratchet.core.models.ledger import ModelRef, champion_of
+from ratchet.core.models.search import SEARCH_FILE, SearchJournal, values_text
 from ratchet.core.models.training_history import EpochMetrics
-from ratchet.core.ports import DatasetStore, Ledger, ObjectStore
+from ratchet.core.ports import DatasetStore, Draws, Ledger, ObjectStore
 from ratchet.stores.finished import FinishedSteps
 from ratchet.tasks.code_collect import collect_task_code
 from ratchet.tasks.identity import model_digest
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.choosing import TrainingChoice
-from ratchet.training.job import CHOICE, StartRecord
+from ratchet.training.job import CHOICE, StartRecord, TrainingJob
 from ratchet.training.learners import Learner
 
 STEP = "finetune"
+SEARCH = "search"
+"""Step, as far as results go: the trials so far."""
 
 
 class Trained(BaseModel):
@@ -61,10 +65,12 @@ def finetune_step(
     log_path: Path,
     finished: FinishedSteps,
     pinned_ids: frozenset[str] = frozenset(),
+    draws: Draws | None = None,
 ) -> tuple[str, EpochMetrics]:
     """Leave the trained model in `model_path`; gives its digest and the last epoch's numbers.
 
     pinned_ids: examples that the gate asks every model about, so that no training may see them.
+    draws: proposes numbers where the task file asks for a search.
     Safe to repeat: it changes nothing but what it keeps in `finished`. A training that has ended, of this run or of one
     that failed later, is taken over by the model's digest when all its inputs are the same.
     """
@@ -95,6 +101,7 @@ def finetune_step(
             log_path=log_path,
             finished=finished,
             inputs=inputs,
+            draws=draws,
         )
         finished.put_model(STEP, inputs, trained, path=model_path, digest=trained.digest)
     else:
@@ -138,6 +145,7 @@ def _train(
     log_path: Path,
     finished: FinishedSteps,
     inputs: Mapping[str, str],
+    draws: Draws | None,
 ) -> Trained:
     with learner.scratch() as scratch:
         job, replay = prepare_job(training, Path(scratch), datasets=datasets, objects=objects)
@@ -148,11 +156,48 @@ def _train(
             kept_checkpoints(finished, inputs, job.checkpoint_dir),
             shown_progress(finished.progress, job.progress_path),
         ):
-            run_job(job, learner, log_path=log_path)
+            if training.spec.training.search is None:
+                run_job(job, learner, log_path=log_path)
+            else:
+                assert draws is not None, "who starts the step wires them"
+                _search(job, learner, draws, finished=finished, inputs=inputs, log_path=log_path)
         start, last_epoch = take_model(job, model_path)
     lineage = _lineage_of(training, start, model_path) | ({TRAINING_ROWS: replay.text()} if replay else {})
+    lineage |= _searched(model_path)
     (model_path / LINEAGE_FILE).write_text(json.dumps(lineage, indent=2) + "\n")
     return Trained(digest=model_digest(model_path), last_epoch=last_epoch)
+
+
+def _search(
+    job: TrainingJob,
+    learner: Learner,
+    draws: Draws,
+    *,
+    finished: FinishedSteps,
+    inputs: Mapping[str, str],
+    log_path: Path,
+) -> None:
+    """As `run_job`, for the best of several trainings; the trials of a step that was killed are taken over."""
+    begun, found = SearchJournal(), finished.find(SEARCH, inputs, SearchJournal)
+    if found is not None:
+        of_run, begun = found
+        finished.note_taken(SEARCH, of_run, f"{len(begun.trials)} trials")
+    searching = Searching(learner, draws, begun, keep=lambda journal: finished.put(SEARCH, inputs, journal))
+    search(job, searching, log_path=log_path)
+
+
+def _searched(model_path: Path) -> dict[str, str]:
+    """What the registry shows of a search; nothing where there was none."""
+    path = model_path / SEARCH_FILE
+    if not path.exists():
+        return {}
+    journal = SearchJournal.model_validate_json(path.read_bytes())
+    assert journal.best is not None, "a search without a best trial has failed"
+    best = journal.best
+    return {
+        "search": f"trial {best.number} of {len(journal.trials)}: {values_text(best.values)}",
+        "search_trials": journal.text(),
+    }
 
 
 def _lineage_of(training: TrainingInputs, start: StartRecord, model_path: Path) -> dict[str, str]:

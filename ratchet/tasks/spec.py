@@ -168,6 +168,7 @@ class TaskSpec(FreshCopy):
         self._check_kind_takes_inputs()
         self._check_weighting()
         self._check_calibration()
+        self._check_search()
         self._check_invariances()
         return self
 
@@ -206,6 +207,11 @@ class TaskSpec(FreshCopy):
         if self.training.calibrate != "none" and self.output.type == "number":
             text = "`calibrate` is for an output with probabilities (category, tags); a number has none. Leave it out"
             raise _error_at(("training", "calibrate"), text, self.training.calibrate)
+
+    def _check_search(self) -> None:
+        if self.model.learner == "trees" and self.training.search is not None:
+            text = "`search` is for networks: none of the fields that it can search is one of trees. Leave it out"
+            raise _error_at(("training", "search"), text, sorted(self.training.search.space))
 
     def _check_invariances(self) -> None:
         types = {each.type for each in self.inputs}

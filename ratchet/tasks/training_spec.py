@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ratchet.core.models.class_weights import ClassWeights
 from ratchet.core.models.device import Precision
 from ratchet.core.models.learning_rate import Schedule
+from ratchet.core.models.search import SearchSpec
 
 
 def left_out(default: Any, **limits: Any) -> Any:
@@ -95,6 +96,8 @@ class TrainingSpec(BaseModel):
     checkpoint_every_steps: int | None = left_out(None, gt=0, le=1_000_000_000)
     """Steps of the whole training after which one is made too."""
     timeout_s: float = Field(1800, gt=0, le=2_592_000)
+    search: SearchSpec | None = left_out(None)
+    """Trainings with other numbers than those above; the model is that of the best one, and says none of it."""
 
     @property
     def weighting(self) -> tuple[str, ...]:
@@ -120,6 +123,23 @@ class TrainingSpec(BaseModel):
                 f"`world_size` {self.world_size} over `num_nodes` {self.num_nodes}: each node has as many workers; "
                 "make world_size a multiple of num_nodes"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_search(self) -> Self:
+        """Each end and each choice is one that the field takes."""
+        if self.search is None:
+            return self
+        if self.num_nodes > 1:
+            raise ValueError(f"`search` with `num_nodes` {self.num_nodes}: a search runs on one machine; leave one out")
+        if self.auto:
+            raise ValueError("`search` with `auto`: what is measured may differ from trial to trial; leave one out")
+        given = {**self.model_dump(mode="json"), "search": None}
+        for name, value in self.search.ends:
+            try:
+                type(self).model_validate({**given, name: value})
+            except ValidationError as error:
+                raise ValueError(f"`search.space.{name}` holds {value!r}: {error.errors()[0]['msg']}") from None
         return self
 
     @model_validator(mode="after")

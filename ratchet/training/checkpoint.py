@@ -56,6 +56,8 @@ class TrainingState:
     """Of all workers, as a checkpoint had it."""
     best_val_loss: float = float("inf")
     num_epochs_since_best: int = 0
+    is_given_up: bool = False
+    """Ended by `give_up_above` of the job: no model is made of it."""
 
 
 class _Numbers(BaseModel):

@@ -41,6 +41,8 @@ class TrainingJob(BaseModel):
     """Where worker 0 writes the `TrainingEnvironment`; None writes none."""
     progress_path: Path | None = None
     """Where worker 0 tells how far it is while it trains (progress.py); None tells nothing."""
+    give_up_above: dict[int, float] = {}
+    """Epochs after which a training ends without a model if its lowest validation loss until then is above that."""
     failure_path: Path
     """Where a worker says what no restart can mend (failure.py); absent when all went well."""
 

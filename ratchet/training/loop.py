@@ -57,7 +57,8 @@ def train(
         log.info("start: %s", start.text(names_max=_NAMES_LOGGED_MAX))
         job.start_path.write_text(start.model_dump_json())
     state = _train_epochs(network, run, Checkpoints(run, is_stopping))
-    _finish(state, run, code=code)
+    if not state.is_given_up:
+        _finish(state, run, code=code)
 
 
 def _train_epochs(network: torch.nn.Module, run: Run, checkpoints: Checkpoints) -> TrainingState:
@@ -81,8 +82,7 @@ def _train_epochs(network: torch.nn.Module, run: Run, checkpoints: Checkpoints) 
         state.power_sgd.restore(state.power_sgd_kept, rank=run.rank, device=run.device)
     run.live.begin(num_before=first.epoch * run.num_steps + first.step)
     for epoch in range(first.epoch, training.num_epochs):
-        if training.early_stop_epochs is not None and state.num_epochs_since_best >= training.early_stop_epochs:
-            log.info("no lower validation loss in %d epochs: the training ends early", state.num_epochs_since_best)
+        if _ends_before(epoch, state, run):
             break
         if epoch == training.unfreeze_after and within is None and frozen:
             _unfreeze(frozen, optimizer)
@@ -92,6 +92,21 @@ def _train_epochs(network: torch.nn.Module, run: Run, checkpoints: Checkpoints) 
         within = None
         checkpoints.save(state, Place(epoch + 1))
     return state
+
+
+def _ends_before(epoch: int, state: TrainingState, run: Run) -> bool:
+    """Whether the training ends after so many epochs: no lower loss for long, or given up by what its job says.
+
+    Every worker has worker 0's validation losses, so all of them end.
+    """
+    patience, limit = run.training.early_stop_epochs, run.job.give_up_above.get(epoch)
+    if patience is not None and state.num_epochs_since_best >= patience:
+        log.info("no lower validation loss in %d epochs: the training ends early", state.num_epochs_since_best)
+        return True
+    if limit is not None and state.best_val_loss > limit:
+        log.info("given up after epoch %d: loss %.4g, at most %.4g goes on", epoch, state.best_val_loss, limit)
+        state.is_given_up = True
+    return state.is_given_up
 
 
 def _distribute(state: TrainingState, run: Run) -> torch.nn.Module:

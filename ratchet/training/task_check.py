@@ -18,6 +18,7 @@ import torch
 from pydantic import TypeAdapter
 
 from ratchet.core.errors import DataRejected
+from ratchet.core.models.search import cost_text
 from ratchet.core.models.task_checks import CheckResult
 from ratchet.processes import die_with_parent
 from ratchet.tasks.bound import TorchTask, TreesTask, fit_state, state_bytes
@@ -211,6 +212,13 @@ _NEW: Checks = (("fit", fit), ("encode", encode), *_NETWORK, ("decode", decode),
 _TREES: Checks = (("train", train_trees),)
 
 
+def tell_cost(trial: Trial) -> str:
+    """Each end and each choice was checked when the file was read."""
+    training = trial.spec.training
+    assert training.search is not None, "the check is for tasks with a search"
+    return cost_text(training.search, num_epochs=training.num_epochs, timeout_s=training.timeout_s)
+
+
 def checks_of(trial: Trial) -> Iterator[tuple[str, Callable[[Trial], str]]]:
     """In their order; which ones follow the first depends on what it loads."""
     if trial.spec.model.learner == "trees":
@@ -219,6 +227,8 @@ def checks_of(trial: Trial) -> Iterator[tuple[str, Callable[[Trial], str]]]:
         return
     yield "load", load
     yield from _OLD if trial.loaded.is_old else _NEW
+    if trial.spec.training.search is not None:
+        yield "search", tell_cost
 
 
 def check_task(spec: TaskSpec, tell: Callable[[CheckResult], None]) -> None:

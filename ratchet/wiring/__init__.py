@@ -29,6 +29,7 @@ from ratchet.wiring.labels import (
 from ratchet.wiring.models import (
     batch_place,
     batch_ports,
+    draws,
     judgements,
     learner,
     learner_of,
@@ -103,6 +104,7 @@ __all__ = [
     "contents",
     "dataset_store",
     "default_retention",
+    "draws",
     "drift_records",
     "erasure_holders",
     "erasures",

@@ -62,6 +62,13 @@ def local_trainer() -> ports.Trainer:
     return LocalTrainer()
 
 
+def draws() -> ports.Draws:
+    """Importing Optuna takes a second: the adapter does it when it is asked."""
+    from ratchet.adapters.optuna_draws import OptunaDraws
+
+    return OptunaDraws()
+
+
 @lru_cache
 def model_probe() -> ports.ModelProbe:
     from ratchet.adapters.model_server import LocalModelServer

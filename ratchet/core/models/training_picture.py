@@ -77,15 +77,23 @@ class _Point(NamedTuple):
 
 
 def render_training(
-    history: Sequence[EpochMetrics], *, title: str, unit: Unit, facts: Mapping[str, str], environment: Mapping[str, str]
+    history: Sequence[EpochMetrics],
+    *,
+    title: str,
+    unit: Unit,
+    facts: Mapping[str, str],
+    environment: Mapping[str, str],
+    search: str = "",
 ) -> str:
-    """One HTML page. facts: what the training began with; environment: what it ran on; both by name for people."""
+    """One HTML page. facts: what the training began with; environment: what it ran on; both by name for people.
+    search: the part about the trials of a search, as HTML."""
     charts = "".join(_render_chart(chart, history, unit=unit) for chart in _CHARTS)
     epochs = _render_epochs(history, unit=unit) if history else ""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style></head><body>
 <h1>{escape(title)}</h1>
 {"".join(f"<p>{escape(sentence)}</p>" for sentence in _sentences_of(history, unit=unit))}
+{search}
 {charts}
 {epochs}
 {_render_table("What it began with", facts)}

@@ -3,6 +3,7 @@
 from ratchet.core.ports.catalog import PipelineCatalog, PipelineVersion, Schedule
 from ratchet.core.ports.clock import Clock
 from ratchet.core.ports.datasets import DatasetStore
+from ratchet.core.ports.draws import Draws
 from ratchet.core.ports.gateway import Gateway
 from ratchet.core.ports.labels import LabelStore
 from ratchet.core.ports.ledger import Ledger
@@ -19,6 +20,7 @@ from ratchet.core.ports.trainer import Trainer
 __all__ = [
     "Clock",
     "DatasetStore",
+    "Draws",
     "FeedbackStore",
     "Gateway",
     "InferenceServices",
