@@ -49,19 +49,22 @@ def retrain(
 
     Example: ratchet run retrain --task digits --wait
     """
-    from cli.runs.turns import name_in_flight, start_in_turn
+    from cli.runs.turns import name_ended, start_in_turn
     from cli.tasks import require_sound
     from ratchet import wiring
 
-    # Before the code is tried, which takes seconds: the run in flight when the command began is what counts.
-    in_flight = name_in_flight(task) if wait else ""
+    # Before the code is tried, which takes seconds: a run may come and go meanwhile.
+    ended_before = name_ended(task) if wait else ""
     if check:
         require_sound(wiring.task_checks().check([wiring.task_spec(task)]))
     if allow_rolled_back:
         _allow_rolled_back(task)
     if wait:
         started = start_in_turn(
-            lambda: start_retrain(task, again=again, fresh=fresh), task=task, in_flight=in_flight, timeout_s=timeout_s
+            lambda: start_retrain(task, again=again, fresh=fresh),
+            task=task,
+            ended_before=ended_before,
+            timeout_s=timeout_s,
         )
     else:
         started = start_retrain(task, again=again, fresh=fresh)

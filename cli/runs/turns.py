@@ -10,23 +10,24 @@ from ratchet.core.errors import Conflict, NotFound
 from ratchet.stores.run_claims import ClaimedRun
 
 
-def name_in_flight(task: str) -> str:
-    """The run that holds the task's turn; "" when none does."""
+def name_ended(task: str) -> str:
+    """The task's newest run, when it has ended; "" when there is none, or one is in flight."""
     newest = wiring.run_journal().fetch_newest(task)
-    return newest.claim.run_name if newest is not None and newest.end is None else ""
+    return newest.claim.run_name if newest is not None and newest.end is not None else ""
 
 
 def start_in_turn(
-    start: Callable[[], dict[str, Any]], *, task: str, in_flight: str, timeout_s: float
+    start: Callable[[], dict[str, Any]], *, task: str, ended_before: str, timeout_s: float
 ) -> dict[str, Any]:
     """Follow what is in flight, then start a run; the last one followed when it has left no labels.
 
-    The sensor may start a run between a push and this command: that run is what the caller waits for, also when it has
-    ended by now. in_flight: the run that held the turn when the command began, or "".
+    The sensor may start a run between a push and this command, or while this command tries the task's code: that run is
+    what the caller waits for, also when it has ended by now. ended_before: what `name_ended` gave when the command
+    began, a run that nobody waits for.
     """
     clock = wiring.retrain_ports().clock
     deadline_s = clock.elapsed_s() + timeout_s
-    seen, followed = {in_flight}, ""
+    followed = ""
     while True:
         try:
             return start()
@@ -36,12 +37,11 @@ def start_in_turn(
                 raise
             name = newest.claim.run_name
             if newest.end is not None or name == followed:
-                if name not in seen:
+                if name == ended_before:
                     raise
                 return _row_of(newest)
             stderr.print(f"{name} is in flight: following it first", markup=False)
             run_view.watch(wiring.pipelines(), newest.run_id, timeout_s=deadline_s - clock.elapsed_s())
-            seen.add(name)
             followed = name
 
 
@@ -51,6 +51,6 @@ def _row_of(claimed: ClaimedRun) -> dict[str, Any]:
         "run_id": claimed.run_id,
         "run_key": claimed.claim.trigger.run_key,
         "attempt": claimed.claim.trigger.attempt,
-        "reason": "in flight when the command began",
+        "reason": "started before this command could start one",
         "state": "RUNNING",
     }

@@ -99,20 +99,22 @@ def test_a_second_run_at_once_is_a_conflict(ports):
     assert "in flight" in str(refused.exception)
 
 
-def test_waiting_tells_of_the_run_that_ended_while_the_task_was_checked(ports, monkeypatch):
-    """A check of the task takes seconds, in which the sensor's run may end."""
+@pytest.mark.parametrize("begins", ["before", "meanwhile"])
+def test_waiting_tells_of_the_run_that_ended_while_the_task_was_checked(ports, monkeypatch, begins):
+    """A check of the task takes seconds, in which the sensor's run may end, or begin and end."""
     ports.stores.labels.put_shard("digits", b"x", num_labels=1)
-    first = json.loads(invoke("run", "retrain", "--task", "digits", "--json").stdout)
+    runs = [start_retrain("digits", again=False)] if begins == "before" else []
     check = FakeTaskChecks.check
 
     def slow_check(self, specs):
-        ports.pipelines.finish(first["run_id"])
+        if not runs:
+            runs.append(start_retrain("digits", again=False))
+        ports.pipelines.finish(runs[0]["run_id"])
         return check(self, specs)
 
     monkeypatch.setattr(FakeTaskChecks, "check", slow_check)
-    assert (
-        json.loads(invoke("run", "retrain", "--task", "digits", "--wait", "--json").stdout)["run_id"] == first["run_id"]
-    )
+    told = json.loads(invoke("run", "retrain", "--task", "digits", "--wait", "--json").stdout)
+    assert told["run_id"] == runs[0]["run_id"]
     assert isinstance(invoke("run", "retrain", "--task", "digits", "--wait").exception, Conflict), "ended long ago"
 
 
