@@ -23,7 +23,7 @@ def start_in_turn(
 
     The sensor may start a run between a push and this command, or while this command tries the task's code: that run is
     what the caller waits for, also when it has ended by now. ended_before: what `name_ended` gave when the command
-    began, a run that nobody waits for.
+    began: not what the caller waits for.
     """
     clock = wiring.retrain_ports().clock
     deadline_s = clock.elapsed_s() + timeout_s
