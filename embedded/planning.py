@@ -24,7 +24,7 @@ WARM_MODULES = (
     *("kfp.dsl.executor", "pydantic", "httpx", "orjson", "pandas", "pyarrow.parquet", "pyarrow.compute"),
     *("scipy.special", "mlflow", "torch", "great_expectations"),
 )
-"""What the steps import besides our own code, for 2 to 8 s of CPU each; see docs/architecture.md for the memory."""
+"""What the steps import besides our own code, for 3 to 6 s of CPU each (benchmarks/warm_steps.py)."""
 WARM_VARIABLES = ("_KFP_RUNTIME=true", "MLFLOW_DISABLE_TELEMETRY=true")
 """What every step has set itself before it imports them: kfp without its compiler, MLflow without its telemetry."""
 

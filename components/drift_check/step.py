@@ -80,9 +80,8 @@ def _check_typed(
     if parent and new.num_rows:
         known = fetch_sketch(spec, parent, datasets=stores.datasets, sketches=stores.sketches)
         sources = Sources(stores.ledger, stores.objects, stores.datasets)
-        accepted = stores.datasets.fetch_manifest(parent)
         fresh = Fresh("new examples", lambda: new_examples(spec, paths.incoming))
-        represented, features = represent(spec, fresh, accepted, sources, num_rows_min=policy.num_rows_min)
+        represented, features = represent(spec, fresh, parent, sources, num_rows_min=policy.num_rows_min)
     comparison = Comparison(
         kind="drift_check",
         compared=f"new examples of {version} with the training rows of {parent or 'no version'}",

@@ -39,9 +39,8 @@ def represent_served(
     """What was asked as the champion takes it, beside rows of its own version that it has not learned."""
     if any(isinstance(each, ImageInput) for each in spec.inputs):
         return None, "general features of texts: the payload log keeps no pixels"
-    accepted = sources.datasets.fetch_manifest(champion.dataset_version)
     fresh = Fresh("requests", lambda: _examples_of(rows, spec.examples), is_logged=True)
-    return represent(spec, fresh, accepted, sources, num_rows_min=num_rows_min)
+    return represent(spec, fresh, champion.dataset_version, sources, num_rows_min=num_rows_min)
 
 
 def _examples_of(rows: Sequence[ServedRow], schema: ExampleSchema) -> Iterator[Examples]:

@@ -26,8 +26,11 @@ Fetch = Callable[[str], bytes]
 """The object of a URI. ValueError: it may not, or cannot, be read, and why; it reads FILE_BYTES_MAX at most."""
 
 
-def fetch_from(objects: ObjectStore, buckets: Collection[str]) -> Fetch:
-    """From these buckets alone; the size is looked at before anything is fetched."""
+def fetch_from(
+    objects: ObjectStore, buckets: Collection[str], *, faults: tuple[type[RatchetError], ...] = (RatchetError,)
+) -> Fetch:
+    """From these buckets alone; the size is looked at before anything is fetched. faults: what becomes the ValueError
+    of a picture; any other error is raised as it is."""
 
     def fetch(uri: str) -> bytes:
         try:
@@ -40,7 +43,7 @@ def fetch_from(objects: ObjectStore, buckets: Collection[str]) -> Fetch:
             if found.size_bytes > FILE_BYTES_MAX:
                 raise ValueError(f"{_shown(uri)} has {found.size_bytes:,} bytes; the limit is {FILE_BYTES_MAX:,}")
             return objects.fetch(uri)
-        except RatchetError as error:
+        except faults as error:
             raise ValueError(f"{_shown(uri)} cannot be fetched: {printable(str(error))}") from None
 
     return fetch

@@ -166,18 +166,21 @@ class AnswerHeaders:
 
 def _request_id_of(scope: Scope) -> bytes:
     for name, value in scope["headers"]:
-        if name == REQUEST_ID_HEADER and 0 < len(value) <= _REQUEST_ID_BYTES_MAX and value.isascii():
+        if name == REQUEST_ID_HEADER and _is_request_id(value):
             return bytes(value)
     return uuid.uuid4().hex.encode()
+
+
+def _is_request_id(value: bytes | str) -> bool:
+    return 0 < len(value) <= _REQUEST_ID_BYTES_MAX and value.isascii()
 
 
 def answer_headers(asked: Mapping[str, str], *, digest: str) -> dict[str, str]:
     """The same two of an answer over gRPC."""
     request_id = asked.get(REQUEST_ID_HEADER.decode(), "")
-    is_taken = 0 < len(request_id) <= _REQUEST_ID_BYTES_MAX and request_id.isascii()
     return {
         DIGEST_HEADER.decode(): digest,
-        REQUEST_ID_HEADER.decode(): request_id if is_taken else uuid.uuid4().hex,
+        REQUEST_ID_HEADER.decode(): request_id if _is_request_id(request_id) else uuid.uuid4().hex,
     }
 
 

@@ -27,7 +27,7 @@ from ratchet.tasks.spec import TaskSpec
 from ratchet.tasks.training_spec import CommunicationSpec
 from ratchet.training.checkpoint_places import newest_checkpoint
 from ratchet.training.job import CHOICE, TrainingJob
-from ratchet.training.pace_job import PaceChoice, PaceJob, Paces
+from ratchet.training.pace_job import PaceChoice, PaceJob, Paces, run_paces
 
 log = logging.getLogger(__name__)
 _CHOICE_S = 1.0
@@ -138,16 +138,7 @@ def _paces(
         choice_s=_CHOICE_S,
         paces_path=folder / "paces.json",
     )
-    (folder / "job.json").write_text(trial.model_dump_json())
-    trainer.run(
-        module="ratchet.training.pace",
-        spec_path=folder / "job.json",
-        world_size=world_size,
-        log_path=folder / "log.txt",
-        failure_path=trial.training.failure_path,
-        timeout_s=min(_SETTING_UP_S, job.spec.training.timeout_s),
-    )
-    return Paces.model_validate_json(trial.paces_path.read_bytes())
+    return run_paces(trial, trainer, folder, timeout_s=min(_SETTING_UP_S, job.spec.training.timeout_s))
 
 
 def _trial_of(job: TrainingJob, folder: Path, *, world_size: int) -> TrainingJob:

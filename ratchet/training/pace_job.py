@@ -1,9 +1,10 @@
-"""What `pace.py` is told to measure, and what it found. Pure data: importing this loads no torch."""
+"""What `pace.py` is told to measure, and what it found. Importing this loads no torch."""
 
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from ratchet.core.ports import Trainer
 from ratchet.tasks.training_spec import CommunicationSpec
 from ratchet.training.job import TrainingJob
 
@@ -56,3 +57,17 @@ class Paces(BaseModel):
     """That are trained."""
     num_gpus: int
     """Of the machine."""
+
+
+def run_paces(job: PaceJob, trainer: Trainer, folder: Path, *, timeout_s: float) -> Paces:
+    """Measure in as many workers as the job's task says. folder: for the files of the run."""
+    (folder / "job.json").write_text(job.model_dump_json())
+    trainer.run(
+        module="ratchet.training.pace",
+        spec_path=folder / "job.json",
+        world_size=job.training.spec.training.world_size,
+        log_path=folder / "log.txt",
+        failure_path=job.training.failure_path,
+        timeout_s=timeout_s,
+    )
+    return Paces.model_validate_json(job.paces_path.read_bytes())

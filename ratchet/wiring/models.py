@@ -171,9 +171,9 @@ def batch_place(output: str) -> "BatchPlace":
 
 def batch_ports(source: str) -> "BatchPorts":
     """source: the bucket that it names may hold pictures too."""
-    from ratchet.actions.models.batch_inputs import BatchSources, picture_fetch
+    from ratchet.actions.models.batch_inputs import PICTURE_FAULTS, BatchSources
     from ratchet.actions.models.batch_predicting import BatchPorts
-    from ratchet.serving.request_images import RequestImages
+    from ratchet.serving.request_images import RequestImages, fetch_from
 
     found, objects = connections.settings(), connections.object_store()
     buckets = set(found.request_image_buckets)
@@ -185,7 +185,7 @@ def batch_ports(source: str) -> "BatchPorts":
         ledger=ledger(),
         keys=trusted_keys(),
         is_signature_required=found.unsigned_models == "refuse",
-        images=RequestImages(picture_fetch(objects, buckets)),
+        images=RequestImages(fetch_from(objects, buckets, faults=PICTURE_FAULTS)),
     )
 
 

@@ -124,10 +124,9 @@ ALL_AT_ONCE = {
 def stopped_every(num_steps: int, job: TrainingJob, device: torch.device = CPU) -> int:
     """Train to the end, with a stop after each so many steps; gives the number of stops."""
     for num_stops in range(100):
-        looks = iter(range(1, 1_000))
+        looks = (step == num_steps for step in range(1, 1_000))
         with suppress(TrainingStopped):
-            is_stopping = lambda looks=looks: next(looks) == num_steps  # noqa: E731
-            train(job, rank=0, world_size=1, is_stopping=is_stopping, device=device)
+            train(job, rank=0, world_size=1, is_stopping=looks.__next__, device=device)
             return num_stops
     raise AssertionError("it made no progress")
 

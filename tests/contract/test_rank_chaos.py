@@ -29,7 +29,7 @@ from ratchet.training.roll import state_of
 from tests.components.learning import job_of
 from tests.components.test_kinds import CASES
 from tests.contract.test_trainers import train_job_trainer, workers_of
-from tests.embedded.training_world import TrainingWorld
+from tests.embedded.training_world import TrainingWorld, started_world
 
 NUM_STRIKES = int(os.environ.get("RANK_STRIKES", "1"))
 SIGNALS = (signal.SIGKILL, signal.SIGSTOP) if NUM_STRIKES > 1 else (signal.SIGKILL,)
@@ -44,12 +44,8 @@ pytestmark = [pytest.mark.whole, pytest.mark.timeout(240 + NUM_STRIKES * SILENCE
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingWorld]:
-    world = TrainingWorld(tmp_path_factory.mktemp("training"))
-    world.start()
-    try:
+    with started_world(tmp_path_factory.mktemp("training")) as world:
         yield world
-    finally:
-        world.stop()
 
 
 @pytest.fixture(scope="module", params=list(KINDS) if NUM_STRIKES > 1 else ["text", "image"])

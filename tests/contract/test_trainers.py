@@ -14,7 +14,7 @@ from ratchet.core.ports import Trainer
 from ratchet.training.job import TrainingJob
 from tests.components.test_training import job_in, run, spec_of
 from tests.embedded.serving_world import wait_for
-from tests.embedded.training_world import TrainingWorld, environment_of
+from tests.embedded.training_world import TrainingWorld, environment_of, started_world
 from tests.models import DIGITS, changed
 
 NAME = "ratchet-contract"
@@ -22,12 +22,8 @@ NAME = "ratchet-contract"
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingWorld]:
-    world = TrainingWorld(tmp_path_factory.mktemp("training"))
-    world.start()
-    try:
+    with started_world(tmp_path_factory.mktemp("training")) as world:
         yield world
-    finally:
-        world.stop()
 
 
 def train_job_trainer(world: TrainingWorld) -> TrainJobTrainer:

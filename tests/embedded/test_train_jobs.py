@@ -9,7 +9,7 @@ import pytest
 from kubernetes.client import ApiException
 
 from tests.embedded.serving_world import wait_for
-from tests.embedded.training_world import TrainingWorld, all_pids, environment_of, kill
+from tests.embedded.training_world import TrainingWorld, all_pids, environment_of, kill, started_world
 
 SHOW = ["/bin/sh", "-c", "env | grep -e ^PET_ -e ^PASSED | sort; echo to stderr >&2"]
 SLEEP = ["/bin/sh", "-c", "echo began; sleep 600"]
@@ -25,12 +25,8 @@ print("gathered", ranks)
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingWorld]:
-    world = TrainingWorld(tmp_path_factory.mktemp("training"))
-    world.start()
-    try:
+    with started_world(tmp_path_factory.mktemp("training")) as world:
         yield world
-    finally:
-        world.stop()
 
 
 def test_each_node_gets_what_torchrun_needs_and_the_job_completes(world: TrainingWorld):

@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,14 @@ def environment_of(pid: int) -> bytes:
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def started_world(folder: Path) -> Iterator[TrainingWorld]:
+    """What a fixture yields."""
+    world = TrainingWorld(folder)
+    world.start()
+    try:
+        yield world
+    finally:
+        world.stop()

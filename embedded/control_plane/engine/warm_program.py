@@ -1,4 +1,4 @@
-"""A process that has imported what steps import, and forks steps on request: 0.1 s instead of 2 to 10 s of CPU.
+"""A process that has imported what steps import, and forks steps on request: they need not do it.
 
 `python warm_program.py MODULES VARIABLES`, with a connected socket as standard input. It says `ready`; then each
 message brings two descriptors: the line of one attempt, and its log. It forks a recorder, and the recorder, when the

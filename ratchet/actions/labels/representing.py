@@ -68,13 +68,13 @@ class Fresh(NamedTuple):
 
 
 def represent(
-    spec: TaskSpec, fresh: Fresh, accepted: Manifest, sources: Sources, *, num_rows_min: int
+    spec: TaskSpec, fresh: Fresh, version: str, sources: Sources, *, num_rows_min: int
 ) -> tuple[Represented | None, str]:
     """Both sides as the champion takes them, and in words what is compared; None where it cannot be, and why.
 
-    New rows are compared with accepted ones of val and test. Those of train would not do: the champion has learned
-    them, and tells them from any others. It costs a bounded number of rows; nothing is kept, so that another champion
-    and an erasure need no more. num_rows_min: on either side.
+    New rows are compared with accepted ones of val and test of a dataset version. Those of train would not do: the
+    champion has learned them, and tells them from any others. It costs a bounded number of rows; nothing is kept, so
+    that another champion and an erasure need no more. num_rows_min: on either side.
     """
     if not any(each.type in ("text", "image") for each in spec.inputs):
         return None, ""
@@ -83,6 +83,7 @@ def represent(
     champion = champion_of(sources.ledger.list_entries(spec.name))
     if champion is None:
         return None, _general("there is no champion")
+    accepted = sources.datasets.fetch_manifest(version)
     try:
         with tempfile.TemporaryDirectory() as folder:
             model = _load(champion, sources.objects, Path(folder))

@@ -3,7 +3,7 @@ file at a time is in memory; a file of S3 or of a version is fetched whole, and 
 
 import io
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import cache
 from itertools import islice
@@ -15,15 +15,11 @@ import pyarrow.parquet as pq
 
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import Conflict, DataRejected, NotFound, SettingsError
-from ratchet.core.labels.dataset import DataFile
-from ratchet.core.labels.images import FILE_BYTES_MAX
 from ratchet.core.labels.schema import ExampleSchema, inputs_table
 from ratchet.core.labels.shards import SHARD_BYTES_MAX
 from ratchet.core.labels.tables import as_rows, table_of
 from ratchet.core.models.batch import InputFile
 from ratchet.core.ports import DatasetStore, ObjectStore
-from ratchet.core.uris import parse_s3_uri
-from wire.printable import listed, printable
 from wire.strict_json import BYTE_ORDER_MARK, LINE_BYTES_MAX, NotJson, parse_json
 from wire.validation_text import found_text
 
@@ -31,6 +27,8 @@ _S3 = "s3://"
 _VERSION = re.compile(r"[^/:\s]+/v[0-9]+")
 _KINDS: dict[str, Any] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+PICTURE_FAULTS = (NotFound, SettingsError, DataRejected)
+"""Why a picture cannot be fetched, of its row alone. A store that is away is no fault of a row."""
 _READ_ROWS = 4_096
 """Of a Parquet file at once."""
 
@@ -64,6 +62,8 @@ class BatchSources:
     def __init__(self, objects: ObjectStore, datasets: Callable[[], DatasetStore]) -> None:
         """datasets: asked for when a dataset version is named."""
         self._objects, self.datasets = objects, datasets
+        # A batch asks for each file of one version.
+        self._shards_of = cache(lambda version: datasets().fetch_manifest(version).shards)
 
     def list_files(self, source: str, schema: ExampleSchema) -> tuple[InputFile, ...]:
         """In order. NotFound when there is none, DataRejected for what is none of the kinds."""
@@ -102,10 +102,6 @@ class BatchSources:
             case "parquet":
                 with self._open(file.uri) as opened:
                     yield from _cut(_read_parquet(opened, schema, where=file.uri), size=size, skip=skip)
-
-    @cache  # noqa: B019 - it lives as long as its process does one batch
-    def _shards_of(self, version: str) -> Sequence[DataFile]:
-        return self.datasets().fetch_manifest(version).shards
 
     def _open(self, uri: str) -> BinaryIO:
         return io.BytesIO(self._objects.fetch(uri)) if uri.startswith(_S3) else Path(uri).open("rb")
@@ -250,25 +246,3 @@ def _plain(value: Any) -> Any:
 def as_json(value: Any) -> Any:
     """A value of a Parquet column as JSON would have it."""
     return value.isoformat() if isinstance(value, datetime) else value
-
-
-def picture_fetch(objects: ObjectStore, buckets: Collection[str]) -> Callable[[str], bytes]:
-    """The picture of a URI, for `RequestImages`. ValueError: it may not, or cannot, be read; Unavailable is no fault of
-    a row, so it is raised."""
-
-    def fetch(uri: str) -> bytes:
-        shown = printable(uri, chars_max=120)
-        try:
-            bucket, _ = parse_s3_uri(uri)
-            if bucket not in buckets:
-                raise ValueError(f"{shown}: images may be in {listed(sorted(buckets))}")
-            found = next(iter(objects.list_objects(uri)), None)
-            if found is None or found.uri != uri:
-                raise ValueError(f"{shown} does not exist")
-            if found.size_bytes > FILE_BYTES_MAX:
-                raise ValueError(f"{shown} has {found.size_bytes:,} bytes; the limit is {FILE_BYTES_MAX:,}")
-            return objects.fetch(uri)
-        except (NotFound, SettingsError, DataRejected) as error:
-            raise ValueError(f"{shown} cannot be fetched: {printable(str(error))}") from None
-
-    return fetch

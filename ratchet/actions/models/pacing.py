@@ -13,7 +13,7 @@ from ratchet.tasks.spec import TaskSpec
 from ratchet.tasks.training_spec import CommunicationSpec
 from ratchet.training.job import TrainingJob
 from ratchet.training.made_up import made_up_rows
-from ratchet.training.pace_job import PaceChoice, PaceJob, Paces
+from ratchet.training.pace_job import PaceChoice, PaceJob, Paces, run_paces
 
 CHOICES = (
     CommunicationSpec(),
@@ -51,16 +51,7 @@ def measure_communication(
             choice_s=choice_s,
             paces_path=folder / "paces.json",
         )
-        (folder / "job.json").write_text(job.model_dump_json())
-        trainer.run(
-            module="ratchet.training.pace",
-            spec_path=folder / "job.json",
-            world_size=training.world_size,
-            log_path=folder / "log.txt",
-            failure_path=job.training.failure_path,
-            timeout_s=_SETTING_UP_S + len(choices) * choice_s * 4,
-        )
-        return Paces.model_validate_json(job.paces_path.read_bytes())
+        return run_paces(job, trainer, folder, timeout_s=_SETTING_UP_S + len(choices) * choice_s * 4)
 
 
 def _job_of(spec: TaskSpec, folder: Path) -> TrainingJob:

@@ -4,12 +4,11 @@ Shape suffixes: N test rows, M those of them that are old.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import stdtrit
 
-from ratchet.core.models.paired import paired_difference
+from ratchet.core.models.paired import PairedDifference, gain_of_losses, paired_difference
 from ratchet.core.models.slices.columns import AGES, SliceColumn
 from ratchet.core.verdict import Reason
 
@@ -17,11 +16,6 @@ if TYPE_CHECKING:
     from ratchet.core.models.evaluation import EvaluationPolicy
 
 FORGETTING = "forgetting"
-
-
-class _Gain(NamedTuple):
-    value: float
-    upper: float
 
 
 def check_forgetting(
@@ -45,16 +39,14 @@ def check_forgetting(
             value=gain.upper,
             limit=limit,
             passed=gain.upper >= limit,
-            text=f"of {len(loss_N)} test rows {len(loss_M)} were in the champion's data: there {gain.value:+.1%}{of}, "
-            f"at most {gain.upper:+.1%}; limit {limit:+.1%}",
+            text=f"of {len(loss_N)} test rows {len(loss_M)} were in the champion's data: there "
+            f"{gain.difference:+.1%}{of}, at most {gain.upper:+.1%}; limit {limit:+.1%}",
         )
     ]
 
 
-def _gain_of(loss_M: np.ndarray, confidence: float) -> _Gain:
-    """Of right and wrong answers by Agresti and Min, as each class; of other numbers by Student's t."""
+def _gain_of(loss_M: np.ndarray, confidence: float) -> PairedDifference:
+    """Of right and wrong answers by Agresti and Min, as each class."""
     if np.isin(loss_M, (-1, 0, 1)).all():
-        paired = paired_difference(loss_M < 0, loss_M > 0, confidence=confidence)
-        return _Gain(paired.difference, paired.upper)
-    error = float(loss_M.std(ddof=1)) / float(np.sqrt(len(loss_M)))
-    return _Gain(-float(loss_M.mean()), -float(loss_M.mean()) + float(stdtrit(len(loss_M) - 1, confidence)) * error)
+        return paired_difference(loss_M < 0, loss_M > 0, confidence=confidence)
+    return gain_of_losses(loss_M, confidence=confidence)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 
 @dataclass(frozen=True)
@@ -38,3 +38,10 @@ def paired_difference(
         upper=float(min(gain - loss + half_width, 1)),
         num_rows=num_rows,
     )
+
+
+def gain_of_losses(loss_N: np.ndarray, *, confidence: float) -> PairedDifference:
+    """The challenger's mean gain, of how much worse it answers each row, by Student's t. At least two rows."""
+    error = float(loss_N.std(ddof=1)) / float(np.sqrt(len(loss_N)))
+    gain, half_width = -float(loss_N.mean()), float(stdtrit(len(loss_N) - 1, confidence)) * error
+    return PairedDifference(gain, gain - half_width, gain + half_width, len(loss_N))

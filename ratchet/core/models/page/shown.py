@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
 
 from ratchet.core.labels.answers import Answers
 from ratchet.core.labels.schema import CategoryOutput, NumberOutput
 from ratchet.core.models.calibration import NUM_BINS, bin_of, certainty_of
 from ratchet.core.models.gate import GateRows, outputs_of, part_losses
 from ratchet.core.models.page.drawing import GainInterval, Series
-from ratchet.core.models.paired import paired_difference
+from ratchet.core.models.paired import gain_of_losses, paired_difference
 from ratchet.core.models.slices.columns import SliceColumn
 from ratchet.core.models.temperature import untempered
 from ratchet.core.verdict import Verdict
@@ -235,11 +234,10 @@ def _badness(rows: GateRows, answers: Answers, classes: Sequence[str]) -> np.nda
 def _interval(name: str, losses: np.ndarray, confidence: float, *, is_right_or_wrong: bool) -> GainInterval:
     named = f"{name} ({len(losses)})"
     if is_right_or_wrong:
-        paired = paired_difference(losses < 0, losses > 0, confidence=confidence)
-        return GainInterval(named, paired.difference, paired.lower, paired.upper, is_bad=False)
-    gain, error = -float(losses.mean()), float(losses.std(ddof=1)) / float(np.sqrt(len(losses)))
-    half = float(stdtrit(len(losses) - 1, confidence)) * error
-    return GainInterval(named, gain, gain - half, gain + half, is_bad=False)
+        found = paired_difference(losses < 0, losses > 0, confidence=confidence)
+    else:
+        found = gain_of_losses(losses, confidence=confidence)
+    return GainInterval(named, found.difference, found.lower, found.upper, is_bad=False)
 
 
 def _rows_where(text: str, columns: Sequence[SliceColumn]) -> np.ndarray | None:

@@ -15,14 +15,14 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from components.batch_predict.step import batch_predict_step
-from ratchet.actions.models.batch_inputs import BatchRows, BatchSources, picture_fetch
+from ratchet.actions.models.batch_inputs import PICTURE_FAULTS, BatchRows, BatchSources
 from ratchet.actions.models.batch_places import LocalPlace, ObjectPlace, place_of
 from ratchet.actions.models.batch_predicting import Ask, BatchPorts, answer_rows, predict_batch
 from ratchet.core.errors import Conflict, DataRejected, NotFound, NothingNew, Unavailable
 from ratchet.core.labels.answers import Answers
 from ratchet.core.models.batch import BatchSummary, part_rows_of
 from ratchet.core.models.ledger import LedgerEntry, ModelRef
-from ratchet.serving.request_images import RequestImages
+from ratchet.serving.request_images import RequestImages, fetch_from
 from ratchet.tasks.model_files import load_model
 from ratchet.tasks.spec import TaskSpec
 from tests.components.data import NOON, SPEC, Room, digit_labels
@@ -319,7 +319,7 @@ class Away(FakeObjectStore):
 def test_a_store_that_is_away_stops_the_batch_and_blames_no_row():
     model: Any = Stub(PHOTOS)
     away, other = ({"photo": f"s3://{bucket}/a.png"} for bucket in ("mlflow", "other"))
-    images = RequestImages(picture_fetch(Away(), {"mlflow"}))
+    images = RequestImages(fetch_from(Away(), {"mlflow"}, faults=PICTURE_FAULTS))
     with pytest.raises(Unavailable):
         answer_rows(model, BatchRows([1], [None], [away], None), images)
     ((_, _, why),) = answer_rows(model, BatchRows([1], [None], [other], None), images).errors
