@@ -10,8 +10,8 @@ import torch.distributed as dist
 from ratchet.processes import die_with_parent
 from ratchet.training.job import TrainingJob
 from ratchet.training.loop import train
+from ratchet.training.meeting import meet_the_others
 from ratchet.training.stopping import TrainingStopped
-from ratchet.training.worker import meet_the_others
 
 EVERY = 8
 """Of 24 steps: within each of two epochs, and at the end."""

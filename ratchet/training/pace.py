@@ -22,11 +22,11 @@ from ratchet.training.data import StepBatch
 from ratchet.training.devices import find_devices, take_device
 from ratchet.training.failure import record_failure
 from ratchet.training.loop import make_optimizer, take_step
+from ratchet.training.meeting import meet_the_others
 from ratchet.training.pace_job import Pace, PaceChoice, PaceJob, Paces
 from ratchet.training.running import CPU, Run
 from ratchet.training.set_up import set_up
 from ratchet.training.starting import distribute, freeze
-from ratchet.training.worker import meet_the_others
 
 log = logging.getLogger(__name__)
 _WARM_STEPS = 3

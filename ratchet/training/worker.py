@@ -4,7 +4,6 @@ where it is the only one."""
 import argparse
 import logging
 import signal
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from ratchet.training.devices import take_device
 from ratchet.training.failure import is_lost_peer, record_failure, record_stop
 from ratchet.training.job import TrainingJob
 from ratchet.training.loop import train
+from ratchet.training.meeting import meet_the_others
 from ratchet.training.roll import Roll
 from ratchet.training.stopping import GRACE_S, StopRequest, TrainingStopped, stop_path_of
 
@@ -58,15 +58,6 @@ def main() -> None:
 
 def _is_stopping(request: StopRequest, stop_path: Path) -> bool:
     return request.made_at is not None or stop_path.exists()
-
-
-def meet_the_others(backend: str = "gloo") -> None:
-    """The process group, of torchrun's workers or of this process alone."""
-    if dist.is_torchelastic_launched():
-        # By default gloo waits 30 minutes for a worker that died.
-        dist.init_process_group(backend, timeout=timedelta(seconds=60))
-    else:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
 
 
 if __name__ == "__main__":

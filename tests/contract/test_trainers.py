@@ -2,12 +2,15 @@
 nodes, which the embedded control plane runs."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ratchet.adapters.kubernetes_api import KubernetesApi
-from ratchet.adapters.torchrun import TorchrunTrainer
+from ratchet.adapters.torchrun import LAUNCHER, TorchrunTrainer
 from ratchet.adapters.train_job import TrainJobTrainer
 from ratchet.core.errors import PolicyError, Unavailable
 from ratchet.core.ports import Trainer
@@ -15,6 +18,7 @@ from ratchet.training.job import TrainingJob
 from tests.components.test_training import job_in, run, spec_of
 from tests.embedded.serving_world import wait_for
 from tests.embedded.training_world import TrainingWorld, environment_of, started_world
+from tests.listening import listening_addresses
 from tests.models import DIGITS, changed
 
 NAME = "ratchet-contract"
@@ -54,17 +58,27 @@ def test_an_exception_of_the_task_is_raised_as_its_worker_wrote_it_down(trainer:
         run(job, trainer)
 
 
-def test_a_training_that_takes_too_long_is_ended_with_all_its_processes(trainer: Trainer, tmp_path: Path):
+def test_a_training_listens_on_loopback_and_is_ended_with_all_its_processes_when_it_takes_too_long(
+    trainer: Trainer, tmp_path: Path
+):
     job = job_in(tmp_path / "job", spec=spec_of("Slow"))
-    with pytest.raises(Unavailable, match="did not end in 12 s"):
-        trainer.run(
-            module="ratchet.training.worker",
-            spec_path=tmp_path / "job" / "job.json",
-            world_size=2,
-            log_path=tmp_path / "log.txt",
-            failure_path=job.failure_path,
-            timeout_s=12,  # two nodes import torch in 8 s on two busy cores
-        )
+    start = partial(
+        trainer.run,
+        module="ratchet.training.worker",
+        spec_path=tmp_path / "job" / "job.json",
+        world_size=2,
+        log_path=tmp_path / "log.txt",
+        failure_path=job.failure_path,
+        timeout_s=12,  # two nodes import torch in 8 s on two busy cores
+    )
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        training, listening = pool.submit(start), set()
+        while not training.done():
+            listening |= listening_addresses(child.pid for child in psutil.Process().children(recursive=True))
+            wait([training], timeout=0.2)
+        with pytest.raises(Unavailable, match="did not end in 12 s"):
+            training.result()
+    assert listening == {"127.0.0.1"}
     assert workers_of(job) == []
 
 
@@ -102,6 +116,6 @@ def workers_of(job: TrainingJob) -> list[int]:
             words = path.read_bytes().decode(errors="replace").split("\0")
         except OSError:  # it has just ended
             continue
-        if str(job.model_path.parent / "job.json") in words and "torch.distributed.run" not in words:
+        if str(job.model_path.parent / "job.json") in words and LAUNCHER not in words:
             found.append(int(path.parent.name))
     return sorted(found)

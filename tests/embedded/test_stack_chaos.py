@@ -36,6 +36,7 @@ from ratchet.settings import Settings, child_env
 from tests.conftest import PROJECT_DIR, settings_in
 from tests.embedded.serving_world import COLLECTION, isvc_body, wait_for
 from tests.embedded.steady_load import SteadyLoad, outage_s
+from tests.listening import listening_addresses, seen_from_elsewhere
 from tests.models import digits_model
 
 pytestmark = [pytest.mark.stack, pytest.mark.whole, pytest.mark.timeout(900)]
@@ -227,11 +228,8 @@ def test_users_notice_the_death_of_what_serves_them_and_of_nothing_else(stage: S
 def test_every_server_comes_back_and_listens_on_loopback_only(stage: Stage) -> None:
     wait_for(lambda: stage.report.is_ready, "every server to be ready", within_s=120)
     pids = {stat.pid for stat in list_stack_processes(stage.report.stack_id)}
-    inodes = {name for pid in pids for name in open_files(pid)}
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
-        listening = [row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes]
-        assert all(address.startswith("0100007F:") for address in listening), listening
+    assert listening_addresses(pids), "servers listen"
+    assert seen_from_elsewhere(pids) == set()
 
 
 def test_every_label_is_in_an_accepted_version_once(stage: Stage) -> None:
@@ -269,13 +267,6 @@ def test_down_leaves_no_process(stage: Stage) -> None:
     stack_id = stage.report.stack_id
     stage.run("down")
     assert list_stack_processes(stack_id) == []
-
-
-def open_files(pid: int) -> list[str]:
-    try:
-        return [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()]
-    except OSError:
-        return []
 
 
 def accepted_ids(stage: Stage, version: str) -> list[str]:
