@@ -1,6 +1,6 @@
 """The model server: `python -m ratchet.serving --model_name digits --model_dir DIR --http_port 8080`.
 
-Option names have underscores because KServe's own have. The defaults fit one machine; a container adds
+Option names have underscores because those of KServe's servers have. The defaults fit one machine; a container adds
 `--host 0.0.0.0`.
 """
 
@@ -37,7 +37,6 @@ def main(argv: list[str] | None = None) -> int:
     except RatchetError as error:
         logging.getLogger(__name__).error("%s", error)
         return error.exit_code
-    # After parsing: importing KServe reads sys.argv too, and would answer --help itself.
     from ratchet.serving.model import ServedModel
     from ratchet.serving.server import serve
 
@@ -75,6 +74,7 @@ def _serve_forks() -> NoReturn:
 
     import ratchet.adapters.ec_keys
     import ratchet.adapters.s3
+    import ratchet.serving.grpc_server
     import ratchet.serving.model
     import ratchet.serving.payload_writer
     import ratchet.serving.server

@@ -7,15 +7,9 @@ import asyncio
 import zlib
 from collections.abc import Mapping
 
-from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 from ratchet.core.errors import DataRejected
-from ratchet.serving.request_body import read_body, receive_again
 
-ENCODING = b"content-encoding"
 _WBITS: Mapping[str, int] = {"gzip": 31, "x-gzip": 31, "deflate": zlib.MAX_WBITS}
-_REPLACED = frozenset({ENCODING, b"content-length", b"transfer-encoding"})
 
 
 class BodyTooLarge(DataRejected):
@@ -42,39 +36,16 @@ def unpacked(body: bytes, *, wbits: int, bytes_max: int) -> bytes:
     return b"".join(parts)
 
 
-class CompressedBodies:
-    """ASGI middleware: the application behind it reads plain bodies only."""
-
-    def __init__(self, app: ASGIApp, *, bytes_max: int) -> None:
-        self._app = app
-        self._bytes_max = bytes_max
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        encoding = _encoding_of(scope) if scope["type"] == "http" else "identity"
-        if encoding == "identity":
-            await self._app(scope, receive, send)
-            return
-        if encoding not in _WBITS:
-            told = f"Content-Encoding {encoding[:40]!r} is not supported; send gzip, deflate or no encoding."
-            await JSONResponse({"error": told}, 415)(scope, receive, send)
-            return
-        body = await read_body(receive)
-        if body is None:
-            return
-        try:
-            # Megabytes take a while, and health checks share the event loop.
-            plain = await asyncio.to_thread(unpacked, body, wbits=_WBITS[encoding], bytes_max=self._bytes_max)
-        except DataRejected as error:
-            status = 413 if isinstance(error, BodyTooLarge) else 400
-            await JSONResponse({"error": f"{error}."}, status)(scope, receive, send)
-            return
-        headers = [pair for pair in scope["headers"] if pair[0] not in _REPLACED]
-        headers.append((b"content-length", str(len(plain)).encode()))
-        await self._app({**scope, "headers": headers}, receive_again(plain, receive), send)
+class UnknownEncoding(DataRejected):
+    """A `Content-Encoding` that this server does not read."""
 
 
-def _encoding_of(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == ENCODING:
-            return str(value.decode("latin-1").strip().lower()) or "identity"
-    return "identity"
+async def plain_body(body: bytes, encoding: str, *, bytes_max: int) -> bytes:
+    """What a body says without its Content-Encoding ("": none). UnknownEncoding, BodyTooLarge or DataRejected."""
+    name = encoding.strip().lower()
+    if name in ("", "identity"):
+        return body
+    if name not in _WBITS:
+        raise UnknownEncoding(f"Content-Encoding {name[:40]!r} is not supported; send gzip, deflate or no encoding")
+    # Megabytes take a while, and health checks share the event loop.
+    return await asyncio.to_thread(unpacked, body, wbits=_WBITS[name], bytes_max=bytes_max)

@@ -1,4 +1,4 @@
-"""A process that has imported everything and forks model servers on request: 0.1 s instead of 5 s of CPU time.
+"""A process that has imported everything and forks model servers on request: 0.1 s instead of 4 s of CPU time.
 
 Standard input is a listening socket; one caller at a time is answered, and the next one when it has gone. A request is
 one message: JSON `{"id", "argv", "env", "is_tethered"}` with two descriptors, a file that the server holds open while

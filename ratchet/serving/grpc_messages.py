@@ -3,15 +3,13 @@
 Raw contents are the binary extension by another name: a part for each input, one after another.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from kserve import InferOutput, InferResponse
-from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
-from kserve.protocol.infer_type import RequestedOutput
-
 from ratchet.core.errors import DataRejected
+from ratchet.serving.grpc_protocol import message_class
 from ratchet.serving.rendering import binary_of
+from ratchet.serving.tensor_answers import InferAnswer, OutputTensor
 from ratchet.serving.tensors import LENGTH_BYTES
 from wire.validation_text import found_text
 
@@ -28,9 +26,12 @@ _CONTENTS: Mapping[str, str] = {
 }
 """FP16 and BF16 are sent raw only."""
 _NAME_SHOWN = 40
+_RESPONSE, _OUTPUT, _PARAMETER = (
+    message_class(name) for name in ("ModelInferResponse", "ModelInferResponse.InferOutputTensor", "InferParameter")
+)
 
 
-def document_of(message: pb.ModelInferRequest) -> tuple[dict[str, Any], bytes]:
+def document_of(message: Any) -> tuple[dict[str, Any], bytes]:
     """The request as its JSON would be, and the binary data that would follow it. DataRejected says what is wrong."""
     raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
@@ -88,33 +89,32 @@ def _values_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def message_of(answer: InferResponse, requested: Sequence[RequestedOutput], *, is_raw: bool) -> pb.ModelInferResponse:
+def message_of(answer: InferAnswer, *, is_raw: bool) -> Any:
     """is_raw: all of the data in `raw_output_contents`: the protocol has them for each output or for none."""
-    message = pb.ModelInferResponse(
-        model_name=answer.model_name, id=answer.id or "", parameters=_parameters_of(answer.parameters)
-    )
-    for each in requested:
-        output = answer.get_output_by_name(each.name)
-        message.outputs.append(
-            pb.ModelInferResponse.InferOutputTensor(
+    return _RESPONSE(
+        model_name=answer.model_name,
+        id=answer.id,
+        parameters=_parameters_of(answer.parameters),
+        outputs=[
+            _OUTPUT(
                 name=output.name,
                 datatype=output.datatype,
                 shape=output.shape,
                 parameters=_parameters_of(output.parameters),
                 contents=None if is_raw else _contents_of(output),
             )
-        )
-        if is_raw:
-            message.raw_output_contents.append(binary_of(output))
-    return message
+            for output in answer.outputs
+        ],
+        raw_output_contents=[binary_of(output) for output in answer.outputs] if is_raw else (),
+    )
 
 
-def _contents_of(output: InferOutput) -> pb.InferTensorContents:
+def _contents_of(output: OutputTensor) -> dict[str, Any]:
     if output.datatype == "BYTES":
-        return pb.InferTensorContents(bytes_contents=[text.encode() for text in output.data])
-    return pb.InferTensorContents(fp64_contents=output.data)
+        return {"bytes_contents": [text.encode() for text in output.data]}
+    return {"fp64_contents": output.data}
 
 
-def _parameters_of(values: Mapping[str, Any] | None) -> dict[str, pb.InferParameter]:
+def _parameters_of(values: Mapping[str, str] | None) -> dict[str, Any]:
     """Ours are texts."""
-    return {name: pb.InferParameter(string_param=value) for name, value in (values or {}).items()}
+    return {name: _PARAMETER(string_param=value) for name, value in (values or {}).items()}

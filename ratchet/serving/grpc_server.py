@@ -4,28 +4,24 @@ import logging
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 from grpc.aio import ServicerContext
-from kserve.errors import InvalidInput, ModelNotFound, ModelNotReady
-from kserve.protocol.dataplane import DataPlane
-from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
-from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
-    GRPCInferenceServiceServicer,
-    add_GRPCInferenceServiceServicer_to_server,
-)
 
 from ratchet.core.errors import DataRejected
+from ratchet.serving.answer_headers import DIGEST_HEADER, REQUEST_ID_HEADER, request_id_of
 from ratchet.serving.grpc_messages import document_of, message_of
+from ratchet.serving.grpc_protocol import METHODS, SERVICE, message_class
+from ratchet.serving.http_app import SERVER_METADATA
 from ratchet.serving.model import ServedModel
 from ratchet.serving.overload import Overloaded, RequestsUnderWay
+from ratchet.serving.protocol_errors import InvalidInput, ModelNotFound, ModelNotReady
 from wire.request_limits import RequestLimits
 
-_Answer = TypeVar("_Answer")
 log = logging.getLogger(__name__)
-_CODES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], grpc.StatusCode], ...] = (
-    ((InvalidInput, DataRejected), grpc.StatusCode.INVALID_ARGUMENT),
+_CODES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
+    (InvalidInput, grpc.StatusCode.INVALID_ARGUMENT),
     (ModelNotFound, grpc.StatusCode.NOT_FOUND),
     (ModelNotReady, grpc.StatusCode.UNAVAILABLE),
     (Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED),
@@ -37,75 +33,66 @@ _IDLE_MS = 300_000
 """A client that asks again connects again; 4,096 that have gone silent would keep others out."""
 
 
-class InferenceService(GRPCInferenceServiceServicer):
-    """Names of methods and messages are the protocol's."""
+class InferenceService:
+    """The methods of the protocol, by their names in `METHODS`."""
 
-    def __init__(
-        self,
-        model: ServedModel,
-        dataplane: DataPlane,
-        under_way: RequestsUnderWay,
-        *,
-        headers_of: Callable[[dict[str, str]], dict[str, str]],
-    ) -> None:
+    def __init__(self, model: ServedModel, under_way: RequestsUnderWay, *, digest: str) -> None:
         self._model = model
-        self._dataplane = dataplane
         self._under_way = under_way
-        self._headers_of = headers_of
+        self._digest = digest
 
-    async def ServerLive(self, request: pb.ServerLiveRequest, context: ServicerContext) -> pb.ServerLiveResponse:
-        return pb.ServerLiveResponse(live=(await self._dataplane.live())["status"] == "alive")
+    def handlers(self) -> dict[str, Any]:
+        """For `grpc.aio.Server.add_registered_method_handlers`."""
+        answers = (
+            self._server_live,
+            self._server_ready,
+            self._model_ready,
+            self._server_metadata,
+            self._model_metadata,
+            self._model_infer,
+        )
+        return {name: _handler_of(name, answer) for name, answer in zip(METHODS, answers, strict=True)}
 
-    async def ServerReady(self, request: pb.ServerReadyRequest, context: ServicerContext) -> pb.ServerReadyResponse:
-        return pb.ServerReadyResponse(ready=await self._dataplane.ready())
+    async def _server_live(self, _: Any, __: ServicerContext) -> dict[str, Any]:
+        return {"live": not self._model.standstill}
 
-    async def ModelReady(self, request: pb.ModelReadyRequest, context: ServicerContext) -> pb.ModelReadyResponse:
-        return await _told(context, self._model_ready(request))
+    async def _server_ready(self, _: Any, __: ServicerContext) -> dict[str, Any]:
+        return {"ready": self._model.is_ready}
 
-    async def ServerMetadata(
-        self, request: pb.ServerMetadataRequest, context: ServicerContext
-    ) -> pb.ServerMetadataResponse:
-        return pb.ServerMetadataResponse(**self._dataplane.metadata())
-
-    async def ModelMetadata(
-        self, request: pb.ModelMetadataRequest, context: ServicerContext
-    ) -> pb.ModelMetadataResponse:
-        return await _told(context, self._model_metadata(request))
-
-    async def ModelInfer(self, request: pb.ModelInferRequest, context: ServicerContext) -> pb.ModelInferResponse:
-        headers = self._headers_of({str(key): str(value) for key, value in context.invocation_metadata() or ()})
-        await context.send_initial_metadata(tuple(headers.items()))
-        return await _told(context, self._model_infer(request, headers))
-
-    async def _model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+    async def _model_ready(self, request: Any, _: ServicerContext) -> dict[str, Any]:
         self._check_name(request.name, request.version)
-        return pb.ModelReadyResponse(ready=await self._dataplane.model_ready(request.name))
+        return {"ready": self._model.is_ready}
 
-    async def _model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+    async def _server_metadata(self, _: Any, __: ServicerContext) -> dict[str, Any]:
+        return SERVER_METADATA
+
+    async def _model_metadata(self, request: Any, _: ServicerContext) -> dict[str, Any]:
         self._check_name(request.name, request.version)
-        return pb.ModelMetadataResponse(**await self._dataplane.model_metadata(request.name))
+        return self._model.metadata
 
-    async def _model_infer(self, request: pb.ModelInferRequest, headers: dict[str, str]) -> pb.ModelInferResponse:
+    async def _model_infer(self, request: Any, context: ServicerContext) -> Any:
+        headers = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
+        request_id = request_id_of(headers)
+        await context.send_initial_metadata(((DIGEST_HEADER, self._digest), (REQUEST_ID_HEADER, request_id)))
         self._check_name(request.model_name, request.model_version)
+        if not self._model.is_ready:
+            raise ModelNotReady(self._model.name)
         began_at = time.monotonic()
         self._under_way.begin()
         try:
-            return await self._infer(request, headers)
+            return await self._infer(request, request_id)
         finally:
             self._under_way.end(began_at=began_at, now=time.monotonic())
 
-    async def _infer(self, request: pb.ModelInferRequest, headers: dict[str, str]) -> pb.ModelInferResponse:
-        name = self._model.name
-        if not await self._dataplane.model_ready(name, True):
-            raise ModelNotReady(name)
+    async def _infer(self, request: Any, request_id: str) -> Any:
         try:
             document, binary = document_of(request)
-            parsed = await self._model.read_document(document, memoryview(binary))
         except DataRejected as error:
-            raise InvalidInput(f"{name}: {error}") from None
-        answer, _ = await self._dataplane.infer(name, parsed, headers=headers)
-        is_raw = bool(request.raw_input_contents) or any(each.binary_data for each in parsed.request_outputs)
-        return message_of(answer, parsed.request_outputs, is_raw=is_raw)
+            raise InvalidInput(f"{self._model.name}: {error}") from None
+        parsed = await self._model.read_document(document, memoryview(binary))
+        answer = await self._model.answer_v2(parsed, request_id=request_id)
+        is_raw = bool(request.raw_input_contents) or any(each.is_binary for each in parsed.outputs)
+        return message_of(answer, is_raw=is_raw)
 
     def _check_name(self, name: str, version: str) -> None:
         if name != self._model.name:
@@ -114,17 +101,29 @@ class InferenceService(GRPCInferenceServiceServicer):
             raise ModelNotFound(f"{name}, version {version[:80]}")
 
 
-async def _told(context: ServicerContext, answering: Awaitable[_Answer]) -> _Answer:
-    """The answer; an error ends the call with a status of gRPC."""
-    try:
-        return await answering
-    except Exception as error:
-        code = next((code for kinds, code in _CODES if isinstance(error, kinds)), grpc.StatusCode.INTERNAL)
-        if code is grpc.StatusCode.INTERNAL:
-            log.error("%s: %s", type(error).__name__, error)
-        later = (("retry-after", str(error.retry_after_s)),) if isinstance(error, Overloaded) else ()
-        await context.abort(code, str(error)[:_DETAILS_LENGTH], later)
-        raise
+def _handler_of(name: str, answer: Callable[[Any, ServicerContext], Awaitable[Any]]) -> Any:
+    request_class, response_class = message_class(f"{name}Request"), message_class(f"{name}Response")
+
+    async def told(request: Any, context: ServicerContext) -> Any:
+        """The answer; an error ends the call with a status of gRPC."""
+        try:
+            found = await answer(request, context)
+            return response_class(**found) if isinstance(found, dict) else found
+        except Exception as error:
+            await _abort(context, error)
+            raise
+
+    return grpc.unary_unary_rpc_method_handler(
+        told, request_deserializer=request_class.FromString, response_serializer=response_class.SerializeToString
+    )
+
+
+async def _abort(context: ServicerContext, error: Exception) -> None:
+    code = next((code for kinds, code in _CODES if isinstance(error, kinds)), grpc.StatusCode.INTERNAL)
+    if code is grpc.StatusCode.INTERNAL:
+        log.error("%s: %s", type(error).__name__, error)
+    later = (("retry-after", str(error.retry_after_s)),) if isinstance(error, Overloaded) else ()
+    await context.abort(code, str(error)[:_DETAILS_LENGTH], later)
 
 
 async def start_grpc(service: InferenceService, *, host: str, port: int, limits: RequestLimits) -> Any:
@@ -138,7 +137,7 @@ async def start_grpc(service: InferenceService, *, host: str, port: int, limits:
             ("grpc.so_reuseport", 0),  # else two servers share a port without a word
         ],
     )
-    add_GRPCInferenceServiceServicer_to_server(service, server)
+    server.add_registered_method_handlers(SERVICE, service.handlers())
     try:
         server.add_insecure_port(f"{host}:{port}")
     except RuntimeError as error:

@@ -12,14 +12,13 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-from kserve import InferRequest
-from kserve.protocol.infer_type import RequestedOutput
 
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.schema import ExampleSchema, InputSpec, arrow_type_of
 from ratchet.serving.inputs import SHORT_NAME
 from ratchet.serving.rendering import output_names
 from ratchet.serving.request_images import RequestImages
+from ratchet.serving.tensor_answers import RequestedOutput, TypedInferRequest
 from ratchet.serving.tensors import Tensor, column_of_tensor
 from wire.printable import listed
 from wire.validation_text import found_text, printable
@@ -27,31 +26,20 @@ from wire.validation_text import found_text, printable
 _NAMES_SHOWN = 40
 
 
-class TypedInferRequest(InferRequest):
-    """KServe's request, with the inputs as the model takes them."""
-
-    def __init__(
-        self, model: str, inputs: pa.Table, *, request_id: str | None, request_outputs: list[RequestedOutput]
-    ) -> None:
-        super().__init__(model, [], request_id=request_id, request_outputs=request_outputs)
-        self.table = inputs
-        """(B,) rows; a column for each input."""
-
-
 def parse_infer_request(
-    body: bytes, *, header_length: str | None, model: str, schema: ExampleSchema, images: RequestImages
+    body: bytes, *, header_length: str | None, schema: ExampleSchema, images: RequestImages
 ) -> TypedInferRequest:
     """The request: a tensor for each input by its name, and the outputs that were asked for by name.
 
     header_length: of the JSON at the beginning of the body, where binary data follows it; None: all of it is JSON.
     """
     length = _header_length(header_length, len(body))
-    document = _object(_parse_json(body[:length]), "The body")
-    return read_document(document, memoryview(body)[length:], model=model, schema=schema, images=images)
+    document = _object(parse_json(body[:length]), "The body")
+    return read_document(document, memoryview(body)[length:], schema=schema, images=images)
 
 
 def read_document(
-    document: Mapping[str, Any], binary: memoryview, *, model: str, schema: ExampleSchema, images: RequestImages
+    document: Mapping[str, Any], binary: memoryview, *, schema: ExampleSchema, images: RequestImages
 ) -> TypedInferRequest:
     """The same of JSON that was read already. binary: the data of all inputs that have a `binary_data_size`."""
     request_id = document.get("id")
@@ -62,7 +50,7 @@ def read_document(
     outputs = _parse_outputs(document.get("outputs"), names=output_names(schema.output), is_binary=is_binary)
     tensors = _parse_inputs(document, binary, schema)
     inputs = _table_of(tensors, schema, images)
-    return TypedInferRequest(model, inputs, request_id=request_id, request_outputs=outputs)
+    return TypedInferRequest(inputs, request_id, outputs)
 
 
 def _header_length(text: str | None, size: int) -> int:
@@ -75,7 +63,8 @@ def _header_length(text: str | None, size: int) -> int:
     return int(text)
 
 
-def _parse_json(data: bytes) -> Any:
+def parse_json(data: bytes) -> Any:
+    """DataRejected where it is no JSON."""
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -115,7 +104,7 @@ def _parse_outputs(outputs: Any, *, names: Sequence[str], is_binary: bool) -> li
     """The outputs to answer with, in the order asked for; all when none is named."""
     named = [] if outputs is None else [_object(each, "outputs[]") for each in _list(outputs, "outputs")]
     if not named:
-        return [RequestedOutput(name, {"binary_data": is_binary}) for name in names]
+        return [RequestedOutput(name, is_binary) for name in names]
     asked = [each.get("name") for each in named]
     for name in asked:
         if name not in names:
@@ -126,7 +115,7 @@ def _parse_outputs(outputs: Any, *, names: Sequence[str], is_binary: bool) -> li
     for each in named:
         parameters = _parameters(each, "outputs[].parameters")
         wants_binary = _flag(parameters, "binary_data") if "binary_data" in parameters else is_binary
-        requested.append(RequestedOutput(each["name"], {"binary_data": wants_binary}))
+        requested.append(RequestedOutput(each["name"], wants_binary))
     return requested
 
 

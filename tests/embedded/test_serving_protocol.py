@@ -2,7 +2,6 @@
 
 import json
 import struct
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -33,16 +32,14 @@ def model() -> ServableModel:
 
 
 @pytest.fixture(scope="module")
-def client(model: ServableModel) -> Iterator[TestClient]:
+def client(model: ServableModel) -> TestClient:
+    from ratchet.serving.http_app import HttpApp
     from ratchet.serving.model import ServedModel
-    from ratchet.serving.server import make_server
 
     served = ServedModel("digits", model)
     served.load()
-    server = make_server(served, host="127.0.0.1", port=1, digest=model.digest)
-    server.create_application()
-    with TestClient(server.config.app, raise_server_exceptions=False) as client:
-        yield client
+    app: Any = HttpApp(served, digest=model.digest, bytes_max=1 << 20)
+    return TestClient(app, raise_server_exceptions=False)
 
 
 def test_a_loop_that_stands_still_ends_liveness_and_no_readiness(
@@ -258,8 +255,8 @@ def test_what_this_server_does_not_have_is_the_callers_error(client: TestClient,
         pytest.param(b"[1]", id="no-object"),
     ],
 )
-def test_the_short_way_and_kserves_own_give_the_same_answer(client: TestClient, body: bytes) -> None:
-    """Of plain JSON the answer is made without KServe's routes; what `curl -d` sends takes them."""
+def test_the_content_type_changes_no_answer(client: TestClient, body: bytes) -> None:
+    """`curl -d` says that it sends a form."""
     short, long = (
         client.post(V1, content=body, headers={"content-type": kind})
         for kind in ("application/json", "application/x-www-form-urlencoded")
@@ -292,6 +289,37 @@ CLOUD_EVENT = {"specversion": "1.0", "type": "t", "source": "s", "id": "1", "tim
 )  # fmt: skip
 def test_an_odd_v1_request_is_no_server_error(client: TestClient, body: Any, headers: dict[str, str]) -> None:
     assert client.post(V1, json=body, headers=headers).status_code in {200, 400}
+
+
+def test_an_event_is_answered_by_an_event_of_the_same_form(client: TestClient) -> None:
+    asked = {"instances": [FEATURES]}
+    plain = client.post(V1, json=asked).json()
+    told = {"specversion": "1.0", "type": "t", "source": "s", "id": "1", "time": "2026-01-31T09:00:00Z"}
+    binary = client.post(V1, json=asked, headers={f"ce-{name}": value for name, value in told.items()})
+    assert binary.json() == plain and binary.headers["content-type"] == "application/json"
+    assert binary.headers["ce-source"] == "io.kserve.inference.digits"
+    kind = "application/cloudevents+json"
+    structured = client.post(V1, content=json.dumps({**told, "data": asked}), headers={"content-type": kind})
+    assert structured.json()["data"] == plain and structured.headers["content-type"] == kind
+    assert structured.json()["type"] == binary.headers["ce-type"] == "io.kserve.inference.response"
+    assert structured.json()["id"] != binary.headers["ce-id"] != told["id"]
+
+
+def test_the_metrics_have_kserves_names_and_count_each_request(client: TestClient) -> None:
+    def counts() -> list[float]:
+        text = client.get("/metrics").text
+        names = [f"request_{each}_seconds_count" for each in ("preprocess", "predict", "postprocess")]
+        return [
+            float(line.rpartition(" ")[2])
+            for name in names
+            for line in text.splitlines()
+            if line.startswith(f'{name}{{model_name="digits"}}')
+        ]
+
+    before = counts()
+    client.post(V1, json={"instances": [FEATURES]})
+    infer(client, {"inputs": [tensor()]})
+    assert len(before) == 3 and counts() == [number + 2 for number in before]
 
 
 SCALARS = st.one_of(

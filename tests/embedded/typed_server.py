@@ -9,7 +9,6 @@ from tests.unit.serving.typed_model import CATEGORY, NUMBER, TAGS, RuleModel, sp
 
 if __name__ == "__main__":
     port, output, *grpc_port = sys.argv[1:]
-    sys.argv = sys.argv[:1]  # KServe reads it too
     outputs: dict[str, dict[str, Any]] = {"category": CATEGORY, "number": NUMBER, "tags": TAGS}
     model = RuleModel(spec_of(outputs[output]))
     served = ServedModel("flights", model)  # type: ignore[arg-type]

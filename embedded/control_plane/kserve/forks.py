@@ -1,6 +1,6 @@
 """The fork server of a runtime: a process that has imported everything and becomes a model server within 0.1 s.
 
-A fresh process of our own runtime imports torch and KServe for some 5 s of CPU time. The fork server does that once; a
+A fresh process of our own runtime imports torch and more for some 4 s of CPU time. The fork server does that once; a
 server that it forks shares the imported memory. It is asked on a socket in a private folder, whose listening end is its
 standard input. It outlives a control plane whose model servers do: else one that dies while the next fork server still
 imports would be away for 10 s.

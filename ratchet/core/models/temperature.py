@@ -9,7 +9,6 @@ Shape suffixes: B rows that are answered, N validation rows, K classes.
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.special import expit, logit
 
 from ratchet.core.labels.answers import Answers, answers_of
 from ratchet.core.labels.schema import OutputSpec, TagsOutput
@@ -47,7 +46,7 @@ def with_temperature(scores_BK: np.ndarray, temperature: float, *, is_tags: bool
     if temperature == 1:
         return scores_BK
     if is_tags:
-        return np.asarray(expit(_log_odds(scores_BK) / temperature))
+        return _chances(_log_odds(scores_BK) / temperature)
     return _shares(_logs(scores_BK) / temperature)
 
 
@@ -73,7 +72,7 @@ def fit_temperature(scores_NK: np.ndarray, targets: np.ndarray) -> Temperature:
 
     def slope(sharpness: float) -> float:
         """Of the loss by the inverse of the temperature, in which it is convex; so it has one zero."""
-        expected_NK = expit(logs_NK * sharpness) if is_tags else _shares(logs_NK * sharpness)
+        expected_NK = _chances(logs_NK * sharpness) if is_tags else _shares(logs_NK * sharpness)
         return float((expected_NK * logs_NK).sum()) - wanted + 1 - 1 / sharpness
 
     low, high = -float(np.log(_TEMPERATURE_MAX)), float(np.log(_TEMPERATURE_MAX))
@@ -88,7 +87,15 @@ def _logs(scores: np.ndarray) -> np.ndarray:
 
 
 def _log_odds(scores: np.ndarray) -> np.ndarray:
+    from scipy.special import logit  # 0.5 s and 20 MiB, which a model server of anything but tags does without
+
     return np.asarray(logit(np.clip(scores, _LEAST, _SURE)))
+
+
+def _chances(log_odds: np.ndarray) -> np.ndarray:
+    from scipy.special import expit
+
+    return np.asarray(expit(log_odds))
 
 
 def _shares(logs: np.ndarray) -> np.ndarray:

@@ -3,12 +3,14 @@
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor_pb2 import DescriptorProto
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
 from ratchet.core.errors import DataRejected
 from ratchet.serving.grpc_messages import document_of
+from ratchet.serving.grpc_protocol import METHODS, SERVICE, message_class
 from ratchet.serving.open_inference import read_document
 from ratchet.serving.request_images import RequestImages
 from tests.unit.serving.typed_model import INPUTS, spec_of
@@ -54,7 +56,7 @@ MESSAGES = st.builds(
 def test_whatever_comes_is_read_or_refused(message: Any) -> None:
     try:
         document, binary = document_of(message)
-        read_document(document, memoryview(binary), model="flights", schema=SCHEMA, images=RequestImages())
+        read_document(document, memoryview(binary), schema=SCHEMA, images=RequestImages())
     except DataRejected as error:
         assert str(error) and len(str(error)) < 1_000
 
@@ -71,3 +73,20 @@ def test_contents_of_another_type_are_named() -> None:
     tensor.contents.fp32_contents.append(1.0)
     with pytest.raises(DataRejected, match="'distance' of FP64 takes fp64_contents, found fp32_contents"):
         document_of(pb.ModelInferRequest(inputs=[tensor]))
+
+
+def test_the_table_of_messages_is_kserves_compiled_form() -> None:
+    for name in METHODS:
+        for side in ("Request", "Response"):
+            assert _described(message_class(name + side)) == _described(getattr(pb, name + side)), name + side
+    for name in ("InferParameter", "InferTensorContents"):
+        assert _described(message_class(name)) == _described(getattr(pb, name)), name
+    assert pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name == SERVICE
+
+
+def _described(message: Any) -> DescriptorProto:
+    found = DescriptorProto()
+    message.DESCRIPTOR.CopyToProto(found)
+    for each in (found, *found.nested_type):
+        each.nested_type.sort(key=lambda nested: nested.name)
+    return found

@@ -80,11 +80,11 @@ def test_a_server_that_is_quick_again_takes_requests_again() -> None:
 def test_a_refused_request_is_answered_429_with_the_seconds_to_wait() -> None:
     from starlette.testclient import TestClient
 
-    from ratchet.serving.direct import DirectAnswers
+    from ratchet.serving.http_app import HttpApp
 
     full = busy(answer_s=0.5, num_under_way=ALWAYS_TAKEN)
-    unasked: Any = SimpleNamespace(name="digits")
-    client = TestClient(DirectAnswers(unasked, unasked, unasked, under_way=full))
+    unasked: Any = SimpleNamespace(name="digits", is_ready=True)
+    client = TestClient(HttpApp(unasked, digest="d", bytes_max=100, under_way=full))
     for path in ("/v1/models/digits:predict", "/v2/models/digits/infer"):
         answer = client.post(path, json={})
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "6")
