@@ -41,7 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     from ratchet.serving.server import serve
 
     payloads = payload_writer_of(task=servable.spec.name, digest=servable.digest)
-    model = ServedModel(arguments.model_name, servable, payloads, images=request_images())
+    budget_s = arguments.batch_budget_ms / 1000
+    model = ServedModel(arguments.model_name, servable, payloads, images=request_images(), batch_budget_s=budget_s)
     model.load()
     # uvicorn finishes its requests at SIGTERM and then sends the signal once more, to whoever listened before it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -142,8 +143,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--grpc_port", type=int, default=0, help="port of the same protocol over gRPC (default: 0, which is off)"
     )
+    parser.add_argument(
+        "--batch_budget_ms",
+        type=_milliseconds,
+        default=20.0,
+        help="longest pass that answers several waiting requests together (default: 20); 0: one pass a request",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="interface to listen on (default: this machine only)")
     return parser
+
+
+def _milliseconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError
+    return value
 
 
 if __name__ == "__main__":

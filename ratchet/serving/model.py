@@ -18,6 +18,7 @@ from ratchet.core.errors import DataRejected
 from ratchet.core.labels.answers import Answers
 from ratchet.core.labels.middling import middling_inputs
 from ratchet.core.rollout.logged_inputs import shortened
+from ratchet.serving.batching import BUDGET_S, Batcher
 from ratchet.serving.cloud_events import request_in
 from ratchet.serving.inputs import parse_instances
 from ratchet.serving.metrics import POSTPROCESS, PREDICT, PREPROCESS
@@ -41,8 +42,8 @@ _Read = TypeVar("_Read")
 class ServedModel:
     """Answers with each instance's label and its probability, and with the digest of the model that says so.
 
-    Inference has a thread of its own, so that health checks are answered while it works. Torch's own parallelism is
-    switched off there: a small model gains nothing by it, and two revisions share the cores.
+    A pass of a slow model has a thread of its own, so that health checks are answered while it works. Torch's own
+    parallelism is switched off: a small model gains nothing by it, and two revisions share the cores.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class ServedModel:
         payloads: PayloadWriter | None = None,
         *,
         images: RequestImages | None = None,
+        batch_budget_s: float = BUDGET_S,
     ) -> None:
         self.name = name
         self.is_ready = False
@@ -60,6 +62,7 @@ class ServedModel:
         self._payloads = payloads
         self._images = images or RequestImages()
         self._thread = ThreadPoolExecutor(1, "inference", initializer=torch.set_num_threads, initargs=(1,))
+        self._batcher = Batcher(model.answer, self._thread, budget_s=batch_budget_s)
         has_images = any(True for _ in self._schema.of_type("image"))
         self._readers = ThreadPoolExecutor(_NUM_READERS, "reader") if has_images else None
         self._preprocess, self._predict, self._postprocess = (
@@ -81,8 +84,7 @@ class ServedModel:
         """Warm up, so that the first user does not wait for it. A middling input is no proof of a bad model."""
         inputs = middling_inputs(self._schema)
         try:
-            for _ in range(_NUM_WARM_UPS):
-                self._thread.submit(self._model.answer, inputs).result()
+            self._thread.submit(self._batcher.warm_up, inputs, num=_NUM_WARM_UPS).result()
         except Exception:
             log.warning("%s: warming up failed; serving anyway", self.name, exc_info=True)
         self.is_ready = True
@@ -164,8 +166,8 @@ class ServedModel:
     async def _answer(self, inputs: pa.Table) -> Answers:
         """InferenceError when the model raises, or answers with something else than its task file promises."""
         try:
-            answers = await asyncio.get_running_loop().run_in_executor(self._thread, self._model.answer, inputs)
-        except Exception as error:
+            answers = await self._batcher.answer(inputs)
+        except (Exception, SystemExit) as error:
             raise InferenceError(f"{self.name}: the model failed: {type(error).__name__}: {error}") from error
         if len(answers) != inputs.num_rows:
             raise InferenceError(f"{self.name}: the model has {len(answers)} answers to {inputs.num_rows} instances")

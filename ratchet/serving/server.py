@@ -1,5 +1,6 @@
 """The model server: HTTP by uvicorn, and gRPC where it is asked for, in one event loop."""
 
+import torch
 import uvicorn
 import uvloop
 
@@ -20,6 +21,8 @@ _LIMITS = RequestLimits(connections_max=4096, body_bytes_max=64 * 1024 * 1024)
 
 def serve(model: ServedModel, *, host: str, port: int, digest: str, grpc_port: int = 0) -> None:
     """Answer until SIGTERM, then finish what has begun. The model must be loaded. grpc_port: 0: HTTP alone."""
+    # Passes of small models run in this thread; the cores are for the other revisions.
+    torch.set_num_threads(1)
     under_way = RequestsUnderWay()
     server = make_server(model, host=host, port=port, digest=digest, under_way=under_way)
     if not grpc_port:

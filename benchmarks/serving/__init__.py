@@ -1,0 +1,1 @@
+"""Our model server beside KServe's own with the same model and load: `python -m benchmarks.serving`."""
