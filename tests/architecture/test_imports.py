@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.architecture.trees import tree_of
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -42,7 +44,7 @@ def test_one_module_makes_our_http_requests():
         str(path.relative_to(ROOT))
         for folder in ("ratchet", "cli", "components", "sensors", "pipelines", "wire")
         for path in (ROOT / folder).rglob("*.py")
-        if makers & _imported_when_run(ast.parse(path.read_text()))
+        if makers & _imported_when_run(tree_of(path))
     }
     assert found == {"ratchet/adapters/http.py"}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from ratchet.core.layouts import Layout
+from tests.architecture.trees import tree_of
 
 PROJECT = Path(__file__).parent.parent.parent
 FOLDERS = ("ratchet", "components", "pipelines", "sensors", "cli", "demo")
@@ -42,7 +43,7 @@ def test_no_deed_takes_a_bucket_with_its_objects() -> None:
     found = [
         f"{path.relative_to(PROJECT)}:{node.lineno}"
         for path in product_files()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.FunctionDef) and {"bucket", "objects"} <= _names_of(node)
     ]
     assert not found, "give the deed a store in place of the two"

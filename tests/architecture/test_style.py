@@ -4,11 +4,12 @@ import ast
 import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatch
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
+from tests.architecture.trees import tree_of
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("ratchet", "cli", "components", "pipelines", "sensors", "embedded", "demo", "benchmarks", "wire")
@@ -19,11 +20,6 @@ LINES_OF_ONE_TOPIC_MAX = 500
 REASON = "One module, over 300 lines: "
 LINES_A_FUNCTION_MAX = 70
 FORBIDDEN_NAMES = ("utils", "helpers", "misc", "common")
-
-
-@cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
 
 
 def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+from tests.architecture.trees import tree_of
+
 ROOT = Path(__file__).parents[2]
 SERVERS = ("embedded", "ratchet", "sensors", "wire", "components")
 WATCHED_OTHERWISE = {
@@ -16,7 +18,7 @@ WATCHED_OTHERWISE = {
 def makes_a_thread(path: Path) -> bool:
     made = {
         node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Call)
     }
     return bool(made & {"Thread", "start_new_thread"})

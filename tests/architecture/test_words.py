@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture.trees import tree_of
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("ratchet", "components", "pipelines", "sensors", "embedded", "demo", "wire", "cli")
 COMMANDS = ROOT / "cli"
@@ -50,7 +52,7 @@ _ANY = re.compile("|".join(f"(?:{pattern})" for pattern in INSTEAD), re.IGNORECA
 
 def texts_of(path: Path) -> Iterator[tuple[int, str]]:
     """(line, text) of the strings of a module that users can meet."""
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     docstrings = {
         id(node.value)
         for node in ast.walk(tree)

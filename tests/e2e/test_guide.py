@@ -10,10 +10,11 @@ import pytest
 from ratchet.settings import child_env
 from tests.conftest import PROJECT_DIR
 from tests.e2e.guide_page import blocks_of, missing_lines, script_of
+from tests.own_ports import with_own_ports
 
 GUIDE = PROJECT_DIR / "docs" / "guide"
-PAGES = ("mixed-table", "wide-images", "many-labelers", "changed-network", "own-pipeline")
-"""In the order in which the overview lists them: the last one asks a model of another page."""
+PAGES = ("changed-network", "wide-images", "own-pipeline", "mixed-table", "many-labelers")
+"""Longest first: two workers follow them, each with a stack of its own. `own-pipeline` asks the model of another."""
 _EACH_SHELL = re.compile(r"^(?:cd|export) .*$", re.MULTILINE)
 pytestmark = [pytest.mark.e2e, pytest.mark.guide, pytest.mark.timeout(900)]
 
@@ -24,6 +25,7 @@ class Reader:
     def __init__(self, home: Path) -> None:
         self.home = home
         (home / "ratchet").symlink_to(PROJECT_DIR)
+        with_own_ports(home / "lab" / ".ratchet")
         set_up, down = (block for block in blocks_of(GUIDE / "README.md") if block.language == "sh")
         self._set_up, self._down = set_up.text, down.text
         self._prologue = "\n".join(_EACH_SHELL.findall(set_up.text))

@@ -10,6 +10,7 @@ import pytest
 from demo import rounds
 from ratchet.core.errors import NotFound, Unavailable
 from ratchet.settings import cache_dir_from_env, child_env
+from tests.own_ports import with_own_ports
 
 pytestmark = [pytest.mark.rounds, pytest.mark.timeout(600)]
 
@@ -22,7 +23,8 @@ def test_the_second_round_makes_a_better_champion(tmp_path: Path, task: str, is_
     """is_contest: another kind of model challenges, so the champion may also stay."""
     fetch_data(task)
     cache = cache_dir_from_env().parent
-    env = child_env({"RATCHET_STATE_DIR": str(tmp_path / "state"), "XDG_CACHE_HOME": str(cache)})
+    state_dir = with_own_ports(tmp_path / "state")
+    env = child_env({"RATCHET_STATE_DIR": str(state_dir), "XDG_CACHE_HOME": str(cache)})
     command = [str(Path(sys.executable).with_name("ratchet")), "demo", task, "--quick", "--stop", "--json"]
     done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -38,6 +38,7 @@ from tests.embedded.serving_world import COLLECTION, isvc_body, wait_for
 from tests.embedded.steady_load import SteadyLoad, outage_s
 from tests.listening import listening_addresses, seen_from_elsewhere
 from tests.models import digits_model
+from tests.own_ports import with_own_ports
 
 pytestmark = [pytest.mark.stack, pytest.mark.whole, pytest.mark.timeout(900)]
 SEED, NUM_KILLS = 20, int(os.environ.get("CHAOS_KILLS", "25"))
@@ -201,7 +202,7 @@ def is_well(load: SteadyLoad) -> bool:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """After the kills; the stack is still up."""
-    stage = Stage(tmp_path_factory.mktemp("chaos") / "state")
+    stage = Stage(with_own_ports(tmp_path_factory.mktemp("chaos") / "state"))
     try:
         stage.run("up")
         stage.serve(tmp_path_factory.mktemp("model"))
