@@ -12,7 +12,8 @@ def wire(monkeypatch: pytest.MonkeyPatch, **builders: Callable[..., object]) -> 
     """Replace builders by name until the test ends; what was built from the real ones before is forgotten."""
     unknown = sorted(builders.keys() - set(wiring.__all__))
     assert not unknown, f"ratchet.wiring has no {', '.join(unknown)}"
-    modules = [module for name, module in sorted(sys.modules.items()) if f"{name}.".startswith("ratchet.wiring.")]
+    names = sorted(name for name in sys.modules if f"{name}.".startswith("ratchet.wiring."))
+    modules = [sys.modules[name] for name in names]
     for module in modules:
         for value in vars(module).values():
             if hasattr(value, "cache_clear"):

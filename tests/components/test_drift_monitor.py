@@ -9,8 +9,10 @@ import pytest
 import yaml
 
 from components.drift_monitor.step import Paths, Policies, Stores, drift_monitor_step
+from ratchet.actions.labels import drift_report
 from ratchet.core.labels.drift import DriftPolicy
 from ratchet.core.models.ledger import LedgerEntry, ModelRef
+from ratchet.core.pages import CutPage
 from ratchet.core.rollout.monitor import MonitorPolicy
 from ratchet.core.rollout.payloads import Feedback, Prediction
 from ratchet.core.runs.signals import Signal
@@ -31,6 +33,21 @@ POLICIES = Policies(
     MonitorPolicy.model_validate(yaml.safe_load((POLICY_DIR / "monitor.yaml").read_text())),
 )
 CHAMPION = ModelRef(version="1", digest="d1", uri="s3://models/digits/d1", dataset_version="digits/v1")
+
+
+_drawn: list[CutPage] = []
+
+
+@pytest.fixture(autouse=True)
+def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evidently's part of a page takes 2 s of CPU time; what it draws is for the tests of drift_check."""
+    draw = drift_report.cut_evidently
+
+    def draw_once(*args: Any, **names: Any) -> CutPage:
+        _drawn[:] = _drawn or [draw(*args, **names)]
+        return _drawn[0]
+
+    monkeypatch.setattr(drift_report, "cut_evidently", draw_once)
 
 
 class Production:

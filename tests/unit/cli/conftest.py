@@ -65,8 +65,7 @@ def world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakePipel
         "label_store": retrain.stores.labels, "rollout_ports": rollouts.ports(), "sensor_service": Down(),
         "guard_service": Down(), "payload_log": FakePayloadLog(), "feedback_store": FakeFeedbackStore(),
     }  # fmt: skip
-    for name, value in made.items():
-        wire(monkeypatch, **{name: lambda value=value: value})
+    wire(monkeypatch, **{name: lambda value=value: value for name, value in made.items()})
     yield pipelines
     load_settings.cache_clear()
     wiring.task_spec.cache_clear()

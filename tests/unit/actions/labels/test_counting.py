@@ -24,6 +24,7 @@ from ratchet.stores.verdicts import Verdicts
 from tests.fakes.dataset_store import FakeDatasetStore
 from tests.fakes.label_store import FIRST_AT, FakeLabelStore
 from tests.fakes.object_store import FakeObjectStore
+from tests.searching import examples
 from tests.stores import label_stores, newest_accepted
 
 pytestmark = pytest.mark.slow
@@ -173,4 +174,4 @@ class Counting(RuleBasedStateMachine):
 
 
 TestCounting = Counting.TestCase
-TestCounting.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestCounting.settings = settings(max_examples=examples(60), stateful_step_count=30, deadline=None)

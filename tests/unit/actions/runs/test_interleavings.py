@@ -24,6 +24,7 @@ from ratchet.stores.run_claims import NOBODY, ClaimedRun
 from ratchet.stores.run_journal import LEASE_S, RunJournal
 from tests.fakes.object_store import FakeObjectStore
 from tests.fakes.pipelines import FakePipelines
+from tests.searching import examples
 
 pytestmark = pytest.mark.slow
 
@@ -211,7 +212,7 @@ STEP = st.tuples(
 SKEWS_S = st.tuples(*[st.sampled_from((-600.0, 0.0, 600.0))] * NUM_REPLICAS)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(skews_s=SKEWS_S, steps=st.lists(STEP, min_size=30, max_size=60))
 def test_in_any_order_and_whatever_fails_each_claim_is_one_run(skews_s, steps):
     world = World(skews_s)
