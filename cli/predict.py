@@ -82,15 +82,9 @@ def predict(
 
 
 def gateway_of(settings: Any) -> "HttpClient":
-    from ratchet.adapters.http import HttpClient, Peer
+    from ratchet.adapters.gateway import gateway_client
 
-    settings.require("gateway_endpoint")
-    peer = Peer(
-        name="The gateway",
-        next_step="`ratchet status` shows what runs, `ratchet up` starts it.",
-        endpoint="RATCHET_GATEWAY_ENDPOINT",
-    )
-    return HttpClient(settings.gateway_endpoint, peer=peer, deadline_s=_DEADLINE_S)
+    return gateway_client(settings, deadline_s=_DEADLINE_S)
 
 
 class Declared:

@@ -8,9 +8,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from embedded.gateway_access import access_clusters, access_filters, access_listeners, access_replies, type_of
 from embedded.layout import Layout, make_private_dir, write_private
 from embedded.ports import StackPorts
 from embedded.services import ReadyCheck, Service
+from ratchet.settings import Settings
 
 NAME = "gateway"
 ROUTES = "model_routes"
@@ -25,8 +27,9 @@ LATENCY_BUCKETS_MS = (
 counts whole milliseconds, in steps of two significant digits: bounds between those would be interpolated."""
 _NO_ANSWER_FLAGS = ("UH", "UF", "UT", "LR", "UR", "UC", "UO", "URX", "NC")
 """No healthy host, failed or lost connections, time-outs, overflow, no cluster."""
-_REQUEST_BYTES_MAX = 4 * 1024 * 1024
-"""A request body must fit to be sent again when a revision dies under it."""
+_IDLE = "60s"
+"""Clients keep a connection for less (aiohttp 15 s, browsers and Go 90 s, and they open another then): one that sends
+nothing costs about 15 kB."""
 
 
 def envoy_binary() -> Path:
@@ -54,10 +57,10 @@ def gateway_service(layout: Layout, *, ports: StackPorts, admin_socket: Path) ->
     )
 
 
-def write_gateway_files(layout: Layout, *, ports: StackPorts, admin_socket: Path) -> None:
+def write_gateway_files(layout: Layout, settings: Settings, *, ports: StackPorts, admin_socket: Path) -> None:
     """The bootstrap, and clusters and routes for a start without any model. Those that are there stay."""
     make_private_dir(layout.xds)
-    bootstrap = render_bootstrap(layout, ports=ports, admin_socket=admin_socket)
+    bootstrap = render_bootstrap(layout, settings, ports=ports, admin_socket=admin_socket)
     write_private(layout.gateway / "bootstrap.json", json.dumps(bootstrap, indent=1))
     for name, content in {"cds.json": render_no_clusters(), "rds.json": render_no_routes()}.items():
         if not (layout.xds / name).exists():
@@ -73,15 +76,21 @@ def render_no_routes() -> dict[str, Any]:
     error = {"error": "the control plane has not reported yet which models are served. `ratchet status` shows it"}
     nothing = {"status": 404, "body": {"inline_string": json.dumps(error)}}
     host = {"name": "models", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "direct_response": nothing}]}
-    routes = {"@type": _type("config.route.v3.RouteConfiguration"), "name": ROUTES, "virtual_hosts": [host]}
+    routes = {"@type": type_of("config.route.v3.RouteConfiguration"), "name": ROUTES, "virtual_hosts": [host]}
     return {"version_info": "0", "resources": [routes]}
 
 
-def render_bootstrap(layout: Layout, *, ports: StackPorts, admin_socket: Path) -> dict[str, Any]:
+def render_bootstrap(layout: Layout, settings: Settings, *, ports: StackPorts, admin_socket: Path) -> dict[str, Any]:
     """Envoy's start-up configuration. Clusters and routes are read from files, again at each change."""
+    keys_socket = admin_socket.with_name("keys.sock")
     return {
         "node": {"id": "embedded", "cluster": "embedded"},
-        "admin": {"address": {"pipe": {"path": str(admin_socket), "mode": 0o600}}},
+        "admin": {
+            "address": {"pipe": {"path": str(admin_socket), "mode": 0o600}},
+            # Else clients that hold all connections would also keep the control plane from moving traffic.
+            "ignore_global_conn_limit": True,
+        },
+        "overload_manager": {"resource_monitors": [_connections(settings)]},
         "layered_runtime": {"layers": [{"name": "static", "static_layer": {}}, {"name": "admin", "admin_layer": {}}]},
         "dynamic_resources": {"cds_config": _watched(layout.xds / "cds.json")},
         "stats_config": {
@@ -89,9 +98,20 @@ def render_bootstrap(layout: Layout, *, ports: StackPorts, admin_socket: Path) -
         },
         "stats_flush_interval": "1s",
         "static_resources": {
-            "listeners": [_listener(layout, port=ports.gateway)],
-            "clusters": [_feedback_cluster(port=ports.guard)],
+            "listeners": [
+                *access_listeners(settings, keys_socket=keys_socket),
+                _listener(layout, settings, port=ports.gateway),
+            ],
+            "clusters": [_feedback_cluster(port=ports.guard), *access_clusters(settings, keys_socket=keys_socket)],
         },
+    }
+
+
+def _connections(settings: Settings) -> dict[str, Any]:
+    limit = type_of("extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig")
+    return {
+        "name": "envoy.resource_monitors.global_downstream_max_connections",
+        "typed_config": {"@type": limit, "max_active_downstream_connections": settings.access_connections_max},
     }
 
 
@@ -109,25 +129,25 @@ def _feedback_cluster(*, port: int) -> dict[str, Any]:
     }
 
 
-def _listener(layout: Layout, *, port: int) -> dict[str, Any]:
+def _listener(layout: Layout, settings: Settings, *, port: int) -> dict[str, Any]:
+    manager = {"name": "envoy.filters.network.http_connection_manager", "typed_config": _http(layout, settings)}
     return {
         "name": "inference",
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
         # Else a second Envoy could listen on the same port, and each would get some of the requests.
         "enable_reuse_port": False,
-        "per_connection_buffer_limit_bytes": _REQUEST_BYTES_MAX,
-        "filter_chains": [
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": _http(layout)}]}
-        ],
+        "per_connection_buffer_limit_bytes": settings.access_request_bytes_max,
+        "filter_chains": [{"filters": [manager]}],
     }
 
 
-def _http(layout: Layout) -> dict[str, Any]:
-    router = {"@type": _type("extensions.filters.http.router.v3.Router")}
+def _http(layout: Layout, settings: Settings) -> dict[str, Any]:
+    router = {"@type": type_of("extensions.filters.http.router.v3.Router")}
     # Without this filter a longer body would go through, but could not be sent again when a revision dies under it.
-    buffer = {"@type": _type("extensions.filters.http.buffer.v3.Buffer"), "max_request_bytes": _REQUEST_BYTES_MAX}
+    bytes_max = {"max_request_bytes": settings.access_request_bytes_max}
+    buffer = {"@type": type_of("extensions.filters.http.buffer.v3.Buffer"), **bytes_max}
     return {
-        "@type": _type("extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"),
+        "@type": type_of("extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": "inference",
         "generate_request_id": True,
         # One path has one spelling: no rule on a prefix is passed by `//`, `/./`, `..` or `%2e`. An escaped slash has
@@ -138,19 +158,23 @@ def _http(layout: Layout) -> dict[str, Any]:
         # A request that trickles in keeps its connection, and its memory, for this long at most.
         "request_headers_timeout": "5s",
         "request_timeout": "60s",
+        "common_http_protocol_options": {"idle_timeout": _IDLE},
         "access_log": [_failure_log(layout)],
         "http_filters": [
+            *access_filters(settings),
             {"name": "envoy.filters.http.buffer", "typed_config": buffer},
             {"name": "envoy.filters.http.router", "typed_config": router},
         ],
-        "local_reply_config": {"mappers": [_too_large(), _no_answer()]},
+        "local_reply_config": {"mappers": [_too_large(settings), *access_replies(settings), _no_answer()]},
         "rds": {"route_config_name": ROUTES, "config_source": _watched(layout.xds / "rds.json")},
     }
 
 
-def _too_large() -> dict[str, Any]:
+def _too_large(settings: Settings) -> dict[str, Any]:
     """The answer to a body over the limit, in the form of the model servers' own errors."""
-    text = f"the request body is larger than {_REQUEST_BYTES_MAX} bytes; send fewer instances per request"
+    text = (
+        f"the request body is larger than {settings.access_request_bytes_max} bytes; send fewer instances per request"
+    )
     too_large = {"comparison": {"op": "EQ", "value": {"default_value": 413, "runtime_key": "local_reply.too_large"}}}
     return {
         "filter": {"status_code_filter": too_large},
@@ -174,14 +198,14 @@ def _failure_log(layout: Layout) -> dict[str, Any]:
         "name": "envoy.access_loggers.file",
         "filter": {"status_code_filter": {"comparison": {"op": "GE", "value": least}}},
         "typed_config": {
-            "@type": _type("extensions.access_loggers.file.v3.FileAccessLog"),
+            "@type": type_of("extensions.access_loggers.file.v3.FileAccessLog"),
             "path": str(layout.log_of("gateway_failures")),
             "log_format": {
                 "json_format": {
                     "at": "%START_TIME%",
                     "request_id": "%REQ(X-REQUEST-ID)%",
                     "method": "%REQ(:METHOD)%",
-                    "path": "%REQ(:PATH)%",
+                    "path": "%PATH(NQ)%",  # a query may hold a credential
                     "status": "%RESPONSE_CODE%",
                     "flags": "%RESPONSE_FLAGS%",
                     "details": "%RESPONSE_CODE_DETAILS%",
@@ -199,7 +223,3 @@ def _watched(path: Path) -> dict[str, Any]:
     """A file that is read again whenever one is renamed into its folder."""
     source = {"path": str(path), "watched_directory": {"path": str(path.parent)}}
     return {"path_config_source": source, "resource_api_version": "V3"}
-
-
-def _type(name: str) -> str:
-    return f"type.googleapis.com/envoy.{name}"

@@ -11,6 +11,7 @@ from embedded import object_store
 from embedded.adopted import SERVICE_VARIABLE, environment_of
 from embedded.control_plane.host.processes import process_stat, tethered
 from embedded.credentials import load_or_make_credentials
+from embedded.gateway_access import check_access
 from embedded.keeping import SUPERVISOR, start_keeper, start_with_plan
 from embedded.layout import (
     Layout,
@@ -75,6 +76,7 @@ def start_stack(
     """
     layout = layout_of(base)
     make_state_dir(layout)
+    check_access(base)
     if base.task_runtime == "oci":
         require_container_engine()
     with only_one(layout):

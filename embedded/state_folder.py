@@ -88,7 +88,7 @@ def write_files(settings: Settings, site: Site) -> None:
         token=settings.sensor_token.get_secret_value(),
         bucket=settings.labels_bucket,
     )
-    gateway.write_gateway_files(layout, ports=site.ports, admin_socket=site.admin_socket)
+    gateway.write_gateway_files(layout, settings, ports=site.ports, admin_socket=site.admin_socket)
     write_private(layout.token, site.credentials.kubernetes_token)
     write_private(layout.mlflow_token, site.credentials.mlflow_token)
     write_private(layout.kfp_token, site.credentials.kfp_token)

@@ -29,6 +29,8 @@ TEST_PREFIX = "RATCHET_TEST_"
 PROFILE_VARIABLE = "RATCHET_PROFILE"
 STATE_DIR_VARIABLE = "RATCHET_STATE_DIR"
 TASK_RUNTIME_VARIABLE = "RATCHET_TASK_RUNTIME"
+_ACCESS_PREFIX = "RATCHET_ACCESS_"
+"""Of what the gateway requires (embedded/gateway_access.py)."""
 _PLAIN = re.compile(r"[\w@%+=:,./-]*")
 """What means itself to a shell, letters of all scripts included."""
 _CLIENT_VARIABLES = (
@@ -95,6 +97,26 @@ class Settings(BaseModel):
     """ClusterTrainingRuntime of these TrainJobs."""
     gateway_endpoint: str = ""
     """Where user requests enter."""
+    gateway_ca_file: str = ""
+    """PEM file of the CA that issued the gateway's certificate; empty: the system's, or that of SSL_CERT_FILE."""
+    gateway_token: SecretStr = SecretStr("")
+    """Bearer token for a gateway that requires one."""
+    access_issuer: str = ""
+    """Issuer (`iss`) of the tokens that the gateway requires; empty: it requires none."""
+    access_audience: str = "ratchet"
+    """What a token's `aud` must name."""
+    access_jwks: str = ""
+    """URL or file of the issuer's public keys (JWKS)."""
+    access_leeway_s: int = Field(60, ge=0, le=600)
+    """How far the clocks of issuer and gateway may be apart."""
+    access_rate_per_s: float = Field(0.0, ge=0, le=1_000_000)
+    """Requests per second of one client, which is the subject of a token, or an address without tokens; 0: any."""
+    access_burst: int = Field(0, ge=0, le=1_000_000)
+    """Requests that a client may send at once after a pause; 0: those of a second."""
+    access_request_bytes_max: int = Field(4 << 20, gt=0, le=64 << 20)
+    """Of a request's body: the gateway keeps it in memory, to send it again when a revision dies under it."""
+    access_connections_max: int = Field(5_000, gt=0)
+    """Open connections of all clients together."""
     serving_mode: Literal["knative", "standard"] = "knative"
     """KServe's deployment mode: Knative splits traffic between revisions; in Standard mode an HTTPRoute does."""
     payload_sample_ratio: float = Field(1.0, ge=0, le=1)
@@ -181,8 +203,11 @@ def variable_names() -> tuple[str, ...]:
 
 
 def task_variable_names() -> tuple[str, ...]:
-    """Of the variables, those that tasks of pipelines are given: how the embedded stack runs them is none of theirs."""
-    return tuple(name for name in variable_names() if name != TASK_RUNTIME_VARIABLE)
+    """Of the variables, those that tasks of pipelines are given: how the embedded stack runs them, and whom the gateway
+    lets in, is none of theirs."""
+    return tuple(
+        name for name in variable_names() if name != TASK_RUNTIME_VARIABLE and not name.startswith(_ACCESS_PREFIX)
+    )
 
 
 @lru_cache(maxsize=1)

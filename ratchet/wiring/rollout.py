@@ -50,7 +50,7 @@ def gateway() -> ports.Gateway | None:
     """None where nobody says at which address users' requests enter."""
     from ratchet.adapters.gateway import HttpGateway
 
-    return HttpGateway(connections.settings().gateway_endpoint) if connections.settings().gateway_endpoint else None
+    return HttpGateway(connections.settings()) if connections.settings().gateway_endpoint else None
 
 
 @lru_cache

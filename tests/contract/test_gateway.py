@@ -11,6 +11,7 @@ from ratchet.actions.rollout.traffic import serve
 from ratchet.adapters.gateway import HttpGateway
 from ratchet.core.errors import Unavailable
 from ratchet.core.ports import Gateway
+from ratchet.settings import Settings
 from tests.components.rollout_world import CHAMPION, TASK, World
 
 
@@ -53,7 +54,7 @@ def world() -> World:
 
 def test_it_names_all_who_answer(url: str) -> None:
     gateways: tuple[tuple[Gateway, set[str]], ...] = (
-        (HttpGateway(url), {"digits-predictor-00002", "new", "old"}),
+        (HttpGateway(Settings(gateway_endpoint=url)), {"digits-predictor-00002", "new", "old"}),
         (world(), {"digits-predictor-00001"}),
     )
     for gateway, names in gateways:
@@ -62,9 +63,9 @@ def test_it_names_all_who_answer(url: str) -> None:
 
 def test_a_gateway_that_cannot_be_asked_says_where_it_was(url: str) -> None:
     with pytest.raises(Unavailable, match="/v2/models/digits/ready"):
-        HttpGateway(f"http://127.0.0.1:{free_port()}").fetch_answerers(TASK, num_requests=2)
+        HttpGateway(Settings(gateway_endpoint=f"http://127.0.0.1:{free_port()}")).fetch_answerers(TASK, num_requests=2)
 
 
 def test_answers_without_a_name_prove_nothing(url: str) -> None:
     with pytest.raises(Unavailable, match="x-ratchet-model"):
-        HttpGateway(url).fetch_answerers("silent", num_requests=2)
+        HttpGateway(Settings(gateway_endpoint=url)).fetch_answerers("silent", num_requests=2)

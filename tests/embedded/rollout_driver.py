@@ -56,7 +56,7 @@ def ports_of(settings: Settings, *, task: str, die_at: str = "") -> RolloutPorts
     objects: Any = told("objects", S3ObjectStore.of(settings))
     ledger: Any = told("ledger", S3Ledger(objects, settings.ratchet_bucket))
     services: Any = told("services", KServeInferenceServices.of(settings))
-    gateway: Any = told("gateway", HttpGateway(settings.gateway_endpoint))
+    gateway: Any = told("gateway", HttpGateway(settings))
     return RolloutPorts(
         services=services,
         stats=EnvoyTrafficStats.of(settings),

@@ -90,8 +90,8 @@ class ServingWorld:
 
     def start(self) -> None:
         ports = StackPorts(gateway=self.gateway_port)
-        write_gateway_files(self.layout, ports=ports, admin_socket=self.admin_socket)
-        bootstrap = render_bootstrap(self.layout, ports=ports, admin_socket=self.admin_socket)
+        write_gateway_files(self.layout, self.settings, ports=ports, admin_socket=self.admin_socket)
+        bootstrap = render_bootstrap(self.layout, self.settings, ports=ports, admin_socket=self.admin_socket)
         (self.layout.gateway / "bootstrap.json").write_text(json.dumps(bootstrap))
         self.layout.log_of("x").parent.mkdir(exist_ok=True)
         options = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warn")

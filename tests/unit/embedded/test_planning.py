@@ -229,7 +229,7 @@ def test_an_identity_is_made_once_and_again_when_it_is_damaged(tmp_path: Path) -
 
 def test_the_gateway_listens_on_loopback_and_its_admin_on_a_private_socket() -> None:
     layout, socket = Layout(state_dir=Path("/state")), Path("/state/run/admin.sock")
-    bootstrap = render_bootstrap(layout, ports=StackPorts(gateway=17000), admin_socket=socket)
+    bootstrap = render_bootstrap(layout, Settings(), ports=StackPorts(gateway=17000), admin_socket=socket)
     assert bootstrap["admin"]["address"] == {"pipe": {"path": "/state/run/admin.sock", "mode": 0o600}}
     (listener,) = bootstrap["static_resources"]["listeners"]
     assert listener["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 17000}
