@@ -40,6 +40,7 @@ _MODULES = (
     "rollout",
     "judge",
     "guard",
+    "access",
     "space",
     "bench",
     "demo",
