@@ -28,6 +28,7 @@ from ratchet.training.averaging import weights_of
 from ratchet.training.checkpoint import TrainingState, save_checkpoint
 from ratchet.training.checkpoint_places import Place
 from ratchet.training.data import batches_of, load_tensors
+from ratchet.training.feeding import feed
 from ratchet.training.job import TrainingJob
 from ratchet.training.loop import make_optimizer, take_step
 from ratchet.training.running import Rows, Run
@@ -90,7 +91,7 @@ class Ours:
         self.model = distribute(network, run)
 
     def epoch(self, number: int) -> None:
-        for step, batch in enumerate(self.run.batches(number)):
+        for step, batch in enumerate(feed(self.run, number)):
             take_step(number * self.run.num_steps + step, batch, self.model, self.state, self.run)
 
 

@@ -199,6 +199,8 @@ class TaskSpec(FreshCopy):
             raise _error_at(place, text, training.class_weights)
         if self.model.learner == "trees" and training.auto:
             raise _error_at(("training", "auto"), "trees grow in one process; leave `auto` out", True)
+        if self.model.learner == "trees" and training.compile != "off":
+            raise _error_at(("training", "compile"), "trees are no network; leave `compile` out", training.compile)
         if self.model.learner == "trees" and training.label_smoothing:
             text = "trees have no label smoothing; use `class_weights` alone, or another kind"
             raise _error_at(("training", "label_smoothing"), text, training.label_smoothing)

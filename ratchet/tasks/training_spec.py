@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ratchet.core.models.class_weights import ClassWeights
+from ratchet.core.models.compiling import Compile
 from ratchet.core.models.device import Precision
 from ratchet.core.models.learning_rate import Schedule
 from ratchet.core.models.search import SearchSpec
@@ -35,7 +36,7 @@ class CommunicationSpec(BaseModel):
         return ", ".join(f"{name}: {str(value).lower()}" for name, value in chosen.items())
 
 
-_CHOSEN_BY_AUTO = ("world_size", "num_threads", "communication")
+_CHOSEN_BY_AUTO = ("world_size", "num_threads", "communication", "compile")
 
 
 class TrainingSpec(BaseModel):
@@ -44,7 +45,7 @@ class TrainingSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     auto: bool = left_out(False)
-    """`world_size`, `num_threads` and `communication` are chosen by measuring a few steps before the training."""
+    """`world_size`, `num_threads`, `communication` and `compile` are chosen by measuring steps before the training."""
     start: Literal["champion", "scratch"] = "champion"
     """champion: from those of the champion's weights that fit (ratchet/training/takeover.py). scratch: from none."""
     replay_share: Annotated[float, Field(ge=0, le=1)] | Literal["all"] = left_out("all")
@@ -89,6 +90,9 @@ class TrainingSpec(BaseModel):
     num_threads: int = Field(1, ge=1, le=4_096)
     """Torch threads of each worker."""
     communication: CommunicationSpec = left_out(CommunicationSpec())
+    compile: Compile = left_out("off")
+    """on: the network's passes go through torch.compile. graph: and are replayed as CUDA graphs. auto: measured before
+    the training, where that is long enough to pay for it."""
     seed: int = Field(0, ge=0, le=2**31 - 1)
     """What every library takes; LightGBM has 32 bits with a sign."""
     checkpoint_every_s: float | None = left_out(60.0, gt=0, le=2_592_000)
@@ -114,7 +118,14 @@ class TrainingSpec(BaseModel):
             raise ValueError(f"`auto` chooses `{given[0]}`; leave one of the two out")
         if self.auto and self.num_nodes > 1:
             raise ValueError("`auto` measures one machine; leave `num_nodes` out, or say `world_size` yourself")
+        if self.compile == "auto" and self.num_nodes > 1:
+            raise ValueError("`compile: auto` measures one machine; with `num_nodes` say on or off")
         return self
+
+    @property
+    def is_measured_first(self) -> bool:
+        """Whether anything is chosen by measuring steps."""
+        return self.auto or self.compile == "auto"
 
     @model_validator(mode="after")
     def _check_nodes(self) -> Self:
@@ -132,7 +143,7 @@ class TrainingSpec(BaseModel):
             return self
         if self.num_nodes > 1:
             raise ValueError(f"`search` with `num_nodes` {self.num_nodes}: a search runs on one machine; leave one out")
-        if self.auto:
+        if self.is_measured_first:
             raise ValueError("`search` with `auto`: what is measured may differ from trial to trial; leave one out")
         given = {**self.model_dump(mode="json"), "search": None}
         for name, value in self.search.ends:

@@ -15,9 +15,9 @@ from ratchet.tasks.bound import TorchTask
 from ratchet.tasks.spec import TaskSpec
 
 
-def check_inputs(inputs: Any, *, num_rows: int, where: str) -> torch.Tensor:
+def check_inputs(inputs: Any, *, num_rows: int, where: str, first: int = 0) -> torch.Tensor:
     """What `preprocess` or `encode` (where, by its full name) gave: a tensor with `num_rows` rows and no number that is
-    not finite."""
+    not finite. first: place of the first row among all, of a part."""
     if not isinstance(inputs, torch.Tensor):
         raise DataRejected(f"{where} returned {_kind_of(inputs)}; it must return a tensor of {num_rows} rows.")
     if inputs.dim() == 0 or len(inputs) != num_rows:
@@ -26,10 +26,10 @@ def check_inputs(inputs: Any, *, num_rows: int, where: str) -> torch.Tensor:
             f"{num_rows}."
         )
     if inputs.is_floating_point() and not torch.isfinite(inputs).all():
-        row = int((~torch.isfinite(inputs.reshape(num_rows, -1))).any(dim=1).nonzero()[0])
+        row = first + int((~torch.isfinite(inputs.reshape(num_rows, -1))).any(dim=1).nonzero()[0])
         raise DataRejected(
-            f"{where} returned a number that is not finite, first for row {row} of {num_rows}. Look for a logarithm, a "
-            "root or a division of features that may be 0 or negative."
+            f"{where} returned a number that is not finite, first for row {row} of {first + num_rows}. Look for a "
+            "logarithm, a root or a division of features that may be 0 or negative."
         )
     return inputs
 

@@ -7,19 +7,34 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
 import torch
 
 from ratchet.core.errors import DataRejected
 from ratchet.tasks.bound import TorchTask
 from ratchet.training.checks import check_inputs
+from ratchet.training.mapped import encode_in_parts, parts_of
+from ratchet.training.mapped_table import MAPPED_BYTES_MIN
 from ratchet.training.split_rows import labels_of, read_split
 
 
 def load_tensors(path: Path, task: TorchTask) -> tuple[torch.Tensor, torch.Tensor]:
     """Encoded inputs (N, ...), finite, and labels as `labels_of`."""
     inputs, labels = read_split(path, task.spec)
-    encoded = check_inputs(task.encode(inputs), num_rows=len(labels), where=task.encode_name)
+    encoded = _encode(task, inputs, path.parent) if inputs.nbytes >= MAPPED_BYTES_MIN else None
+    if encoded is None:
+        encoded = check_inputs(task.encode(inputs), num_rows=len(labels), where=task.encode_name)
     return encoded, torch.from_numpy(labels_of(labels, task.spec))
+
+
+def _encode(task: TorchTask, inputs: pa.Table, folder: Path) -> torch.Tensor | None:
+    """In a mapped file, a part after the other, as models answer; None of rows that differ in shape."""
+
+    def encode(part: slice) -> torch.Tensor:
+        rows = inputs.slice(part.start, part.stop - part.start)
+        return check_inputs(task.encode(rows), num_rows=len(rows), where=task.encode_name, first=part.start)
+
+    return encode_in_parts(encode, parts_of(inputs.num_rows, inputs.nbytes), folder)
 
 
 class StepBatch(NamedTuple):

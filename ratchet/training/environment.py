@@ -8,6 +8,7 @@ import torch
 from ratchet.core.models.environment import TrainingEnvironment
 from ratchet.tasks.code_collect import TaskCode
 from ratchet.tasks.origins import LIBRARY, distributions_of
+from ratchet.training.compiling import compiler_of
 from ratchet.training.devices import driver_of, name_of
 from ratchet.training.job import TrainingJob
 from ratchet.training.running import CPU
@@ -33,6 +34,7 @@ def _environment_of(job: TrainingJob, code: TaskCode, device: torch.device) -> T
         cpu_kernels=torch.backends.cpu.get_cpu_capability(),
         device=name_of(device),
         driver=driver_of(device),
+        compiler="" if spec.model.learner == "trees" else compiler_of(spec, device),
         world_size=1 if spec.model.learner == "trees" else training.world_size,
         num_threads=training.num_threads,
         seed=training.seed,

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable
-from itertools import islice
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -20,7 +20,8 @@ from ratchet.training.calibrating import temperature_of
 from ratchet.training.checkpoint import TrainingState, WithinEpoch
 from ratchet.training.checkpoint_places import Place
 from ratchet.training.checks import check_answers, check_weights
-from ratchet.training.data import StepBatch
+from ratchet.training.compiling import compiling
+from ratchet.training.feeding import LoadedBatch, feed
 from ratchet.training.fixed import fixed_of
 from ratchet.training.job import TrainingJob
 from ratchet.training.measuring import measure
@@ -56,7 +57,8 @@ def train(
     if rank == 0:
         log.info("start: %s", start.text(names_max=_NAMES_LOGGED_MAX))
         job.start_path.write_text(start.model_dump_json())
-    state = _train_epochs(network, run, Checkpoints(run, is_stopping))
+    with compiling(job, device):
+        state = _train_epochs(network, run, Checkpoints(run, is_stopping))
     if not state.is_given_up:
         _finish(state, run, code=code)
 
@@ -145,15 +147,16 @@ def _train_epoch(
     state.network.train()
     began, num_rows = time.monotonic(), 0
     run.waiting.total_s = 0.0
-    for batch in run.waiting.timed(islice(run.batches(epoch), len(losses), None)):
-        place = Place(epoch, len(losses) + 1)
-        loss_step.wishes = checkpoints.wishes(place)
-        losses.append(take_step(epoch * run.num_steps + len(losses), batch, model, state, run))
-        num_rows += batch.num_rows
-        if any(loss_step.wishes):
-            checkpoints.grant(loss_step.wishes, state, place, losses)
-        if run.live.is_due:
-            _tell(place, run, losses, rows_per_s=num_rows / (time.monotonic() - began))
+    with closing(feed(run, epoch, num_done=len(losses))) as batches:
+        for batch in run.waiting.timed(batches):
+            place = Place(epoch, len(losses) + 1)
+            loss_step.wishes = checkpoints.wishes(place)
+            losses.append(take_step(epoch * run.num_steps + len(losses), batch, model, state, run))
+            num_rows += batch.num_rows
+            if any(loss_step.wishes):
+                checkpoints.grant(loss_step.wishes, state, place, losses)
+            if run.live.is_due:
+                _tell(place, run, losses, rows_per_s=num_rows / (time.monotonic() - began))
     spent_s = time.monotonic() - began
     _take_buffers_of_first(state.network)
     if state.average is not None:
@@ -190,16 +193,13 @@ def _tell(place: Place, run: Run, losses: list[float], *, rows_per_s: float) -> 
     run.live.tell(told, losses)
 
 
-def take_step(place: int, batch: StepBatch, model: torch.nn.Module, state: TrainingState, run: Run) -> float:
+def take_step(place: int, batch: LoadedBatch, model: torch.nn.Module, state: TrainingState, run: Run) -> float:
     """One batch, in parts, and one step of the optimizer; gives the loss of all workers. place: of the step, from 0."""
     training, loss_step = run.training, loss_step_of(model)
     state.optimizer.zero_grad()
-    parts = batch.rows.tensor_split(min(training.accumulate, len(batch.rows)))
-    for number, part in enumerate(parts, 1):
-        weight = len(part) * run.world_size / batch.num_rows
-        with apart(model, is_last=number == len(parts)):
-            with run.waiting:
-                inputs, labels = run.to_device(run.rows.inputs[part]), run.to_device(run.rows.labels[part])
+    for number, (inputs, labels) in enumerate(batch.parts, 1):
+        weight = len(labels) * run.world_size / batch.num_rows
+        with apart(model, is_last=number == len(batch.parts)):
             model(inputs, labels, weight).backward()
     mean_loss = loss_step.take_mean_loss()
     epoch, step = divmod(place, run.num_steps)

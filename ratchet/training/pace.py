@@ -8,7 +8,6 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import cycle
 from pathlib import Path
 
 import torch
@@ -18,9 +17,10 @@ from ratchet.core.errors import RatchetError
 from ratchet.processes import die_with_parent
 from ratchet.training.averaging import weights_of
 from ratchet.training.checkpoint import TrainingState
-from ratchet.training.data import StepBatch
+from ratchet.training.compiling import check_compiles, compiling
 from ratchet.training.devices import find_devices, take_device
 from ratchet.training.failure import record_failure
+from ratchet.training.feeding import LoadedBatch, feed
 from ratchet.training.loop import make_optimizer, take_step
 from ratchet.training.meeting import meet_the_others
 from ratchet.training.pace_job import Pace, PaceChoice, PaceJob, Paces
@@ -40,6 +40,7 @@ def measure_paces(job: PaceJob, *, rank: int, world_size: int, device: torch.dev
     freeze(network, run.job.spec)
     start = weights_of(network)
     times: dict[int, list[float]] = {place: [] for place in range(len(job.choices))}
+    firsts: dict[int, float] = {}
     refusals: dict[int, str] = {}
     num_threads = torch.get_num_threads()
     for place in (*times, *reversed(times)):
@@ -47,41 +48,53 @@ def measure_paces(job: PaceJob, *, rank: int, world_size: int, device: torch.dev
             continue
         network.load_state_dict(start)
         try:
-            times[place] += _time_steps(network, _chosen(run, job.choices[place]), budget_s=job.choice_s / 2)
-        except RatchetError as error:  # a loss that is not finite, of which all workers know
+            first_s, timed = _time_steps(network, _chosen(run, job.choices[place]), budget_s=job.choice_s / 2)
+        except RatchetError as error:  # of which all workers know: a loss that is not finite, a missing compiler
             refusals[place] = str(error)
+        else:
+            firsts.setdefault(place, first_s)  # the second time the compiler finds its files
+            times[place] += timed
     torch.set_num_threads(num_threads)
-    paces = tuple(_pace(choice, times[place], refusals.get(place, "")) for place, choice in enumerate(job.choices))
+    paces = tuple(
+        _pace(choice, times[place], firsts.get(place, 0.0), refusals.get(place, ""))
+        for place, choice in enumerate(job.choices)
+    )
     num_parameters = sum(each.numel() for each in network.parameters() if each.requires_grad)
     return Paces(paces=paces, num_steps=run.num_steps, num_parameters=num_parameters, num_gpus=len(find_devices().gpus))
 
 
-def _pace(choice: PaceChoice, times: Sequence[float], refusal: str) -> Pace:
+def _pace(choice: PaceChoice, times: Sequence[float], first_s: float, refusal: str) -> Pace:
     if refusal:
         return Pace(choice=choice, refusal=refusal)
-    return Pace(choice=choice, step_s=statistics.median(times), num_steps=len(times))
+    step_s = statistics.median(times)
+    return Pace(choice=choice, step_s=step_s, num_steps=len(times), start_s=max(0.0, first_s - step_s))
 
 
 def _chosen(run: Run, choice: PaceChoice) -> Run:
     """The same with this choice, in a training so short that PowerSGD compresses from its third step on."""
     training = run.training.model_copy(update={**dict(choice), "num_epochs": 1})
-    job = run.job.model_copy(update={"spec": run.job.spec.model_copy(update={"training": training})})
-    return replace(run, job=job)
+    spec = run.job.spec.model_copy(update={"training": training})
+    return replace(run, job=run.job.model_copy(update={"spec": spec}), task=replace(run.task, spec=spec))
 
 
-def _time_steps(network: torch.nn.Module, run: Run, *, budget_s: float) -> list[float]:
-    """Seconds of each step after the warm ones. All workers make as many."""
+def _time_steps(network: torch.nn.Module, run: Run, *, budget_s: float) -> tuple[float, list[float]]:
+    """Seconds of the first step, and of each after the warm ones. All workers make as many."""
     torch.set_num_threads(run.training.num_threads)
+    check_compiles(run.job.spec, run.device)
     state = TrainingState(network, make_optimizer(_trained(network), run.training), best_weights={})
     network.train()
-    model, batches = distribute(network, run), _without_end(run)
-    warm = [_time_step(next(batches), model, state, run) for _ in range(_WARM_STEPS)]
-    num_steps = torch.tensor([min(max(int(budget_s / min(warm)), _STEPS_MIN), _STEPS_MAX)])
-    dist.broadcast(num_steps, 0)
-    return [_time_step(next(batches), model, state, run) for _ in range(int(num_steps))]
+    with compiling(run.job, run.device):
+        began = time.perf_counter()
+        model, batches = distribute(network, run), _without_end(run)
+        warm = [_time_step(next(batches), model, state, run) for _ in range(_WARM_STEPS)]
+        # Batches of two sizes have a graph each, and DDP's passes before the first step may compile as well.
+        first_s = time.perf_counter() - began - (_WARM_STEPS - 1) * min(warm)
+        num_steps = torch.tensor([min(max(int(budget_s / min(warm)), _STEPS_MIN), _STEPS_MAX)])
+        dist.broadcast(num_steps, 0)
+        return first_s, [_time_step(next(batches), model, state, run) for _ in range(int(num_steps))]
 
 
-def _time_step(batch: StepBatch, model: torch.nn.Module, state: TrainingState, run: Run) -> float:
+def _time_step(batch: LoadedBatch, model: torch.nn.Module, state: TrainingState, run: Run) -> float:
     began = time.perf_counter()
     # Of a place in the middle, where each schedule has a learning rate.
     take_step(run.num_steps // 2, batch, model, state, run)
@@ -92,8 +105,9 @@ def _trained(network: torch.nn.Module) -> list[torch.nn.Parameter]:
     return [each for each in network.parameters() if each.requires_grad]
 
 
-def _without_end(run: Run) -> Iterator[StepBatch]:
-    return cycle(run.batches(epoch=0))
+def _without_end(run: Run) -> Iterator[LoadedBatch]:
+    while True:
+        yield from feed(run, epoch=0)
 
 
 def main() -> None:

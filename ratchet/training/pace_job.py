@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from ratchet.core.models.compiling import Compiled
 from ratchet.core.ports import Trainer
 from ratchet.tasks.training_spec import CommunicationSpec
 from ratchet.training.job import TrainingJob
@@ -17,6 +18,7 @@ class PaceChoice(BaseModel):
     communication: CommunicationSpec = CommunicationSpec()
     num_threads: int = 1
     """Of each worker."""
+    compile: Compiled = "off"
 
 
 class PaceJob(BaseModel):
@@ -40,6 +42,8 @@ class Pace(BaseModel):
     choice: PaceChoice
     step_s: float | None = None
     """Median of all its steps."""
+    start_s: float = 0.0
+    """What it took before them beyond that: the compiler, where it is compiled."""
     num_steps: int = 0
     refusal: str = ""
     """Why it cannot be trained so; then nothing is measured."""

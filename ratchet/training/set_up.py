@@ -8,6 +8,7 @@ from ratchet.tasks.loading import load_task_from
 from ratchet.training.calibrating import check_calibrates
 from ratchet.training.checks import check_network
 from ratchet.training.code import code_of
+from ratchet.training.compiling import check_compiles
 from ratchet.training.data import load_tensors
 from ratchet.training.environment import record_environment
 from ratchet.training.fitting import fit_together
@@ -24,6 +25,7 @@ def set_up(
 ) -> tuple[torch.nn.Module, Run, StartRecord, TaskCode]:
     """Of a worker, with what the network begins with and the code that a model will carry. A collective."""
     spec, training = job.spec, job.spec.training
+    check_compiles(spec, device)
     code = code_of(job)
     if rank == 0:
         record_environment(job, code, device)

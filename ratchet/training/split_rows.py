@@ -8,17 +8,29 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ratchet.core.errors import DataRejected
 from ratchet.core.labels.schema import inputs_table
 from ratchet.tasks.spec import TaskSpec
+from ratchet.training.mapped_table import read_table
 
 
 def read_split(path: Path, spec: TaskSpec) -> tuple[pa.Table, pa.ChunkedArray]:
     """Inputs (a column for each, by name) and labels of a file that `fetch_split` wrote; it may have no rows."""
-    table = pq.read_table(path)
-    return inputs_table(table, spec.examples), table["label"]
+    table = read_table(path)
+    return _inputs_of(table, spec), table["label"]
+
+
+def _inputs_of(table: pa.Table, spec: TaskSpec) -> pa.Table:
+    """As `inputs_table`, which makes one piece of the chunks of a mapped table, in memory."""
+    if "inputs" not in table.column_names or table["inputs"].num_chunks < 2:
+        return inputs_table(table, spec.examples)
+    column = table["inputs"]
+    named = {
+        each.name: pa.chunked_array([chunk.field(each.name) for chunk in column.chunks], each.type)
+        for each in column.type
+    }
+    return pa.table(named, schema=pa.schema(list(column.type)))
 
 
 def labels_of(labels: pa.ChunkedArray, spec: TaskSpec) -> np.ndarray:

@@ -11,6 +11,7 @@ from ratchet.core.errors import DataRejected
 from ratchet.tasks.bound import TorchTask
 from ratchet.tasks.spec import TaskSpec
 from ratchet.training.checks import check_logits, check_loss, likely_reasons_of
+from ratchet.training.compiling import passes_of
 from ratchet.training.power_sgd import PowerSgd
 
 
@@ -29,10 +30,13 @@ class LossStep(torch.nn.Module):
     further collective, and none is left waiting for one that ended.
     """
 
-    def __init__(self, network: torch.nn.Module, task: TorchTask, *, is_shared: bool = False) -> None:
-        """is_shared: among several workers."""
+    def __init__(
+        self, network: torch.nn.Module, task: TorchTask, *, is_shared: bool = False, is_tried: bool = False
+    ) -> None:
+        """is_shared: among several workers. is_tried: for a pass or two, which no compiler is worth."""
         super().__init__()
         self.network = network
+        self._pass = network.__call__ if is_tried else passes_of(network, task.spec)
         device = next(network.parameters()).device
         self.heard = torch.nn.Parameter(torch.zeros(1 + len(Wishes._fields), device=device)) if is_shared else None
         self.wishes = Wishes()
@@ -50,7 +54,7 @@ class LossStep(torch.nn.Module):
         B * num_workers / num_rows of the batch."""
         # No context for float32: one that is off is entered and left at every step all the same.
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16) if self._is_bf16 else nullcontext():
-            outputs = self.network(inputs)
+            outputs = self._pass(inputs)
         # The loss of a user's class need not know of bfloat16, which has 8 bits for the sum over a batch.
         outputs = outputs.float() if getattr(outputs, "dtype", None) == torch.bfloat16 else outputs
         logits_BK = check_logits(outputs, num_rows=len(labels_B), spec=self._spec)

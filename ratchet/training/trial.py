@@ -20,7 +20,7 @@ def try_batch(task: TorchTask, network: torch.nn.Module, inputs: torch.Tensor, l
         twin.load_state_dict(network.state_dict())
         twin.to(inputs.device)
         twin.train()
-        LossStep(twin, task)(inputs, labels).backward()
+        LossStep(twin, task, is_tried=True)(inputs, labels).backward()
     return without_gradient(twin)
 
 

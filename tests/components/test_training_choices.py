@@ -1,5 +1,7 @@
 """What a task file may choose under `training:`, each by what it does to the weights. One process, no torchrun."""
 
+import json
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -212,22 +214,63 @@ def test_bfloat16_learns_and_leaves_32_bits(tmp_path):
     assert last.val_accuracy is not None and last.val_accuracy > 0.6
 
 
-def test_steps_are_timed_and_a_choice_that_cannot_be_trained_is_told(tmp_path):
+def test_steps_are_timed_and_a_choice_that_cannot_be_trained_is_told(tmp_path, monkeypatch):
     choices = (PaceChoice(), PaceChoice(communication=CommunicationSpec(compress="bf16")))
+    compiled = PaceChoice(compile="on")
+    monkeypatch.setenv("PATH", str(tmp_path))  # without a compiler
 
     def paces_of(folder: Path, **training: Any) -> Paces:
         spec = changed(DIGITS, {"training": {**DIGITS.training.model_dump(), "world_size": 1, **training}})
-        job = PaceJob(training=job_in(folder, spec=spec), choices=choices, choice_s=0.02, paces_path=folder / "paces")
+        given = (*choices, compiled)
+        job = PaceJob(training=job_in(folder, spec=spec), choices=given, choice_s=0.02, paces_path=folder / "paces")
         return measure_paces(job, rank=0, world_size=1)
 
     found = paces_of(tmp_path / "fine")
-    assert [each.choice for each in found.paces] == [*choices]
-    assert all(each.step_s is not None and 0 < each.step_s < 10 and each.num_steps >= 8 for each in found.paces)
+    *fine, last = found.paces
+    assert [each.choice for each in fine] == [*choices]
+    assert all(each.step_s is not None and 0 < each.step_s < 10 and each.num_steps >= 8 for each in fine)
+    assert last.step_s is None and "there is no `g++` on PATH" in last.refusal
     assert (found.num_steps, found.num_parameters, found.paces[0].refusal) == (12, 9_930, "")
     assert not (tmp_path / "fine" / "model").exists() and not (tmp_path / "fine" / "history.jsonl").exists()
     wild = paces_of(tmp_path / "wild", learning_rate=1e30)
-    assert [each.step_s for each in wild.paces] == [None, None]
-    assert all("the loss is" in each.refusal for each in wild.paces)
+    assert [each.step_s for each in wild.paces] == [None, None, None]
+    assert all("the loss is" in each.refusal for each in wild.paces[:2])
+
+
+COMPILED = {"num_epochs": 2, "batch_size": 40, "compile": "on", "world_size": 1}
+"""400 rows in batches of 40: one shape, so one graph to compile."""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_training_that_is_stopped_gives_the_same_bits(tmp_path):
+    """With batch normalization, dropout and a layer that is not used; the restart finds what was compiled."""
+    odd = spec_of("Odd")
+    spec = changed(odd, {"training": {**odd.training.model_dump(), **COMPILED}})
+    environment = tmp_path / "environment.json"
+    whole = job_in(tmp_path / "whole", spec=spec).model_copy(update={"environment_path": environment})
+    train(whole, rank=0, world_size=1)
+    compiled = tmp_path / "whole" / "compiled"
+    assert list(compiled.rglob("*.so")), "it was compiled"
+    assert "g++" in json.loads(environment.read_text())["compiler"]
+    stopped = job_in(tmp_path / "stopped", spec=spec)
+    (tmp_path / "stopped" / "compiled").symlink_to(compiled)
+    assert stopped_every(15, stopped) == 1, "in the middle of the second epoch"
+    assert not differing(stopped, whole)
+    assert [each.train_loss for each in history_of(stopped)] == [each.train_loss for each in history_of(whole)]
+
+
+@pytest.mark.parametrize(
+    ("compiled", "says"),
+    [
+        pytest.param("on", r"compile` of 'digits' is on: .*no `g\+\+` on PATH.*`compile: off`", id="no-compiler"),
+        pytest.param("graph", "CUDA graphs need a GPU", id="no-gpu"),
+    ],
+)
+def test_a_machine_that_cannot_compile_refuses_at_the_start(compiled, says, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(PolicyError, match=says):
+        trained(tmp_path / "job", compile=compiled)
+    assert not (tmp_path / "job" / "start.json").exists()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")

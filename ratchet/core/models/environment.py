@@ -27,6 +27,8 @@ class TrainingEnvironment(BaseModel):
     """Where the network was trained: "cpu", or the name of the accelerator."""
     driver: str = ""
     """Of the accelerator; "" of a CPU."""
+    compiler: str = ""
+    """The C++ compiler behind `training.compile`, by its own words; "" of a network that was not compiled."""
     world_size: int | None = None
     """Number of workers."""
     num_threads: int | None = None
@@ -63,6 +65,7 @@ _NAMES = {
     "cpu_kernels": "CPU kernels",
     "device": "device",
     "driver": "driver",
+    "compiler": "compiler",
     "world_size": "workers",
     "num_threads": "threads",
     "seed": "seed",

@@ -21,7 +21,7 @@ class TimedTrainer:
     """`ports.Trainer` whose steps take what the test says. step_s: by the number of workers and the choice."""
 
     def __init__(self, step_s: Timing) -> None:
-        self.step_s, self.trials = step_s, list[PaceJob]()
+        self.step_s, self.trials, self.compiler = step_s, list[PaceJob](), "g++"
 
     def run(self, *, module: str, spec_path: Path, world_size: int, **_: object) -> None:
         assert module == "ratchet.training.pace"
@@ -33,14 +33,18 @@ class TimedTrainer:
             step_s = self.step_s(world_size, choice)
             if isinstance(step_s, RatchetError):
                 raise step_s
-            paces.append(Pace(choice=choice, step_s=step_s, num_steps=8))
+            if choice.compile != "off" and not self.compiler:
+                paces.append(Pace(choice=choice, refusal="there is no `g++` on PATH"))
+            else:
+                start_s = 10.0 if choice.compile != "off" else 0.0
+                paces.append(Pace(choice=choice, step_s=step_s, num_steps=8, start_s=start_s))
         found = Paces(paces=tuple(paces), num_steps=12, num_parameters=9_930, num_gpus=0)
         trial.paces_path.write_text(found.model_dump_json())
 
 
-def job_in(folder: Path, *, num_epochs: int = 1_000, auto: bool = True) -> TrainingJob:
+def job_in(folder: Path, *, num_epochs: int = 1_000, auto: bool = True, **training_of: object) -> TrainingJob:
     pq.write_table(pa.table({"label": ["0"] * 320}), folder / "train.parquet")
-    training = {**DIGITS.training.model_dump(), "num_epochs": num_epochs, "auto": auto}
+    training = {**DIGITS.training.model_dump(), "num_epochs": num_epochs, "auto": auto, **training_of}
     return TrainingJob(
         spec=changed(DIGITS, {"training": training}),
         train_path=folder / "train.parquet",
@@ -94,6 +98,35 @@ def test_a_long_training_takes_what_was_measured_to_be_fastest(tmp_path, monkeyp
     assert compressed == {"none", "bf16"}, "what may change what is learned is a person's choice"
     said = TrainingChoice.model_validate_json((tmp_path / CHOICE).read_bytes()).text
     assert "one process with 4 threads: 10 ms a step" in said and "4 workers with 1 thread each" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "num_epochs", "compiled_s", "expected"),
+    [
+        pytest.param({}, 20_000, 0.001, (1, "on"), id="auto-decides-it-too"),
+        pytest.param({}, 20_000, 0.0039, (1, "off"), id="no-gain"),
+        pytest.param({}, 100, 0.001, (1, "off"), id="too-short-to-try"),
+        pytest.param({"auto": False, "compile": "auto"}, 20_000, 0.001, (2, "on"), id="in-the-layout-that-is-given"),
+        pytest.param({"auto": False, "compile": "auto"}, 100, 0.001, (2, "off"), id="given-and-too-short"),
+    ],
+)
+def test_a_network_is_compiled_where_that_shortens_the_training(tmp_path, given, num_epochs, compiled_s, expected):
+    trainer = TimedTrainer(lambda _, choice: 0.004 if choice.compile == "off" else compiled_s)
+    training = resolve(job_in(tmp_path, num_epochs=num_epochs, **given), trainer).spec.training
+    assert (training.world_size, training.compile, training.is_measured_first) == (*expected, False)
+    tried = {choice.compile for trial in trainer.trials for choice in trial.choices}
+    assert tried == ({"off"} if num_epochs == 100 else {"off", "on"})
+    said = TrainingChoice.model_validate_json((tmp_path / CHOICE).read_bytes()).text
+    assert ("after 10 s of compiling" in said) == (num_epochs != 100) and ("ompiled: " in said)
+
+
+def test_where_there_is_no_compiler_the_choice_says_so(tmp_path):
+    trainer = TimedTrainer(lambda *_: 0.01)
+    trainer.compiler = ""
+    job = resolve(job_in(tmp_path, auto=False, compile="auto", num_epochs=20_000), trainer)
+    assert job.spec.training.compile == "off"
+    said = TrainingChoice.model_validate_json((tmp_path / CHOICE).read_bytes()).text
+    assert said == "Not compiled: there is no `g++` on PATH"
 
 
 def test_workers_that_do_not_train_here_are_left_out_and_a_task_that_does_not_is_an_error(tmp_path, monkeypatch):
