@@ -9,7 +9,6 @@ from ratchet.config_files import load_model, load_yaml
 from ratchet.core.digest import digest_of
 from ratchet.core.errors import PolicyError
 from ratchet.packaged import packaged_configs
-from ratchet.tasks.spec import TaskSpec
 from ratchet.wiring import connections
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from ratchet.adapters.task_checks import ProcessTaskChecks
     from ratchet.core.retention import RetentionPolicy
+    from ratchet.tasks.spec import TaskSpec
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -35,8 +35,10 @@ def check_task(task: str) -> None:
 
 
 @lru_cache
-def task_spec(task: str) -> TaskSpec:
+def task_spec(task: str) -> "TaskSpec":
     """The task of that name; PolicyError when there is none, or its file is wrong."""
+    from ratchet.tasks.spec import TaskSpec  # and pyarrow and numpy with it, which not every command needs
+
     check_task(task)
     path = connections.settings().configs_dir / "tasks" / f"{task}.yaml"
     spec = load_model(path, TaskSpec)
@@ -86,7 +88,7 @@ def default_retention() -> "RetentionPolicy":
     return load_model(_usual_policy_path("retention"), RetentionPolicy)
 
 
-def _policy_path(spec: TaskSpec, name: str) -> "Path":
+def _policy_path(spec: "TaskSpec", name: str) -> "Path":
     named = spec.policies.get(name)
     return connections.settings().configs_dir / "policies" / named if named else _usual_policy_path(name)
 

@@ -10,11 +10,10 @@ from pydantic import BaseModel, ConfigDict
 
 from ratchet.core.digest import canonical_json, digest_of_bytes
 from ratchet.core.errors import DataRejected, NotFound, SettingsError
-from ratchet.core.labels.dataset import Manifest
+from ratchet.core.labels.dataset import Manifest, erased_text
 from ratchet.core.models.envelope import read_statement
 from ratchet.core.models.ledger import LedgerEntry, find_break
 from ratchet.core.models.registered import KnownModel
-from ratchet.core.models.reproduction import erased_text
 from ratchet.core.models.statements import VERDICT, ModelOrigin, entry_statement, manifest_digest, origin_in
 from ratchet.core.ports import DatasetStore, Ledger, ObjectStore, TrustedKeys
 from ratchet.core.verdict import Verdict

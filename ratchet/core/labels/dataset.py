@@ -92,6 +92,11 @@ def task_of(version: str) -> str:
     return version.split("/")[0]
 
 
+def erased_text(num_rows: int, version: str) -> str:
+    """`3 rows were erased from digits/v3 since`."""
+    return f"{num_rows} {'row was' if num_rows == 1 else 'rows were'} erased from {version} since"
+
+
 def training_digest_of(manifest: Manifest, before: Manifest | None = None) -> str:
     """Digest of the rows that a training reads: shards of the splits train and val in their order, and overlays. An
     erasure that takes a row out of one of these files changes it.

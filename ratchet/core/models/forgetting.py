@@ -32,7 +32,7 @@ def check_forgetting(
     loss_M = loss_N[age.code_N == 0]
     if not policy.slice_rows_min <= len(loss_M) < len(loss_N) or len(loss_M) < 2:
         return []
-    gain, limit = _gain_of(loss_M, policy.confidence), -policy.slice_loss_max
+    gain, limit = gain_on_old(loss_M, confidence=policy.confidence), -policy.slice_loss_max
     return [
         Reason(
             check=FORGETTING,
@@ -45,8 +45,8 @@ def check_forgetting(
     ]
 
 
-def _gain_of(loss_M: np.ndarray, confidence: float) -> PairedDifference:
-    """Of right and wrong answers by Agresti and Min, as each class."""
+def gain_on_old(loss_M: np.ndarray, *, confidence: float) -> PairedDifference:
+    """The challenger's gain on the old rows: of right and wrong answers by Agresti and Min, as each class."""
     if np.isin(loss_M, (-1, 0, 1)).all():
         return paired_difference(loss_M < 0, loss_M > 0, confidence=confidence)
     return gain_of_losses(loss_M, confidence=confidence)

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from ratchet.core.labels.dataset import erased_text
 from ratchet.core.models.environment import EnvironmentDifference
 
 SHOWN = 5
@@ -183,8 +184,3 @@ def why_other_rows(*, version: str, noted_digest: str, digest: str, num_erased: 
     if num_erased:
         return erased_text(num_erased, version)
     return f"files of {version}, or of the version that its base model learned from, have changed since"
-
-
-def erased_text(num_rows: int, version: str) -> str:
-    """`3 rows were erased from digits/v3 since`."""
-    return f"{num_rows} {'row was' if num_rows == 1 else 'rows were'} erased from {version} since"

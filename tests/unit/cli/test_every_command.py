@@ -124,3 +124,11 @@ def test_the_shell_gets_its_answer_without_heavy_libraries() -> None:
     program += "try: app(prog_name='ratchet')\nfinally: print('torch' in sys.modules, 'kfp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=env)
     assert done.stdout.split() == ["digits", "False", "False"], done.stderr
+
+
+def test_verifying_a_model_imports_no_library_of_tables_or_training() -> None:
+    """They cost more than the check itself, which people run before a deployment."""
+    program = "import sys, cli.main, ratchet.wiring, ratchet.actions.models.verifying, ratchet.adapters.dvc\n"
+    program += "print([name for name in ('numpy', 'pyarrow', 'torch', 'mlflow') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr

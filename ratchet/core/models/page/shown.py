@@ -11,10 +11,11 @@ import numpy as np
 from ratchet.core.labels.answers import Answers
 from ratchet.core.labels.schema import CategoryOutput, NumberOutput
 from ratchet.core.models.calibration import NUM_BINS, bin_of, certainty_of
+from ratchet.core.models.forgetting import FORGETTING, gain_on_old
 from ratchet.core.models.gate import GateRows, outputs_of, part_losses
 from ratchet.core.models.page.drawing import GainInterval, Series
-from ratchet.core.models.paired import gain_of_losses, paired_difference
-from ratchet.core.models.slices.columns import SliceColumn
+from ratchet.core.models.paired import PairedDifference, gain_of_losses, paired_difference
+from ratchet.core.models.slices.columns import AGES, SliceColumn
 from ratchet.core.models.temperature import untempered
 from ratchet.core.verdict import Verdict
 
@@ -170,18 +171,28 @@ def intervals_of(rows: GateRows, verdict: Verdict, *, confidence: float) -> list
         return []
     losses, columns, _ = parts
     is_right_or_wrong = isinstance(rows.output, CategoryOutput)
-    found = [_interval("all rows", losses, confidence, is_right_or_wrong=is_right_or_wrong)]
+    found = [_interval("all rows", losses, _gain(losses, confidence, is_right_or_wrong=is_right_or_wrong))]
     for reason in verdict.reasons:
-        text = reason.check.removeprefix(_FOUND).removeprefix(_CLASS)
-        if not reason.check.startswith((_FOUND, _CLASS)):
+        name = _part_named(reason.check)
+        is_in_N = _rows_where(name, columns) if name else None
+        if is_in_N is None or is_in_N.sum() < 2:
             continue
-        name = text if reason.check.startswith(_FOUND) else f'label is "{text}"'
-        is_in_N = _rows_where(name, columns)
-        if is_in_N is not None and is_in_N.sum() > 1:
-            is_exact = reason.check.startswith(_CLASS)
-            drawn = _interval(name, losses[is_in_N], confidence, is_right_or_wrong=is_exact)
-            found.append(drawn._replace(is_bad=not reason.passed))
+        losses_M = losses[is_in_N]
+        if reason.check == FORGETTING:
+            gain = gain_on_old(losses_M, confidence=confidence)
+        else:
+            gain = _gain(losses_M, confidence, is_right_or_wrong=reason.check.startswith(_CLASS))
+        found.append(_interval(name, losses_M, gain)._replace(is_bad=not reason.passed))
     return found
+
+
+def _part_named(check: str) -> str:
+    """The words of the part that a check of the verdict judges; "" where it judges none."""
+    if check == FORGETTING:
+        return AGES[0]
+    if check.startswith(_CLASS):
+        return f'label is "{check.removeprefix(_CLASS)}"'
+    return check.removeprefix(_FOUND) if check.startswith(_FOUND) else ""
 
 
 def flips_of(rows: GateRows) -> list[Flip]:
@@ -231,13 +242,14 @@ def _badness(rows: GateRows, answers: Answers, classes: Sequence[str]) -> np.nda
     return np.asarray(np.abs(scores - rows.targets).mean(axis=1))
 
 
-def _interval(name: str, losses: np.ndarray, confidence: float, *, is_right_or_wrong: bool) -> GainInterval:
-    named = f"{name} ({len(losses)})"
+def _gain(losses: np.ndarray, confidence: float, *, is_right_or_wrong: bool) -> PairedDifference:
     if is_right_or_wrong:
-        found = paired_difference(losses < 0, losses > 0, confidence=confidence)
-    else:
-        found = gain_of_losses(losses, confidence=confidence)
-    return GainInterval(named, found.difference, found.lower, found.upper, is_bad=False)
+        return paired_difference(losses < 0, losses > 0, confidence=confidence)
+    return gain_of_losses(losses, confidence=confidence)
+
+
+def _interval(name: str, losses: np.ndarray, gain: PairedDifference) -> GainInterval:
+    return GainInterval(f"{name} ({len(losses)})", gain.difference, gain.lower, gain.upper, is_bad=False)
 
 
 def _rows_where(text: str, columns: Sequence[SliceColumn]) -> np.ndarray | None:

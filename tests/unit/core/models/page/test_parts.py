@@ -23,7 +23,7 @@ from ratchet.core.models.page.shown import (
     roc_of,
 )
 from ratchet.core.models.serving_budget import ServingEvidence
-from ratchet.core.models.slices.columns import SliceColumn
+from ratchet.core.models.slices.columns import SliceColumn, age_column
 from ratchet.core.reports import render_verdict
 from tests.unit.core.models.test_evaluation import POLICY
 
@@ -140,6 +140,28 @@ def test_a_class_is_drawn_with_the_bounds_that_judge_it():
         if each.name.startswith('label is "no"')
     )
     assert drawn.high == reason.value
+
+
+@pytest.mark.parametrize("output", [CATEGORY, NUMBER, TAGS], ids=["category", "number", "tags"])
+@pytest.mark.parametrize("limit", [pytest.param(0.001, id="refused"), pytest.param(1.0, id="borne")])
+def test_what_was_forgotten_is_drawn_with_the_bound_that_judges_it(output, limit):
+    judged, _ = judged_of(output)
+    rows = replace(judged.rows, columns=[age_column(np.arange(NUM) < 300)])
+    if not isinstance(output, NumberOutput):  # the first 100 answers become wrong
+        assert rows.champion is not None
+        scores = np.array(rows.champion.scores_BK)
+        scores[:100] = 1 - scores[:100]
+        rows = replace(rows, challenger=answers_of(scores, output))
+    policy = POLICY.model_copy(update={"slice_loss_max": limit})
+    verdict = judge(rows, policy=policy, inputs={})
+    (reason,) = (each for each in verdict.reasons if each.check == "forgetting")
+    drawn = [
+        each
+        for each in intervals_of(rows, verdict, confidence=policy.confidence)
+        if each.name == "the example was in the champion's data (300)"
+    ]
+    assert (reason.value, not reason.passed) in [(each.high, each.is_bad) for each in drawn], reason.text
+    assert reason.passed is (limit == 1.0)
 
 
 def test_the_page_shows_each_look_at_the_model_server():
