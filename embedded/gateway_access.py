@@ -2,6 +2,8 @@
 
 The order is: token, algorithm, rate, size. A request without a good token costs no bucket and no memory for its body.
 Health (`ready` of a model) is open, so that a prober needs no credential; it tells nothing but whether a model answers.
+
+One module, over 300 lines: what a filter refuses and what the answer says are matched by Envoy's own words.
 """
 
 import json
@@ -71,7 +73,7 @@ def _check_keys(path: Path, variable: str) -> None:
             'issuer\'s JWKS: {"keys": [{"kty": "EC", …}]}.'
         ) from None
     if not kinds or "oct" in kinds:
-        found = "a secret key (`oct`), and whoever checks tokens with it can make them" if kinds else "no key"
+        found = "a secret key (`oct`), with which each checker of tokens can make them" if kinds else "no key"
         raise SettingsError(f"{variable}: {path} holds {found}. Use the issuer's public keys (`EC` or `RSA`).")
     if len(text.encode()) > _KEYS_BYTES_MAX:
         size, limit = f"{len(text.encode()):,} bytes", f"{_KEYS_BYTES_MAX:,}"
