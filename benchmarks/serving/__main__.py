@@ -116,13 +116,13 @@ class Look(NamedTuple):
     p50_ms: float
     p99_ms: float
     cpu_us: float
-    """Of the server, a request."""
+    """Of the server, a request that was answered; those refused for overload do not count as answers."""
 
 
 def look_at(server: Server, make: Make, port: int, *, num_clients: int, seconds: float) -> Look:
     before_s = server.cpu_s()
     seen = uvloop.run(closed_loop(make, port, num_clients=num_clients, seconds=seconds))
-    assert seen.took_s and not seen.num_refused, f"{seen.num_refused} requests failed"
+    assert seen.took_s, f"{seen.num_refused} requests failed, and none was answered"
     cpu_us = (server.cpu_s() - before_s) / len(seen.took_s) * 1e6
     return Look(seen.per_s, seen.quantile_ms(0.5), seen.quantile_ms(0.99), cpu_us)
 
@@ -146,7 +146,7 @@ def measure(folder: Path, *, rounds: int, seconds: float) -> list[dict[str, Any]
             peak = max(_median(looks["v1", name, num], "per_s") for num in _CLIENTS)
             make = _requests()["v1"]
             seen = uvloop.run(
-                open_loop(make, server.port, per_s=2 * peak, seconds=2 * seconds, num_clients=_OVERLOAD_CLIENTS)
+                open_loop(make, server.port, per_s=2 * peak, seconds=4 * seconds, num_clients=_OVERLOAD_CLIENTS)
             )
             goodput[name].append(seen.per_s / peak)
             memory = server.process.memory_full_info()

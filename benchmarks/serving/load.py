@@ -182,7 +182,12 @@ async def open_loop(make: Make, port: int, *, per_s: float, seconds: float, num_
     seen = Seen()
     free: list[Client] = []
     clients = [await _connect(make, port, seen, free.append) for _ in range(num_clients)]
-    free.extend(clients)
+    for client in clients:  # the server has then taken all of the connections
+        client.ask()
+    while len(seen.took_s) + seen.num_refused < num_clients:
+        await asyncio.sleep(0.01)
+    seen.took_s.clear()
+    seen.num_refused = 0
     began, num_sent = time.perf_counter(), 0
     while (passed := time.perf_counter() - began) < seconds:
         for _ in range(int(passed * per_s) - num_sent):
