@@ -9,7 +9,7 @@ import typer
 from rich.progress import Progress
 from rich.text import Text
 
-from cli import labels_import, labels_queue, quarantine
+from cli import labels_backend, labels_import, labels_queue, quarantine
 from cli.names import TaskOption
 from cli.output import JsonFlag, print_json, print_rows, stderr, stdout
 from cli.shares import shares
@@ -31,6 +31,7 @@ def add_to(app: typer.Typer) -> None:
     labels.command("push")(push)
     labels_import.add_to(labels)
     labels_queue.add_to(labels)
+    labels_backend.add_to(labels)
     labels.command("count")(count)
     labels.command("history")(history)
     quarantine.add_to(labels)

@@ -13,7 +13,8 @@ import numpy as np
 
 Strategy = Literal["auto", "margin", "disagreement", "coverage", "random"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
-Reason = Literal["audit", "margin", "disagreement", "coverage", "random"]
+Reason = Literal["audit", "margin", "disagreement", "coverage", "random", "tool"]
+"""tool: the labelling tool chose it, and asked for the champion's answer (`prefill`)."""
 AUDIT_SHARE = 0.1
 """Of a queue: chosen by hash alone, so that the accuracy on these labels is that on all candidates."""
 BLIND_SHARE = 0.1

@@ -4,7 +4,7 @@ What counts is the label of the whole example (choices, rating, number, taxonomy
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ratchet.core.labels.formats.fields import (
     EXAMPLE_ID,
@@ -16,6 +16,7 @@ from ratchet.core.labels.formats.fields import (
     labeler_of,
     line_of,
     moment_of,
+    text_of,
 )
 from ratchet.core.labels.formats.items import (
     GROUND_TRUTH,
@@ -30,6 +31,7 @@ from ratchet.core.labels.formats.items import (
 )
 from ratchet.core.labels.queue_marks import QUEUE_MARK
 from wire.printable import listed, printable
+from wire.validation_text import found_text
 
 CONTROLS = {"choices": "choices", "rating": "rating", "number": "number", "taxonomy": "taxonomy", "textarea": "text"}
 """Type of a result to the field of its value."""
@@ -38,6 +40,25 @@ _NOT_SUBMITTED: Mapping[str, Why] = {"predictions": "prediction", "drafts": "dra
 _REVIEWED = frozenset({"accepted", "fixed_and_accepted"})
 """`last_action` of an annotation that a reviewer accepted, or set right and accepted."""
 _MIN_FIELDS = frozenset({"annotation_id", "annotator"})
+
+
+class ShownTask(NamedTuple):
+    id: str
+    """As `ratchet labels import` names the example later."""
+    inputs: dict[str, Any]
+    mark: str
+    """Of the queue that the task came from; "" of any other task."""
+
+
+def task_of(item: Mapping[str, Any], options: ImportOptions) -> ShownTask:
+    """The example that a task shows. WrongItem: it has no id, or its picture has no place."""
+    fields = item["data"]
+    example_id = text_of(_example_id(item, fields, options))
+    if not isinstance(example_id, str):
+        raise WrongItem(f"its id is {found_text(example_id)}; a text is expected")
+    mark = fields.get(QUEUE_MARK)
+    inputs = inputs_of(fields, options, main=_main_field(fields, options))
+    return ShownTask(example_id, inputs, mark if isinstance(mark, str) else "")
 
 
 def read_label_studio(data: bytes, options: ImportOptions) -> Iterator[ToolOpinion | LeftOut]:

@@ -1,0 +1,1 @@
+"""The ML backend of Label Studio: the champion's answers, as labelers see them before they label."""
