@@ -1,5 +1,8 @@
 """What our pipelines have in common."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from kfp import dsl, kubernetes
 
 from components.canary_deploy.component import canary_deploy
@@ -32,6 +35,25 @@ def with_settings(task: dsl.PipelineTask) -> dsl.PipelineTask:
     kubernetes.add_pod_annotation(task, annotation_key=_FINAL_EXIT_CODES, annotation_value=final_codes)
     task.set_retry(NUM_RETRIES, backoff_duration=_FIRST_WAIT, backoff_factor=2, backoff_max_duration=_LONGEST)
     return task.set_caching_options(False)
+
+
+def with_resources(task: dsl.PipelineTask, asked: Mapping[str, Any]) -> dsl.PipelineTask:
+    """Let a task ask for what the task file's policy says, as `ingest` read it (`ratchet.core.models.resources`).
+
+    By outputs of a step and not by inputs of the run: a run that a person or a schedule starts in KFP asks for the same
+    as one of the sensor, and one compiled pipeline serves all tasks.
+    """
+    # kfp hands channels of resources from one DAG to the next only where the task is told of them.
+    task.register_pipeline_channels([asked[name] for name in ("cpu", "memory", "accelerator", "num_accelerators")])
+    task.set_cpu_limit(asked["cpu"])
+    task.set_memory_limit(asked["memory"])
+    task.set_accelerator_type(asked["accelerator"])
+    task.set_accelerator_limit(asked["num_accelerators"])
+    kubernetes.add_node_selector_json(task, asked["node_selector"])
+    kubernetes.add_toleration_json(task, asked["tolerations"])
+    # A container has 64 MiB there, and nccl and gloo hand over gradients by it. No size: KFP knows no parameter for it,
+    # and what lies there counts against the task's memory limit anyway.
+    return kubernetes.empty_dir_mount(task, volume_name="shm", mount_path="/dev/shm", medium="Memory")  # noqa: S108
 
 
 def canary_or_back(task: str, chosen: dsl.PipelineTask) -> None:

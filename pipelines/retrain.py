@@ -9,7 +9,7 @@ from components.ingest.component import ingest
 from components.notify.component import notify
 from components.register.component import register
 from components.validate.component import validate
-from pipelines.parts import canary_or_back, with_settings
+from pipelines.parts import canary_or_back, with_resources, with_settings
 
 
 def _roll_out(task: str, run_key: str, trained: dsl.PipelineTask, judged: dsl.PipelineTask) -> None:
@@ -65,6 +65,7 @@ def retrain(task: str, run_key: str = ""):
                 trained = with_settings(
                     finetune(task=task, run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER, manifest=ingested.outputs["manifest"])
                 )
+                with_resources(trained, ingested.outputs)
                 judged = with_settings(
                     evaluate(
                         task=task,

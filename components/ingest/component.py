@@ -17,10 +17,24 @@ def ingest(
     reference: dsl.Output[dsl.Dataset],
     manifest: dsl.Output[dsl.Artifact],
     rejected: dsl.Output[dsl.Artifact],
-) -> NamedTuple("Outputs", [("version", str), ("num_new", int), ("turn_name", str)]):
+) -> NamedTuple(
+    "Outputs",
+    [
+        ("version", str),
+        ("num_new", int),
+        ("turn_name", str),
+        ("cpu", str),
+        ("memory", str),
+        ("accelerator", str),
+        ("num_accelerators", str),
+        ("node_selector", dict),
+        ("tolerations", list),
+    ],
+):
     """Make a dataset version of the label shards that wait, when it is this run's turn: "current" or "superseded".
 
-    Gives the version's name and the number of new examples; of a superseded run "" and 0, and no files.
+    Gives the version's name and the number of new examples; of a superseded run "" and 0, and no files. The other
+    outputs are what the training asks of the cluster: one pipeline serves all tasks, and a run may begin anywhere.
     """
     from components.ingest.fence import fenced_ingest
     from components.ingest.step import Paths
@@ -29,6 +43,7 @@ def ingest(
     from ratchet.core.labels.quality import QualityPolicy
 
     with wiring.step_of_run("ingest", task=task, run_id=run_id) as told:
+        resources = wiring.step_resources(task)  # first: a file that is wrong stops the run before it has a version
         version, num_new, turn_name = fenced_ingest(
             wiring.task_spec(task),
             OwnRun(task=task, run_key=run_key, run_id=run_id, name=run_name),
@@ -41,4 +56,4 @@ def ingest(
         )
         if version and num_new == 0:
             told.origin("ingest", text=f"no example is new in {version}")
-    return (version, num_new, turn_name)
+    return (version, num_new, turn_name, *resources)

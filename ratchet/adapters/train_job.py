@@ -18,6 +18,7 @@ from ratchet.adapters.kserve_objects import conditions_of, mapping_at, mappings_
 from ratchet.adapters.kubernetes_api import KubernetesApi
 from ratchet.adapters.torchrun import LAUNCHER, MAX_RESTARTS, RENDEZVOUS, WORKER_ENV, describe_workers, last_words_of
 from ratchet.core.errors import Conflict, NotFound, RatchetError, Unavailable
+from ratchet.core.models.resources import ResourcePolicy, node_limits_of, node_placement_of
 from ratchet.training.failure import raise_failure
 from ratchet.training.stopping import GRACE_S, StopRequest, stop_path_of
 
@@ -26,6 +27,7 @@ GROUP_VERSION = "trainer.kubeflow.org/v1alpha1"
 PLURAL = "trainjobs"
 _JOB_LABEL = "jobset.sigs.k8s.io/jobset-name"
 _INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
+_PATCH_OWNER = "ratchet/resources"
 _SPEC_ANNOTATION = "ratchet/job"
 """The job's file: whether a TrainJob of this name was made by this call."""
 _LOOK_S = 1.0
@@ -43,13 +45,16 @@ class TrainJobTrainer:
     """Implements ports.Trainer. A TrainJob is named by who trains, so that a step that is repeated finds the one of its
     attempt before: that one's nodes are ended first, and the new ones go on from the newest checkpoint."""
 
-    def __init__(self, api: KubernetesApi, *, name: str, task: str, num_nodes: int, runtime: str) -> None:
-        """name: of the TrainJob, the same for each attempt. runtime: a ClusterTrainingRuntime."""
+    def __init__(
+        self, api: KubernetesApi, *, name: str, task: str, num_nodes: int, runtime: str, resources: ResourcePolicy
+    ) -> None:
+        """name: of the TrainJob, the same for each attempt. runtime: a ClusterTrainingRuntime. resources: of a node."""
         self._api = api
         self._name = name
         self._task = task
         self._num_nodes = num_nodes
         self._runtime = runtime
+        self._resources = resources
 
     def run(
         self, *, module: str, spec_path: Path, world_size: int, log_path: Path, failure_path: Path, timeout_s: float
@@ -87,7 +92,9 @@ class TrainJobTrainer:
             "labels": {"app.kubernetes.io/managed-by": "ratchet", "ratchet/task": self._task},
             "annotations": {_SPEC_ANNOTATION: str(spec_path)},
         }
+        limits = node_limits_of(self._resources)
         trainer = {
+            **({"resourcesPerNode": {"limits": limits}} if limits else {}),
             "numNodes": self._num_nodes,
             "numProcPerNode": num_procs,
             "command": _command_of(self._name, module, spec_path),
@@ -102,6 +109,7 @@ class TrainJobTrainer:
             "runtimeRef": {"name": self._runtime},
             "activeDeadlineSeconds": math.ceil(timeout_s) + _SPARE_S,
             "trainer": trainer,
+            **_patches_of(node_placement_of(self._resources)),
         }
         body = {"apiVersion": GROUP_VERSION, "kind": "TrainJob", "metadata": metadata, "spec": spec}
         try:
@@ -164,6 +172,15 @@ class TrainJobTrainer:
     @property
     def _pods(self) -> str:
         return f"/api/v1/namespaces/{self._api.namespace}/pods"
+
+
+def _patches_of(placement: Mapping[str, Any]) -> Object:
+    """A TrainJob has no field of its own for where its pods run."""
+    if not placement:
+        return {}
+    job = {"name": "node", "template": {"spec": {"template": {"spec": dict(placement)}}}}
+    patch = {"manager": _PATCH_OWNER, "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": [job]}}}}
+    return {"runtimePatches": [patch]}
 
 
 def _command_of(name: str, module: str, spec_path: Path) -> list[str]:

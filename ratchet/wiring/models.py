@@ -44,6 +44,7 @@ def learner(task: str, run_id: str) -> "Learner":
         task=task,
         num_nodes=spec.training.num_nodes,
         runtime=settings.training_runtime,
+        resources=tasks.resource_policy(task),
     )
     folder = Path(settings.training_dir)
     return TorchLearner(trainer, scratch=lambda: ScratchFolder("ratchet-training-", folder=folder))

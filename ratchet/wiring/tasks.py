@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ratchet.adapters.task_checks import ProcessTaskChecks
+    from ratchet.core.models.resources import ResourcePolicy, StepResources
     from ratchet.core.retention import RetentionPolicy
     from ratchet.tasks.spec import TaskSpec
 
@@ -50,6 +51,20 @@ def task_spec(task: str) -> "TaskSpec":
 def policy(task: str, name: str, kind: type[Model]) -> Model:
     """A task's policy, for example `policy("digits", "rollout", RolloutPolicy)`."""
     return load_model(_policy_path(task_spec(task), name), kind)
+
+
+def resource_policy(task: str) -> "ResourcePolicy":
+    """What a training of the task asks of the cluster. In no run key: it decides nothing of the model."""
+    from ratchet.core.models.resources import ResourcePolicy
+
+    return policy(task, "resources", ResourcePolicy)
+
+
+def step_resources(task: str) -> "StepResources":
+    """What the step that trains asks for."""
+    from ratchet.core.models.resources import step_resources_of
+
+    return step_resources_of(resource_policy(task), num_nodes=task_spec(task).training.num_nodes)
 
 
 def policy_digest(task: str) -> str:

@@ -241,6 +241,7 @@ COMPILED = {"num_epochs": 2, "batch_size": 40, "compile": "on", "world_size": 1}
 """400 rows in batches of 40: one shape, so one graph to compile."""
 
 
+@pytest.mark.whole  # compiling takes 40 s of CPU
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_training_that_is_stopped_gives_the_same_bits(tmp_path):
     """With batch normalization, dropout and a layer that is not used; the restart finds what was compiled."""

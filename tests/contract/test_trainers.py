@@ -12,7 +12,8 @@ import pytest
 from ratchet.adapters.kubernetes_api import KubernetesApi
 from ratchet.adapters.torchrun import LAUNCHER, TorchrunTrainer
 from ratchet.adapters.train_job import TrainJobTrainer
-from ratchet.core.errors import PolicyError, Unavailable
+from ratchet.core.errors import DataRejected, PolicyError, Unavailable
+from ratchet.core.models.resources import Accelerator, ResourcePolicy, Toleration
 from ratchet.core.ports import Trainer
 from ratchet.training.job import TrainingJob
 from tests.components.test_training import job_in, run, spec_of
@@ -22,6 +23,7 @@ from tests.listening import listening_addresses
 from tests.models import DIGITS, changed
 
 NAME = "ratchet-contract"
+RESOURCES = ResourcePolicy(memory="64Mi", node_selector={"disk": "ssd"}, tolerations=(Toleration(operator="Exists"),))
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +32,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrainingWorld]:
         yield world
 
 
-def train_job_trainer(world: TrainingWorld) -> TrainJobTrainer:
+def train_job_trainer(world: TrainingWorld, resources: ResourcePolicy = RESOURCES) -> TrainJobTrainer:
     api = KubernetesApi(world.url, token=lambda: "t", namespace="default")
-    return TrainJobTrainer(api, name=NAME, task="digits", num_nodes=2, runtime="torch-distributed")
+    return TrainJobTrainer(api, name=NAME, task="digits", num_nodes=2, runtime="torch-distributed", resources=resources)
 
 
 @pytest.fixture(params=["torchrun", "train-job"])
@@ -56,6 +58,14 @@ def test_an_exception_of_the_task_is_raised_as_its_worker_wrote_it_down(trainer:
     job = job_in(tmp_path / "job", spec=changed(DIGITS, {"implementation": "tests.broken_tasks:FailsInOneWorker"}))
     with pytest.raises(PolicyError, match=r"KeyError: 'missing' .*in loss\) \(worker 1 of 2\)"):
         run(job, trainer)
+
+
+def test_nodes_that_ask_for_more_than_there_is_are_refused_at_once(world: TrainingWorld, tmp_path: Path):
+    asked = ResourcePolicy(accelerator=Accelerator(type="example.com/dongle", count=2))
+    with pytest.raises(
+        DataRejected, match=r"2 nodes ask for 4 x example\.com/dongle; this machine has 0\. Ask for less"
+    ):
+        run(job_in(tmp_path / "job"), train_job_trainer(world, asked))
 
 
 def test_a_training_listens_on_loopback_and_is_ended_with_all_its_processes_when_it_takes_too_long(

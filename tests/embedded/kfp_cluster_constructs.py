@@ -4,10 +4,12 @@
 # mypy: ignore-errors
 
 import functools
+from typing import NamedTuple
 
 from kfp import dsl, kubernetes
 from kfp.dsl import Dataset, Input, Output
 
+from pipelines.parts import with_resources
 from tests.embedded.kfp_constructs import component, count_call, read, say, write
 
 
@@ -254,6 +256,42 @@ def too_large():
 @dsl.pipeline
 def needs_gpu():
     say(text="x").set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(64)
+
+
+@component
+def read_policy(
+    cpu: str, accelerator: str, num_accelerators: str, node_selector: dict, tolerations: list
+) -> NamedTuple(
+    "Outputs",
+    [
+        ("cpu", str),
+        ("memory", str),
+        ("accelerator", str),
+        ("num_accelerators", str),
+        ("node_selector", dict),
+        ("tolerations", list),
+    ],
+):
+    return (cpu, "0", accelerator, num_accelerators, node_selector, tolerations)
+
+
+@dsl.pipeline
+def asks_by_outputs(
+    cpu: str = "0",
+    accelerator: str = "",
+    num_accelerators: str = "0",
+    node_selector: dict = {},  # noqa: B006 - KFP's way to give a default
+    tolerations: list = [],  # noqa: B006
+):
+    asked = read_policy(
+        cpu=cpu,
+        accelerator=accelerator,
+        num_accelerators=num_accelerators,
+        node_selector=node_selector,
+        tolerations=tolerations,
+    )
+    with dsl.If(asked.outputs["memory"] == "0"), dsl.If(asked.outputs["cpu"] != "none"):
+        with_resources(say(text="x"), asked.outputs)
 
 
 @dsl.pipeline

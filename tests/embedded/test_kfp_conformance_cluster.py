@@ -183,6 +183,34 @@ def test_request_that_this_machine_can_never_meet_fails_by_name(
     assert named in error_of(server, run_id, "say")
 
 
+@pytest.mark.parametrize(
+    ("asked", "state", "told"),
+    [
+        pytest.param({}, OK, [], id="nothing"),
+        pytest.param(
+            {"cpu": "1", "node_selector": {"disk": "ssd"}, "tolerations": [{"operator": "Exists"}]},
+            OK,
+            ["node_selector has no meaning", "tolerations has no meaning", "the CPU limit"],
+            id="what-there-is",
+        ),
+        pytest.param(
+            {"accelerator": "nvidia.com/gpu", "num_accelerators": "64"}, FAILED, ["64 x nvidia.com/gpu"], id="gpus"
+        ),
+        pytest.param({"cpu": "4000"}, FAILED, ["it asks for 4000 CPUs; this machine has"], id="cpus"),
+    ],
+)
+def test_a_step_asks_for_what_another_one_read_in_a_policy(
+    server: KfpServer, client: kfp.Client, tmp_path: Path, asked: dict[str, Any], state: str, told: list[str]
+) -> None:
+    """As `finetune` of the pipeline `retrain` does, two conditions deeper; a refused one is not tried again."""
+    run_id = run_pipeline(client, constructs.asks_by_outputs, tmp_path, asked)
+    assert server.wait_for(run_id)["state"] == state
+    (task_id,) = [task_id for task_id in server.tasks_of(run_id) if task_id.rpartition("/")[2] == "say"]
+    text = server.get(f"runs/{run_id}/tasks/{task_id}/log") if state == OK else error_of(server, run_id, task_id)
+    assert [words for words in told if words not in text] == []
+    assert told or not [words for words in ("no meaning", "CPU limit", "emptyDir") if words in text]
+
+
 def test_tasks_that_do_not_fit_together_run_one_after_the_other(
     server: KfpServer, client: kfp.Client, tmp_path: Path
 ) -> None:

@@ -90,6 +90,22 @@ def test_retrain_takes_what_the_sensor_sends_and_ends_with_notify():
     assert notify["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
 
 
+def test_a_training_asks_for_what_ingest_read_in_the_policy_of_its_task():
+    """Each by an input of the task, in the DAG that it is in: a driver finds no other."""
+    spec, platform = documents("retrain")
+    kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-finetune"]
+    inputs = {f"pipelinechannel--ingest-{name}" for name in ("cpu", "memory", "accelerator", "num_accelerators")}
+    text = str(spec["deploymentSpec"]["executors"]["exec-finetune"]["container"]["resources"])
+    assert all(f"inputs.parameters['{name}']" in text for name in inputs)
+    (dag,) = [each for each in spec["components"].values() if "finetune" in each.get("dag", {}).get("tasks", {})]
+    assert inputs < set(dag["dag"]["tasks"]["finetune"]["inputs"]["parameters"])
+    sources = kubernetes["nodeSelector"]["nodeSelectorJson"], kubernetes["tolerations"][0]["tolerationJson"]
+    named = {source["componentInputParameter"] for source in sources}
+    assert named == {"pipelinechannel--ingest-node_selector", "pipelinechannel--ingest-tolerations"}
+    assert named < set(dag["inputDefinitions"]["parameters"])
+    assert [(each["mountPath"], each["medium"]) for each in kubernetes["emptyDirMounts"]] == [("/dev/shm", "Memory")]
+
+
 def test_no_file_holds_the_path_of_the_machine_that_compiled_it():
     for name in PIPELINES:
         assert os.sep + "home" not in (text := (COMPILED_DIR / f"{name}.yaml").read_text())

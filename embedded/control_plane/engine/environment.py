@@ -3,14 +3,16 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from embedded.control_plane.engine.executors import Container, Resources
+from embedded.control_plane.engine.executors import Container
 from embedded.control_plane.engine.images import image_note
 from embedded.control_plane.engine.kubernetes_spec import EmptyDirMount, KubernetesExecutor
 from embedded.control_plane.engine.pip_calls import has_nested_venv
 from embedded.control_plane.engine.placeholders import fill_text
 from embedded.control_plane.engine.pod_fields import Pod
+from embedded.control_plane.engine.resources import limits_cpu
 from embedded.control_plane.errors import DataRejected
 from embedded.control_plane.host.child_env import child_env
 from wire.printable import printable
@@ -75,23 +77,26 @@ def check_given(words: Sequence[str], variables: Mapping[str, str]) -> None:
             raise DataRejected(f"no program can be given {printable(what)}: a NUL character, or '=' in a name.")
 
 
-def notes_of(container: Container, kubernetes: KubernetesExecutor, *, is_own_image: bool = False) -> Iterable[str]:
-    """One line for each setting of the task that is ignored here. is_own_image: a container engine runs its image."""
+def notes_of(
+    container: Container,
+    kubernetes: KubernetesExecutor,
+    *,
+    parameters: Mapping[str, Any] = MappingProxyType({}),
+    is_own_image: bool = False,
+) -> Iterable[str]:
+    """One line for each setting of the task that is ignored here. parameters: the task's inputs, for amounts that are
+    placeholders. is_own_image: a container engine runs its image."""
     names = [name for name in _WITHOUT_MEANING if getattr(kubernetes, name)]
     if kubernetes.pod_metadata and kubernetes.pod_metadata.has_more_than_ours:
         names.append("pod_metadata")
     notes = [f"{note}."] if (note := image_note(container.image)) and not is_own_image else []
     notes += [f"{name} has no meaning on one machine: ignored." for name in names]
-    if _has_cpu_limit(container.resources):
+    if limits_cpu(container.resources, parameters):
         notes.append("the CPU limit is used for scheduling only; a running task is not slowed down.")
     notes += [f"emptyDir {m.volume_name!r}: its size limit is not enforced." for m in _limited(kubernetes)]
     if has_nested_venv(container.command) and not is_own_image:
         notes.append("use_venv has no meaning here: packages_to_install get an environment of their own anyway.")
     return notes
-
-
-def _has_cpu_limit(resources: Resources) -> bool:
-    return bool(resources.resource_cpu_limit or resources.cpu_limit)
 
 
 def _limited(kubernetes: KubernetesExecutor) -> Iterable[EmptyDirMount]:

@@ -38,7 +38,7 @@ def mounts_of(init: InitContainer, kubernetes: KubernetesExecutor, mounts: Seque
     kubernetes: with all names resolved. mounts: of the task.
     """
     by_path = {mount.path: mount for mount in mounts}
-    volumes = {name: by_path[path] for name, path in _volumes_of(kubernetes).items()}
+    volumes = {name: by_path[path] for name, path in _volumes_of(kubernetes).items() if path in by_path}
     found = []
     for one in init.volume_mounts:
         if one.volume_name not in volumes:

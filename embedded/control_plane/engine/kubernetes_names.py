@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor, Pipeline
+from embedded.control_plane.engine.placement import resolve_placement
 from embedded.control_plane.engine.records import TaskRecord
 from embedded.control_plane.engine.spec import Dag, ParameterSource, PipelineSpec, TaskOutputParameter
 from embedded.control_plane.engine.values import Values
@@ -42,7 +43,8 @@ def resolve_names(kubernetes: KubernetesExecutor, *, group: Values, sibling: Sib
         claim = mount.name_source
         value = mount.constant if claim is None else _value_of(claim, group=group, sibling=sibling)
         mounts.append(mount.model_copy(update={"constant": value}))
-    return kubernetes.model_copy(update={**resolved, "pvc_mount": tuple(mounts)})
+    placement = resolve_placement(kubernetes, lambda source: _found(source, group=group, sibling=sibling))
+    return kubernetes.model_copy(update={**resolved, **placement, "pvc_mount": tuple(mounts)})
 
 
 def check_sources(pipeline: Pipeline) -> None:
@@ -91,14 +93,18 @@ def _is_left_out(source: ParameterSource, group: Values) -> bool:
     return key is not None and key in group.parameters and group.parameters[key] is None
 
 
-def _value_of(source: ParameterSource, *, group: Values, sibling: Sibling) -> str:
+def _found(source: ParameterSource, *, group: Values, sibling: Sibling) -> Any:
+    """None where there is no value."""
     if source.runtime_value is not None:
-        value = source.runtime_value.constant
-    elif source.task_output_parameter is not None:
+        return source.runtime_value.constant
+    if source.task_output_parameter is not None:
         outputs = sibling(source.task_output_parameter.producer_task).outputs.parameters
-        value = outputs.get(source.task_output_parameter.output_parameter_key)
-    else:
-        value = group.parameters.get(source.component_input_parameter or "")
+        return outputs.get(source.task_output_parameter.output_parameter_key)
+    return group.parameters.get(source.component_input_parameter or "")
+
+
+def _value_of(source: ParameterSource, *, group: Values, sibling: Sibling) -> str:
+    value = _found(source, group=group, sibling=sibling)
     if not isinstance(value, str) or not value:
         raise DataRejected(
             f"the name of a Secret, ConfigMap or claim has no value: {source.model_dump(exclude_none=True)}"

@@ -99,7 +99,8 @@ def _run_commands(
     output_dir.mkdir(parents=True)
     log_path = leaf.log_path(folders)
     is_own_image = folders.container_engine is not None
-    write_notes(log_path, notes_of(leaf.container, leaf.kubernetes, is_own_image=is_own_image))
+    given = leaf.record.inputs.parameters
+    write_notes(log_path, notes_of(leaf.container, leaf.kubernetes, parameters=given, is_own_image=is_own_image))
     task_exit = TaskExit(Ending.EXITED, 0)
     for what, command in commands_of(leaf, process, folders, scratch_dir=scratch_dir, held=held):
         task_exit = process.run(command)

@@ -17,7 +17,7 @@ from embedded.control_plane.engine.environment import asked_environment, base_en
 from embedded.control_plane.engine.environments import EnvironmentBuilder, variables_in
 from embedded.control_plane.engine.executor_io import executor_input_of
 from embedded.control_plane.engine.init_containers import mounts_of
-from embedded.control_plane.engine.mounts import Mount, make_mounts, with_folders
+from embedded.control_plane.engine.mounts import Mount, make_mounts, with_folders, without_shared_memory
 from embedded.control_plane.engine.oci import (
     Bind,
     ContainerRun,
@@ -97,7 +97,7 @@ def remove_leftovers(engine: ContainerEngine, engine_id: str) -> None:
 
 def _mounts(leaf: LeafAttempt, folders: Folders, scratch_dir: Path) -> list[Mount]:
     mounts = make_mounts(
-        leaf.kubernetes,
+        leaf.kubernetes if folders.container_engine else without_shared_memory(leaf.kubernetes),
         scratch_dir=scratch_dir,
         secrets_dir=folders.secrets_dir,
         volumes_dir=folders.volumes_dir,

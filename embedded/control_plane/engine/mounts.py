@@ -17,6 +17,8 @@ from embedded.control_plane.engine.kubernetes_spec import KubernetesExecutor
 from embedded.control_plane.engine.volumes import claim_folder, used_by
 from embedded.control_plane.errors import DataRejected
 
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the path that a container would see
+
 
 @dataclass(frozen=True)
 class Mount:
@@ -40,6 +42,20 @@ def mount_paths_of(kubernetes: KubernetesExecutor) -> list[str]:
         kubernetes.generic_ephemeral_volume,
     )
     return [str(getattr(one, "mount_path", "")) for group in mounts for one in group]
+
+
+def without_shared_memory(kubernetes: KubernetesExecutor) -> KubernetesExecutor:
+    """For a process of this machine, which has all of /dev/shm: a volume in memory there asks for no more than that.
+
+    One that an init container mounts too hands files on, so it stays a folder.
+    """
+    handed_on = {mount.volume_name for init in kubernetes.init_containers for mount in init.volume_mounts}
+    others = tuple(
+        each
+        for each in kubernetes.empty_dir_mounts
+        if each.medium != "Memory" or _clean(each.mount_path) != _SHARED_MEMORY or each.volume_name in handed_on
+    )
+    return kubernetes.model_copy(update={"empty_dir_mounts": others})
 
 
 def check_mount_paths(paths: Sequence[str], *, where: str) -> None:

@@ -108,6 +108,11 @@ def demand_of(resources: Resources, parameters: Mapping[str, Any], *, machine: A
     return Demand(request, int(memory_limit))
 
 
+def limits_cpu(resources: Resources, parameters: Mapping[str, Any]) -> bool:
+    """Whether a limit is asked for; 0 is none."""
+    return _number(resources.resource_cpu_limit, resources.cpu_limit, parameters, "the CPU limit") > 0
+
+
 def gibibytes(size_bytes: int) -> str:
     return f"{size_bytes / 2**30:.2f} GiB"
 

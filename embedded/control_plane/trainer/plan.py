@@ -17,6 +17,10 @@ _BACKOFF_LIMIT = 6
 """Of a Kubernetes Job that sets none."""
 _KNOWN = ("name", "image", "imagePullPolicy", "command", "args", "env", "resources", "ports", "securityContext")
 """Of a container: what is honoured, and what means nothing for a process of this machine."""
+_PLACEMENT = ("nodeSelector", "tolerations", "affinity", "schedulingGates")
+"""Of a pod: which node it runs on."""
+_JOB_NAME = re.compile(r"template\.spec\.replicatedJobs\[\d+\]\.name")
+"""What a patch is for, and no change."""
 _FRAMEWORKS = ("mpi", "jax", "xgboost", "flux")
 _MILLIS = re.compile(r"([0-9]+)m")
 BUILT_IN = "torch-distributed"
@@ -64,6 +68,8 @@ class NodePlan(BaseModel):
     words: tuple[str, ...]
     env: tuple[dict[str, Any], ...]
     """As Kubernetes has it: name and value, or name and valueFrom."""
+    resources: dict[str, Any] = {}
+    """Of each node: requests and limits."""
 
 
 def plan_nodes(spec: Mapping[str, Any], runtime: Mapping[str, Any]) -> NodePlan:
@@ -90,14 +96,19 @@ def plan_nodes(spec: Mapping[str, Any], runtime: Mapping[str, Any]) -> NodePlan:
         image=trainer.get("image") or container.get("image", ""),
         words=words,
         env=tuple(env.values()),
+        resources=trainer.get("resourcesPerNode") or container.get("resources") or {},
     )
 
 
 def job_errors(spec: Mapping[str, Any]) -> Iterator[FieldError]:
     """What of a TrainJob is never honoured here."""
-    for field in ("initializer", "runtimePatches"):
-        if spec.get(field):
-            yield FieldError(f"spec.{field}", "cannot be honoured here", reason="FieldValueNotSupported")
+    if spec.get("initializer"):
+        yield FieldError("spec.initializer", "cannot be honoured here", reason="FieldValueNotSupported")
+    for number, patch in enumerate(spec.get("runtimePatches") or ()):
+        if foreign := sorted(_foreign_in(patch.get("trainingRuntimeSpec") or {})):
+            place = f"spec.runtimePatches[{number}].trainingRuntimeSpec.{foreign[0]}"
+            text = f"cannot be honoured here; of pods, {', '.join(_PLACEMENT)} can: there is one node"
+            yield FieldError(place, text, reason="FieldValueNotSupported")
     if spec["managedBy"] != "trainer.kubeflow.org/trainjob-controller":
         yield FieldError("spec.managedBy", "there is no such controller here", reason="FieldValueNotSupported")
     for each in (spec.get("trainer") or {}).get("env") or ():
@@ -116,6 +127,19 @@ def runtime_errors(spec: Mapping[str, Any]) -> Iterator[FieldError]:
         _node_of(spec)
     except FieldError as error:
         yield error
+
+
+def _foreign_in(patch: Any, place: str = "") -> Iterator[str]:
+    """What a patch changes beside where pods run, and the names that lead to a pod."""
+    if isinstance(patch, list):
+        for number, each in enumerate(patch):
+            yield from _foreign_in(each, f"{place}[{number}]")
+    elif isinstance(patch, dict):
+        for name, value in patch.items():
+            if name not in _PLACEMENT:
+                yield from _foreign_in(value, f"{place}.{name}".lstrip("."))
+    elif not _JOB_NAME.fullmatch(place):
+        yield place
 
 
 def _node_of(runtime: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from embedded.control_plane.config import ControlPlaneConfig
+from embedded.control_plane.engine.machine import measure_machine
 from embedded.control_plane.kubernetes.core import CoreObjects, rfc3339
 from embedded.control_plane.kubernetes.errors import FieldError
 from embedded.control_plane.kubernetes.kinds import (
@@ -15,6 +16,7 @@ from embedded.control_plane.kubernetes.kinds import (
     ObjectKind,
 )
 from embedded.control_plane.kubernetes.stored_objects import StoredObjects
+from embedded.control_plane.trainer.demand import demand_errors
 from embedded.control_plane.trainer.logs import Endpoint, log_route
 from embedded.control_plane.trainer.nodes import NodeProcesses
 from embedded.control_plane.trainer.plan import BUILT_IN, BUILT_IN_SPEC, job_errors, plan_nodes, runtime_errors
@@ -28,6 +30,7 @@ class TrainingSide:
 
     def __init__(self, config: ControlPlaneConfig, core: CoreObjects) -> None:
         self._core = core
+        self._machine = measure_machine()
         self._leaves_nodes = config.leaves_model_servers
         self._nodes = NodeProcesses(
             config.data_dir / "train_nodes", project_dir=config.project_dir, is_lasting=self._leaves_nodes
@@ -63,9 +66,11 @@ class TrainingSide:
     def _check(self, metadata: Mapping[str, Any], spec: dict[str, Any]) -> Iterator[FieldError]:
         yield from job_errors(spec)
         try:
-            plan_nodes(spec, runtime_spec_of(self._core, spec["runtimeRef"], metadata["namespace"]))
+            plan = plan_nodes(spec, runtime_spec_of(self._core, spec["runtimeRef"], metadata["namespace"]))
         except FieldError as error:
             yield error
+        else:
+            yield from demand_errors(plan, self._machine)
 
 
 def _check_runtime(metadata: Mapping[str, Any], spec: dict[str, Any]) -> Iterator[FieldError]:
