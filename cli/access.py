@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.output import stderr, stdout
+from cli.output import JsonFlag, print_json, stderr, stdout
 from ratchet.core.errors import SettingsError
 from ratchet.settings import load_settings
 
@@ -23,6 +23,7 @@ def manifests(
     selector: Annotated[
         str, typer.Option(metavar="LABEL=VALUE", help="Instead: a label of the pods of Istio's own ingress gateway.")
     ] = "",
+    as_json: JsonFlag = False,
 ) -> None:
     """Print the settings RATCHET_ACCESS_* as objects of Istio: RequestAuthentication, AuthorizationPolicy, EnvoyFilter.
 
@@ -42,4 +43,7 @@ def manifests(
     for sentence in unrendered_access(settings):
         stderr.print(sentence, markup=False)
     objects = render_istio_access(settings, target)
+    if as_json:
+        print_json({"apiVersion": "v1", "kind": "List", "items": objects})  # as kubectl takes it
+        return
     stdout.print(yaml.safe_dump_all(objects, sort_keys=False).rstrip(), markup=False, soft_wrap=True)

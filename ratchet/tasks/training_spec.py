@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ratchet.core.models.class_weights import ClassWeights
 from ratchet.core.models.compiling import Compile
@@ -102,6 +102,12 @@ class TrainingSpec(BaseModel):
     timeout_s: float = Field(1800, gt=0, le=2_592_000)
     search: SearchSpec | None = left_out(None)
     """Trainings with other numbers than those above; the model is that of the best one, and says none of it."""
+
+    @field_validator("compile", mode="before")
+    @classmethod
+    def _read_as_yaml_does(cls, value: Any) -> Any:
+        """YAML 1.1 takes a bare `on` for true and a bare `off` for false."""
+        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
     @property
     def weighting(self) -> tuple[str, ...]:

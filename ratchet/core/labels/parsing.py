@@ -91,12 +91,13 @@ def nothing_in(where: str) -> DataRejected:
 
 def _inputs_of(value: Mapping[str, Any], schema: ExampleSchema) -> dict[str, Any]:
     short = schema.short_input
-    if short is not None and "inputs" not in value:
+    # null is no value here, for a column of Arrow cannot tell it from a field that is not there.
+    if short is not None and value.get("inputs") is None:
         found = value.get("features")
         if found is None and not short.optional:
             raise WrongValue(f"`features` must be {expected_of(short)}, found none")
         return input_values({short.name: found}, schema, is_short=True)
-    if "features" in value:
+    if value.get("features") is not None:
         raise WrongValue("`features` and `inputs` are two names of one thing; only one of them may be given")
     if "inputs" not in value:
         raise WrongValue("`inputs` is missing; it must be an object with a value for each input")

@@ -4,10 +4,12 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from ratchet.core.digest import digest_of
 from ratchet.tasks.spec import TaskSpec
+from ratchet.tasks.training_spec import TrainingSpec
 from tests.models import DIGITS
 
 CATEGORY = {"name": "late", "type": "category", "classes": ["no", "yes"]}
@@ -110,3 +112,9 @@ def test_auto_is_a_word_in_the_place_of_the_mapping():
 def test_what_auto_cannot_choose_is_refused_by_name(kind, training, says):
     with pytest.raises(ValidationError, match=says):
         task_of(CATEGORY, kind=kind, auto=True, **training)
+
+
+@pytest.mark.parametrize("word", ["on", "off", "graph", "auto", '"off"', '"on"'])
+def test_compile_is_read_with_and_without_quotes(word):
+    read = TrainingSpec.model_validate(yaml.safe_load(f"compile: {word}"))
+    assert read.compile == word.strip('"')
