@@ -1,13 +1,12 @@
 """How a sensor, or the guard, runs as a service: JSON logs without secrets, a quiet uvicorn, a bounded stop."""
 
-import ipaddress
-
 from fastapi import FastAPI
 from pydantic import SecretStr
 
 from ratchet.settings import Settings
 from sensors.json_logs import log_as_json
 from wire.callers import LoopbackOnly
+from wire.loopback import is_loopback
 from wire.request_limits import serve_limited
 
 _STOP_S_MAX = 3
@@ -26,10 +25,3 @@ def serve(app: FastAPI, settings: Settings, *, host: str, port: int) -> None:
         access_log=False,
         timeout_graceful_shutdown=_STOP_S_MAX,
     )
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

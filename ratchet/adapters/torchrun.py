@@ -17,8 +17,8 @@ from ratchet.training.stopping import GRACE_S, StopRequest, stop_path_of
 
 WORKER_ENV = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 """Without it cuBLAS gives other bits from run to run, and torch refuses it where bits must be the same."""
-LAUNCHER, RENDEZVOUS = "ratchet.training.launch", "c10d-loopback"
-"""By name: importing them would import torch."""
+LAUNCHER = "ratchet.training.launch"
+"""By name: importing it would import torch."""
 MAX_RESTARTS = 2
 """A worker that is killed a third time would be killed again: memory is short, as a rule."""
 _LINE_CHARS_MAX = 300
@@ -38,8 +38,8 @@ class TorchrunTrainer:
         self, *, module: str, spec_path: Path, world_size: int, log_path: Path, failure_path: Path, timeout_s: float
     ) -> None:
         command = [
-            *(sys.executable, "-m", LAUNCHER, f"--rdzv-backend={RENDEZVOUS}", "--rdzv-endpoint=127.0.0.1:0"),
-            *(f"--nproc-per-node={world_size}", f"--max-restarts={MAX_RESTARTS}", "-m", module, str(spec_path)),
+            *(sys.executable, "-m", LAUNCHER, "--rdzv-endpoint=127.0.0.1:0", f"--nproc-per-node={world_size}"),
+            *(f"--max-restarts={MAX_RESTARTS}", "-m", module, str(spec_path)),
         ]
         # Without the first variable a restarted generation meets the dead one's addresses in the shared store and
         # hangs (pytorch#135712). The second keeps torchrun from warning that it sets it to 1 itself.

@@ -16,7 +16,7 @@ from typing import Any
 
 from ratchet.adapters.kserve_objects import conditions_of, mapping_at, mappings_in
 from ratchet.adapters.kubernetes_api import KubernetesApi
-from ratchet.adapters.torchrun import LAUNCHER, MAX_RESTARTS, RENDEZVOUS, WORKER_ENV, describe_workers, last_words_of
+from ratchet.adapters.torchrun import LAUNCHER, MAX_RESTARTS, WORKER_ENV, describe_workers, last_words_of
 from ratchet.core.errors import Conflict, NotFound, RatchetError, Unavailable
 from ratchet.core.models.resources import ResourcePolicy, node_limits_of, node_placement_of
 from ratchet.training.failure import raise_failure
@@ -187,7 +187,7 @@ def _command_of(name: str, module: str, spec_path: Path) -> list[str]:
     """The nodes meet where Kubeflow Trainer says. By c10d: a node whose pod was lost comes back under it, and a worker
     that dies is started again with all others, which torchrun's default for these variables (static) does not do."""
     return [
-        *("python", "-m", LAUNCHER, f"--rdzv-backend={RENDEZVOUS}", f"--rdzv-id={name}"),
+        *("python", "-m", LAUNCHER, f"--rdzv-id={name}"),
         *("--rdzv-endpoint=$(PET_MASTER_ADDR):$(PET_MASTER_PORT)", f"--max-restarts={MAX_RESTARTS}"),
         *("-m", module, str(spec_path)),
     ]

@@ -4,10 +4,8 @@ all workers are on one machine, these listen on loopback alone.
 It reads the environment, as settings.py does: torchrun and gloo are told nothing in another way.
 """
 
-import ipaddress
 import os
 import socket
-from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -17,8 +15,10 @@ from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import C10dRen
 from torch.distributed.elastic.rendezvous.dynamic_rendezvous import create_handler
 from torch.distributed.elastic.rendezvous.utils import parse_rendezvous_endpoint
 
+from wire.loopback import is_loopback
+
 RENDEZVOUS = "c10d-loopback"
-"""Name of `rendezvous_of` for torchrun's --rdzv-backend."""
+"""Name of `rendezvous_of` as torchrun's --rdzv-backend."""
 _STORE_TIMEOUT = timedelta(seconds=60)
 _BACKLOG = 128
 
@@ -68,13 +68,6 @@ def rendezvous_of(parameters: RendezvousParameters) -> RendezvousHandler:
     else:
         _, store = create_backend(parameters)
     return create_handler(store, _NamedBackend(store, parameters.run_id), parameters)
-
-
-def is_loopback(host: str) -> bool:
-    """Names other than localhost are not looked up: a name that is the machine's own may be seen from elsewhere."""
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host.lower() == "localhost"
 
 
 def _place_from_env() -> _Place:

@@ -21,7 +21,8 @@ from sensors.label_sensor.task_code import TaskCodes
 from sensors.label_sensor.tick import TickReport, tick
 from sensors.label_sensor.tick_archive import TickWriter
 from sensors.label_sensor.tick_log import TickLog
-from sensors.service import is_loopback, serve
+from sensors.service import serve
+from wire.loopback import is_loopback
 
 # Of 15 s until SIGKILL the ticks (8 s), the schedules (1 s) and requests under way (3 s) leave 3 s.
 _WRITE_LAST_WITHIN_S = 1.5

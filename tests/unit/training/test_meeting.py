@@ -3,7 +3,8 @@ from datetime import timedelta
 
 import pytest
 
-from ratchet.training.meeting import is_loopback, loopback_interface, loopback_store
+from ratchet.training.meeting import loopback_interface, loopback_store
+from wire.loopback import is_loopback
 
 
 @pytest.mark.parametrize(
